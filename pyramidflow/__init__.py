@@ -1,0 +1,1 @@
+"""PyramidFlow: full-resolution defect detection trained from good images only."""

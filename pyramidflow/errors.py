@@ -1,0 +1,9 @@
+"""The one error that bad input raises, wherever it enters."""
+
+
+class InputError(ValueError):
+    """Input that cannot be used, said in one sentence.
+
+    The message names what was given, what was expected and what to do. The command line prints it
+    without a traceback and exits with code 2; from Python it is an ordinary ``ValueError``.
+    """

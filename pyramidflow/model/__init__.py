@@ -1,0 +1,35 @@
+"""The network: modules only, no files and no printing."""
+
+from pyramidflow.model.coupling import (
+    AffineParams,
+    CouplingBlock,
+    DualCoupling,
+    InvertibleConv1x1,
+    Pyramid,
+    SingleDownCoupling,
+    SingleUpCoupling,
+    VolumeNorm2d,
+)
+from pyramidflow.model.encoder import CustomEncoder, EncoderName, Lift, ResNetEncoder
+from pyramidflow.model.flow import Flow
+from pyramidflow.model.network import Architecture, PyramidFlow
+from pyramidflow.model.pyramid import InvertiblePyramid
+
+__all__ = [
+    "AffineParams",
+    "Architecture",
+    "CouplingBlock",
+    "CustomEncoder",
+    "DualCoupling",
+    "EncoderName",
+    "Flow",
+    "InvertibleConv1x1",
+    "InvertiblePyramid",
+    "Lift",
+    "PyramidFlow",
+    "Pyramid",
+    "ResNetEncoder",
+    "SingleDownCoupling",
+    "SingleUpCoupling",
+    "VolumeNorm2d",
+]

@@ -1,0 +1,338 @@
+"""The whole network: image → encoder → pyramid → flow → latents, and back."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pyramidflow import ops
+from pyramidflow.errors import InputError
+from pyramidflow.model.encoder import (
+    RESNET_CHANNELS,
+    CustomEncoder,
+    EncoderName,
+    Lift,
+    ResNetEncoder,
+)
+from pyramidflow.model.flow import Flow
+from pyramidflow.model.pyramid import InvertiblePyramid
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """Everything that fixes a network's shape; what a model file stores of it.
+
+    Attributes:
+        encoder: ``"none"`` (the lift), ``"resnet18"``, ``"resnet34"`` or ``"custom"``.
+        channels: ``C`` of the feature map.
+        levels: ``L`` of the pyramid.
+        stacks: ``D`` of the flow.
+        kernel_size: ``k`` of the coupling convolutions.
+        volume_norm: ``"cvn"``, ``"svn"``, or ``"none"`` (ablation I).
+        statistics: ``"sample"`` or ``"batch"`` means in volume normalisation.
+        reduction: ``"nearest"`` or ``"max"`` in the pyramid.
+        pyramid_difference: whether the contrast is taken level by level; ``False`` composes first
+            (ablation III).
+    """
+
+    encoder: str = "none"
+    channels: int = 16
+    levels: int = 4
+    stacks: int = 4
+    kernel_size: int = 7
+    volume_norm: ops.VolumeNormKind = "cvn"
+    statistics: ops.Statistics = "sample"
+    reduction: ops.Reduction = "nearest"
+    pyramid_difference: bool = True
+
+    def __post_init__(self) -> None:
+        for name, value, least in (
+            ("channels", self.channels, 3 if self.encoder == "none" else 1),
+            ("levels", self.levels, 2),
+            ("stacks", self.stacks, 1),
+            ("kernel_size", self.kernel_size, 1),
+        ):
+            if not isinstance(value, int) or value < least:
+                raise InputError(
+                    f"{name} is {value!r}: give a whole number of at least {least}."
+                )
+        if self.kernel_size % 2 == 0:
+            raise InputError(f"kernel_size is {self.kernel_size}: give an odd number, such as 7.")
+        for name, value, choices in (
+            ("encoder", self.encoder, ("none", "resnet18", "resnet34", "custom")),
+            ("volume_norm", self.volume_norm, ("cvn", "svn", "none")),
+            ("statistics", self.statistics, ("sample", "batch")),
+            ("reduction", self.reduction, ("nearest", "max")),
+        ):
+            if value not in choices:
+                raise InputError(f"{name} is {value!r}: choose one of {', '.join(choices)}.")
+        if self.encoder.startswith("resnet") and self.channels != RESNET_CHANNELS:
+            raise InputError(
+                f"channels is {self.channels}, but {self.encoder} gives {RESNET_CHANNELS}: "
+                f"leave channels out or give {RESNET_CHANNELS}."
+            )
+
+    def as_dict(self) -> dict[str, Any]:
+        """The architecture as a JSON object."""
+        return asdict(self)
+
+
+class PyramidFlow(nn.Module):
+    """Volume-preserving normalizing flow on the Laplacian pyramid of an image.
+
+    ``I → encoder → x → decompose → x_0 … x_{L-1} → flow → z_0 … z_{L-1}``; the anomaly map is the
+    composed contrast of the latents with a template, in the feature map's full resolution.
+
+    Args:
+        channels: ``C``; 16 by default, 64 with a ResNet.
+        levels: ``L`` of the pyramid.
+        stacks: ``D`` of the flow.
+        kernel_size: odd ``k`` of the coupling convolutions.
+        volume_norm: ``"cvn"``, ``"svn"``, or ``"none"`` (ablation I).
+        encoder: ``"none"`` (the lift), ``"resnet18"``, ``"resnet34"`` (random weights, see
+            :mod:`pyramidflow.encoder_weights`), or a module that maps ``[B, 3, H, W]`` to
+            ``[B, C, h, w]``.
+        statistics: ``"sample"`` (Algorithm 2) or ``"batch"`` means (the released code).
+        reduction: ``"nearest"`` (the supplement) or ``"max"`` (the released code).
+        pyramid_difference: ``False`` composes before the contrast (ablation III).
+
+    Raises:
+        InputError: an argument is out of range.
+
+    Source: Lei et al., CVPR 2023, figure 3, with the supplement's section 1.
+    """
+
+    def __init__(
+        self,
+        channels: int | None = None,
+        levels: int = 4,
+        stacks: int = 4,
+        kernel_size: int = 7,
+        volume_norm: ops.VolumeNormKind = "cvn",
+        encoder: EncoderName | nn.Module = "none",
+        statistics: ops.Statistics = "sample",
+        reduction: ops.Reduction = "nearest",
+        pyramid_difference: bool = True,
+    ) -> None:
+        super().__init__()
+        name = "custom" if isinstance(encoder, nn.Module) else encoder
+        if channels is None:
+            channels = Architecture.channels if name == "none" else RESNET_CHANNELS
+        self.architecture = Architecture(
+            encoder=name,
+            channels=channels,
+            levels=levels,
+            stacks=stacks,
+            kernel_size=kernel_size,
+            volume_norm=volume_norm,
+            statistics=statistics,
+            reduction=reduction,
+            pyramid_difference=pyramid_difference,
+        )
+        self.encoder: Lift | ResNetEncoder | CustomEncoder
+        if isinstance(encoder, nn.Module):
+            self.encoder = CustomEncoder(encoder)
+        elif encoder == "none":
+            self.encoder = Lift(channels)
+        else:
+            self.encoder = ResNetEncoder(encoder)
+        self.pyramid = InvertiblePyramid(levels, reduction)
+        self.flow = Flow(levels, stacks, channels, kernel_size, volume_norm, statistics)
+
+    @classmethod
+    def from_architecture(
+        cls, architecture: Architecture, encoder: nn.Module | None = None
+    ) -> "PyramidFlow":
+        """Build a network from a stored architecture.
+
+        Args:
+            architecture: as stored.
+            encoder: the module, where the architecture's encoder is ``"custom"``.
+
+        Raises:
+            InputError: a custom encoder is needed and not given, or given and not needed.
+        """
+        if (architecture.encoder == "custom") != (encoder is not None):
+            raise InputError(
+                "this model was made with an encoder of its own: pass that module as encoder=…."
+                if encoder is None
+                else f"this model brings its encoder ({architecture.encoder}): leave encoder out."
+            )
+        arguments = architecture.as_dict()
+        if encoder is not None:
+            arguments["encoder"] = encoder
+        return cls(**arguments)
+
+    @classmethod
+    def from_released(cls, state_dict: Mapping[str, Tensor]) -> "PyramidFlow":
+        """Read weights of the authors' released code.
+
+        The configuration is inferred from the shapes; the network uses what that code does: batch
+        statistics in volume normalisation and the max reduction in the pyramid.
+
+        Args:
+            state_dict: tensors (or arrays) by the released code's names, ``nf.moduleslst.…`` and
+                ``inconv.…``.
+
+        Returns:
+            The network, in evaluation mode.
+
+        Raises:
+            InputError: a name is missing or unknown, or the shapes fit no configuration.
+        """
+        from pyramidflow.model.released import convert_released
+
+        architecture, converted = convert_released(state_dict)
+        model = cls.from_architecture(architecture)
+        model.load_state_dict(converted)
+        return model.eval()
+
+    def features(self, image: Tensor) -> Tensor:
+        """Encode an image, without gradients.
+
+        Args:
+            image: normalised, ``[B, 3, H, W]``.
+
+        Returns:
+            ``[B, C, h, w]``.
+
+        Raises:
+            InputError: the image or the encoder's feature map has another shape.
+        """
+        if image.dim() != 4 or image.shape[1] != 3 or not image.is_floating_point():
+            raise InputError(
+                f"the image has shape {list(image.shape)} and type {image.dtype}: "
+                "give a floating [B, 3, H, W] tensor, see pyramidflow.ops.normalize_image."
+            )
+        with torch.no_grad():
+            features: Tensor = self.encoder(image)
+        if features.dim() != 4 or features.shape[1] != self.architecture.channels:
+            raise InputError(
+                f"the encoder returned shape {list(features.shape)}: [B, "
+                f"{self.architecture.channels}, h, w] was announced by channels=…."
+            )
+        return features
+
+    def decompose(self, image: Tensor) -> tuple[Tensor, ...]:
+        """Encode an image and split its feature map into the pyramid that enters the flow.
+
+        Args:
+            image: normalised, ``[B, 3, H, W]``.
+
+        Returns:
+            Levels ``[B, C, h/2^d, w/2^d]``, finest first; padded where ``2^(L-1)`` does not divide.
+        """
+        return self.pyramid.decompose(self.features(image))
+
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        """Latent pyramid of an image.
+
+        Args:
+            image: normalised, ``[B, 3, H, W]``.
+
+        Returns:
+            Latents ``z_d [B, C, h/2^d, w/2^d]``, finest first; padded where ``2^(L-1)`` does not
+            divide ``h`` and ``w``.
+
+        Raises:
+            InputError: the image has another shape or type.
+        """
+        return self.forward_with_log_det(image)[0]
+
+    def forward_with_log_det(self, image: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
+        """Latent pyramid and the log-determinant of the map from image to latents.
+
+        The sum of the blocks' log-determinants over the (padded) pyramid, plus the lift's constant
+        ``½ logdet WᵀW`` per pixel. Encoders that are not invertible count as part of the data: the
+        log-determinant then is the flow's alone.
+
+        Args:
+            image: normalised, ``[B, 3, H, W]``.
+
+        Returns:
+            Latents as :meth:`forward`, and ``[B]``.
+        """
+        latents, log_det = self.flow(self.decompose(image))
+        if isinstance(self.encoder, Lift):
+            log_det = log_det + self.encoder.log_det(image)
+        return latents, log_det
+
+    def inverse(self, latents: Sequence[Tensor], size: tuple[int, int] | None = None) -> Tensor:
+        """Feature map of a latent pyramid: the inverse of flow and decomposition.
+
+        Args:
+            latents: levels ``[B, C, h_d, w_d]``, finest first.
+            size: ``(h, w)`` to crop padding away; ``None`` keeps it.
+
+        Returns:
+            ``[B, C, h, w]``.
+        """
+        pyramid, _ = self.flow.inverse(tuple(latents))
+        return _crop(self.pyramid.compose(pyramid), size)
+
+    def contrast(self, latents: Sequence[Tensor], template: Sequence[Tensor]) -> Tensor:
+        """Anomaly map of latents against a template, still padded.
+
+        ``mean over channels of compose(|z_d − z̄_d|)``; without pyramid difference (ablation III)
+        ``mean over channels of |compose(z) − compose(z̄)|``.
+
+        Args:
+            latents: levels ``[B, C, h_d, w_d]``, finest first.
+            template: levels ``[1, C, h_d, w_d]``, finest first.
+
+        Returns:
+            ``[B, h_0, w_0]``.
+
+        Source: paper section 3.4; supplement table S1, row III.
+        """
+        if self.architecture.pyramid_difference:
+            return ops.anomaly_map(latents, template)
+        return (self.pyramid.compose(latents) - self.pyramid.compose(template)).abs().mean(1)
+
+    def anomaly_map(self, image: Tensor, template: Sequence[Tensor]) -> Tensor:
+        """Anomaly map of an image in the resolution of its feature map.
+
+        Args:
+            image: normalised, ``[B, 3, H, W]``.
+            template: mean latents, levels ``[1, C, h_d, w_d]``, finest first.
+
+        Returns:
+            ``[B, h, w]``, padding cropped away.
+        """
+        features = self.features(image)
+        latents, _ = self.flow(self.pyramid.decompose(features))
+        return _crop(self.contrast(latents, template), features.shape[-2:])
+
+    def image_template(
+        self, template: Sequence[Tensor], size: tuple[int, int] | None = None
+    ) -> Tensor:
+        """Picture of the normal part: the image whose latents are the template.
+
+        The flow is inverted at ``z̄``, the pyramid composed, and ``W I = x`` solved by least
+        squares.
+
+        Args:
+            template: mean latents, levels ``[1, C, h_d, w_d]``, finest first.
+            size: ``(h, w)`` to crop padding away; ``None`` keeps it.
+
+        Returns:
+            ``[1, 3, h, w]``, still normalised.
+
+        Raises:
+            InputError: the encoder is not the lift, so it has no inverse.
+
+        Source: paper section 3.4 (image template).
+        """
+        if not isinstance(self.encoder, Lift):
+            raise InputError(
+                f"the encoder {self.architecture.encoder} has no inverse, so this model has no "
+                "image template: train with encoder none to get one."
+            )
+        with torch.no_grad():
+            return self.encoder.inverse(self.inverse(template, size))
+
+
+def _crop(x: Tensor, size: Sequence[int] | None) -> Tensor:
+    return x if size is None else x[..., : size[0], : size[1]]

@@ -1,0 +1,130 @@
+"""The oracle: every operation in plain PyTorch, for any device and floating type.
+
+Nothing here is fused or approximated beyond what the formula says; each faster implementation is
+proven equal to the function of the same name. Arguments arrive checked (see ``functions.py``).
+"""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+SOFT_CLAMP_GAIN = 0.636
+"""The supplement's approximation of 2/π (Algorithm 1)."""
+
+VOLUME_NORM_DIMS = {
+    ("cvn", "sample"): (1,),
+    ("cvn", "batch"): (0, 1),
+    ("svn", "sample"): (2, 3),
+    ("svn", "batch"): (0, 2, 3),
+}
+"""Dimensions that volume normalisation averages over, by kind and statistics."""
+
+
+def binomial_filter(x: Tensor) -> Tensor:
+    """Filter every channel with the 5×5 binomial kernel, zero padding 2.
+
+    ``G(x) = x ∗ [1 4 6 4 1]ᵀ[1 4 6 4 1] / 256``.
+    """
+    row = torch.tensor([1.0, 4.0, 6.0, 4.0, 1.0], dtype=x.dtype, device=x.device) / 16
+    kernel = torch.outer(row, row).expand(x.shape[1], 1, 5, 5)  # [C, 1, 5, 5]
+    return F.conv2d(x, kernel, padding=2, groups=x.shape[1])
+
+
+def pyramid_down(x: Tensor, reduction: str) -> Tensor:
+    """``D(x)``: filter, then keep one of 2×2 pixels (the first, or the largest)."""
+    filtered = binomial_filter(x)
+    if reduction == "max":
+        return F.max_pool2d(filtered, kernel_size=2, ceil_mode=True)  # [B, C, ⌈H/2⌉, ⌈W/2⌉]
+    return filtered[..., ::2, ::2]  # [B, C, ⌈H/2⌉, ⌈W/2⌉]
+
+
+def _pyramid_up(coarse: Tensor, size: Sequence[int]) -> Tensor:
+    return binomial_filter(F.interpolate(coarse, size=tuple(size), mode="nearest"))
+
+
+def pyramid_residual(fine: Tensor, coarse: Tensor) -> Tensor:
+    """``fine − U(coarse)``."""
+    return fine - _pyramid_up(coarse, fine.shape[-2:])
+
+
+def pyramid_merge(coarse: Tensor, residual: Tensor) -> Tensor:
+    """``U(coarse) + residual``."""
+    return _pyramid_up(coarse, residual.shape[-2:]) + residual
+
+
+def _log_scale(
+    params: Tensor, mean: Tensor | None, volume_norm: str, statistics: str, clamp: float
+) -> tuple[Tensor, Tensor]:
+    s = clamp * SOFT_CLAMP_GAIN * torch.atan(params / clamp)
+    if mean is None and volume_norm == "none":
+        mean = s.new_zeros(1, 1, 1, 1)
+    elif mean is None:
+        mean = s.mean(VOLUME_NORM_DIMS[volume_norm, statistics], keepdim=True)
+    return s - mean, mean
+
+
+def _scale_and_shift(
+    size: Sequence[int],
+    params: Tensor,
+    mean: Tensor | None,
+    volume_norm: str,
+    statistics: str,
+    clamp: float,
+) -> tuple[Tensor, Tensor, Tensor]:
+    s0, t = params.chunk(2, dim=1)  # [B, C, H', W'] each
+    s, mean = _log_scale(s0, mean, volume_norm, statistics, clamp)
+    if s.shape[-2:] != tuple(size):
+        s = F.interpolate(s, size=tuple(size), mode="nearest")  # [B, C, H, W]
+        t = F.interpolate(t, size=tuple(size), mode="nearest")  # [B, C, H, W]
+    return s, t, mean
+
+
+def affine_coupling(
+    x: Tensor,
+    params: Tensor,
+    mean: Tensor | None,
+    volume_norm: str,
+    statistics: str,
+    clamp: float,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """``y = exp(s) ⊙ x + t``; also the subtracted mean and ``Σ s`` of each sample."""
+    s, t, mean = _scale_and_shift(x.shape[-2:], params, mean, volume_norm, statistics, clamp)
+    return torch.exp(s) * x + t, mean.detach(), s.sum((1, 2, 3))
+
+
+def affine_coupling_inverse(
+    y: Tensor,
+    params: Tensor,
+    mean: Tensor | None,
+    volume_norm: str,
+    statistics: str,
+    clamp: float,
+) -> tuple[Tensor, Tensor]:
+    """``x = (y − t) ⊙ exp(−s)``; also ``−Σ s`` of each sample."""
+    s, t, _ = _scale_and_shift(y.shape[-2:], params, mean, volume_norm, statistics, clamp)
+    return (y - t) * torch.exp(-s), -s.sum((1, 2, 3))
+
+
+def invertible_conv1x1(y: Tensor, weight: Tensor) -> Tensor:
+    """``z = A y`` at every pixel."""
+    return F.conv2d(y, weight[:, :, None, None])
+
+
+def anomaly_map(latents: Sequence[Tensor], template: Sequence[Tensor]) -> Tensor:
+    """Composition of the channel means of ``|z_d − z̄_d|``."""
+    levels = [
+        (z - mean).abs().mean(1, keepdim=True)  # [B, 1, h_d, w_d]
+        for z, mean in zip(latents, template, strict=True)
+    ]
+    composed = levels[-1]
+    for residual in reversed(levels[:-1]):
+        composed = pyramid_merge(composed, residual)
+    return composed.squeeze(1)  # [B, h, w]
+
+
+def normalize_image(image: Tensor, mean: Tensor, std: Tensor, dtype: torch.dtype) -> Tensor:
+    """``(image / full scale − mean) / std``, channels moved to the front."""
+    scaled = image.permute(0, 3, 1, 2).to(dtype) / torch.iinfo(image.dtype).max  # [B, 3, H, W]
+    return (scaled - mean[:, None, None]) / std[:, None, None]

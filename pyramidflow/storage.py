@@ -1,0 +1,170 @@
+"""Files that the package writes: atomic, without pickle, and refused with a reason when damaged.
+
+Models and checkpoints are ``.safetensors`` files whose metadata hold one JSON document under
+``pyramidflow``: format version, kind, a digest of the tensors, and what the writer adds.
+"""
+
+import errno
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from pyramidflow.errors import InputError
+
+FORMAT_VERSION = 1
+METADATA_KEY = "pyramidflow"
+
+
+def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
+    """Write a file so that a reader sees the old one or the whole new one, never a part.
+
+    A temporary file in the same folder is written, synced and renamed; it is removed when writing
+    fails, and the old file stays as it was.
+
+    Args:
+        path: the file; its folder is made where it is missing.
+        write: writes the content to the open binary file it is given.
+
+    Raises:
+        InputError: the folder or the file cannot be written (no permission, disk full, …).
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    except OSError as error:
+        raise _unwritable(path, error) from error
+    temporary = Path(name)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.chmod(0o666 & ~_umask())
+        temporary.replace(path)
+    except OSError as error:
+        raise _unwritable(path, error) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    current = os.umask(0)
+    os.umask(current)
+    return current
+
+
+def _unwritable(path: Path, error: OSError) -> InputError:
+    reason = "the disk is full" if error.errno == errno.ENOSPC else error.strerror
+    return InputError(f"{path} could not be written ({reason}): choose another place or free some.")
+
+
+def save_tensors(
+    path: Path, kind: str, header: Mapping[str, Any], tensors: Mapping[str, Tensor]
+) -> None:
+    """Write tensors with a JSON header, atomically.
+
+    Args:
+        path: a ``.safetensors`` file.
+        kind: what the file is (``"detector"``, ``"checkpoint"``); readers ask for it.
+        header: what to store besides; must be JSON.
+        tensors: by name; stored contiguous, from any device.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    stored = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
+    document = {
+        "format_version": FORMAT_VERSION,
+        "kind": kind,
+        "digest": _digest(stored),
+        **header,
+    }
+    data = save(stored, metadata={METADATA_KEY: json.dumps(document, allow_nan=False)})
+    write_atomically(path, lambda file: file.write(data))
+
+
+def read_header(path: Path, kind: str) -> dict[str, Any]:
+    """Read the JSON header of a file that :func:`save_tensors` wrote, without its tensors.
+
+    Args:
+        path: the file.
+        kind: what it has to be.
+
+    Raises:
+        InputError: the file is missing, damaged, foreign, of another kind or of a newer format.
+    """
+    _check_is_file(path, kind)
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+    except (SafetensorError, OSError) as error:
+        raise InputError(
+            f"{path} is not a whole .safetensors file ({error}): it is damaged or of another "
+            "format, copy or make it again."
+        ) from error
+    if METADATA_KEY not in metadata:
+        raise InputError(f"{path} is a .safetensors file, but PyramidFlow did not write it.")
+    try:
+        document = json.loads(metadata[METADATA_KEY])
+        version, found = document["format_version"], document["kind"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"the PyramidFlow header of {path} is damaged: make it again.") from error
+    if version != FORMAT_VERSION:
+        raise InputError(
+            f"{path} has format version {version}, this library reads {FORMAT_VERSION}: "
+            "update pyramidflow."
+        )
+    if found != kind:
+        raise InputError(f"{path} is a PyramidFlow {found}, but a {kind} is needed here.")
+    return dict(document)
+
+
+def load_tensors(path: Path, kind: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Read a file that :func:`save_tensors` wrote.
+
+    Args:
+        path: the file.
+        kind: what it has to be.
+
+    Returns:
+        Header and tensors (on the CPU).
+
+    Raises:
+        InputError: as :func:`read_header`, and when a tensor's bytes are not those written.
+    """
+    header = read_header(path, kind)
+    with safe_open(path, framework="pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    if _digest(tensors) != header.get("digest"):
+        raise InputError(
+            f"{path} is damaged: its tensors are not those that were written, copy or make it "
+            "again."
+        )
+    return header, tensors
+
+
+def _check_is_file(path: Path, kind: str) -> None:
+    if path.is_dir():
+        raise InputError(f"{path} is a folder: give the {kind}'s .safetensors file.")
+    if not path.exists():
+        raise InputError(f"there is no file {path}: give the {kind}'s .safetensors file.")
+    if path.stat().st_size == 0:
+        raise InputError(f"{path} is empty: copy or make it again.")
+
+
+def _digest(tensors: Mapping[str, Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
+        digest.update(tensor.contiguous().flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()

@@ -1,0 +1,476 @@
+"""Exact threshold metrics of anomaly detection: AUROC, AUPRO, average precision, best F1.
+
+Nothing is binned. Between two scores of defective pixels a curve only moves sideways, so its
+corners lie at the distinct scores of the *defective* pixels, which are few. The normal pixels are
+sorted by value alone, the defective ones by index, and the two meet in a binary search; every
+metric is read from the counts that this yields.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from pyramidflow.errors import InputError
+
+Array: TypeAlias = npt.NDArray[Any]
+FloatArray: TypeAlias = npt.NDArray[np.float64]
+IntArray: TypeAlias = npt.NDArray[np.int64]
+BoolArray: TypeAlias = npt.NDArray[np.bool_]
+Images: TypeAlias = Array | Sequence[Array]
+OptionalImages: TypeAlias = Array | Sequence[Array | None] | None
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """The metrics of one test set; one that is undefined on it is NaN.
+
+    Attributes:
+        pixel_auroc: Area under the ROC curve over the pixels.
+        image_auroc: Area under the ROC curve over the image scores.
+        aupro_03: Area under the per-region overlap for false-positive rates to 0.3, divided by 0.3.
+        aupro_10: Area under the per-region overlap for all false-positive rates.
+        pixel_f1_max: Best F1 over the pixels.
+        image_f1_max: Best F1 over the image scores.
+        pixel_average_precision: Average precision over the pixels.
+        image_average_precision: Average precision over the image scores.
+    """
+
+    pixel_auroc: float
+    image_auroc: float
+    aupro_03: float
+    aupro_10: float
+    pixel_f1_max: float
+    image_f1_max: float
+    pixel_average_precision: float
+    image_average_precision: float
+
+    def as_dict(self) -> dict[str, float]:
+        """Give the metrics under the names of the field.
+
+        Returns:
+            Keys ``pixel_auroc``, ``image_auroc``, ``aupro@0.3``, ``aupro@1.0``, ``pixel_f1_max``,
+            ``image_f1_max``, ``pixel_ap`` and ``image_ap``, in this order.
+        """
+        return {
+            "pixel_auroc": self.pixel_auroc,
+            "image_auroc": self.image_auroc,
+            "aupro@0.3": self.aupro_03,
+            "aupro@1.0": self.aupro_10,
+            "pixel_f1_max": self.pixel_f1_max,
+            "image_f1_max": self.image_f1_max,
+            "pixel_ap": self.pixel_average_precision,
+            "image_ap": self.image_average_precision,
+        }
+
+
+def auroc(scores: Array, labels: Array) -> float:
+    """Area under the ROC curve.
+
+    ``P(score of a positive > score of a negative) + P(equal) / 2``
+
+    Args:
+        scores: Real numbers of any shape; higher means more anomalous.
+        labels: Same shape, boolean or 0/1; true is anomalous.
+
+    Returns:
+        A number in [0, 1]; NaN when only one class is present.
+
+    Raises:
+        InputError: Shapes differ, a score is NaN, or a label is neither 0 nor 1.
+
+    Source:
+        Fawcett, "An introduction to ROC analysis", Pattern Recognition Letters 27, 2006.
+    """
+    return _auroc(_rank(*_split_scores(scores, labels)))
+
+
+def average_precision(scores: Array, labels: Array) -> float:
+    """Average precision: the area under the precision-recall curve, in steps.
+
+    ``Σ_n (R_n − R_{n−1}) · P_n`` over the distinct scores from the highest down, where recall
+    ``R_n`` and precision ``P_n`` count everything at or above the n-th; equal scores enter
+    together.
+
+    Args:
+        scores: Real numbers of any shape; higher means more anomalous.
+        labels: Same shape, boolean or 0/1; true is anomalous.
+
+    Returns:
+        A number in [0, 1]; NaN when only one class is present.
+
+    Raises:
+        InputError: Shapes differ, a score is NaN, or a label is neither 0 nor 1.
+
+    Source:
+        Davis and Goadrich, "The relationship between precision-recall and ROC curves", ICML 2006,
+        on why the points must not be joined by straight lines.
+    """
+    return _average_precision(_rank(*_split_scores(scores, labels)))
+
+
+def f1_max(scores: Array, labels: Array) -> tuple[float, float]:
+    """Best F1 over all thresholds, and the threshold that attains it.
+
+    ``F1(t) = 2·TP / (2·TP + FP + FN)``, positive where ``score >= t``
+
+    Args:
+        scores: Real numbers of any shape; higher means more anomalous.
+        labels: Same shape, boolean or 0/1; true is anomalous.
+
+    Returns:
+        The best F1 in (0, 1], and the score that attains it as a threshold (the highest, if
+        several do); both NaN when only one class is present.
+
+    Raises:
+        InputError: Shapes differ, a score is NaN, or a label is neither 0 nor 1.
+
+    Source:
+        van Rijsbergen, "Information Retrieval", 1979, chapter 7.
+    """
+    return _f1_max(_rank(*_split_scores(scores, labels)))
+
+
+def roc_curve(scores: Array, labels: Array) -> tuple[FloatArray, FloatArray]:
+    """The exact ROC curve, by its corners.
+
+    ``(FP(t) / negatives, TP(t) / positives)`` for the thresholds t from the highest down. Points
+    inside a horizontal stretch are left out; straight lines between the corners are the curve.
+
+    Args:
+        scores: Real numbers of any shape; higher means more anomalous.
+        labels: Same shape, boolean or 0/1; true is anomalous.
+
+    Returns:
+        False-positive rate [K] and true-positive rate [K], from (0, 0) to (1, 1), neither ever
+        falling; both empty when only one class is present.
+
+    Raises:
+        InputError: Shapes differ, a score is NaN, or a label is neither 0 nor 1.
+
+    Source:
+        Fawcett, "An introduction to ROC analysis", Pattern Recognition Letters 27, 2006.
+    """
+    ranking = _rank(*_split_scores(scores, labels))
+    return _without_repeats(*_corners(ranking, ranking.recall))
+
+
+def pro_curve(maps: Images, masks: Images) -> tuple[FloatArray, FloatArray]:
+    """The exact per-region overlap curve, by its corners.
+
+    ``PRO(t) = mean over regions r of |{p in r : map_p >= t}| / |r|`` against the false-positive
+    rate over the normal pixels of all images, good ones too. A region is a connected set of
+    defective pixels of one image, in the 8-neighbourhood.
+
+    Args:
+        maps: Anomaly maps, one array [N, H, W] or N arrays [H, W] of any sizes.
+        masks: Boolean or 0/1 in the same form; true is defective.
+
+    Returns:
+        False-positive rate [K] and overlap [K], from (0, 0) to (1, 1), neither ever falling; both
+        empty when there is no region, or no normal pixel.
+
+    Raises:
+        InputError: Counts or shapes differ, a map holds NaN, or a mask other values than 0 and 1.
+
+    Source:
+        Bergmann et al., "The MVTec Anomaly Detection Dataset", IJCV 2021: the PRO curve.
+    """
+    ranking, weights = _rank_pixels(maps, masks)
+    return _without_repeats(*_corners(ranking, _overlap(ranking, weights)))
+
+
+def aupro(maps: Images, masks: Images, max_fpr: float) -> float:
+    """Area under the per-region overlap curve to a false-positive rate.
+
+    ``1/max_fpr · ∫_0^max_fpr PRO(fpr) dfpr`` by trapezoids, the curve starting at (0, 0) and being
+    cut at ``max_fpr`` by linear interpolation; ``pro_curve`` says what PRO is.
+
+    Args:
+        maps: Anomaly maps, one array [N, H, W] or N arrays [H, W] of any sizes.
+        masks: Boolean or 0/1 in the same form; true is defective.
+        max_fpr: Where the integral ends, in (0, 1]; 0.3 is the convention of the field.
+
+    Returns:
+        A number in [0, 1]; NaN when there is no region, or no normal pixel.
+
+    Raises:
+        InputError: Counts or shapes differ, a map holds NaN, a mask other values than 0 and 1, or
+            ``max_fpr`` is outside (0, 1].
+
+    Source:
+        Bergmann et al., "The MVTec Anomaly Detection Dataset", IJCV 2021: the PRO curve.
+    """
+    if not 0.0 < max_fpr <= 1.0:
+        raise InputError(f"max_fpr is {max_fpr}; it must be above 0 and at most 1.")
+    ranking, weights = _rank_pixels(maps, masks)
+    return _area(*_corners(ranking, _overlap(ranking, weights)), max_fpr)
+
+
+def thin_curve(x: FloatArray, y: FloatArray, points: int = 512) -> tuple[FloatArray, FloatArray]:
+    """Leave out points of a curve that the eye cannot tell apart; for drawing only.
+
+    Keeps, for ``points`` even steps along ``Σ |Δx| + |Δy|``, the first point at or past each. No
+    point left out is farther than one step from a kept one. Areas must come from the whole curve.
+
+    Args:
+        x: Abscissae [K].
+        y: Ordinates [K].
+        points: How many to keep at most, 2 or more.
+
+    Returns:
+        Abscissae and ordinates [at most ``points``] of kept points, first and last among them.
+
+    Raises:
+        InputError: ``x`` and ``y`` are not of one length, or ``points`` is below 2.
+    """
+    if x.ndim != 1 or x.shape != y.shape:
+        raise InputError(
+            f"x has shape {x.shape} and y {y.shape}; a curve needs two 1-D arrays of one length."
+        )
+    if points < 2:
+        raise InputError(f"points is {points}; a curve needs at least its 2 ends.")
+    if len(x) <= points:
+        return x, y
+    travelled = np.concatenate(([0.0], np.cumsum(np.abs(np.diff(x)) + np.abs(np.diff(y)))))
+    steps = np.linspace(0.0, travelled[-1], points)[1:-1]
+    kept = np.unique(np.concatenate(([0], np.searchsorted(travelled, steps), [len(x) - 1])))
+    return x[kept], y[kept]
+
+
+def evaluate_maps(
+    maps: Images,
+    masks: OptionalImages,
+    image_scores: Array,
+    image_labels: Array,
+) -> Metrics:
+    """Every metric of a test set, from one sort of its pixels.
+
+    The formulas are those of ``auroc``, ``aupro``, ``f1_max`` and ``average_precision``. Labels and
+    masks are independent: an image is defective because ``image_labels`` says so, never because its
+    mask is not empty.
+
+    Memory beside the input: about 8 bytes for each normal pixel (twice its map's item size) and 120
+    for each defective one.
+
+    Args:
+        maps: Anomaly maps, one array [N, H, W] or N arrays [H, W] of any sizes; float32 is fastest.
+        masks: Boolean or 0/1 in the same form, true is defective; in a sequence None stands for a
+            missing mask: a good image is then normal everywhere, a defective image is left out of
+            the pixel metrics. None for all: the set has no masks, the pixel metrics are NaN.
+        image_scores: Score of each image [N]; higher means more anomalous.
+        image_labels: Boolean or 0/1 [N]; true is defective.
+
+    Returns:
+        The metrics; those that the set leaves undefined are NaN (pixel metrics without a defective
+        or without a normal pixel, image metrics with one class only).
+
+    Raises:
+        InputError: Counts or shapes differ, a map or score is NaN, or a mask or label holds other
+            values than 0 and 1.
+
+    Source:
+        Bergmann et al., "The MVTec Anomaly Detection Dataset", IJCV 2021, for the protocol.
+    """
+    image_ranking = _rank(*_split_scores(image_scores, image_labels))
+    if image_scores.shape != (len(maps),):
+        raise InputError(
+            f"image_scores has shape {image_scores.shape}, but there are {len(maps)} maps; "
+            "give one score for each map."
+        )
+    maps, masks = _with_usable_masks(maps, masks, image_labels)
+    pixel_ranking, weights = _rank_pixels(maps, masks)
+    pro_corners = _corners(pixel_ranking, _overlap(pixel_ranking, weights))
+    return Metrics(
+        pixel_auroc=_auroc(pixel_ranking),
+        image_auroc=_auroc(image_ranking),
+        aupro_03=_area(*pro_corners, 0.3),
+        aupro_10=_area(*pro_corners, 1.0),
+        pixel_f1_max=_f1_max(pixel_ranking)[0],
+        image_f1_max=_f1_max(image_ranking)[0],
+        pixel_average_precision=_average_precision(pixel_ranking),
+        image_average_precision=_average_precision(image_ranking),
+    )
+
+
+@dataclass(frozen=True)
+class _Ranking:
+    """Counts at the K distinct scores of the P positives, highest first; K = 0 if undefined."""
+
+    order: IntArray  # [P] positives by falling score
+    last: IntArray  # [K] where in `order` each group of equal scores ends
+    thresholds: Array  # [K]
+    false_above: IntArray  # [K] negatives above the threshold
+    false_at: IntArray  # [K] negatives at or above the threshold
+    negatives: int
+
+    @property
+    def true_at(self) -> IntArray:
+        return self.last + 1
+
+    @property
+    def recall(self) -> FloatArray:
+        return self.true_at / max(len(self.order), 1)
+
+
+def _rank(negative: Array, positive: Array) -> _Ranking:
+    """Rank; sorts ``negative`` in place."""
+    if len(negative) == 0 or len(positive) == 0:
+        none = np.empty(0, np.int64)
+        return _Ranking(none, none, positive[:0], none, none, len(negative))
+    negative.sort()
+    order = np.argsort(positive)[::-1]
+    falling = positive[order]
+    last = np.append(np.flatnonzero(falling[1:] != falling[:-1]), len(falling) - 1)
+    thresholds = falling[last]
+    false_at = len(negative) - np.searchsorted(negative, thresholds, side="left")
+    false_above = len(negative) - np.searchsorted(negative, thresholds, side="right")
+    return _Ranking(order, last, thresholds, false_above, false_at, len(negative))
+
+
+def _auroc(ranking: _Ranking) -> float:
+    return _area(*_corners(ranking, ranking.recall), 1.0)
+
+
+def _average_precision(ranking: _Ranking) -> float:
+    if len(ranking.last) == 0:
+        return float("nan")
+    precision = ranking.true_at / (ranking.true_at + ranking.false_at)
+    return float(np.sum(np.diff(ranking.recall, prepend=0.0) * precision))
+
+
+def _f1_max(ranking: _Ranking) -> tuple[float, float]:
+    if len(ranking.last) == 0:
+        return float("nan"), float("nan")
+    # 2·TP + FP + FN = TP + FP + positives
+    f1 = 2 * ranking.true_at / (ranking.true_at + ranking.false_at + len(ranking.order))
+    best = int(np.argmax(f1))
+    return float(f1[best]), float(ranking.thresholds[best])
+
+
+def _overlap(ranking: _Ranking, weights: FloatArray) -> FloatArray:
+    total = np.cumsum(weights[ranking.order])[ranking.last]
+    # The last total is the number of regions but for rounding; dividing by it ends at 1 exactly.
+    return total / total[-1:]
+
+
+def _corners(ranking: _Ranking, height: FloatArray) -> tuple[FloatArray, FloatArray]:
+    if len(height) == 0:
+        return np.empty(0), np.empty(0)
+    x = np.empty(2 * len(height) + 2)
+    x[0] = 0.0
+    x[1:-1:2] = ranking.false_above
+    x[2:-1:2] = ranking.false_at
+    x[-1] = ranking.negatives
+    x /= ranking.negatives
+    y = np.empty_like(x)
+    y[:2] = 0.0
+    y[2::2] = height
+    y[3::2] = height
+    return x, y
+
+
+def _without_repeats(x: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:
+    if len(x) == 0:
+        return x, y
+    moved = np.append(True, (x[1:] != x[:-1]) | (y[1:] != y[:-1]))
+    return x[moved], y[moved]
+
+
+def _area(x: FloatArray, y: FloatArray, end: float) -> float:
+    if len(x) == 0:
+        return float("nan")
+    inside = int(np.searchsorted(x, end, side="right"))
+    area = float(np.sum(np.diff(x[:inside]) * (y[1:inside] + y[: inside - 1]))) / 2
+    if inside < len(x):
+        width = end - x[inside - 1]
+        slope = (y[inside] - y[inside - 1]) / (x[inside] - x[inside - 1])
+        area += float(width * (y[inside - 1] + slope * width / 2))
+    return area / end
+
+
+def _split_scores(scores: Array, labels: Array) -> tuple[Array, Array]:
+    scores = _checked_scores(scores, "scores")
+    labels = _checked_labels(labels, "labels")
+    if scores.shape != labels.shape:
+        raise InputError(
+            f"scores has shape {scores.shape} and labels {labels.shape}; the shapes must be equal."
+        )
+    return scores[~labels], scores[labels]
+
+
+def _rank_pixels(maps: Images, masks: Images) -> tuple[_Ranking, FloatArray]:
+    """Rank all pixels; also the share of its region that each defective pixel is [P]."""
+    if len(maps) != len(masks):
+        raise InputError(f"There are {len(maps)} maps and {len(masks)} masks; give one mask each.")
+    normal, defective, weights = [np.empty(0, np.float32)], [np.empty(0, np.float32)], [np.empty(0)]
+    for index, (map_, mask) in enumerate(zip(maps, masks, strict=True)):
+        scores = _checked_scores(map_, f"map {index}")
+        inside = _checked_labels(mask, f"mask {index}")
+        if scores.ndim != 2 or scores.shape != inside.shape:
+            raise InputError(
+                f"Map {index} has shape {scores.shape} and its mask {inside.shape}; "
+                "both must be [H, W] and equal."
+            )
+        normal.append(scores[~inside])
+        defective.append(scores[inside])
+        weights.append(_region_shares(inside))
+    kind = np.result_type(*normal)
+    negative = np.concatenate(normal, dtype=kind)
+    normal.clear()
+    return _rank(negative, np.concatenate(defective, dtype=kind)), np.concatenate(weights)
+
+
+def _region_shares(mask: BoolArray) -> FloatArray:
+    if not mask.any():
+        return np.empty(0)
+    from skimage.measure import label
+
+    regions = label(mask, connectivity=2)[mask]  # type: ignore[no-untyped-call]
+    shares: FloatArray = 1.0 / np.bincount(regions)[regions]
+    return shares
+
+
+def _with_usable_masks(
+    maps: Images, masks: OptionalImages, image_labels: Array
+) -> tuple[list[Array], list[Array]]:
+    if masks is None:
+        return [], []
+    if len(maps) != len(masks):
+        raise InputError(f"There are {len(maps)} maps and {len(masks)} masks; give one mask each.")
+    used_maps, used_masks = [], []
+    for map_, mask, defective in zip(maps, masks, image_labels, strict=True):
+        if mask is None and defective:
+            continue
+        used_maps.append(map_)
+        used_masks.append(np.broadcast_to(np.False_, np.shape(map_)) if mask is None else mask)
+    return used_maps, used_masks
+
+
+def _checked_scores(scores: Array, name: str) -> Array:
+    if not isinstance(scores, np.ndarray) or scores.dtype.kind not in "fiub":
+        raise InputError(f"{name} is {_kind(scores)}; give a numpy array of real numbers.")
+    if np.isnan(scores).any():
+        raise InputError(f"{name} holds NaN, which has no rank; give numbers only.")
+    return scores
+
+
+def _checked_labels(labels: Array, name: str) -> BoolArray:
+    if not isinstance(labels, np.ndarray) or labels.dtype.kind not in "fiub":
+        raise InputError(f"{name} is {_kind(labels)}; give a numpy array of booleans or 0/1.")
+    if labels.dtype == np.bool_:
+        return labels
+    truth: BoolArray = labels != 0
+    if (truth & (labels != 1)).any():
+        raise InputError(f"{name} holds values other than 0 and 1; give booleans or 0/1.")
+    return truth
+
+
+def _kind(value: object) -> str:
+    if isinstance(value, np.ndarray):
+        return f"an array of {value.dtype}"
+    return f"a {type(value).__name__}"

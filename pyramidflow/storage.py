@@ -152,6 +152,11 @@ def load_tensors(path: Path, kind: str) -> tuple[dict[str, Any], dict[str, Tenso
     return header, tensors
 
 
+def tensors_below(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Tensors whose name starts with a prefix, by the rest of their name."""
+    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+
+
 def _check_is_file(path: Path, kind: str) -> None:
     if path.is_dir():
         raise InputError(f"{path} is a folder: give the {kind}'s .safetensors file.")

@@ -1,0 +1,353 @@
+"""The training loop: the published recipe, resumable to the bit."""
+
+import hashlib
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+from torch import Tensor
+
+from pyramidflow.data import ImageSet, Preprocessing, augment_texture
+from pyramidflow.errors import InputError
+from pyramidflow.model import PyramidFlow
+from pyramidflow.training.checkpoint import Position, load_checkpoint, save_checkpoint
+from pyramidflow.training.interrupt import Interrupted, StopRequest
+from pyramidflow.training.loss import ContrastLoss, Loss, choose_loss
+from pyramidflow.training.progress import SilentProgress, TrainingProgress, console_progress
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a network is trained.
+
+    Attributes:
+        epochs: passes over the training images.
+        batch_size: images in a step; every pair of them is contrasted.
+        seed: of data order and augmentation.
+        augment: flip and rotate by 90° at random, for textures.
+        without: what to leave out, from :data:`pyramidflow.training.loss.ABLATIONS`.
+        deterministic: refuse operations whose result may differ from run to run.
+        learning_rate: of Adam.
+        eps: of Adam.
+        weight_decay: of Adam.
+        betas: of Adam.
+        clip_norm: largest norm of the gradient.
+
+    Source: supplement section 1.1 for the optimiser, its settings and the batch size.
+    """
+
+    epochs: int = 15
+    batch_size: int = 2
+    seed: int = 0
+    augment: bool = False
+    without: tuple[str, ...] = ()
+    deterministic: bool = False
+    learning_rate: float = 2e-4
+    eps: float = 1e-4
+    weight_decay: float = 1e-5
+    betas: tuple[float, float] = (0.5, 0.9)
+    clip_norm: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.epochs < 1:
+            raise InputError(f"epochs is {self.epochs}: give at least 1.")
+        loss = choose_loss(self.without)
+        least = 2 if isinstance(loss, ContrastLoss) and loss.template else 1
+        if self.batch_size < least:
+            raise InputError(
+                f"the batch size is {self.batch_size}, but at least {least} images are needed in "
+                "a step."
+            )
+
+    def as_dict(self) -> dict[str, Any]:
+        """The recipe as a JSON object."""
+        return {key: list(v) if isinstance(v, tuple) else v for key, v in asdict(self).items()}
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """What a training gives besides the network's weights.
+
+    Attributes:
+        template: mean latents of the training images, levels ``[1, C, h_d, w_d]``, finest first.
+        history: for each epoch its number, mean loss, held-out loss and seconds.
+        seconds: training time, over all runs.
+    """
+
+    template: tuple[Tensor, ...]
+    history: tuple[dict[str, Any], ...]
+    seconds: float
+
+
+class Trainer:
+    """Trains a network on good images.
+
+    Every random choice is a function of seed, epoch and image, so a training that goes on from a
+    checkpoint ends with the same bits as one that was never stopped (on the same machine, with the
+    same number of threads).
+
+    Args:
+        model: the network, on the device to train on.
+        preprocessing: how images become network input.
+        images: the training images.
+        held_out: good images for the held-out loss; may be empty.
+        recipe: how to train.
+        progress: told how it goes.
+        checkpoint: file to write after each epoch and on a stop request; ``None`` writes none.
+
+    Raises:
+        InputError: there are fewer images than a step needs.
+    """
+
+    def __init__(
+        self,
+        model: PyramidFlow,
+        preprocessing: Preprocessing,
+        images: ImageSet,
+        held_out: ImageSet,
+        recipe: Recipe,
+        progress: TrainingProgress,
+        checkpoint: Path | None = None,
+    ) -> None:
+        self.model = model
+        self.preprocessing = preprocessing
+        self.images = images
+        self.held_out = held_out
+        self.recipe = recipe
+        self.progress = progress
+        self.checkpoint = checkpoint
+        self.loss: Loss = choose_loss(recipe.without)
+        self.optimizer = torch.optim.Adam(
+            [p for p in model.parameters() if p.requires_grad],
+            lr=recipe.learning_rate,
+            eps=recipe.eps,
+            weight_decay=recipe.weight_decay,
+            betas=recipe.betas,
+        )
+        self.position = Position()
+        if len(self._batches(range(len(images)))) == 0:
+            raise InputError(
+                f"there are {len(images)} training images, but a step needs at least 2: pairs of "
+                "good images are contrasted."
+            )
+
+    def resume(self) -> None:
+        """Go on from the checkpoint.
+
+        Raises:
+            InputError: there is no checkpoint, or it belongs to another training.
+        """
+        if self.checkpoint is None:
+            raise InputError("a training without a checkpoint file cannot be resumed: name one.")
+        self.position = load_checkpoint(
+            self.checkpoint, self._identity(), self.model, self.optimizer
+        )
+        if self.position.epoch > self.recipe.epochs:
+            raise InputError(
+                f"the checkpoint {self.checkpoint} has {self.position.epoch} epochs behind it, but "
+                f"only {self.recipe.epochs} are wanted: ask for as many or more."
+            )
+
+    def run(self) -> TrainingResult:
+        """Train to the last epoch and take the template.
+
+        Returns:
+            Template and history.
+
+        Raises:
+            Interrupted: a stop was requested (Ctrl-C, SIGTERM); the checkpoint is written.
+            InputError: an image cannot be read, or the loss is not finite.
+        """
+        with _determinism(self.recipe.deterministic), StopRequest() as stop:
+            batches = self._batches(range(len(self.images)))
+            done = self.position.epoch * len(batches) + self.position.step
+            self.progress.begin("training", done, self.recipe.epochs * len(batches))
+            while self.position.epoch < self.recipe.epochs:
+                self._epoch(stop)
+            template = self._template(stop)
+        return TrainingResult(
+            template, tuple(dict(r) for r in self.position.history), self.position.seconds
+        )
+
+    def _epoch(self, stop: StopRequest) -> None:
+        position, recipe = self.position, self.recipe
+        epoch = position.epoch
+        order = np.random.default_rng((recipe.seed, epoch)).permutation(len(self.images))
+        batches = self._batches(order)
+        self.model.train()
+        for batch in batches[position.step :]:
+            started = time.perf_counter()
+            loss = self._step(epoch, batch)
+            position.step += 1
+            position.loss_sum += loss
+            position.seconds += time.perf_counter() - started
+            self.progress.advance(loss)
+            self._stop_if(stop)
+        started = time.perf_counter()
+        validation_loss = self._validation_loss()
+        position.seconds += time.perf_counter() - started
+        record = {
+            "epoch": epoch + 1,
+            "loss": position.loss_sum / len(batches),
+            "validation_loss": validation_loss,
+            "seconds": position.seconds - sum(r["seconds"] for r in position.history),
+        }
+        self.position = Position(epoch + 1, 0, 0.0, position.seconds, (*position.history, record))
+        self._save_checkpoint()
+        self.progress.epoch(record, recipe.epochs)
+
+    def _step(self, epoch: int, batch: list[int]) -> float:
+        images = [self.images[i] for i in batch]
+        if self.recipe.augment:
+            images = [
+                augment_texture(image, np.random.default_rng((self.recipe.seed, epoch, i)))
+                for image, i in zip(images, batch, strict=True)
+            ]
+        loss = self.loss(self.model, self.preprocessing.batch(images, self._device()))
+        value = float(loss.detach())
+        if not np.isfinite(value):
+            raise InputError(
+                f"the loss became {value} in epoch {epoch + 1}: check the images, or lower the "
+                "learning rate."
+            )
+        self.optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip_norm)
+        self.optimizer.step()
+        return value
+
+    @torch.no_grad()
+    def _validation_loss(self) -> float | None:
+        self.model.eval()
+        losses = [
+            float(self.loss(self.model, self._input(self.held_out, batch)))
+            for batch in self._batches(range(len(self.held_out)))
+        ]
+        return sum(losses) / len(losses) if losses else None
+
+    @torch.no_grad()
+    def _template(self, stop: StopRequest) -> tuple[Tensor, ...]:
+        self.model.eval()
+        self.progress.begin("template", 0, len(self.images))
+        total: list[Tensor] = []
+        for i in range(len(self.images)):
+            latents = self.model(self._input(self.images, [i]))
+            doubles = [z.double() for z in latents]
+            total = [a + z for a, z in zip(total, doubles, strict=True)] if total else doubles
+            self.progress.advance()
+            self._stop_if(stop)
+        means = [(z / len(self.images)).float() for z in total]
+        if "template" in self.recipe.without:
+            means = [torch.zeros_like(z) for z in means]
+        return tuple(means)
+
+    def _input(self, images: ImageSet, batch: list[int]) -> Tensor:
+        return self.preprocessing.batch([images[i] for i in batch], self._device())
+
+    def _batches(self, order: Iterable[int]) -> list[list[int]]:
+        indices = [int(i) for i in order]
+        size = self.recipe.batch_size
+        batches = [indices[i : i + size] for i in range(0, len(indices), size)]
+        return [batch for batch in batches if len(batch) >= min(size, 2)]
+
+    def _device(self) -> torch.device:
+        return next(self.model.parameters()).device
+
+    def _stop_if(self, stop: StopRequest) -> None:
+        if not stop.requested:
+            return
+        self._save_checkpoint()
+        where = f"epoch {self.position.epoch + 1}, step {self.position.step}"
+        if self.position.epoch == self.recipe.epochs:
+            where = "the template"
+        if self.checkpoint is None:
+            raise Interrupted(f"stopped at {where}; no checkpoint file was named.")
+        raise Interrupted(f"stopped at {where}; go on from {self.checkpoint} with --resume.")
+
+    def _save_checkpoint(self) -> None:
+        if self.checkpoint is not None:
+            save_checkpoint(
+                self.checkpoint, self._identity(), self.position, self.model, self.optimizer
+            )
+
+    def _identity(self) -> dict[str, Any]:
+        recipe = self.recipe.as_dict()
+        del recipe["epochs"]
+        return {
+            **recipe,
+            **self.model.architecture.as_dict(),
+            "image_size": self.preprocessing.image_size,
+            "images": _fingerprint(self.images),
+            "held-out images": _fingerprint(self.held_out),
+        }
+
+
+def train(
+    model: PyramidFlow,
+    preprocessing: Preprocessing,
+    images: ImageSet,
+    held_out: ImageSet,
+    recipe: Recipe,
+    *,
+    checkpoint: Path | None = None,
+    resume: bool = False,
+    show_progress: bool = True,
+) -> TrainingResult:
+    """Train a network, see :class:`Trainer`.
+
+    Args:
+        model: the network, on the device to train on.
+        preprocessing: how images become network input.
+        images: the training images.
+        held_out: good images for the held-out loss; may be empty.
+        recipe: how to train.
+        checkpoint: file to write after each epoch and on a stop request.
+        resume: go on from the checkpoint.
+        show_progress: show a bar and a line for each epoch on standard error.
+
+    Returns:
+        Template and history.
+
+    Raises:
+        InputError: images or checkpoint cannot be used.
+        Interrupted: a stop was requested; the checkpoint is written.
+    """
+
+    def run(progress: TrainingProgress) -> TrainingResult:
+        trainer = Trainer(model, preprocessing, images, held_out, recipe, progress, checkpoint)
+        if resume:
+            trainer.resume()
+        return trainer.run()
+
+    if not show_progress:
+        return run(SilentProgress())
+    with console_progress(Console(stderr=True)) as progress:
+        return run(progress)
+
+
+def _fingerprint(images: ImageSet) -> str:
+    """Digest of the files' names and sizes in bytes, in order."""
+    digest = hashlib.sha256()
+    for path in images.paths:
+        digest.update(f"{path.name} {path.stat().st_size}\n".encode())
+    return digest.hexdigest()
+
+
+@contextmanager
+def _determinism(wanted: bool) -> Iterator[None]:
+    enabled = torch.are_deterministic_algorithms_enabled()
+    benchmark = torch.backends.cudnn.benchmark
+    if wanted:
+        torch.use_deterministic_algorithms(True)
+        torch.backends.cudnn.benchmark = False
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(enabled)
+        torch.backends.cudnn.benchmark = benchmark

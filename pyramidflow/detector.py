@@ -349,16 +349,29 @@ class Detector:
         for size, (score, network_map) in self._sized_maps(pixels):
             yield self._inspection(score, network_map, size)
 
+    def working_map(self, image: Image) -> tuple[float, npt.NDArray[np.float32]]:
+        """Score and anomaly map of an image in the size that the detector works at.
+
+        Args:
+            image: one image, as for :meth:`inspect`.
+
+        Returns:
+            The score, and float32 ``[image_size, image_size]``.
+
+        Raises:
+            InputError: see :meth:`inspect`.
+        """
+        [(score, network_map)] = self._network_maps([image])
+        size = self.preprocessing.image_size
+        return score, _resize_map(network_map, (size, size))
+
     def _inspection(self, score: float, network_map: Tensor, size: tuple[int, int]) -> Inspection:
-        anomaly_map = F.interpolate(
-            network_map[None, None], size=size, mode="bilinear", antialias=True
-        )[0, 0]  # [H, W]
         verdict: Verdict | None = None
         regions: tuple[Region, ...] = ()
         if self.threshold is not None:
             verdict = "ng" if score > self.threshold else "ok"
             regions = find_regions(network_map.numpy(), self.threshold, size)
-        return Inspection(score, self.threshold, verdict, regions, anomaly_map.numpy())
+        return Inspection(score, self.threshold, verdict, regions, _resize_map(network_map, size))
 
     def _network_maps(self, images: Sequence[Image]) -> Iterator[tuple[float, Tensor]]:
         for _, found in self._sized_maps(_as_pixels(image) for image in images):
@@ -412,20 +425,9 @@ class Detector:
         picture = self.model.image_template(self.template, (size, size))
         return self.preprocessing.denormalize(picture[0])
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the one file to ship: weights, template and all settings, atomically.
-
-        Args:
-            path: a ``.safetensors`` file.
-
-        Raises:
-            InputError: the detector is not trained, or the file cannot be written.
-        """
-        if self.template is None:
-            raise InputError("this detector is not trained: there is nothing to save yet.")
-        tensors = {f"model/{k}": v for k, v in self.model.state_dict().items()}
-        tensors.update({f"template/{d}": z for d, z in enumerate(self.template)})
-        header = {
+    def header(self) -> dict[str, Any]:
+        """What a file stores beside the tensors: settings, calibration, training record."""
+        return {
             "library_version": __version__,
             "architecture": self.model.architecture.as_dict(),
             "preprocessing": {
@@ -440,7 +442,21 @@ class Detector:
             "seed": self.seed,
             "training": self.training,
         }
-        save_tensors(Path(path), "detector", header, tensors)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the one file to ship: weights, template and all settings, atomically.
+
+        Args:
+            path: a ``.safetensors`` file.
+
+        Raises:
+            InputError: the detector is not trained, or the file cannot be written.
+        """
+        if self.template is None:
+            raise InputError("this detector is not trained: there is nothing to save yet.")
+        tensors = {f"model/{k}": v for k, v in self.model.state_dict().items()}
+        tensors.update({f"template/{d}": z for d, z in enumerate(self.template)})
+        save_tensors(Path(path), "detector", self.header(), tensors)
 
     @classmethod
     def load(
@@ -547,6 +563,12 @@ def find_regions(
         for part in regionprops(label(above, connectivity=2), intensity_image=anomaly_map)
     ]
     return tuple(sorted(regions, key=lambda region: (-region.peak, region.box)))
+
+
+def _resize_map(network_map: Tensor, size: tuple[int, int]) -> npt.NDArray[np.float32]:
+    resized = F.interpolate(network_map[None, None], size=size, mode="bilinear", antialias=True)
+    pixels: npt.NDArray[np.float32] = resized[0, 0].numpy()  # [H, W]
+    return pixels
 
 
 def _as_pixels(image: Image) -> Pixels:

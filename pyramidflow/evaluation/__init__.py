@@ -1,1 +1,33 @@
-"""Evaluation."""
+"""Evaluation: metrics, and tables of them."""
+
+from pyramidflow.evaluation.evaluate import Evaluation, evaluate
+from pyramidflow.evaluation.metrics import (
+    Metrics,
+    aupro,
+    auroc,
+    average_precision,
+    evaluate_maps,
+    f1_max,
+    pro_curve,
+    roc_curve,
+    thin_curve,
+)
+from pyramidflow.evaluation.tables import formatted, table_rows, write_csv, write_markdown
+
+__all__ = [
+    "Evaluation",
+    "Metrics",
+    "aupro",
+    "auroc",
+    "average_precision",
+    "evaluate",
+    "evaluate_maps",
+    "f1_max",
+    "formatted",
+    "pro_curve",
+    "roc_curve",
+    "table_rows",
+    "thin_curve",
+    "write_csv",
+    "write_markdown",
+]

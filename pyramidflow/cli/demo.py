@@ -1,0 +1,73 @@
+"""``pyramidflow demo``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pyramidflow.cli.options import Device
+
+
+def demo(
+    output: Annotated[Path, typer.Option(help="Folder for data, detector and report.")] = Path(
+        "pyramidflow-demo"
+    ),
+    image_size: Annotated[int, typer.Option(help="Side of the images, in pixels.")] = 128,
+    images: Annotated[int, typer.Option(help="Good images to train on and calibrate with.")] = 80,
+    epochs: Annotated[int, typer.Option(help="Passes over the training images.")] = 4,
+    seed: Annotated[int, typer.Option(help="Seed of data and training.")] = 0,
+    device: Device = "auto",
+) -> None:
+    """Show the whole way on a small set made from real textures: train, calibrate, evaluate.
+
+    Needs nothing but the installed package. Good images are crops of a photograph, the defects
+    (scratch, spot, stain, hole) are drawn in. Writes the data, the detector, an HTML report and the
+    inspection results.
+    """
+    from pyramidflow.cli.summary import print_facts, training_facts
+    from pyramidflow.data import open_dataset
+    from pyramidflow.data.textures import make_texture_set
+    from pyramidflow.detector import Detector
+    from pyramidflow.evaluation import evaluate
+    from pyramidflow.inspection import (
+        RESULTS_NAME,
+        find_sources,
+        inspect_sources,
+        open_result_folder,
+        write_evaluation_report,
+    )
+
+    data = make_texture_set(
+        output / "data",
+        seed=seed,
+        image_size=image_size,
+        train=images,
+        good=max(2, images // 4),
+        defective_per_kind=max(1, images // 16),
+    )
+    dataset = open_dataset(data)
+    detector = Detector(image_size, volume_norm="svn", seed=seed, device=device)
+    detector.fit(dataset, epochs=epochs, augment="none", validation_share=0.25)
+    model = output / "detector.safetensors"
+    detector.save(model)
+    typer.echo("evaluating", err=True)
+    evaluation = evaluate(detector, dataset)
+    report = output / "report.html"
+    write_evaluation_report(detector, evaluation, list(training_facts(detector).items()), report)
+    with open_result_folder(output, scale=detector.map_scale, keep_maps=False) as results:
+        inspect_sources(detector, find_sources([data / "test"]), results)
+    metrics = evaluation.metrics
+    print_facts(
+        {
+            "image AUROC": f"{metrics.image_auroc:.4f}",
+            "pixel AUROC": f"{metrics.pixel_auroc:.4f}",
+            "AUPRO": f"{metrics.aupro_03:.4f} up to 0.3, {metrics.aupro_10:.4f} up to 1.0",
+            "defects found": f"{evaluation.detection_rate:.1%}",
+            "good rejected": f"{evaluation.false_reject_rate:.1%}",
+            "training": f"{detector.training['seconds']:.0f} s",
+            "report": str(report.resolve()),
+            "detector": str(model.resolve()),
+            "results": str((output / RESULTS_NAME).resolve()),
+            "overlays": str((output / "overlays").resolve()),
+        }
+    )

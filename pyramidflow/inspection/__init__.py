@@ -1,0 +1,31 @@
+"""The line: sources → decode → detect → verdict → sinks; and reports."""
+
+from pyramidflow.inspection.evaluation_report import write_evaluation_report
+from pyramidflow.inspection.line import Tally, inspect_sources
+from pyramidflow.inspection.overlay import overlay
+from pyramidflow.inspection.report import Report, ReportExample, write_report
+from pyramidflow.inspection.sinks import (
+    RESULTS_NAME,
+    ResultFolder,
+    open_result_folder,
+    write_png,
+    write_scores,
+)
+from pyramidflow.inspection.sources import Source, find_sources
+
+__all__ = [
+    "RESULTS_NAME",
+    "Report",
+    "ReportExample",
+    "ResultFolder",
+    "Source",
+    "Tally",
+    "find_sources",
+    "inspect_sources",
+    "open_result_folder",
+    "overlay",
+    "write_evaluation_report",
+    "write_png",
+    "write_report",
+    "write_scores",
+]

@@ -1,0 +1,174 @@
+"""Where the results of an inspection go: a JSONL file, overlays, raw maps."""
+
+import io
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TextIO
+
+import numpy as np
+import numpy.typing as npt
+from filelock import FileLock, Timeout
+from PIL import Image
+
+from pyramidflow.data import to_uint8
+from pyramidflow.detector import Inspection
+from pyramidflow.errors import InputError
+from pyramidflow.evaluation import Evaluation
+from pyramidflow.inspection.overlay import overlay
+from pyramidflow.inspection.sources import Source
+from pyramidflow.storage import write_atomically
+
+RESULTS_NAME = "results.jsonl"
+
+
+class ResultFolder:
+    """A folder of results: ``results.jsonl``, ``overlays/NAME.png``, ``maps/NAME.tiff``.
+
+    Each line of ``results.jsonl`` is complete on disk before the next image is looked at, so that
+    nothing is lost when the process ends early.
+
+    Args:
+        folder: where to write.
+        lines: the open ``results.jsonl``.
+        scale: anomaly value at the top of the overlays' colour scale; ``None`` draws no overlays.
+        keep_maps: write the raw anomaly maps.
+    """
+
+    def __init__(self, folder: Path, lines: TextIO, scale: float | None, keep_maps: bool) -> None:
+        self._folder = folder
+        self._lines = lines
+        self._scale = scale
+        self._keep_maps = keep_maps
+
+    def add(self, source: Source, pixels: npt.NDArray[Any], inspection: Inspection) -> None:
+        """Record an inspected image.
+
+        Args:
+            source: the image.
+            pixels: ``[H, W, 3]``.
+            inspection: what was found.
+
+        Raises:
+            InputError: a file cannot be written.
+        """
+        record: dict[str, Any] = {"path": str(source.path), **inspection.as_dict()}
+        if self._scale is not None:
+            record["overlay"] = f"overlays/{source.name}.png"
+            picture = overlay(
+                to_uint8(pixels),
+                inspection.anomaly_map,
+                self._scale,
+                inspection.threshold,
+                [region.box for region in inspection.regions],
+            )
+            write_png(self._folder / record["overlay"], picture)
+        if self._keep_maps:
+            record["map"] = f"maps/{source.name}.tiff"
+            write_float_tiff(self._folder / record["map"], inspection.anomaly_map)
+        self._write(record)
+
+    def add_error(self, source: Source, error: InputError) -> None:
+        """Record an image that could not be inspected.
+
+        Raises:
+            InputError: the line cannot be written.
+        """
+        self._write({"path": str(source.path), "error": str(error)})
+
+    def _write(self, record: dict[str, Any]) -> None:
+        try:
+            self._lines.write(json.dumps(record, ensure_ascii=False) + "\n")
+            self._lines.flush()
+        except OSError as error:
+            raise _unwritable(self._folder, error) from error
+
+
+@contextmanager
+def open_result_folder(
+    folder: Path, *, scale: float | None, keep_maps: bool
+) -> Iterator[ResultFolder]:
+    """Open a folder for results, replacing the ``results.jsonl`` of an earlier run.
+
+    Args:
+        folder: made where it is missing.
+        scale: see :class:`ResultFolder`.
+        keep_maps: see :class:`ResultFolder`.
+
+    Yields:
+        The open folder; no other process can open it meanwhile.
+
+    Raises:
+        InputError: the folder cannot be written, or another process is writing to it.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / f".{RESULTS_NAME}.lock")
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise InputError(
+            f"another process is writing to {folder}: give each its own --output."
+        ) from error
+    except OSError as error:
+        raise _unwritable(folder, error) from error
+    with lock:
+        try:
+            lines = (folder / RESULTS_NAME).open("w", encoding="utf-8")
+        except OSError as error:
+            raise _unwritable(folder, error) from error
+        with lines:
+            yield ResultFolder(folder, lines, scale, keep_maps)
+
+
+def _unwritable(folder: Path, error: OSError) -> InputError:
+    return InputError(f"{folder} cannot be written ({error.strerror}): choose another --output.")
+
+
+def write_png(path: Path, picture: npt.NDArray[np.uint8]) -> None:
+    """Write a picture ``[H, W, 3]`` as PNG, atomically.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    data = io.BytesIO()
+    Image.fromarray(picture).save(data, format="PNG")
+    write_atomically(path, lambda file: file.write(data.getvalue()))
+
+
+def write_float_tiff(path: Path, anomaly_map: npt.NDArray[np.float32]) -> None:
+    """Write an anomaly map ``[H, W]`` as a float32 TIFF, atomically.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    import tifffile
+
+    data = io.BytesIO()
+    tifffile.imwrite(data, anomaly_map.astype(np.float32), photometric="minisblack")
+    write_atomically(path, lambda file: file.write(data.getvalue()))
+
+
+def write_scores(evaluation: Evaluation, path: Path) -> None:
+    """Write a JSONL line for each test image: path, kind, label, score, verdict; atomically.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    lines = [
+        json.dumps(
+            {
+                "path": str(image),
+                "kind": kind,
+                "defective": bool(defective),
+                "score": float(score),
+                "threshold": evaluation.threshold,
+                "verdict": "ng" if score > evaluation.threshold else "ok",
+            },
+            ensure_ascii=False,
+        )
+        for image, kind, defective, score in zip(
+            evaluation.paths, evaluation.kinds, evaluation.labels, evaluation.scores, strict=True
+        )
+    ]
+    write_atomically(path, lambda file: file.write("".join(f"{x}\n" for x in lines).encode()))

@@ -1,9 +1,7 @@
 """The detector: what users train, calibrate, ship as one file and inspect images with."""
 
-import math
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, overload
@@ -11,32 +9,32 @@ from typing import Any, Literal, TypeAlias, overload
 import numpy as np
 import numpy.typing as npt
 import torch
-import torch.nn.functional as F
+from PIL.Image import Image as PictureFile
 from torch import Tensor, nn
+from torch.nn import functional
 
 from pyramidflow import __version__, ops
+from pyramidflow.calibration import conformal_threshold
 from pyramidflow.data import (
     Category,
+    Image,
     ImageSet,
+    Pixels,
     Preprocessing,
+    as_pixels,
     check_trainable,
     list_images,
     open_dataset,
-    read_image,
     resize_image,
     resolve_augmentation,
     split_validation,
 )
 from pyramidflow.encoder_weights import load_encoder_weights
 from pyramidflow.errors import InputError
+from pyramidflow.findings import Inspection, Region, Verdict, find_regions
 from pyramidflow.model import Architecture, EncoderName, PyramidFlow, ResNetEncoder
 from pyramidflow.storage import load_tensors, save_tensors, tensors_below
 
-Pixels: TypeAlias = npt.NDArray[Any]
-Image: TypeAlias = "str | os.PathLike[str] | Pixels | Any"
-"""A path, an array ``[H, W, 3]`` or ``[H, W]`` of uint8 or uint16, or a Pillow image."""
-
-Verdict = Literal["ok", "ng"]
 Box: TypeAlias = tuple[float, float, float, float]
 
 GPU_BATCH = 8
@@ -44,49 +42,6 @@ GPU_BATCH = 8
 
 DEFAULT_IMAGE_SIZE = {"none": 256, "resnet18": 1024, "resnet34": 1024, "custom": 256}
 """Image size by encoder (supplement section 1.1)."""
-
-
-@dataclass(frozen=True)
-class Region:
-    """A connected part of the anomaly map above the threshold, in pixels of the image.
-
-    Attributes:
-        box: ``(left, top, right, bottom)``, right and bottom exclusive.
-        area: in pixels.
-        peak: largest value of the anomaly map inside.
-    """
-
-    box: tuple[int, int, int, int]
-    area: int
-    peak: float
-
-
-@dataclass(frozen=True)
-class Inspection:
-    """What a detector finds in one image.
-
-    Attributes:
-        score: maximum of the anomaly map.
-        threshold: largest score that still is ``"ok"``; ``None`` before calibration.
-        verdict: ``"ok"`` or ``"ng"``; ``None`` before calibration.
-        regions: where the map exceeds the threshold, highest peak first; never empty for ``"ng"``.
-        anomaly_map: float32 ``[H, W]`` in the image's own resolution.
-    """
-
-    score: float
-    threshold: float | None
-    verdict: Verdict | None
-    regions: tuple[Region, ...]
-    anomaly_map: npt.NDArray[np.float32]
-
-    def as_dict(self) -> dict[str, Any]:
-        """Score, threshold, verdict and regions as a JSON object."""
-        return {
-            "score": self.score,
-            "threshold": self.threshold,
-            "verdict": self.verdict,
-            "regions": [{"box": list(r.box), "area": r.area, "peak": r.peak} for r in self.regions],
-        }
 
 
 class Detector:
@@ -263,11 +218,8 @@ class Detector:
     ) -> "Detector":
         """Set the threshold from good images that were not trained on.
 
-        With ``n`` scores in ascending order the threshold is the ``k``-th,
-        ``k = ⌈(n + 1)(1 − rate)⌉``: a further good image, drawn like these, is rejected with
-        probability at most ``1 − k / (n + 1) ≤ rate``. With fewer than ``1/rate − 1`` images no
-        score gives that promise; the largest one is taken, and :attr:`calibration` says which rate
-        it does promise.
+        See :func:`pyramidflow.calibration.conformal_threshold`; :attr:`calibration` then holds its
+        record: with few images the rate that can be promised is larger than the target.
 
         Args:
             good: a folder of good images, or images.
@@ -278,40 +230,26 @@ class Detector:
 
         Raises:
             InputError: no images, a rate outside (0, 1), or the detector is not trained.
-
-        Source: split conformal prediction (Vovk et al., 2005).
         """
         if isinstance(good, str | os.PathLike):
-            good = list_images(Path(good))
+            folder = Path(good)
+            good = list_images(folder)
+            if not good:
+                raise InputError(f"there are no images in {folder}: give a folder of good images.")
         return self._calibrate(good, target_false_reject_rate, "given")
 
     def _calibrate(self, good: Sequence[Image], rate: float, source: str) -> "Detector":
-        if not 0 < rate < 1:
-            raise InputError(
-                f"the target false reject rate is {rate}: give a number between 0 and 1."
-            )
-        if len(good) == 0:
-            raise InputError("there are no images to calibrate on: give good images.")
-        scores = sorted(score for score, _ in self._network_maps(good))
-        count = len(scores)
-        rank = min(math.ceil((count + 1) * (1 - rate) - 1e-9), count)
-        self.threshold = scores[rank - 1]
-        self.calibration = {
-            "images": count,
-            "source": source,
-            "target_false_reject_rate": rate,
-            "promised_false_reject_rate": 1 - rank / (count + 1),
-            "rank": rank,
-            "images_needed_for_target": math.ceil(1 / rate - 1 - 1e-9),
-        }
+        scores = [score for score, _ in self._network_maps(good)]
+        self.threshold, self.calibration = conformal_threshold(scores, rate)
+        self.calibration["source"] = source
         return self
 
     @overload
-    def inspect(self, images: "str | os.PathLike[str]") -> Inspection: ...
+    def inspect(self, images: "list[Image] | tuple[Image, ...]") -> list[Inspection]: ...
     @overload
-    def inspect(self, images: Sequence[Image]) -> list[Inspection]: ...
+    def inspect(self, images: "str | os.PathLike[str] | PictureFile") -> Inspection: ...
     @overload
-    def inspect(self, images: Any) -> "Inspection | list[Inspection]": ...
+    def inspect(self, images: Pixels) -> "Inspection | list[Inspection]": ...
 
     def inspect(self, images: Any) -> "Inspection | list[Inspection]":
         """Look for defects.
@@ -328,7 +266,7 @@ class Detector:
             InputError: an image cannot be read or has another shape or type, or the detector is not
                 trained.
         """
-        is_batch = isinstance(images, list | tuple) or np.ndim(images) == 4
+        is_batch = isinstance(images, list | tuple) or getattr(images, "ndim", 0) == 4
         batch = images if is_batch else [images]
         found = list(self.inspect_each(batch))
         return found if is_batch else found[0]
@@ -345,7 +283,7 @@ class Detector:
         Raises:
             InputError: see :meth:`inspect`.
         """
-        pixels = (_as_pixels(image) for image in images)
+        pixels = (as_pixels(image) for image in images)
         for size, (score, network_map) in self._sized_maps(pixels):
             yield self._inspection(score, network_map, size)
 
@@ -374,7 +312,7 @@ class Detector:
         return Inspection(score, self.threshold, verdict, regions, _resize_map(network_map, size))
 
     def _network_maps(self, images: Sequence[Image]) -> Iterator[tuple[float, Tensor]]:
-        for _, found in self._sized_maps(_as_pixels(image) for image in images):
+        for _, found in self._sized_maps(as_pixels(image) for image in images):
             yield found
 
     def _sized_maps(
@@ -529,73 +467,20 @@ def resolve_device(device: str | torch.device) -> torch.device:
     return chosen
 
 
-def find_regions(
-    anomaly_map: npt.NDArray[np.float32], threshold: float, image_size: tuple[int, int]
-) -> tuple[Region, ...]:
-    """Connected parts (8-neighbourhood) of an anomaly map above a threshold.
-
-    Args:
-        anomaly_map: ``[h, w]``.
-        threshold: values above it belong to a region.
-        image_size: ``(H, W)`` of the image that the map covers; boxes and areas are scaled to it.
-
-    Returns:
-        Regions, highest peak first.
-    """
-    above = anomaly_map > threshold
-    if not above.any():
-        return ()
-    from skimage.measure import label, regionprops
-
-    height, width = anomaly_map.shape
-    scale_y, scale_x = image_size[0] / height, image_size[1] / width
-    regions = [
-        Region(
-            box=(
-                math.floor(part.bbox[1] * scale_x),
-                math.floor(part.bbox[0] * scale_y),
-                math.ceil(part.bbox[3] * scale_x),
-                math.ceil(part.bbox[2] * scale_y),
-            ),
-            area=max(1, round(float(part.area) * scale_x * scale_y)),
-            peak=float(part.intensity_max),
-        )
-        for part in regionprops(label(above, connectivity=2), intensity_image=anomaly_map)
-    ]
-    return tuple(sorted(regions, key=lambda region: (-region.peak, region.box)))
-
-
 def _resize_map(network_map: Tensor, size: tuple[int, int]) -> npt.NDArray[np.float32]:
-    resized = F.interpolate(network_map[None, None], size=size, mode="bilinear", antialias=True)
+    resized = functional.interpolate(
+        network_map[None, None], size=size, mode="bilinear", antialias=True
+    )
     pixels: npt.NDArray[np.float32] = resized[0, 0].numpy()  # [H, W]
-    return pixels
-
-
-def _as_pixels(image: Image) -> Pixels:
-    if isinstance(image, str | os.PathLike):
-        return read_image(Path(image))
-    if hasattr(image, "convert"):  # a Pillow image
-        image = image.convert("RGB")
-    pixels = np.asarray(image)
-    if pixels.ndim == 2:
-        pixels = np.repeat(pixels[:, :, None], 3, axis=2)  # [H, W, 3]
-    if (
-        pixels.ndim != 3
-        or pixels.shape[2] != 3
-        or 0 in pixels.shape
-        or pixels.dtype not in (np.uint8, np.uint16)
-    ):
-        raise InputError(
-            f"the image has shape {list(pixels.shape)} and type {pixels.dtype}: give [H, W, 3] or "
-            "[H, W] of uint8 or uint16."
-        )
     return pixels
 
 
 def _checked_region(region: Sequence[float] | None) -> Box | None:
     if region is None:
         return None
-    if len(region) != 4 or not (0 <= region[0] < region[2] <= 1 and 0 <= region[1] < region[3] <= 1):
+    if len(region) != 4 or not (
+        0 <= region[0] < region[2] <= 1 and 0 <= region[1] < region[3] <= 1
+    ):
         raise InputError(
             f"the region of interest is {list(region)}: give left, top, right, bottom as fractions "
             "of the image, 0 ≤ left < right ≤ 1 and 0 ≤ top < bottom ≤ 1."

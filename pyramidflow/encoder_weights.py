@@ -34,8 +34,9 @@ def load_encoder_weights(encoder: ResNetEncoder, name: str, file: Path | None) -
     misshapen = [k for k in kept if k in expected and kept[k].shape != expected[k].shape]
     if missing or extra or misshapen:
         raise InputError(
-            f"{file or 'the download'} does not hold the weights of a {name} ({_first_problem(missing, extra, misshapen)}): "
-            f"give torchvision's {name} state dictionary."
+            f"{file or 'the download'} does not hold the weights of a {name} "
+            f"({_first_problem(missing, extra, misshapen)}): give torchvision's {name} state "
+            "dictionary."
         )
     encoder.load_state_dict(kept, strict=False)
 

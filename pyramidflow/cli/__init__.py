@@ -28,9 +28,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         given = ["--debug", *(argument for argument in given if argument != "--debug")]
     try:
         app(given, prog_name="pyramidflow")
-    except KeyboardInterrupt as error:
-        print(f"interrupted: {error}" if str(error) else "interrupted", file=sys.stderr)
-        sys.exit(EXIT_INTERRUPTED)
     except Exception as error:  # whatever it is, exit code 1 is taken: it means defects found
         if debug:
             raise SystemExit(_with_traceback()) from error

@@ -1,9 +1,12 @@
 """The program and its commands."""
 
-from typing import Annotated
+import functools
+from collections.abc import Callable
+from typing import Annotated, Any
 
 import typer
 
+from pyramidflow.cli import EXIT_INPUT_ERROR, EXIT_INTERRUPTED
 from pyramidflow.cli.calibrate import calibrate
 from pyramidflow.cli.demo import demo
 from pyramidflow.cli.doctor import doctor
@@ -49,5 +52,21 @@ def program(
     """Options of the program itself; both act before a command runs."""
 
 
+def _ending_cleanly(command: Callable[..., None]) -> Callable[..., None]:
+    """Say what an interruption left behind; typer would end without a word."""
+
+    @functools.wraps(command)
+    def run(*arguments: Any, **options: Any) -> None:
+        try:
+            command(*arguments, **options)
+        except KeyboardInterrupt as stop:
+            typer.echo(f"interrupted: {stop}" if str(stop) else "interrupted", err=True)
+            raise typer.Exit(EXIT_INTERRUPTED) from stop
+        except BrokenPipeError as error:  # the reader of the output has gone
+            raise typer.Exit(EXIT_INPUT_ERROR) from error
+
+    return run
+
+
 for command in (train, calibrate, evaluate, inspect, template, info, doctor, demo):
-    app.command()(command)
+    app.command()(_ending_cleanly(command))

@@ -7,6 +7,9 @@ import typer
 
 from pyramidflow.cli.options import Device
 
+MARKER = ".made-by-pyramidflow-demo"
+"""File that tells an earlier run's data, which may be replaced, from anything else."""
+
 
 def demo(
     output: Annotated[Path, typer.Option(help="Folder for data, detector and report.")] = Path(
@@ -37,6 +40,7 @@ def demo(
         write_evaluation_report,
     )
 
+    _clear_earlier_run(output / "data")
     data = make_texture_set(
         output / "data",
         seed=seed,
@@ -45,6 +49,7 @@ def demo(
         good=max(2, images // 4),
         defective_per_kind=max(1, images // 16),
     )
+    (data / MARKER).touch()
     dataset = open_dataset(data)
     detector = Detector(image_size, volume_norm="svn", seed=seed, device=device)
     detector.fit(dataset, epochs=epochs, augment="none", validation_share=0.25)
@@ -71,3 +76,10 @@ def demo(
             "overlays": str((output / "overlays").resolve()),
         }
     )
+
+
+def _clear_earlier_run(data: Path) -> None:
+    import shutil
+
+    if (data / MARKER).exists():
+        shutil.rmtree(data)

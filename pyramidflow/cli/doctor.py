@@ -15,10 +15,14 @@ def doctor() -> None:
     from pyramidflow import __version__
     from pyramidflow.cli.summary import print_facts
 
-    devices = [f"cuda:{i} {torch.cuda.get_device_name(i)}" for i in range(torch.cuda.device_count())]
+    devices = [
+        f"cuda:{i} {torch.cuda.get_device_name(i)}" for i in range(torch.cuda.device_count())
+    ]
     if not devices:
-        built = f"torch was built for CUDA {torch.version.cuda}" if torch.version.cuda else (
-            "torch was built without CUDA"
+        built = (
+            f"torch was built for CUDA {torch.version.cuda}"
+            if torch.version.cuda
+            else ("torch was built without CUDA")
         )
         devices = [f"none that torch can use ({built})"]
     print_facts(

@@ -46,8 +46,10 @@ def evaluate(
     Writes metrics.csv and metrics.md (a row for each category and their mean), and for each
     category an HTML report and scores.jsonl.
     """
+    from functools import partial
+
     from rich.console import Console
-    from rich.progress import track
+    from rich.progress import Progress
 
     from pyramidflow.cli.summary import training_facts
     from pyramidflow.detector import Detector
@@ -60,22 +62,12 @@ def evaluate(
         detector = Detector.load(file, device=device)
         dataset = _open_category(data, category, detector)
         console = Console(stderr=True)
-        steps = iter(
-            track(
-                range(len(dataset.test)),
-                description=dataset.name,
-                console=console,
-                transient=True,
-                disable=not console.is_terminal,
-            )
-        )
-        evaluation = evaluate_category(detector, dataset, lambda steps=steps: next(steps, None))
-        next(steps, None)
+        with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+            task = bar.add_task(dataset.name, total=len(dataset.test))
+            evaluation = evaluate_category(detector, dataset, partial(bar.advance, task))
         folder = output / dataset.name
         facts = training_facts(detector) | {"test time": f"{evaluation.seconds:.1f} s"}
-        write_evaluation_report(
-            detector, evaluation, list(facts.items()), folder / "report.html"
-        )
+        write_evaluation_report(detector, evaluation, list(facts.items()), folder / "report.html")
         write_scores(evaluation, folder / "scores.jsonl")
         evaluations.append(evaluation)
     rows = table_rows(evaluations)
@@ -109,16 +101,20 @@ def _open_category(data: Path, category: str | None, detector: "Detector") -> "C
 
 
 def print_table(rows: "Sequence[Row]") -> None:
-    """Print the per-category table, one block of columns; wide terminals get it whole."""
+    """Print the per-category table in two parts: metrics, and what describes the runs."""
+    from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
 
-    from pyramidflow.evaluation import formatted
+    from pyramidflow.evaluation import SETTINGS, formatted
 
-    table = Table()
-    for key in rows[0]:
-        table.add_column(key.replace("_", "\n"), justify="left" if key == "category" else "right")
-    for row in rows:
-        table.add_row(*formatted(row).values())
-    console = Console()
-    Console(width=max(console.width, 150) if not console.is_terminal else None).print(table)
+    metrics = [key for key in rows[0] if key not in SETTINGS]
+    for keys in (metrics, ["category", *SETTINGS]):
+        table = Table(box=SIMPLE_HEAD, pad_edge=False)
+        for key in keys:
+            heading = key.replace("_", "\n").replace("@", "\n@")
+            table.add_column(heading, justify="left" if key == "category" else "right")
+        for row in rows:
+            cells = formatted(row)
+            table.add_row(*(cells[key] for key in keys))
+        Console().print(table)

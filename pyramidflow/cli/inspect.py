@@ -39,8 +39,9 @@ def inspect(
     gets a line with its error, the others are still inspected, and the exit code is 2.
     """
     from pyramidflow.cli import EXIT_INPUT_ERROR
-    from pyramidflow.detector import Detector, Inspection
+    from pyramidflow.detector import Detector
     from pyramidflow.errors import InputError
+    from pyramidflow.findings import Inspection
     from pyramidflow.inspection import (
         RESULTS_NAME,
         Source,

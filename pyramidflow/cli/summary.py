@@ -21,7 +21,8 @@ def describe_calibration(threshold: float | None, calibration: dict[str, Any] | 
         return "none yet: run pyramidflow calibrate"
     images, rate = calibration["images"], calibration["target_false_reject_rate"]
     promised = calibration["promised_false_reject_rate"]
-    line = f"{threshold:.6g}, from {images} {calibration['source']} images, aimed at {rate:.2%} false rejects"
+    source = f"{images} {calibration['source']} images"
+    line = f"{threshold:.6g}, from {source}, aimed at {rate:.2%} false rejects"
     if calibration["source"] == "training":
         return f"{line}; no images were held out, so calibrate on good images before relying on it"
     if promised > rate:

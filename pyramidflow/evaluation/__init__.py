@@ -12,9 +12,10 @@ from pyramidflow.evaluation.metrics import (
     roc_curve,
     thin_curve,
 )
-from pyramidflow.evaluation.tables import formatted, table_rows, write_csv, write_markdown
+from pyramidflow.evaluation.tables import SETTINGS, formatted, table_rows, write_csv, write_markdown
 
 __all__ = [
+    "SETTINGS",
     "Evaluation",
     "Metrics",
     "aupro",

@@ -92,7 +92,9 @@ def evaluate(
     if detector.threshold is None:
         raise InputError("this detector has no threshold yet: calibrate it on good images.")
     size = detector.preprocessing.image_size
-    maps, masks, scores = [], [], []
+    maps: list[npt.NDArray[np.float32]] = []
+    masks: list[npt.NDArray[np.bool_] | None] = []
+    scores: list[float] = []
     started = time.perf_counter()
     for sample in category.test:
         image = read_image(sample.path)

@@ -37,17 +37,17 @@ def write_evaluation_report(
     order = np.argsort(margin, kind="stable")
     worst = order[:EXAMPLES]
     best = [i for i in order[::-1] if evaluation.labels[i] and i not in worst][:EXAMPLES]
-    usable = [i for i, mask in enumerate(evaluation.masks) if mask is not None]
-    has_regions = any(mask is not None and mask.any() for mask in evaluation.masks)
-    maps = evaluation.maps[usable]
-    masks = np.stack([evaluation.masks[i] for i in usable]) if usable else None
+    masked = [(i, mask) for i, mask in enumerate(evaluation.masks) if mask is not None]
+    has_regions = any(mask.any() for _, mask in masked)
+    maps = evaluation.maps[[i for i, _ in masked]]
+    masks = [mask for _, mask in masked]
     report = Report(
         title=f"Evaluation of {evaluation.category}",
         summary=summary,
         metrics=evaluation.metrics.as_dict(),
         roc_image=_defined(roc_curve(evaluation.scores, evaluation.labels)),
-        roc_pixel=_defined(roc_curve(maps, masks)) if has_regions and masks is not None else None,
-        pro=_defined(pro_curve(maps, masks)) if has_regions and masks is not None else None,
+        roc_pixel=_defined(roc_curve(maps, np.stack(masks))) if has_regions else None,
+        pro=_defined(pro_curve(maps, masks)) if has_regions else None,
         scores=evaluation.scores,
         labels=evaluation.labels,
         kinds=evaluation.kinds,

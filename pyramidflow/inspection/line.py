@@ -4,8 +4,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from pyramidflow.data import read_image
-from pyramidflow.detector import Detector, Inspection
+from pyramidflow.detector import Detector
 from pyramidflow.errors import InputError
+from pyramidflow.findings import Inspection
 from pyramidflow.inspection.sinks import ResultFolder
 from pyramidflow.inspection.sources import Source
 

@@ -13,9 +13,9 @@ from filelock import FileLock, Timeout
 from PIL import Image
 
 from pyramidflow.data import to_uint8
-from pyramidflow.detector import Inspection
 from pyramidflow.errors import InputError
 from pyramidflow.evaluation import Evaluation
+from pyramidflow.findings import Inspection
 from pyramidflow.inspection.overlay import overlay
 from pyramidflow.inspection.sources import Source
 from pyramidflow.storage import write_atomically

@@ -41,7 +41,9 @@ def find_sources(paths: Sequence[Path]) -> list[Source]:
         if path.is_dir():
             below = list_images(path, recursive=True)
             if not below:
-                raise InputError(f"there are no images below {path}: name a folder that holds some.")
+                raise InputError(
+                    f"there are no images below {path}: name a folder that holds some."
+                )
             found += [(file, file.relative_to(path).with_suffix("").as_posix()) for file in below]
         elif path.exists():
             found.append((path, path.stem))

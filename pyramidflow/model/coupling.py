@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn import functional
 
 from pyramidflow import ops
 
@@ -57,7 +57,7 @@ class VolumeNorm2d(nn.Module):
         stored = state_dict.get(prefix + "running_mean")
         if stored is not None and stored.shape != self.running_mean.shape:
             self.running_mean = self.running_mean.new_zeros(stored.shape)
-        super()._load_from_state_dict(state_dict, prefix, *args)  # type: ignore[no-untyped-call]
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
 
 class AffineParams(nn.Module):
@@ -86,7 +86,7 @@ class AffineParams(nn.Module):
         """Map ``[B, C or 2C, h, w]`` to ``[B, 2C, h, w]``."""
         # oneDNN's convolutions run up to 1.5 times faster in channels-last than in NCHW.
         condition = condition.contiguous(memory_format=torch.channels_last)
-        hidden: Tensor = F.leaky_relu(self.conv1(condition), 0.01)  # [B, 2C, h, w]
+        hidden: Tensor = functional.leaky_relu(self.conv1(condition), 0.01)  # [B, 2C, h, w]
         params: Tensor = self.conv2(hidden)  # [B, 2C, h, w]
         return params
 
@@ -206,9 +206,7 @@ class CouplingBlock(nn.Module):
         norm = self.volume_norm
         params = self.affine_params(self.condition(pyramid))  # [B, 2C, h', w']
         y = self.conv1x1.inverse(pyramid[self.level])
-        x, log_det = ops.affine_coupling_inverse(
-            y, params, norm.mean(), norm.kind, norm.statistics
-        )
+        x, log_det = ops.affine_coupling_inverse(y, params, norm.mean(), norm.kind, norm.statistics)
         return self._replace(pyramid, x), log_det - self.conv1x1.log_det(y)
 
     def _replace(self, pyramid: Pyramid, level: Tensor) -> Pyramid:
@@ -229,10 +227,12 @@ class DualCoupling(CouplingBlock):
         super().__init__(start + 1, 2 * channels, channels, kernel_size, volume_norm, statistics)
 
     def condition(self, pyramid: Sequence[Tensor]) -> Tensor:
-        """``concat(x_j, x_{j+2})``, both resized to level ``j+1``: ``[B, 2C, h_{j+1}, w_{j+1}]``."""
+        """``concat(x_j, x_{j+2})``, resized to level ``j+1``: ``[B, 2C, h_{j+1}, w_{j+1}]``."""
         size = pyramid[self.level].shape[-2:]
         neighbours = (pyramid[self.level - 1], pyramid[self.level + 1])
-        return torch.cat([F.interpolate(x, size=size, mode="nearest") for x in neighbours], dim=1)
+        return torch.cat(
+            [functional.interpolate(x, size=size, mode="nearest") for x in neighbours], dim=1
+        )
 
 
 class SingleUpCoupling(CouplingBlock):
@@ -249,7 +249,7 @@ class SingleUpCoupling(CouplingBlock):
 
     def condition(self, pyramid: Sequence[Tensor]) -> Tensor:
         """``x_1`` resized to level 0: ``[B, C, h_0, w_0]``."""
-        return F.interpolate(pyramid[1], size=pyramid[0].shape[-2:], mode="nearest")
+        return functional.interpolate(pyramid[1], size=pyramid[0].shape[-2:], mode="nearest")
 
 
 class SingleDownCoupling(CouplingBlock):

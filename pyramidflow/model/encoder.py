@@ -4,6 +4,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 EncoderName = Literal["none", "resnet18", "resnet34"]
 
@@ -37,12 +38,12 @@ class Lift(FrozenModule):
 
     def forward(self, image: Tensor) -> Tensor:
         """``[B, 3, h, w]`` to ``[B, C, h, w]``."""
-        return torch.nn.functional.conv2d(image, self.weight[:, :, None, None])
+        return functional.conv2d(image, self.weight[:, :, None, None])
 
     def inverse(self, features: Tensor) -> Tensor:
         """Least-squares solution ``I`` of ``W I = x``: ``[B, C, h, w]`` to ``[B, 3, h, w]``."""
         pseudo_inverse = torch.linalg.pinv(self.weight.double()).to(features.dtype)  # [3, C]
-        return torch.nn.functional.conv2d(features, pseudo_inverse[:, :, None, None])
+        return functional.conv2d(features, pseudo_inverse[:, :, None, None])
 
     def log_det(self, image: Tensor) -> Tensor:
         """``h · w · ½ logdet WᵀW`` (a scalar); zero up to rounding while ``WᵀW = I``."""

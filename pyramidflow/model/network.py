@@ -55,19 +55,18 @@ class Architecture:
             ("kernel_size", self.kernel_size, 1),
         ):
             if not isinstance(value, int) or value < least:
-                raise InputError(
-                    f"{name} is {value!r}: give a whole number of at least {least}."
-                )
+                raise InputError(f"{name} is {value!r}: give a whole number of at least {least}.")
         if self.kernel_size % 2 == 0:
             raise InputError(f"kernel_size is {self.kernel_size}: give an odd number, such as 7.")
-        for name, value, choices in (
+        choices_by_name: tuple[tuple[str, str, tuple[str, ...]], ...] = (
             ("encoder", self.encoder, ("none", "resnet18", "resnet34", "custom")),
             ("volume_norm", self.volume_norm, ("cvn", "svn", "none")),
             ("statistics", self.statistics, ("sample", "batch")),
             ("reduction", self.reduction, ("nearest", "max")),
-        ):
-            if value not in choices:
-                raise InputError(f"{name} is {value!r}: choose one of {', '.join(choices)}.")
+        )
+        for name, chosen, choices in choices_by_name:
+            if chosen not in choices:
+                raise InputError(f"{name} is {chosen!r}: choose one of {', '.join(choices)}.")
         if self.encoder.startswith("resnet") and self.channels != RESNET_CHANNELS:
             raise InputError(
                 f"channels is {self.channels}, but {self.encoder} gives {RESNET_CHANNELS}: "
@@ -186,7 +185,13 @@ class PyramidFlow(nn.Module):
 
         architecture, converted = convert_released(state_dict)
         model = cls.from_architecture(architecture)
-        model.load_state_dict(converted)
+        try:
+            model.load_state_dict(converted)
+        except RuntimeError as error:
+            reason = str(error).splitlines()[1].strip()
+            raise InputError(
+                f"the released weights are incomplete or misshapen ({reason})."
+            ) from error
         return model.eval()
 
     def features(self, image: Tensor) -> Tensor:

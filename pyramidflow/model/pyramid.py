@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn import functional
 
 from pyramidflow import ops
 
@@ -43,7 +43,7 @@ class InvertiblePyramid(nn.Module):
         fine = features
         if (padded_height, padded_width) != (height, width):
             padding = (0, padded_width - width, 0, padded_height - height)
-            fine = F.pad(features, padding, mode="replicate")  # [B, C, H, W]
+            fine = functional.pad(features, padding, mode="replicate")  # [B, C, H, W]
         levels = []
         for _ in range(self.levels - 1):
             coarse = ops.pyramid_down(fine, self.reduction)  # [B, C, H/2^(d+1), W/2^(d+1)]

@@ -282,5 +282,5 @@ def _check_coupling(
     if mean.dim() != 4 or any(m not in (1, n) for m, n in zip(mean.shape, full, strict=True)):
         raise InputError(
             f"the mean has shape {list(mean.shape)}, which does not broadcast to {list(full)}: "
-            "a model with channel volume normalisation works only at the image size of its training."
+            "a model with channel volume normalisation works only at its training's image size."
         )

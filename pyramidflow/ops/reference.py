@@ -7,8 +7,8 @@ proven equal to the function of the same name. Arguments arrive checked (see ``f
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+from torch.nn import functional
 
 SOFT_CLAMP_GAIN = 0.636
 """The supplement's approximation of 2/π (Algorithm 1)."""
@@ -29,19 +29,21 @@ def binomial_filter(x: Tensor) -> Tensor:
     """
     row = torch.tensor([1.0, 4.0, 6.0, 4.0, 1.0], dtype=x.dtype, device=x.device) / 16
     kernel = torch.outer(row, row).expand(x.shape[1], 1, 5, 5)  # [C, 1, 5, 5]
-    return F.conv2d(x, kernel, padding=2, groups=x.shape[1])
+    return functional.conv2d(x, kernel, padding=2, groups=x.shape[1])
 
 
 def pyramid_down(x: Tensor, reduction: str) -> Tensor:
     """``D(x)``: filter, then keep one of 2×2 pixels (the first, or the largest)."""
     filtered = binomial_filter(x)
     if reduction == "max":
-        return F.max_pool2d(filtered, kernel_size=2, ceil_mode=True)  # [B, C, ⌈H/2⌉, ⌈W/2⌉]
+        return functional.max_pool2d(
+            filtered, kernel_size=2, ceil_mode=True
+        )  # [B, C, ⌈H/2⌉, ⌈W/2⌉]
     return filtered[..., ::2, ::2]  # [B, C, ⌈H/2⌉, ⌈W/2⌉]
 
 
 def _pyramid_up(coarse: Tensor, size: Sequence[int]) -> Tensor:
-    return binomial_filter(F.interpolate(coarse, size=tuple(size), mode="nearest"))
+    return binomial_filter(functional.interpolate(coarse, size=tuple(size), mode="nearest"))
 
 
 def pyramid_residual(fine: Tensor, coarse: Tensor) -> Tensor:
@@ -76,8 +78,8 @@ def _scale_and_shift(
     s0, t = params.chunk(2, dim=1)  # [B, C, H', W'] each
     s, mean = _log_scale(s0, mean, volume_norm, statistics, clamp)
     if s.shape[-2:] != tuple(size):
-        s = F.interpolate(s, size=tuple(size), mode="nearest")  # [B, C, H, W]
-        t = F.interpolate(t, size=tuple(size), mode="nearest")  # [B, C, H, W]
+        s = functional.interpolate(s, size=tuple(size), mode="nearest")  # [B, C, H, W]
+        t = functional.interpolate(t, size=tuple(size), mode="nearest")  # [B, C, H, W]
     return s, t, mean
 
 
@@ -109,7 +111,7 @@ def affine_coupling_inverse(
 
 def invertible_conv1x1(y: Tensor, weight: Tensor) -> Tensor:
     """``z = A y`` at every pixel."""
-    return F.conv2d(y, weight[:, :, None, None])
+    return functional.conv2d(y, weight[:, :, None, None])
 
 
 def anomaly_map(latents: Sequence[Tensor], template: Sequence[Tensor]) -> Tensor:

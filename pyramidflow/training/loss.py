@@ -62,7 +62,8 @@ class ContrastLoss:
         difference = InvertiblePyramid.compose(levels).squeeze(1)  # [P, h, w]
         if not self.fourier:
             return difference.mean()
-        return torch.fft.fft2(difference).abs().mean()
+        spectrum: Tensor = torch.fft.fft2(difference)
+        return spectrum.abs().mean()
 
     def _squared_difference(self, z: Tensor) -> Tensor:
         if not self.template:

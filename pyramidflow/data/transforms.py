@@ -1,0 +1,111 @@
+"""What is done to an image between its file and the network."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from pyramidflow.errors import InputError
+
+TEXTURE_CATEGORIES = frozenset({"carpet", "grid", "leather", "tile", "wood"})
+
+
+def resize_image(image: npt.NDArray[Any], size: int | tuple[int, int]) -> npt.NDArray[Any]:
+    """Resize by bilinear interpolation, with the filter widened when shrinking (antialias).
+
+    Args:
+        image: ``[H, W, 3]``, ``uint8`` or ``uint16``.
+        size: height and width in pixels, or one number for both.
+
+    Returns:
+        ``[height, width, 3]`` of the same dtype, contiguous; ``image`` itself if it has that size.
+
+    Raises:
+        InputError: another shape or dtype, or a size below 1.
+    """
+    height, width = (size, size) if isinstance(size, int) else size
+    if height < 1 or width < 1:
+        raise InputError(
+            f"the image size is {height}×{width} where at least 1×1 is expected; give such a size"
+        )
+    _check_image(image)
+    if image.shape[:2] == (height, width):
+        return image
+    pixels = torch.from_numpy(np.require(image, requirements=["C", "W"]))
+    planes = pixels.permute(2, 0, 1)[None]  # [1, 3, H, W]
+    if image.dtype == np.uint8:
+        resized = _interpolate(planes, height, width)
+    else:
+        resized = _interpolate(planes.to(torch.float32), height, width).round().to(torch.uint16)
+    return np.ascontiguousarray(resized[0].permute(1, 2, 0).numpy())  # [height, width, 3]
+
+
+def augment_texture(image: npt.NDArray[Any], rng: np.random.Generator) -> npt.NDArray[Any]:
+    """Flip left-right, flip top-bottom and rotate by 90°, each with probability 0.5.
+
+    Each of the eight ways to lay a square down comes with probability 1/8.
+
+    Args:
+        image: ``[S, S, 3]``; square, since a rotation would change another shape.
+        rng: draws three numbers a call.
+
+    Returns:
+        ``[S, S, 3]``, the same pixels in another order, contiguous.
+
+    Raises:
+        InputError: an image that is not square.
+
+    Source: the augmentation of textures in the paper's supplement.
+    """
+    if image.shape[0] != image.shape[1]:
+        raise InputError(
+            f"an image of {image.shape[0]}×{image.shape[1]} was given to rotate where a square is "
+            "expected; resize it to a square first"
+        )
+    flip_columns, flip_rows, rotate = rng.random(3) < 0.5
+    if flip_columns:
+        image = image[:, ::-1]
+    if flip_rows:
+        image = image[::-1]
+    if rotate:
+        image = np.rot90(image)
+    return np.ascontiguousarray(image)
+
+
+def resolve_augmentation(mode: str, category_name: str) -> bool:
+    """Decide whether training images are augmented as textures.
+
+    Args:
+        mode: ``"texture"`` for yes, ``"none"`` for no, ``"auto"`` to go by the name.
+        category_name: in mode ``"auto"``, one of ``TEXTURE_CATEGORIES`` means yes.
+
+    Raises:
+        InputError: another mode.
+    """
+    if mode == "auto":
+        return category_name in TEXTURE_CATEGORIES
+    if mode not in ("texture", "none"):
+        raise InputError(
+            f"the augmentation is {mode!r} where auto, texture or none is expected; give one"
+        )
+    return mode == "texture"
+
+
+def _check_image(image: npt.NDArray[Any]) -> None:
+    if image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
+        raise InputError(
+            f"an image of shape {list(image.shape)} was given where [H, W, 3] is expected; read "
+            "it with read_image"
+        )
+    if image.dtype not in (np.uint8, np.uint16):
+        raise InputError(
+            f"an image of dtype {image.dtype} was given where uint8 or uint16 is expected; read "
+            "it with read_image"
+        )
+
+
+def _interpolate(planes: torch.Tensor, height: int, width: int) -> torch.Tensor:
+    return torch.nn.functional.interpolate(
+        planes, (height, width), mode="bilinear", antialias=True, align_corners=False
+    )

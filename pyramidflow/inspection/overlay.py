@@ -1,0 +1,131 @@
+"""The picture an operator looks at: the part, with its anomaly map, contours and boxes on top."""
+
+import math
+from collections.abc import Sequence
+from functools import cache
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pyramidflow.errors import InputError
+
+Box = tuple[int, int, int, int]
+"""``(x0, y0, x1, y1)`` in pixels, half-open: column ``x1`` and row ``y1`` are outside."""
+
+_COLOUR_MAP: Final = "inferno"
+_COLOUR_MAP_START: Final = 0.3
+_STRONGEST_OPACITY: Final = 0.85
+_CONTOUR_COLOUR: Final = (0, 229, 255)
+_BOX_COLOUR: Final = (57, 255, 90)
+_PIXELS_PER_LINE_WIDTH: Final = 256
+_WIDEST_LINE: Final = 3
+
+
+def overlay(
+    image: NDArray[np.uint8],
+    anomaly_map: NDArray[np.float32],
+    scale: float,
+    threshold: float | None,
+    boxes: Sequence[Box] = (),
+) -> NDArray[np.uint8]:
+    """Draw an anomaly map over its image, on a colour scale that is the same for every image.
+
+    With ``v = clip(map / scale, 0, 1)``: ``out = (1 − a(v)) · image + a(v) · colour(v)``, where the
+    opacity ``a(v) = 0.85 · v`` grows from nothing. Where the map is zero the image is untouched.
+
+    Args:
+        image: The picture, uint8 ``[H, W, 3]``, RGB.
+        anomaly_map: Anomaly of each pixel, float ``[H, W]``; negative values count as zero.
+        scale: Map value that gets the hottest colour; larger values saturate. Keep one for a model.
+        threshold: Regions where the map is greater than this are outlined; ``None``: no outline.
+        boxes: Frames to draw, in pixels; what lies outside the image is cut off.
+
+    Returns:
+        uint8 ``[H, W, 3]``, a new array.
+
+    Raises:
+        InputError: Shapes, types or values do not fit together.
+    """
+    _check(image, anomaly_map, scale, boxes)
+    height, width = anomaly_map.shape
+    colours, opacities = _heat_table()
+    steps = len(opacities) - 1
+    level = np.clip(anomaly_map / scale, 0, 1)
+    index = np.rint(level * steps).astype(np.intp)  # [H, W]
+    opacity = opacities[index][:, :, None]  # [H, W, 1]
+    blended = (1 - opacity) * image + opacity * colours[index]  # [H, W, 3]
+    out: NDArray[np.uint8] = np.rint(blended).astype(np.uint8)
+
+    line = min(_WIDEST_LINE, max(1, round(min(height, width) / _PIXELS_PER_LINE_WIDTH)))
+    if threshold is not None:
+        out[_outline(anomaly_map > threshold, line)] = _CONTOUR_COLOUR
+    for box in boxes:
+        _draw_frame(out, box, line)
+    return out
+
+
+def colour_bar(width: int, height: int) -> NDArray[np.uint8]:
+    """Return the colours of :func:`overlay` over mid-grey, from 0 (left) to the scale (right).
+
+    Args:
+        width: Columns, in pixels.
+        height: Rows, in pixels.
+
+    Returns:
+        uint8 ``[height, width, 3]``.
+    """
+    ramp = np.tile(np.linspace(0, 1, width, dtype=np.float32), (height, 1))
+    return overlay(np.full((height, width, 3), 128, np.uint8), ramp, 1.0, None)
+
+
+@cache
+def _heat_table() -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    from matplotlib import colormaps
+
+    level = np.linspace(0, 1, 256, dtype=np.float32)
+    start = _COLOUR_MAP_START
+    rgba = np.asarray(colormaps[_COLOUR_MAP](start + (1 - start) * level), dtype=np.float32)
+    return rgba[:, :3] * 255, _STRONGEST_OPACITY * level
+
+
+def _outline(regions: NDArray[np.bool_], line: int) -> NDArray[np.bool_]:
+    from scipy.ndimage import binary_erosion
+
+    inside: NDArray[np.bool_] = binary_erosion(regions, iterations=line, border_value=1)
+    return regions & ~inside
+
+
+def _draw_frame(out: NDArray[np.uint8], box: Box, line: int) -> None:
+    height, width = out.shape[:2]
+    x0, y0 = max(box[0], 0), max(box[1], 0)
+    x1, y1 = min(box[2], width), min(box[3], height)
+    if x0 >= x1 or y0 >= y1:
+        return
+    frame = np.ones((y1 - y0, x1 - x0), dtype=np.bool_)
+    frame[line:-line, line:-line] = False
+    out[y0:y1, x0:x1][frame] = _BOX_COLOUR
+
+
+def _check(
+    image: NDArray[np.uint8], anomaly_map: NDArray[np.float32], scale: float, boxes: Sequence[Box]
+) -> None:
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+        raise InputError(
+            f"Cannot draw on an image of shape {list(image.shape)} and type {image.dtype}; "
+            "give uint8 [H, W, 3]."
+        )
+    if anomaly_map.shape != image.shape[:2]:
+        raise InputError(
+            f"The anomaly map is {list(anomaly_map.shape)} but the image is "
+            f"{list(image.shape[:2])}; give a map at the size of the image."
+        )
+    if not np.isfinite(anomaly_map).all():
+        raise InputError("The anomaly map holds values that are not finite; it cannot be drawn.")
+    if not (math.isfinite(scale) and scale > 0):
+        raise InputError(f"The colour scale is {scale}; give a finite number greater than 0.")
+    for box in boxes:
+        if box[0] >= box[2] or box[1] >= box[3]:
+            raise InputError(
+                f"The box {tuple(box)} is empty; give (x0, y0, x1, y1) with x0 < x1 and y0 < y1."
+            )

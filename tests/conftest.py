@@ -1,0 +1,66 @@
+"""What several test files need."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def shared_data():
+    if not SHARED.is_dir():
+        pytest.skip("the shared data folder is not beside this checkout")
+    return SHARED
+
+
+def relative_error(value, expected):
+    value = torch.as_tensor(value).detach().double()
+    expected = torch.as_tensor(expected).detach().double()
+    return float((value - expected).norm() / expected.norm().clamp_min(1e-300))
+
+
+def write_image(path, rng, size=(24, 24), defect=False):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    ramp = np.linspace(60, 160, size[1])[None, :, None] + np.zeros((*size, 3))
+    pixels = ramp + rng.normal(0, 6, (*size, 3))
+    if defect:
+        pixels[8:14, 8:14] = 255
+    Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(path)
+
+
+@pytest.fixture(scope="session")
+def tiny_set(tmp_path_factory):
+    """A category in MVTec AD layout: 12 good images to train on, 4 good and 4 defective to test."""
+    root = tmp_path_factory.mktemp("data") / "plate"
+    rng = np.random.default_rng(0)
+    for i in range(12):
+        write_image(root / "train" / "good" / f"{i:03}.png", rng)
+    for i in range(4):
+        write_image(root / "test" / "good" / f"{i:03}.png", rng)
+        write_image(root / "test" / "dent" / f"{i:03}.png", rng, defect=True)
+        mask = np.zeros((24, 24), np.uint8)
+        mask[8:14, 8:14] = 255
+        path = root / "ground_truth" / "dent" / f"{i:03}_mask.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(mask).save(path)
+    return root
+
+
+TINY = {"channels": 4, "levels": 2, "stacks": 1, "kernel_size": 3}
+
+
+@pytest.fixture(scope="session")
+def tiny_detector_file(tiny_set, tmp_path_factory):
+    """A detector trained for two epochs on the tiny set."""
+    from pyramidflow import Detector
+
+    detector = Detector(16, **TINY).fit(
+        tiny_set, epochs=2, validation_share=0.25, show_progress=False
+    )
+    path = tmp_path_factory.mktemp("model") / "plate.safetensors"
+    detector.save(path)
+    return path

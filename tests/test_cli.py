@@ -314,11 +314,11 @@ def test_demo_makes_its_report_and_can_run_again(run, tmp_path):
             assert (output / name).exists()
             assert str(output / name) in out
     foreign = tmp_path / "mine"
-    (foreign / "data").mkdir(parents=True)
-    (foreign / "data" / "keep.txt").write_text("mine")
+    (foreign / "brick").mkdir(parents=True)
+    (foreign / "brick" / "keep.txt").write_text("mine")
     code, _, err = run("demo", "--output", foreign)
-    assert_one_sentence(code, err, foreign / "data")
-    assert (foreign / "data" / "keep.txt").exists()
+    assert_one_sentence(code, err, foreign / "brick")
+    assert (foreign / "brick" / "keep.txt").exists()
 
 
 def start(*arguments):

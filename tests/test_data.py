@@ -2,6 +2,7 @@
 
 import math
 import os
+import shutil
 import struct
 import subprocess
 import sys
@@ -594,6 +595,20 @@ def test_plain_folder_and_training_only_layouts(tmp_path):
     put_image(tmp_path / "cap" / "train" / "good" / "a.png")
     category = open_dataset(tmp_path / "cap")
     assert (category.layout, len(category.train), category.test) == ("mvtec", 1, ())
+
+
+@pytest.mark.parametrize(("put", "layout", "test"), [("mvtec", "mvtec", 4), ("btad", "btad", 2)])
+def test_test_images_alone_are_a_category_too(tmp_path, put, layout, test):
+    root = {"mvtec": put_mvtec, "btad": put_btad}[put](tmp_path / "cap")
+    shutil.rmtree(root / "train")
+    category = open_dataset(root)
+    assert (category.layout, category.train, len(category.test)) == (layout, (), test)
+
+
+def test_a_link_has_the_name_it_was_given(tmp_path):
+    put_mvtec(tmp_path / "bottle")
+    (tmp_path / "flask").symlink_to(tmp_path / "bottle")
+    assert open_dataset(tmp_path / "flask").name == "flask"
 
 
 def test_the_folder_in_use_has_its_own_name(tmp_path, monkeypatch):

@@ -7,6 +7,9 @@ import typer
 
 from pyramidflow.cli.options import Device
 
+TEXTURE = "brick"
+"""Photograph that the demo's set is made from."""
+
 MARKER = ".made-by-pyramidflow-demo"
 """File that tells an earlier run's data, which may be replaced, from anything else."""
 
@@ -40,9 +43,10 @@ def demo(
         write_evaluation_report,
     )
 
-    _clear_earlier_run(output / "data")
+    _clear_earlier_run(output / TEXTURE)
     data = make_texture_set(
-        output / "data",
+        output / TEXTURE,
+        texture=TEXTURE,
         seed=seed,
         image_size=image_size,
         train=images,

@@ -2,6 +2,7 @@
 
 import csv
 import difflib
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -101,7 +102,8 @@ def open_dataset(root: Path | str, category: str | None = None) -> Category:
         category: which category, where the data set has several.
 
     Returns:
-        The category. A folder without test images has an empty ``test``.
+        The category. A folder without test images has an empty ``test``, one with test images only
+        an empty ``train``.
 
     Raises:
         InputError: no such folder, no images, no such category, several categories and none
@@ -114,13 +116,15 @@ def open_dataset(root: Path | str, category: str | None = None) -> Category:
     elif layout == "folder":
         train, test = list_images(folder), []
     else:
-        train, test = list_images(folder / _GOOD_FOLDERS[layout]), _read_test_folders(folder)
-    if not train:
+        good = folder / _GOOD_FOLDERS[layout]
+        train = list_images(good) if good.is_dir() else []
+        test = _read_test_folders(folder)
+    if not train and not test:
         expected = _EXPECTED if layout == "folder" else "good images to train from"
         where = folder / _GOOD_FOLDERS.get(layout, ".")
         raise InputError(f"{where} holds no images where {expected} is expected; put them there")
     ordered = sorted(test, key=lambda sample: sample.path.relative_to(folder).as_posix())
-    return Category(folder.resolve().name, folder, layout, tuple(train), tuple(ordered))
+    return Category(_name(folder), folder, layout, tuple(train), tuple(ordered))
 
 
 def check_trainable(paths: Sequence[Path]) -> None:
@@ -179,9 +183,14 @@ def _existing_folder(root: Path | str) -> Path:
     return folder
 
 
+def _name(folder: Path) -> str:
+    # Not resolve(): a link to a category has the name that it was given.
+    return os.path.basename(os.path.abspath(folder))
+
+
 def _layout(folder: Path) -> str:
     for layout, good in _GOOD_FOLDERS.items():
-        if (folder / good).is_dir():
+        if (folder / good).is_dir() or (folder / "test" / good.name).is_dir():
             return layout
     return "visa" if (folder / _VISA_GOOD_FOLDER).is_dir() else "folder"
 
@@ -205,7 +214,7 @@ def _choose_category(root: Path, category: str | None) -> Path:
         raise InputError(
             f"{root} holds no category {category!r}; by --category give {nearest} of: {listed}"
         )
-    if category == root.resolve().name:
+    if category == _name(root):
         return root
     raise InputError(
         f"{root} is one category or a plain folder, category {category!r} was asked of it; leave "

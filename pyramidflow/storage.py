@@ -9,11 +9,13 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import torch
+from filelock import FileLock, Timeout
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
@@ -65,6 +67,34 @@ def _umask() -> int:
 def _unwritable(path: Path, error: OSError) -> InputError:
     reason = "the disk is full" if error.errno == errno.ENOSPC else error.strerror
     return InputError(f"{path} could not be written ({reason}): choose another place or free some.")
+
+
+@contextmanager
+def exclusive(path: Path) -> Iterator[None]:
+    """Keep other processes from writing to a file while the context is open.
+
+    Also tells at once, not after hours of work, that the place cannot be written.
+
+    Args:
+        path: the file; a lock file lies beside it, and its folder is made where it is missing.
+
+    Raises:
+        InputError: another process holds the file, it is a folder, or the place cannot be written.
+    """
+    if path.is_dir():
+        raise InputError(f"{path} is a folder where a file is to be written: name a file.")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(path.with_name(f".{path.name}.lock"))
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise InputError(
+            f"another process is writing to {path}: give each its own --output."
+        ) from error
+    except OSError as error:
+        raise _unwritable(path, error) from error
+    with lock:
+        yield
 
 
 def save_tensors(

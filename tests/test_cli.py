@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 import tifffile
 from conftest import write_image
-from filelock import FileLock
 from PIL import Image
 
 from pyramidflow import Detector, __version__
 from pyramidflow.cli import main
+from pyramidflow.storage import exclusive
 
 SMALL = "--image-size 16 --channels 4 --levels 2 --stacks 1 --kernel-size 3 --validation-share 0.25"
 
@@ -168,8 +168,7 @@ def test_overlay_colours_do_not_depend_on_other_images(run, tiny_set, tiny_detec
 
 
 def test_two_processes_do_not_write_to_one_folder(run, tiny_set, tiny_detector_file, tmp_path):
-    (tmp_path / "out").mkdir()
-    with FileLock(tmp_path / "out" / ".results.jsonl.lock"):
+    with exclusive(tmp_path / "out" / "results.jsonl"):
         code, _, err = run(
             "inspect",
             tiny_set / "test",
@@ -179,6 +178,14 @@ def test_two_processes_do_not_write_to_one_folder(run, tiny_set, tiny_detector_f
             tmp_path / "out",
         )
     assert_one_sentence(code, err, "another process")
+
+
+def test_two_trainings_do_not_write_to_one_file(run, tiny_set, tmp_path):
+    output = tmp_path / "x.safetensors"
+    with exclusive(output):
+        code, _, err = run("train", tiny_set, "--output", output, *SMALL.split())
+    assert_one_sentence(code, err, "another process")
+    assert run("train", tiny_set, "--output", output, *SMALL.split(), "--epochs", 1)[0] == 0
 
 
 def test_evaluate_takes_a_folder_of_detectors(run, tiny_set, tiny_detector_file, tmp_path):
@@ -233,7 +240,7 @@ def test_bad_input_is_one_sentence_and_exit_code_2(run, tiny_set, tiny_detector_
     code, _, err = run("inspect", tmp_path / "nowhere", *model, "--output", tmp_path / "o")
     assert_one_sentence(code, err, "nowhere")
     code, _, err = run("inspect", tiny_set / "test", *model, "--output", tiny_detector_file)
-    assert_one_sentence(code, err, "cannot be written")
+    assert_one_sentence(code, err, "could not be written")
     code, _, err = run("evaluate", tiny_set / "train" / "good", *model, "--output", tmp_path / "o")
     assert_one_sentence(code, err, "no test images")
     assert_one_sentence(*run("template", *model, "--output", "t.bmp")[::2], ".png")

@@ -1,6 +1,7 @@
 import base64
 import dataclasses
 import io
+import json
 import re
 import subprocess
 import sys
@@ -10,7 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pyramidflow import Detector
 from pyramidflow.errors import InputError
+from pyramidflow.inspection import find_sources, inspect_sources, open_result_folder
 from pyramidflow.inspection.overlay import colour_bar, overlay
 from pyramidflow.inspection.report import Report, ReportExample, write_report
 
@@ -459,3 +462,44 @@ def test_report_refuses_what_does_not_fit(changes, words, tmp_path):
 def test_a_folder_is_not_a_report(tmp_path):
     with pytest.raises(InputError, match="is a folder"):
         write_report(report(), tmp_path)
+
+
+def test_sources_are_sorted_and_named_without_clashes(tmp_path):
+    for name in ("b/x.png", "a/x.png", "a/y.JPG", "a/notes.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    paths = [tmp_path, tmp_path / "a" / "x.png", tmp_path / "b", tmp_path / "b" / "x.png"]
+    sources = find_sources(paths)
+    assert [source.name for source in sources] == ["a/x", "a/y", "b/x", "x", "x-2", "x-3"]
+    assert [source.path.name for source in sources] == ["x.png", "y.JPG"] + 4 * ["x.png"]
+    with pytest.raises(InputError, match="no file or folder"):
+        find_sources([tmp_path / "c"])
+    (tmp_path / "c").mkdir()
+    with pytest.raises(InputError, match="no images below"):
+        find_sources([tmp_path / "c"])
+
+
+def test_lines_are_on_disk_before_the_next_image_is_looked_at(tmp_path, tiny_detector_file):
+    detector = Detector.load(tiny_detector_file)
+    paths = []
+    for index in range(3):
+        paths.append(tmp_path / f"{index}.png")
+        Image.fromarray(np.full((8, 8, 3), 90 * index, np.uint8)).save(paths[-1])
+    paths[1].write_bytes(b"broken")
+    seen = []
+
+    def stop_at_the_last(source, found):
+        seen.append(len((tmp_path / "out" / "results.jsonl").read_text().splitlines()))
+        if len(seen) == 3:
+            raise KeyboardInterrupt
+
+    with (
+        pytest.raises(KeyboardInterrupt),
+        open_result_folder(tmp_path / "out", scale=None, keep_maps=False) as results,
+    ):
+        inspect_sources(detector, find_sources(paths), results, stop_at_the_last)
+    assert seen == [1, 2, 3]
+    lines = (tmp_path / "out" / "results.jsonl").read_text().splitlines()
+    records = [json.loads(line) for line in lines]
+    assert ["error" in record for record in records] == [False, True, False]
+    assert records[1]["path"] == str(paths[1])

@@ -134,6 +134,7 @@ def train(
     from pyramidflow.data import open_dataset
     from pyramidflow.detector import Detector
     from pyramidflow.errors import InputError
+    from pyramidflow.storage import exclusive
     from pyramidflow.training import published_settings
 
     if output.suffix != ".safetensors":
@@ -155,15 +156,16 @@ def train(
         device=device,
     )
     checkpoint = output.with_suffix(".checkpoint.safetensors")
-    detector.fit(
-        dataset,
-        epochs=epochs,
-        batch_size=batch_size,
-        augment=augment.value,
-        validation_share=validation_share,
-        deterministic=deterministic,
-        checkpoint=checkpoint,
-        resume=resume,
-    )
-    detector.save(output)
+    with exclusive(output):
+        detector.fit(
+            dataset,
+            epochs=epochs,
+            batch_size=batch_size,
+            augment=augment.value,
+            validation_share=validation_share,
+            deterministic=deterministic,
+            checkpoint=checkpoint,
+            resume=resume,
+        )
+        detector.save(output)
     print_training(detector, output, checkpoint)

@@ -9,7 +9,6 @@ from typing import Any, TextIO
 
 import numpy as np
 import numpy.typing as npt
-from filelock import FileLock, Timeout
 from PIL import Image
 
 from pyramidflow.data import to_uint8
@@ -18,7 +17,7 @@ from pyramidflow.evaluation import Evaluation
 from pyramidflow.findings import Inspection
 from pyramidflow.inspection.overlay import overlay
 from pyramidflow.inspection.sources import Source
-from pyramidflow.storage import write_atomically
+from pyramidflow.storage import exclusive, write_atomically
 
 RESULTS_NAME = "results.jsonl"
 
@@ -102,17 +101,7 @@ def open_result_folder(
     Raises:
         InputError: the folder cannot be written, or another process is writing to it.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / f".{RESULTS_NAME}.lock")
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        raise InputError(
-            f"another process is writing to {folder}: give each its own --output."
-        ) from error
-    except OSError as error:
-        raise _unwritable(folder, error) from error
-    with lock:
+    with exclusive(folder / RESULTS_NAME):
         try:
             lines = (folder / RESULTS_NAME).open("w", encoding="utf-8")
         except OSError as error:

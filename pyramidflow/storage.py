@@ -85,6 +85,8 @@ def exclusive(path: Path) -> Iterator[None]:
         raise InputError(f"{path} is a folder where a file is to be written: name a file.")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        # A lock that cannot be written would look like one that is taken.
+        tempfile.TemporaryFile(dir=path.parent).close()
         lock = FileLock(path.with_name(f".{path.name}.lock"))
         lock.acquire(timeout=0)
     except Timeout as error:

@@ -55,6 +55,10 @@ class ResultFolder:
         record: dict[str, Any] = {"path": str(source.path), **inspection.as_dict()}
         if self._scale is not None:
             record["overlay"] = f"overlays/{source.name}.png"
+        if self._keep_maps:
+            record["map"] = f"maps/{source.name}.tiff"
+        self._write(record)  # first: the verdict matters more than its pictures
+        if self._scale is not None:
             picture = overlay(
                 to_uint8(pixels),
                 inspection.anomaly_map,
@@ -64,9 +68,7 @@ class ResultFolder:
             )
             write_png(self._folder / record["overlay"], picture)
         if self._keep_maps:
-            record["map"] = f"maps/{source.name}.tiff"
             write_float_tiff(self._folder / record["map"], inspection.anomaly_map)
-        self._write(record)
 
     def add_error(self, source: Source, error: InputError) -> None:
         """Record an image that could not be inspected.

@@ -1,5 +1,6 @@
 """Stopping cleanly: Ctrl-C or a termination request ends a training between two steps."""
 
+import os
 import signal
 import threading
 from types import FrameType, TracebackType
@@ -40,3 +41,5 @@ class StopRequest:
         if self.requested:
             raise KeyboardInterrupt
         self.requested = True
+        # Not print: a handler may interrupt one.
+        os.write(2, b"\nstopping after this step; once more stops at once\n")

@@ -1,6 +1,7 @@
 """The training loop: the published recipe, resumable to the bit."""
 
 import hashlib
+import os
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -344,6 +345,7 @@ def _determinism(wanted: bool) -> Iterator[None]:
     enabled = torch.are_deterministic_algorithms_enabled()
     benchmark = torch.backends.cudnn.benchmark
     if wanted:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS asks for it
         torch.use_deterministic_algorithms(True)
         torch.backends.cudnn.benchmark = False
     try:

@@ -194,12 +194,17 @@ class CouplingBlock(nn.Module):
         """
         norm = self.volume_norm
         params = self.affine_params(self.condition(pyramid))  # [B, 2C, h', w']
-        y, mean, log_det = ops.affine_coupling(
-            pyramid[self.level], params, norm.mean(), norm.kind, norm.statistics
+        z, mean, log_det = ops.coupling_conv1x1(
+            pyramid[self.level],
+            params,
+            self.conv1x1.weight(),
+            norm.mean(),
+            norm.kind,
+            norm.statistics,
         )
         if self.training:
             norm.update(mean)
-        return self._replace(pyramid, self.conv1x1(y)), log_det + self.conv1x1.log_det(y)
+        return self._replace(pyramid, z), log_det + self.conv1x1.log_det(z)
 
     def inverse(self, pyramid: Pyramid) -> tuple[Pyramid, Tensor]:
         """Undo :meth:`forward`; the log-determinant is that of the inverse (negated)."""

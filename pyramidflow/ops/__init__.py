@@ -1,8 +1,10 @@
 """Stateless operations: what the model computes with, one function each.
 
-``functions.py`` holds the public functions, ``reference.py`` the oracle in plain PyTorch.
+``functions.py`` holds the public functions, ``registry.py`` the table of operations that they call,
+``dispatch.py`` the choice among the implementations, ``reference.py`` the oracle in plain PyTorch.
 """
 
+from pyramidflow.ops.dispatch import BackendRecord, backends, use_backend
 from pyramidflow.ops.functions import (
     CLAMP,
     Reduction,
@@ -11,6 +13,7 @@ from pyramidflow.ops.functions import (
     affine_coupling,
     affine_coupling_inverse,
     anomaly_map,
+    coupling_conv1x1,
     invertible_conv1x1,
     normalize_image,
     pyramid_down,
@@ -20,15 +23,19 @@ from pyramidflow.ops.functions import (
 
 __all__ = [
     "CLAMP",
+    "BackendRecord",
     "Reduction",
     "Statistics",
     "VolumeNormKind",
     "affine_coupling",
     "affine_coupling_inverse",
     "anomaly_map",
+    "backends",
+    "coupling_conv1x1",
     "invertible_conv1x1",
     "normalize_image",
     "pyramid_down",
     "pyramid_merge",
     "pyramid_residual",
+    "use_backend",
 ]

@@ -4,17 +4,20 @@ Shapes and types are refused here, once, with one sentence; the implementations 
 """
 
 from collections.abc import Sequence
-from typing import Literal
+from functools import reduce
+from typing import Literal, cast
 
 import torch
 from torch import Tensor
 
 from pyramidflow.errors import InputError
-from pyramidflow.ops import reference
+from pyramidflow.ops import registry
 
 Reduction = Literal["nearest", "max"]
 VolumeNormKind = Literal["cvn", "svn", "none"]
 Statistics = Literal["sample", "batch"]
+
+_ops = registry.NAMESPACE_OPS
 
 CLAMP = 2.0
 """Bound of the soft clamp on the log-scale (Algorithm 1): ``|s| < CLAMP`` before the mean."""
@@ -40,7 +43,8 @@ def pyramid_down(x: Tensor, reduction: Reduction = "nearest") -> Tensor:
     """
     _check_feature_map("x", x)
     _check_choice("reduction", reduction, ("nearest", "max"))
-    return reference.pyramid_down(x, reduction)
+    y, _ = _ops.pyramid_down(x, reduction)
+    return cast(Tensor, y)
 
 
 def pyramid_residual(fine: Tensor, coarse: Tensor) -> Tensor:
@@ -61,7 +65,8 @@ def pyramid_residual(fine: Tensor, coarse: Tensor) -> Tensor:
     Source: supplement section 1.2, Invertible Pyramid.
     """
     _check_neighbours("fine", fine, "coarse", coarse)
-    return reference.pyramid_residual(fine, coarse)
+    fine, coarse = _promoted(fine, coarse)
+    return cast(Tensor, _ops.pyramid_residual(fine, coarse))
 
 
 def pyramid_merge(coarse: Tensor, residual: Tensor) -> Tensor:
@@ -80,7 +85,8 @@ def pyramid_merge(coarse: Tensor, residual: Tensor) -> Tensor:
     Source: supplement section 1.2, Invertible Pyramid.
     """
     _check_neighbours("residual", residual, "coarse", coarse)
-    return reference.pyramid_merge(coarse, residual)
+    coarse, residual = _promoted(coarse, residual)
+    return cast(Tensor, _ops.pyramid_merge(coarse, residual))
 
 
 def affine_coupling(
@@ -122,7 +128,9 @@ def affine_coupling(
     Source: supplement, Algorithms 1 and 2.
     """
     _check_coupling(x, params, mean, volume_norm, statistics)
-    return reference.affine_coupling(x, params, mean, volume_norm, statistics, clamp)
+    x, params, mean = _promoted_coupling(x, params, mean)
+    y, mean_used, log_det = _ops.affine_coupling(x, params, mean, volume_norm, statistics, clamp)
+    return y, mean_used if mean is None else mean.detach(), log_det
 
 
 def affine_coupling_inverse(
@@ -152,7 +160,9 @@ def affine_coupling_inverse(
     Source: supplement, Algorithms 1 and 2.
     """
     _check_coupling(y, params, mean, volume_norm, statistics)
-    return reference.affine_coupling_inverse(y, params, mean, volume_norm, statistics, clamp)
+    y, params, mean = _promoted_coupling(y, params, mean)
+    x, _, log_det = _ops.affine_coupling_inverse(y, params, mean, volume_norm, statistics, clamp)
+    return x, log_det
 
 
 def invertible_conv1x1(y: Tensor, weight: Tensor) -> Tensor:
@@ -171,13 +181,50 @@ def invertible_conv1x1(y: Tensor, weight: Tensor) -> Tensor:
     Source: supplement, Algorithm 1 (``InvConv``).
     """
     _check_feature_map("y", y)
-    channels = y.shape[1]
-    if weight.shape != (channels, channels):
-        raise InputError(
-            f"weight has shape {list(weight.shape)}, but y has {channels} channels: "
-            f"give a [{channels}, {channels}] matrix."
-        )
-    return reference.invertible_conv1x1(y, weight)
+    _check_weight(weight, y)
+    y, weight = _promoted(y, weight)
+    return cast(Tensor, _ops.invertible_conv1x1(y, weight))
+
+
+def coupling_conv1x1(
+    x: Tensor,
+    params: Tensor,
+    weight: Tensor,
+    mean: Tensor | None = None,
+    volume_norm: VolumeNormKind = "cvn",
+    statistics: Statistics = "sample",
+    clamp: float = CLAMP,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Scale and shift a level, then mix its channels: ``z = A (exp(s) ⊙ x + t)``.
+
+    :func:`invertible_conv1x1` of :func:`affine_coupling`, in one pass where the backend fuses
+    them; what is between the two is not kept for the gradient, but computed again.
+
+    Args:
+        x: ``[B, C, H, W]``.
+        params: ``[B, 2C, H', W']``.
+        weight: ``A [C, C]``.
+        mean: as for :func:`affine_coupling`.
+        volume_norm: as for :func:`affine_coupling`.
+        statistics: as for :func:`affine_coupling`.
+        clamp: bound of the soft clamp.
+
+    Returns:
+        ``z [B, C, H, W]``, the subtracted mean (detached), and the coupling's log-determinant
+        ``Σ s`` of each sample ``[B]``.
+
+    Raises:
+        InputError: shapes do not fit, or a choice is unknown.
+
+    Source: supplement, Algorithm 1.
+    """
+    _check_coupling(x, params, mean, volume_norm, statistics)
+    _check_weight(weight, x)
+    x, params, mean = _promoted_coupling(x, params, mean)
+    z, mean_used, log_det = _ops.coupling_conv1x1(
+        x, params, mean, weight.to(x.dtype), volume_norm, statistics, clamp
+    )
+    return z, mean_used if mean is None else mean.detach(), log_det
 
 
 def anomaly_map(latents: Sequence[Tensor], template: Sequence[Tensor]) -> Tensor:
@@ -210,7 +257,9 @@ def anomaly_map(latents: Sequence[Tensor], template: Sequence[Tensor]) -> Tensor
                 f"level {level} of the template has shape {list(mean.shape)}, but the latents have "
                 f"{list(z.shape)}: use a template made at the same image size."
             )
-    return reference.anomaly_map(latents, template)
+    promoted = _promoted(*latents, *template)
+    levels = len(latents)
+    return cast(Tensor, _ops.anomaly_map(promoted[:levels], promoted[levels:]))
 
 
 def normalize_image(
@@ -235,7 +284,31 @@ def normalize_image(
             f"the image has shape {list(image.shape)} and type {image.dtype}: "
             "give [B, H, W, 3] of uint8 or uint16."
         )
-    return reference.normalize_image(image, mean, std, dtype)
+    return cast(Tensor, _ops.normalize_image(image, mean, std, dtype))
+
+
+def _promoted(*tensors: Tensor) -> list[Tensor]:
+    dtype = reduce(torch.promote_types, (x.dtype for x in tensors))
+    return [x.to(dtype) for x in tensors]
+
+
+def _promoted_coupling(
+    x: Tensor, params: Tensor, mean: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    if mean is None:
+        x, params = _promoted(x, params)
+        return x, params, None
+    x, params, mean = _promoted(x, params, mean)
+    return x, params, mean
+
+
+def _check_weight(weight: Tensor, y: Tensor) -> None:
+    channels = y.shape[1]
+    if weight.shape != (channels, channels):
+        raise InputError(
+            f"weight has shape {list(weight.shape)}, but the level has {channels} channels: "
+            f"give a [{channels}, {channels}] matrix."
+        )
 
 
 def _check_feature_map(name: str, x: Tensor) -> None:

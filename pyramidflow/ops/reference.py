@@ -42,6 +42,23 @@ def pyramid_down(x: Tensor, reduction: str) -> Tensor:
     return filtered[..., ::2, ::2]  # [B, C, ⌈H/2⌉, ⌈W/2⌉]
 
 
+def pyramid_down_max(x: Tensor) -> tuple[Tensor, Tensor]:
+    """``D(x)`` by maximum, and its place ``2·dy + dx`` in each 2×2 cell (uint8)."""
+    y, flat = F.max_pool2d(binomial_filter(x), kernel_size=2, ceil_mode=True, return_indices=True)
+    row = flat.div(max(x.shape[-1], 1), rounding_mode="floor")
+    column = flat - row * x.shape[-1]
+    return y, (2 * (row % 2) + column % 2).to(torch.uint8)
+
+
+def spread_to_cells(values: Tensor, index: Tensor, height: int, width: int) -> Tensor:
+    """Put each value at its place ``2·dy + dx`` of a 2×2 cell, zero elsewhere."""
+    spread = values.new_zeros(*values.shape[:2], 2 * values.shape[2], 2 * values.shape[3])
+    for dy in range(2):
+        for dx in range(2):
+            spread[..., dy::2, dx::2] = values * (index == 2 * dy + dx)
+    return spread[..., :height, :width]  # [B, C, H, W]
+
+
 def _pyramid_up(coarse: Tensor, size: Sequence[int]) -> Tensor:
     return binomial_filter(functional.interpolate(coarse, size=tuple(size), mode="nearest"))
 
@@ -103,15 +120,29 @@ def affine_coupling_inverse(
     volume_norm: str,
     statistics: str,
     clamp: float,
-) -> tuple[Tensor, Tensor]:
-    """``x = (y − t) ⊙ exp(−s)``; also ``−Σ s`` of each sample."""
-    s, t, _ = _scale_and_shift(y.shape[-2:], params, mean, volume_norm, statistics, clamp)
-    return (y - t) * torch.exp(-s), -s.sum((1, 2, 3))
+) -> tuple[Tensor, Tensor, Tensor]:
+    """``x = (y − t) ⊙ exp(−s)``; also the subtracted mean and ``−Σ s`` of each sample."""
+    s, t, mean = _scale_and_shift(y.shape[-2:], params, mean, volume_norm, statistics, clamp)
+    return (y - t) * torch.exp(-s), mean.detach(), -s.sum((1, 2, 3))
 
 
 def invertible_conv1x1(y: Tensor, weight: Tensor) -> Tensor:
     """``z = A y`` at every pixel."""
     return functional.conv2d(y, weight[:, :, None, None])
+
+
+def coupling_conv1x1(
+    x: Tensor,
+    params: Tensor,
+    mean: Tensor | None,
+    weight: Tensor,
+    volume_norm: str,
+    statistics: str,
+    clamp: float,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """``z = A (exp(s) ⊙ x + t)``; also the subtracted mean and ``Σ s`` of each sample."""
+    y, mean, log_det = affine_coupling(x, params, mean, volume_norm, statistics, clamp)
+    return invertible_conv1x1(y, weight), mean, log_det
 
 
 def anomaly_map(latents: Sequence[Tensor], template: Sequence[Tensor]) -> Tensor:

@@ -1,0 +1,111 @@
+// The compiled CPU library as its callers see it: plain C, raw pointers, no state.
+//
+// Tensors are float32, dense, in one of two memory formats: contiguous [B, C, H, W], or
+// channels-last (the same sizes, stored as [B, H, W, C]). All tensors of a call share it. Sizes are
+// int64. Every function takes the number of threads and returns 0, or 1 if scratch memory could not
+// be had. Results do not depend on the number of threads.
+#pragma once
+
+#include <cstdint>
+
+#define PYRAMIDFLOW_API extern "C" __attribute__((visibility("default")))
+
+struct PyramidflowImage {
+    int64_t batch, channels, height, width;
+    int64_t channels_last;
+};
+
+// What a coupling subtracts from its log-scale.
+enum PyramidflowMean : int64_t {
+    PYRAMIDFLOW_MEAN_NONE = 0,     // nothing
+    PYRAMIDFLOW_MEAN_PIXEL = 1,    // [1 or B, H', W'], one value for all channels
+    PYRAMIDFLOW_MEAN_CHANNEL = 2,  // [1 or B, C], one value for all pixels
+    PYRAMIDFLOW_MEAN_FULL = 3,     // [1 or B, C, H', W'] in the call's memory format
+};
+
+struct PyramidflowCoupling {
+    int64_t batch, channels;
+    int64_t height, width;                // of the transformed level
+    int64_t params_height, params_width;  // of the parameters, nearest-resized to the level
+    int64_t channels_last;
+    int64_t inverse;     // 0: y = exp(s) x + t; 1: x = (y - t) exp(-s)
+    int64_t mean_kind;   // PyramidflowMean
+    int64_t mean_batch;  // 1 or batch
+    float clamp;
+};
+
+// Every function of the library, once: name and arguments.
+#define PYRAMIDFLOW_FUNCTIONS(FUNCTION)                                                            \
+    FUNCTION(pyramid_down, (const float* x, float* y, PyramidflowImage fine, int64_t threads),     \
+             (x, y, fine, threads))                                                                \
+    FUNCTION(pyramid_down_backward,                                                                \
+             (const float* grad_y, float* grad_x, PyramidflowImage fine, int64_t threads),         \
+             (grad_y, grad_x, fine, threads))                                                      \
+    FUNCTION(pyramid_down_max,                                                                     \
+             (const float* x, float* y, uint8_t* index, PyramidflowImage fine, int64_t threads),   \
+             (x, y, index, fine, threads))                                                         \
+    FUNCTION(pyramid_down_max_backward,                                                            \
+             (const float* grad_y, const uint8_t* index, float* grad_x, PyramidflowImage fine,     \
+              int64_t threads),                                                                    \
+             (grad_y, index, grad_x, fine, threads))                                               \
+    FUNCTION(pyramid_residual,                                                                     \
+             (const float* fine_level, const float* coarse, float* out, PyramidflowImage fine,     \
+              int64_t threads),                                                                    \
+             (fine_level, coarse, out, fine, threads))                                             \
+    FUNCTION(pyramid_merge,                                                                        \
+             (const float* coarse, const float* residual, float* out, PyramidflowImage fine,       \
+              int64_t threads),                                                                    \
+             (coarse, residual, out, fine, threads))                                               \
+    FUNCTION(pyramid_up_backward,                                                                  \
+             (const float* grad, float* grad_coarse, PyramidflowImage fine, int64_t threads),      \
+             (grad, grad_coarse, fine, threads))                                                   \
+    FUNCTION(coupling_mean_pixel,                                                                  \
+             (const float* params, float* mean, PyramidflowCoupling shape, int64_t threads),       \
+             (params, mean, shape, threads))                                                       \
+    FUNCTION(coupling_mean_channel,                                                                \
+             (const float* params, float* mean, PyramidflowCoupling shape, int64_t threads),       \
+             (params, mean, shape, threads))                                                       \
+    FUNCTION(coupling,                                                                             \
+             (const float* x, const float* params, const float* mean, const float* weight,         \
+              float* y, float* log_det, PyramidflowCoupling shape, int64_t threads),               \
+             (x, params, mean, weight, y, log_det, shape, threads))                                \
+    FUNCTION(coupling_pixel_mean,                                                                  \
+             (const float* x, const float* params, float* mean, const float* weight, float* y,     \
+              float* log_det, PyramidflowCoupling shape, int64_t threads),                         \
+             (x, params, mean, weight, y, log_det, shape, threads))                                \
+    FUNCTION(coupling_backward,                                                                    \
+             (const float* grad_y, const float* grad_log_det, const float* x, const float* params, \
+              const float* mean, float* grad_x, float* grad_params, PyramidflowCoupling shape,     \
+              int64_t through_mean, int64_t threads),                                              \
+             (grad_y, grad_log_det, x, params, mean, grad_x, grad_params, shape, through_mean,     \
+              threads))                                                                            \
+    FUNCTION(conv1x1,                                                                              \
+             (const float* y, const float* weight, float* z, PyramidflowImage image,               \
+              int64_t threads),                                                                    \
+             (y, weight, z, image, threads))                                                       \
+    FUNCTION(conv1x1_grad_weight,                                                                  \
+             (const float* grad_z, const float* y, float* grad_weight, PyramidflowImage image,     \
+              int64_t threads),                                                                    \
+             (grad_z, y, grad_weight, image, threads))                                             \
+    FUNCTION(anomaly_level,                                                                        \
+             (const float* latent, const float* mean, float* level, PyramidflowImage image,        \
+              int64_t mean_batch, int64_t threads),                                                \
+             (latent, mean, level, image, mean_batch, threads))                                    \
+    FUNCTION(anomaly_level_backward,                                                               \
+             (const float* grad_level, const float* latent, const float* mean, float* grad_latent, \
+              PyramidflowImage image, int64_t mean_batch, int64_t threads),                        \
+             (grad_level, latent, mean, grad_latent, image, mean_batch, threads))                  \
+    FUNCTION(normalize_uint8,                                                                      \
+             (const uint8_t* image, const float* mean, const float* std, float* out,               \
+              int64_t batch, int64_t pixels, int64_t threads),                                     \
+             (image, mean, std, out, batch, pixels, threads))                                      \
+    FUNCTION(normalize_uint16,                                                                     \
+             (const uint16_t* image, const float* mean, const float* std, float* out,              \
+              int64_t batch, int64_t pixels, int64_t threads),                                     \
+             (image, mean, std, out, batch, pixels, threads))                                      \
+    FUNCTION(exp, (const float* x, float* y, int64_t count, int64_t threads),                      \
+             (x, y, count, threads))                                                               \
+    FUNCTION(atan, (const float* x, float* y, int64_t count, int64_t threads),                     \
+             (x, y, count, threads))                                                               \
+    FUNCTION(copy, (const float* x, float* y, int64_t count, int64_t threads),                     \
+             (x, y, count, threads))

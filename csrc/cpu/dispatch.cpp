@@ -1,0 +1,70 @@
+// Picks, once, the best instruction set that both this build and this machine have.
+#include "api.h"
+
+#define DECLARE(name, parameters, arguments) int name parameters;
+
+#if defined(__x86_64__) || defined(_M_X64)
+#define PYRAMIDFLOW_X86 1
+namespace pyramidflow::avx2 {
+PYRAMIDFLOW_FUNCTIONS(DECLARE)
+}
+namespace pyramidflow::avx512 {
+PYRAMIDFLOW_FUNCTIONS(DECLARE)
+}
+#endif
+namespace pyramidflow::baseline {
+PYRAMIDFLOW_FUNCTIONS(DECLARE)
+}
+
+namespace {
+
+enum Level { BASELINE = 0, AVX2 = 1, AVX512 = 2 };
+
+Level best_level() {
+#ifdef PYRAMIDFLOW_X86
+    __builtin_cpu_init();
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
+        __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl"))
+        return AVX512;
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return AVX2;
+#endif
+    return BASELINE;
+}
+
+Level active = best_level();
+
+}  // namespace
+
+PYRAMIDFLOW_API const char* pyramidflow_cpu_level() {
+#ifdef PYRAMIDFLOW_X86
+    static const char* const names[] = {"x86-64", "AVX2", "AVX-512"};
+#else
+    static const char* const names[] = {"baseline", "", ""};
+#endif
+    return names[active];
+}
+
+// Lowers the instruction set (never above the machine's), so that each can be tested on one machine.
+PYRAMIDFLOW_API int pyramidflow_cpu_limit_level(int limit) {
+    Level best = best_level();
+    active = limit < best ? static_cast<Level>(limit < 0 ? 0 : limit) : best;
+    return active;
+}
+
+PYRAMIDFLOW_API const char* pyramidflow_cpu_compiler() { return __VERSION__; }
+
+#ifdef PYRAMIDFLOW_X86
+#define DEFINE(name, parameters, arguments)                                        \
+    PYRAMIDFLOW_API int pyramidflow_cpu_##name parameters {                        \
+        if (active == AVX512) return pyramidflow::avx512::name arguments;           \
+        if (active == AVX2) return pyramidflow::avx2::name arguments;               \
+        return pyramidflow::baseline::name arguments;                              \
+    }
+#else
+#define DEFINE(name, parameters, arguments)               \
+    PYRAMIDFLOW_API int pyramidflow_cpu_##name parameters { \
+        return pyramidflow::baseline::name arguments;     \
+    }
+#endif
+
+PYRAMIDFLOW_FUNCTIONS(DEFINE)

@@ -1,0 +1,90 @@
+// One level of the anomaly map: the channel mean of |z - template|, and its gradient.
+#include "common.h"
+
+namespace pyramidflow::PYRAMIDFLOW_LEVEL {
+
+namespace {
+
+const int64_t TILE = 1024;  // pixels
+
+float sign(float value) { return value > 0.0f ? 1.0f : value < 0.0f ? -1.0f : value; }
+
+}  // namespace
+
+int anomaly_level(const float* latent, const float* mean, float* level, PyramidflowImage image,
+                  int64_t mean_batch, int64_t threads) {
+    const int64_t area = image.height * image.width, size = image.channels * area;
+    const int64_t tiles = ceil_div(area, TILE);
+    const float scale = 1.0f / static_cast<float>(image.channels);
+    with_channels(image.channels, [&](auto channels) {
+#pragma omp parallel for num_threads(threads) schedule(static)
+        for (int64_t task = 0; task < image.batch * tiles; ++task) {
+            const int64_t b = task / tiles, p = (task % tiles) * TILE;
+            const int64_t pixels = smaller(TILE, area - p);
+            const float* const z = latent + b * size;
+            const float* const m = mean + (mean_batch == 1 ? 0 : b) * size;
+            float* __restrict out = level + b * area + p;
+            if (image.channels_last) {
+                for (int64_t i = 0; i < pixels; ++i) {
+                    const float* zi = z + (p + i) * channels;
+                    const float* mi = m + (p + i) * channels;
+                    float sum = 0.0f;
+#pragma omp simd reduction(+ : sum)
+                    for (int64_t c = 0; c < channels; ++c) sum += __builtin_fabsf(zi[c] - mi[c]);
+                    out[i] = sum * scale;
+                }
+            } else {
+                float sum[TILE];
+                for (int64_t i = 0; i < pixels; ++i) sum[i] = 0.0f;
+                for (int64_t c = 0; c < channels; ++c) {
+                    const float* zc = z + c * area + p;
+                    const float* mc = m + c * area + p;
+#pragma omp simd
+                    for (int64_t i = 0; i < pixels; ++i) sum[i] += __builtin_fabsf(zc[i] - mc[i]);
+                }
+                for (int64_t i = 0; i < pixels; ++i) out[i] = sum[i] * scale;
+            }
+        }
+    });
+    return 0;
+}
+
+int anomaly_level_backward(const float* grad_level, const float* latent, const float* mean,
+                           float* grad_latent, PyramidflowImage image, int64_t mean_batch,
+                           int64_t threads) {
+    const int64_t area = image.height * image.width, size = image.channels * area;
+    const int64_t tiles = ceil_div(area, TILE);
+    const float scale = 1.0f / static_cast<float>(image.channels);
+    with_channels(image.channels, [&](auto channels) {
+#pragma omp parallel for num_threads(threads) schedule(static)
+        for (int64_t task = 0; task < image.batch * tiles; ++task) {
+            const int64_t b = task / tiles, p = (task % tiles) * TILE;
+            const int64_t pixels = smaller(TILE, area - p);
+            const float* const z = latent + b * size;
+            const float* const m = mean + (mean_batch == 1 ? 0 : b) * size;
+            float* const out = grad_latent + b * size;
+            const float* const g = grad_level + b * area + p;
+            if (image.channels_last) {
+                for (int64_t i = 0; i < pixels; ++i) {
+                    const float* zi = z + (p + i) * channels;
+                    const float* mi = m + (p + i) * channels;
+                    float* __restrict o = out + (p + i) * channels;
+                    const float grad = g[i] * scale;
+#pragma omp simd
+                    for (int64_t c = 0; c < channels; ++c) o[c] = grad * sign(zi[c] - mi[c]);
+                }
+            } else {
+                for (int64_t c = 0; c < channels; ++c) {
+                    const float* zc = z + c * area + p;
+                    const float* mc = m + c * area + p;
+                    float* __restrict o = out + c * area + p;
+#pragma omp simd
+                    for (int64_t i = 0; i < pixels; ++i) o[i] = g[i] * scale * sign(zc[i] - mc[i]);
+                }
+            }
+        }
+    });
+    return 0;
+}
+
+}  // namespace pyramidflow::PYRAMIDFLOW_LEVEL

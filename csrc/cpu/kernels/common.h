@@ -1,0 +1,67 @@
+// What the kernels share. Each kernel file is compiled once for every instruction set, in a
+// namespace of its own (PYRAMIDFLOW_LEVEL). Nothing here may use an inline function of the standard
+// library: the linker would keep one copy of it, perhaps the one for the newest machines.
+#pragma once
+
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "../api.h"
+
+#ifndef PYRAMIDFLOW_LEVEL
+#define PYRAMIDFLOW_LEVEL baseline
+#endif
+
+namespace pyramidflow::PYRAMIDFLOW_LEVEL {
+
+// How the dense tensor of an operation is walked: `rows` runs of `length` neighbours in memory.
+template <int64_t VALUE>
+struct Constant {
+    static constexpr int64_t value = VALUE;
+    constexpr operator int64_t() const { return VALUE; }
+};
+
+static inline int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+static inline int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
+static inline int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+// Calls `body` with the length as a compile-time constant where it is a usual channel count: one
+// short inner loop then becomes a few vector instructions.
+template <typename Body>
+static inline void with_channels(int64_t channels, const Body& body) {
+    switch (channels) {
+        case 16: return body(Constant<16>());
+        case 32: return body(Constant<32>());
+        case 64: return body(Constant<64>());
+        default: return body(channels);
+    }
+}
+
+// Scratch memory for every thread, allocated before the threads start.
+template <typename T>
+class Scratch {
+public:
+    explicit Scratch(int64_t count) : data_(nullptr) {
+        size_t bytes = static_cast<size_t>(ceil_div(count * static_cast<int64_t>(sizeof(T)), 64) * 64);
+        if (bytes == 0) bytes = 64;
+        if (posix_memalign(&data_, 64, bytes) != 0) data_ = nullptr;
+    }
+    ~Scratch() { free(data_); }
+    Scratch(const Scratch&) = delete;
+    Scratch& operator=(const Scratch&) = delete;
+    T* get() const { return static_cast<T*>(data_); }
+    bool failed() const { return data_ == nullptr; }
+
+private:
+    void* data_;
+};
+
+#ifdef _OPENMP
+extern "C" int omp_get_thread_num(void);
+static inline int64_t thread_index() { return omp_get_thread_num(); }
+#else
+static inline int64_t thread_index() { return 0; }
+#endif
+
+}  // namespace pyramidflow::PYRAMIDFLOW_LEVEL

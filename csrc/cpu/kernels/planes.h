@@ -1,0 +1,31 @@
+// A pyramid's two neighbouring levels as planes of rows.
+//
+// Contiguous tensors are B*C planes with one value per pixel, channels-last ones B planes with C.
+#pragma once
+
+#include "common.h"
+
+namespace pyramidflow::PYRAMIDFLOW_LEVEL {
+
+struct Planes {
+    int64_t count, channels, height, width, half_height, half_width;
+
+    explicit Planes(const PyramidflowImage& fine)
+        : count(fine.channels_last ? fine.batch : fine.batch * fine.channels),
+          channels(fine.channels_last ? fine.channels : 1),
+          height(fine.height),
+          width(fine.width),
+          half_height((fine.height + 1) / 2),
+          half_width((fine.width + 1) / 2) {}
+
+    int64_t fine_size() const { return height * width * channels; }
+    int64_t coarse_size() const { return half_height * half_width * channels; }
+};
+
+template <typename Body>
+static inline void with_pixel(int64_t channels, const Body& body) {
+    if (channels == 1) return body(Constant<1>());
+    with_channels(channels, body);
+}
+
+}  // namespace pyramidflow::PYRAMIDFLOW_LEVEL

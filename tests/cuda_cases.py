@@ -1,0 +1,290 @@
+"""Comparisons of the CUDA kernels with the oracle, on the host or on a device.
+
+Every operation is called with the same arguments in the CUDA backend and, in float64, in the
+reference backend; results that the kernels own start as NaN. Run as a program with the path of a
+host library, it makes the smaller half of the comparisons: what runs under the sanitizers.
+"""
+
+import itertools
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import torch
+from torch import Tensor
+
+from pyramidflow.ops import allocation, backend_cuda, backend_reference, reference
+
+FORWARD_TOLERANCE = 1e-5
+GRADIENT_TOLERANCE = 1e-4
+TYPES = (torch.float32, torch.float16, torch.bfloat16)
+LAYOUTS = ("contiguous", "channels_last", "strided", "misaligned")
+CLAMP = 2.0
+
+SHAPES = (
+    (2, 3, 17, 13),
+    (1, 8, 16, 24),
+    (1, 1, 1, 1),
+    (3, 20, 9, 33),
+    (1, 5, 1, 7),
+    (1, 4, 6, 1),
+    (0, 4, 6, 6),
+)
+PYRAMID_SHAPES = (*SHAPES, (1, 2, 40, 144), (2, 17, 21, 19), (1, 32, 16, 16))
+FEW_SHAPES = ((2, 3, 7, 5), (2, 16, 4, 8))
+
+
+@contextmanager
+def library(path: Path) -> Iterator[None]:
+    """Let the CUDA backend call another compiled library."""
+    with mock.patch.object(backend_cuda, "LIBRARY", path):
+        backend_cuda._library.cache_clear()
+        yield
+    backend_cuda._library.cache_clear()
+
+
+def laid_out(x: Tensor, layout: str) -> Tensor:
+    if layout == "channels_last":
+        return x.contiguous(memory_format=torch.channels_last)
+    if layout == "strided":
+        return torch.stack([x, x], -1)[..., 0]
+    if layout == "misaligned":
+        flat = x.new_zeros(x.numel() + 1)
+        flat[1:] = x.flatten()
+        return flat[1:].view(x.shape)
+    return x
+
+
+def random(shape: Sequence[int], dtype: torch.dtype, layout: str, seed: int = 0) -> Tensor:
+    generator = torch.Generator().manual_seed(seed * 1000003 + sum(shape))
+    return laid_out(torch.randn(shape, generator=generator).to(dtype), layout)
+
+
+def check(op: str, *arguments: Any, device: str = "cpu", scales: Any = ()) -> Any:
+    """Compare one call with the oracle; give back the results in the arguments' type.
+
+    ``scales[k]`` is the least size by which the error of result ``k`` is divided, for results that
+    are sums of terms which cancel.
+    """
+    with mock.patch.object(backend_cuda, "empty", _nan_filled):
+        actual = _outputs(getattr(backend_cuda, op)(*_moved(arguments, device)))
+    exact = _outputs(getattr(backend_reference, op)(*_converted(arguments, torch.float64)))
+    assert len(actual) == len(exact), op
+    dtype = next(a.dtype for a in actual)
+    plain = None
+    if dtype != torch.float32:
+        plain = _outputs(getattr(backend_reference, op)(*arguments))
+    tolerance = GRADIENT_TOLERANCE if op.endswith("backward") else FORWARD_TOLERANCE
+    for k, (ours, oracle) in enumerate(zip(actual, exact, strict=True)):
+        assert ours.shape == oracle.shape, (op, k, ours.shape, oracle.shape)
+        assert allocation.memory_format(ours) == allocation.memory_format(oracle), (op, k)
+        if not oracle.is_floating_point():
+            assert torch.equal(ours.cpu(), oracle), (op, k)
+            continue
+        assert ours.dtype == dtype, (op, k)
+        scale = scales[k] if k < len(scales) else 0.0
+        error = _relative_error(ours.cpu(), oracle, scale)
+        bound = tolerance
+        if plain is not None:
+            bound = 2 * _relative_error(plain[k], oracle, scale)
+        assert error <= bound, (op, k, tuple(oracle.shape), dtype, error, bound)
+    return [a.cpu() for a in actual]
+
+
+def _relative_error(actual: Tensor, exact: Tensor, scale: float) -> float:
+    if exact.numel() > 0 and exact.isnan().all():  # a mean of nothing
+        return 0.0 if actual.isnan().all() else torch.inf
+    size = max(exact.double().norm().item(), scale) or 1.0
+    return (actual.double() - exact).norm().item() / size
+
+
+def _nan_filled(shape: Sequence[int], like: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+    result = allocation.empty(shape, like, dtype)
+    return result.fill_(torch.nan if result.is_floating_point() else 255)
+
+
+def _outputs(result: Any) -> list[Tensor]:
+    return [result] if isinstance(result, Tensor) else list(result)
+
+
+def _moved(arguments: Any, device: str) -> list[Any]:
+    return [
+        a.to(device) if isinstance(a, Tensor) else _moved(a, device) if isinstance(a, list) else a
+        for a in arguments
+    ]
+
+
+def _converted(arguments: Any, dtype: torch.dtype) -> list[Any]:
+    def convert(a: Any) -> Any:
+        if isinstance(a, Tensor):
+            return a.to(dtype) if a.is_floating_point() else a
+        if isinstance(a, torch.dtype):
+            return dtype
+        return _converted(a, dtype) if isinstance(a, list) else a
+
+    return [convert(a) for a in arguments]
+
+
+def pyramid_down(shape, reduction, dtype, layout, device="cpu"):
+    x = random(shape, dtype, layout)
+    y, index = check("pyramid_down", x, reduction, device=device)
+    grad = random(y.shape, dtype, layout, seed=1)
+    check("pyramid_down_backward", grad, index, *shape[2:], reduction, device=device)
+
+
+def pyramid_up(shape, dtype, layout, device="cpu"):
+    fine = random(shape, dtype, layout)
+    half = (*shape[:2], (shape[2] + 1) // 2, (shape[3] + 1) // 2)
+    coarse = random(half, dtype, layout, seed=1)
+    check("pyramid_residual", fine, coarse, device=device)
+    check("pyramid_merge", coarse, fine, device=device)
+    check("pyramid_up_backward", fine, device=device)
+
+
+def coupling_modes() -> list[tuple[str, str, str]]:
+    """Kind of normalisation, statistics, and how the mean comes: taken, or given in a shape."""
+    taken = [
+        (norm, statistics, "taken")
+        for norm, statistics in itertools.product(("cvn", "svn"), ("sample", "batch"))
+    ]
+    given = [("cvn", "sample", "1"), ("cvn", "batch", "pixels"), ("svn", "sample", "full")]
+    return [*taken, *given, ("svn", "batch", "channels"), ("none", "sample", "taken")]
+
+
+def coupling_arguments(shape, params_size, mode, dtype, layout):
+    norm, statistics, mean_kind = mode
+    batch, channels, _, _ = shape
+    x = random(shape, dtype, layout)
+    params = random((batch, 2 * channels, *params_size), dtype, layout, seed=1)
+    mean_shapes = {
+        "1": (1, 1, 1, 1),
+        "pixels": (1, 1, *params_size),
+        "channels": (1, channels, 1, 1),
+        "full": (batch, channels, *params_size),
+    }
+    mean = None
+    if mean_kind != "taken":
+        mean = random(mean_shapes[mean_kind], dtype, layout, seed=2)
+    return x, params, mean, norm, statistics
+
+
+def affine_coupling(shape, params_size, mode, dtype, layout, device="cpu"):
+    x, params, mean, *settings = coupling_arguments(shape, params_size, mode, dtype, layout)
+    settings = (*settings, CLAMP)
+    s, _, _ = reference._scale_and_shift(
+        shape[2:], params.double(), None if mean is None else mean.double(), *settings
+    )
+    scales = (0.0, 0.0, s.abs().sum().item())
+    for op in ("affine_coupling", "affine_coupling_inverse"):
+        _, used, _ = check(op, x, params, mean, *settings, device=device, scales=scales)
+        grad = random(shape, dtype, layout, seed=3)
+        grad_log_det = random((shape[0],), dtype, "contiguous", seed=4)
+        check(
+            f"{op}_backward",
+            grad,
+            grad_log_det,
+            x,
+            params,
+            used if mean is None else mean,
+            mean is not None,
+            *settings,
+            device=device,
+        )
+
+
+def coupling_conv1x1(shape, params_size, mode, dtype, layout, device="cpu"):
+    x, params, mean, *settings = coupling_arguments(shape, params_size, mode, dtype, layout)
+    settings = (*settings, CLAMP)
+    weight = random((shape[1], shape[1]), dtype, "contiguous", seed=5)
+    s, _, _ = reference._scale_and_shift(
+        shape[2:], params.double(), None if mean is None else mean.double(), *settings
+    )
+    scales = (0.0, 0.0, s.abs().sum().item())
+    _, used, _ = check(
+        "coupling_conv1x1", x, params, mean, weight, *settings, device=device, scales=scales
+    )
+    check(
+        "coupling_conv1x1_backward",
+        random(shape, dtype, layout, seed=3),
+        random((shape[0],), dtype, "contiguous", seed=4),
+        x,
+        params,
+        used if mean is None else mean,
+        mean is not None,
+        weight,
+        *settings,
+        device=device,
+    )
+
+
+def invertible_conv1x1(shape, dtype, layout, device="cpu"):
+    y = random(shape, dtype, layout)
+    weight = random((shape[1], shape[1]), dtype, "contiguous", seed=1)
+    check("invertible_conv1x1", y, weight, device=device)
+    grad = random(shape, dtype, layout, seed=2)
+    check("invertible_conv1x1_backward", grad, y, weight, device=device)
+
+
+def anomaly_map(shape, levels, template_batch, dtype, layout, device="cpu"):
+    sizes = [shape]
+    for _ in range(levels - 1):
+        _, _, height, width = sizes[-1]
+        sizes.append((*shape[:2], (height + 1) // 2, (width + 1) // 2))
+    latents = [random(size, dtype, layout, seed=k) for k, size in enumerate(sizes)]
+    template = [
+        random((template_batch, *size[1:]), dtype, "contiguous", seed=10 + k)
+        for k, size in enumerate(sizes)
+    ]
+    check("anomaly_map", latents, template, device=device)
+    grad = random((shape[0], *shape[2:]), dtype, "contiguous", seed=20)
+    check("anomaly_map_backward", grad, latents, template, device=device)
+
+
+def normalize_image(shape, pixel_type, dtype, offset=0, device="cpu"):
+    generator = torch.Generator().manual_seed(sum(shape))
+    limit = torch.iinfo(pixel_type).max + 1
+    count = shape[0] * shape[1] * shape[2] * 3
+    flat = torch.randint(0, limit, (count + offset,), generator=generator).to(pixel_type)
+    image = flat[offset:].view(*shape, 3)
+    mean = torch.tensor([0.485, 0.456, 0.406], dtype=dtype)
+    std = torch.tensor([0.229, 0.224, 0.225], dtype=dtype)
+    check("normalize_image", image, mean, std, dtype, device=device)
+
+
+def params_sizes(shape):
+    height, width = shape[2:]
+    return ((height, width), (2 * height, max(2 * width - 1, 1)), ((height + 1) // 2, width))
+
+
+def small_set(device="cpu") -> int:
+    """Every operation, type and layout on few shapes; the number of cases."""
+    count = 0
+    for dtype, layout, shape in itertools.product(TYPES, LAYOUTS, FEW_SHAPES):
+        if dtype != torch.float32 and layout in ("strided", "misaligned"):
+            continue
+        for reduction in ("nearest", "max"):
+            pyramid_down(shape, reduction, dtype, layout, device)
+        pyramid_up(shape, dtype, layout, device)
+        invertible_conv1x1(shape, dtype, layout, device)
+        anomaly_map(shape, 2, 1, dtype, layout, device)
+        modes = coupling_modes() if dtype == torch.float32 else coupling_modes()[:3]
+        for mode in modes:
+            for size in params_sizes(shape)[:2]:
+                affine_coupling(shape, size, mode, dtype, layout, device)
+                count += 1
+        coupling_conv1x1(shape, shape[2:], modes[0], dtype, layout, device)
+        count += 6
+    for pixel_type, dtype, offset in itertools.product((torch.uint8, torch.uint16), TYPES, (0, 1)):
+        normalize_image((2, 4, 8), pixel_type, dtype, offset, device)
+        normalize_image((1, 3, 7), pixel_type, dtype, offset, device)
+        count += 2
+    return count
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    with library(Path(sys.argv[1])):
+        print(f"{small_set()} cases equal the oracle")

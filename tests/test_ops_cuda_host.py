@@ -1,0 +1,266 @@
+"""The CUDA sources, compiled unchanged for the host, against the oracle."""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import cuda_cases
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from pyramidflow.ops import backend_cuda, backend_reference
+
+ROOT = Path(__file__).parents[1]
+SANITIZERS = ("-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
+# A test can be pointed at a library that another program built: the mutation script does so.
+LIBRARY_VARIABLE = "PYRAMIDFLOW_HOST_LIBRARY"
+
+SAMPLE = "contiguous", "channels_last"
+HALF_TYPES = (torch.float16, torch.bfloat16)
+HALF_SHAPES = ((2, 3, 7, 5), (1, 16, 8, 24))
+
+
+def build(*flags: str) -> Path:
+    """Compile the host library unless one of the same sources and flags is there."""
+    if not (ROOT / "csrc" / "cuda").is_dir():
+        pytest.skip("csrc/cuda is not here: the CUDA sources come with the repository only")
+    compiler = shutil.which(os.environ.get("CXX", "g++"))
+    if compiler is None:
+        pytest.skip("g++ is not installed: it compiles the CUDA sources for the host")
+    sources = sorted((ROOT / "csrc" / "cuda").iterdir()) + sorted(
+        (ROOT / "csrc" / "host").iterdir()
+    )
+    digest = hashlib.sha256(" ".join(flags).encode())
+    for source in sources:
+        digest.update(source.read_bytes())
+    directory = Path(tempfile.gettempdir()) / f"pyramidflow-host-{os.getuid()}"
+    directory.mkdir(exist_ok=True, mode=0o700)
+    library = directory / f"libcuda_host-{digest.hexdigest()[:16]}.so"
+    if not library.exists():
+        unfinished = library.with_suffix(f".{os.getpid()}")
+        command = [
+            compiler,
+            *("-std=c++17", "-O1", "-fPIC", "-shared", "-fvisibility=hidden"),
+            *("-fno-strict-aliasing", "-U_FORTIFY_SOURCE", "-Wall", "-Wextra", "-Werror"),
+            *("-Wno-unknown-pragmas", *flags),
+            *("-I", str(ROOT / "csrc" / "host"), "-I", str(ROOT / "csrc" / "cuda")),
+            str(ROOT / "csrc" / "host" / "launcher.cpp"),
+            *("-x", "c++", *(str(s) for s in sources if s.suffix == ".cu")),
+            *("-o", str(unfinished)),
+        ]
+        result = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert result.returncode == 0, result.stderr
+        unfinished.rename(library)
+    return library
+
+
+@pytest.fixture(scope="module", autouse=True)
+def host_library():
+    path = os.environ.get(LIBRARY_VARIABLE)
+    with cuda_cases.library(Path(path) if path else build()):
+        yield
+
+
+@pytest.mark.parametrize("reduction", ["nearest", "max"])
+@pytest.mark.parametrize("layout", cuda_cases.LAYOUTS)
+@pytest.mark.parametrize("shape", cuda_cases.PYRAMID_SHAPES)
+def test_pyramid_down(shape, reduction, layout):
+    cuda_cases.pyramid_down(shape, reduction, torch.float32, layout)
+
+
+@pytest.mark.parametrize("layout", cuda_cases.LAYOUTS)
+@pytest.mark.parametrize("shape", cuda_cases.PYRAMID_SHAPES)
+def test_pyramid_residual_merge_and_their_gradient(shape, layout):
+    cuda_cases.pyramid_up(shape, torch.float32, layout)
+
+
+@pytest.mark.parametrize("layout", SAMPLE)
+@pytest.mark.parametrize("dtype", HALF_TYPES)
+def test_pyramid_in_half_types(dtype, layout):
+    for shape in (*HALF_SHAPES, (1, 2, 40, 144), (1, 24, 17, 11)):
+        for reduction in ("nearest", "max"):
+            cuda_cases.pyramid_down(shape, reduction, dtype, layout)
+        cuda_cases.pyramid_up(shape, dtype, layout)
+
+
+def test_pyramid_down_takes_the_first_of_equal_maxima():
+    x = torch.full((1, 1, 20, 20), 3.0)
+    _, index = backend_cuda.pyramid_down(x, "max")
+    assert (index[0, 0, 1:-1, 1:-1] == 0).all()
+    _, expected = backend_reference.pyramid_down(x, "max")
+    assert torch.equal(index, expected)
+
+
+def test_pyramid_down_keeps_a_nan_maximum():
+    x = torch.zeros(1, 1, 12, 12)
+    x[0, 0, 6, 6] = torch.nan
+    y, _ = backend_cuda.pyramid_down(x, "max")
+    expected, _ = backend_reference.pyramid_down(x, "max")
+    assert torch.equal(y.isnan(), expected.isnan())
+
+
+@pytest.mark.parametrize("layout", cuda_cases.LAYOUTS)
+@pytest.mark.parametrize("mode", cuda_cases.coupling_modes(), ids="-".join)
+def test_affine_coupling_and_its_inverse(mode, layout):
+    for shape in cuda_cases.SHAPES if layout in SAMPLE else cuda_cases.SHAPES[:2]:
+        for size in cuda_cases.params_sizes(shape):
+            if shape[0] > 0 or size == shape[2:]:
+                cuda_cases.affine_coupling(shape, size, mode, torch.float32, layout)
+
+
+@pytest.mark.parametrize("layout", SAMPLE)
+@pytest.mark.parametrize("dtype", HALF_TYPES)
+@pytest.mark.parametrize("mode", cuda_cases.coupling_modes(), ids="-".join)
+def test_affine_coupling_in_half_types(mode, dtype, layout):
+    for shape in HALF_SHAPES:
+        for size in cuda_cases.params_sizes(shape)[:2]:
+            cuda_cases.affine_coupling(shape, size, mode, dtype, layout)
+
+
+@pytest.mark.parametrize("layout", SAMPLE)
+def test_channel_means_of_more_channels_than_a_block_holds(layout):
+    shape = (1, 400, 2, 3)
+    mode = ("cvn", "sample", "taken")
+    cuda_cases.affine_coupling(shape, shape[2:], mode, torch.float32, layout)
+
+
+@pytest.mark.parametrize("mode", [("svn", "sample", "taken"), ("svn", "batch", "taken")], ids=str)
+def test_pixel_means_over_many_tiles(mode):
+    cuda_cases.affine_coupling((2, 66, 50, 47), (50, 47), mode, torch.float32, "contiguous")
+
+
+@pytest.mark.parametrize("layout", SAMPLE)
+@pytest.mark.parametrize("mode", cuda_cases.coupling_modes(), ids="-".join)
+def test_coupling_conv1x1(mode, layout):
+    for shape in ((2, 3, 17, 13), (1, 8, 16, 24), (1, 1, 1, 1), (1, 70, 3, 5), (0, 4, 6, 6)):
+        cuda_cases.coupling_conv1x1(shape, shape[2:], mode, torch.float32, layout)
+    cuda_cases.coupling_conv1x1((2, 8, 6, 5), (12, 9), mode, torch.float32, layout)
+
+
+@pytest.mark.parametrize("layout", SAMPLE)
+@pytest.mark.parametrize("dtype", HALF_TYPES)
+def test_coupling_conv1x1_in_half_types(dtype, layout):
+    for shape in HALF_SHAPES:
+        for mode in cuda_cases.coupling_modes()[:3]:
+            cuda_cases.coupling_conv1x1(shape, shape[2:], mode, dtype, layout)
+
+
+def test_coupling_conv1x1_of_more_channels_than_a_block_holds():
+    mode = ("cvn", "sample", "taken")
+    cuda_cases.coupling_conv1x1((1, 310, 1, 2), (1, 2), mode, torch.float32, "contiguous")
+
+
+@pytest.mark.parametrize("layout", cuda_cases.LAYOUTS)
+def test_invertible_conv1x1(layout):
+    for shape in (*cuda_cases.SHAPES, (1, 70, 5, 9), (2, 130, 1, 3)):
+        cuda_cases.invertible_conv1x1(shape, torch.float32, layout)
+
+
+@pytest.mark.parametrize("layout", SAMPLE)
+@pytest.mark.parametrize("dtype", HALF_TYPES)
+def test_invertible_conv1x1_in_half_types(dtype, layout):
+    for shape in HALF_SHAPES:
+        cuda_cases.invertible_conv1x1(shape, dtype, layout)
+
+
+@pytest.mark.parametrize("layout", cuda_cases.LAYOUTS)
+@pytest.mark.parametrize("dtype", cuda_cases.TYPES)
+def test_anomaly_map(dtype, layout):
+    for shape in ((2, 3, 17, 13), (1, 16, 8, 24), (3, 70, 6, 5), (1, 1, 1, 1), (0, 4, 6, 6)):
+        for levels, template_batch in ((1, 1), (3, shape[0])):
+            cuda_cases.anomaly_map(shape, levels, template_batch, dtype, layout)
+
+
+def test_anomaly_map_has_no_gradient_where_nothing_differs():
+    z = torch.randn(1, 4, 6, 6)
+    (grad,) = backend_cuda.anomaly_map_backward(torch.ones(1, 6, 6), [z], [z.clone()])
+    assert torch.equal(grad, torch.zeros_like(z))
+
+
+@pytest.mark.parametrize("dtype", cuda_cases.TYPES)
+@pytest.mark.parametrize("pixel_type", [torch.uint8, torch.uint16])
+def test_normalize_image(pixel_type, dtype):
+    for shape in ((2, 5, 7), (1, 8, 16), (3, 1, 1), (0, 4, 4), (1, 50, 64)):
+        for offset in (0, 1):
+            cuda_cases.normalize_image(shape, pixel_type, dtype, offset)
+
+
+@settings(
+    max_examples=12,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(
+    shape=st.tuples(st.integers(1, 5), st.integers(1, 18), st.integers(1, 24), st.integers(1, 40)),
+    layout=st.sampled_from(cuda_cases.LAYOUTS),
+    mode=st.sampled_from(cuda_cases.coupling_modes()),
+    levels=st.integers(1, 4),
+    params=st.tuples(st.integers(1, 30), st.integers(1, 30)),
+)
+def test_drawn_shapes(shape, layout, mode, levels, params):
+    for reduction in ("nearest", "max"):
+        cuda_cases.pyramid_down(shape, reduction, torch.float32, layout)
+    cuda_cases.pyramid_up(shape, torch.float32, layout)
+    cuda_cases.affine_coupling(shape, params, mode, torch.float32, layout)
+    cuda_cases.invertible_conv1x1(shape, torch.float32, layout)
+    cuda_cases.anomaly_map(shape, levels, 1, torch.float32, layout)
+
+
+def test_two_runs_give_the_same_bits():
+    x, params = torch.randn(2, 20, 17, 13), torch.randn(2, 40, 17, 13)
+    arguments = (x, params, None, "svn", "batch", 2.0)
+    for first, second in zip(
+        backend_cuda.affine_coupling(*arguments),
+        backend_cuda.affine_coupling(*arguments),
+        strict=True,
+    ):
+        assert torch.equal(first, second)
+
+
+def test_a_refused_launch_is_an_error_with_its_name():
+    x = torch.randn(1, 310, 1, 1)
+    coupling, _, mean = backend_cuda._means(
+        x, torch.randn(1, 620, 1, 1), None, "svn", "sample", 2.0
+    )
+    with pytest.raises(RuntimeError, match="coupling_conv1x1.*cudaErrorInvalidValue"):
+        backend_cuda._call(
+            "coupling_conv1x1", x, x, mean, x, None, x, x, x, backend_cuda.ctypes.byref(coupling)
+        )
+
+
+def test_the_sanitizers_find_nothing():
+    """The smaller half of the comparisons under AddressSanitizer and UndefinedBehaviorSanitizer."""
+    runtimes = [_sanitizer_runtime(name) for name in ("libasan.so", "libubsan.so")]
+    library = build(*SANITIZERS)
+    environment = os.environ | {
+        "LD_PRELOAD": " ".join(runtimes),
+        "ASAN_OPTIONS": "detect_leaks=0",
+        "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path]),
+    }
+    result = subprocess.run(
+        [sys.executable, str(Path(__file__).with_name("cuda_cases.py")), str(library)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr[-4000:]
+    assert "cases equal the oracle" in result.stdout
+
+
+def _sanitizer_runtime(name: str) -> str:
+    compiler = shutil.which(os.environ.get("CXX", "g++"))
+    if compiler is None:
+        pytest.skip("g++ is not installed: it compiles the CUDA sources for the host")
+    command = [compiler, f"-print-file-name={name}"]
+    path = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    if not Path(path).is_absolute():
+        pytest.skip(f"{name} is not installed: the sanitizers' runtime comes with g++")
+    return path

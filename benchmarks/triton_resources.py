@@ -1,0 +1,248 @@
+"""Registers, spills and shared memory of every Triton kernel, compiled without a GPU.
+
+``python -m benchmarks.triton_resources`` writes ``benchmarks/results/triton_resources.md``. It
+calls the operations on tensors without values; a stand-in for Triton's driver names the
+architecture, and each launch compiles the kernel that it would have launched, in the configuration
+that tuning starts from. Registers and spills are read from the compiled binaries by cuobjdump.
+"""
+
+import argparse
+import platform
+import re
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import torch
+import triton
+from torch import Tensor
+from triton.backends.compiler import GPUTarget
+from triton.runtime.autotuner import Autotuner
+from triton.runtime.jit import JITFunction
+
+from pyramidflow.ops import backend_triton
+
+ARCHITECTURES = (80, 86, 89, 90, 100, 120)
+DTYPES = (torch.float32, torch.float16, torch.bfloat16)
+RESULTS = Path(__file__).parent / "results" / "triton_resources.md"
+
+
+@dataclass(frozen=True)
+class Shape:
+    """One level of a network at work.
+
+    Attributes:
+        name: which network.
+        size: ``[B, C, H, W]``.
+        memory_format: order of the dimensions in memory.
+    """
+
+    name: str
+    size: tuple[int, int, int, int]
+    memory_format: torch.memory_format
+
+
+SHAPES = (
+    Shape("baseline, NCHW", (2, 16, 256, 256), torch.contiguous_format),
+    Shape("ResNet18, channels-last", (2, 64, 256, 256), torch.channels_last),
+)
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What one compiled kernel takes.
+
+    Attributes:
+        kernel: its name.
+        blocks: its block sizes and number of warps.
+        registers: registers of a thread.
+        spill_bytes: stack and local memory of a thread, 0 if nothing is spilled.
+        shared_bytes: shared memory of a program.
+    """
+
+    kernel: str
+    blocks: str
+    registers: int
+    spill_bytes: int
+    shared_bytes: int
+
+
+class CompileOnly:
+    """Stand-in for Triton's driver: names an architecture, has no device behind it."""
+
+    def __init__(self, architecture: int) -> None:
+        self.architecture = architecture
+
+    def get_current_device(self) -> int:
+        """Key of Triton's cache of compiled kernels."""
+        return self.architecture
+
+    def get_current_stream(self, device: int) -> int:
+        """No stream."""
+        return 0
+
+    def get_current_target(self) -> GPUTarget:
+        """The architecture to compile for."""
+        return GPUTarget("cuda", self.architecture, 32)
+
+
+@contextmanager
+def compiling(architecture: int) -> Iterator[list[tuple[str, Any]]]:
+    """Compile kernels where they would be launched; yields their blocks and binaries, in order."""
+    compiled: list[tuple[str, Any]] = []
+    compile_or_launch = JITFunction.run
+
+    def compile_default(tuner: Any, *args: Any, **kwargs: Any) -> None:
+        tuner.nargs = dict(zip(tuner.arg_names, args, strict=False))
+        config = tuner.prune_configs(kwargs)[0]
+        kernel = compile_or_launch(
+            tuner.fn, *args, **{**kwargs, **config.all_kwargs(), "warmup": True}
+        )
+        fixed = {k: v for k, v in kwargs.items() if k.startswith("BLOCK_")}
+        blocks = {**config.kwargs, **fixed}
+        text = " ".join(f"{name[6:]}={size}" for name, size in sorted(blocks.items()))
+        compiled.append((f"{text} warps={config.num_warps}", kernel))
+
+    with (
+        mock.patch.object(triton.runtime.driver, "_active", CompileOnly(architecture)),
+        mock.patch.object(Autotuner, "run", compile_default),
+    ):
+        yield compiled
+
+
+def measure(blocks: str, kernel: Any) -> Resources:
+    """Read a compiled kernel's resources from its binary."""
+    tool = triton.knobs.nvidia.cuobjdump.path
+    with tempfile.NamedTemporaryFile(suffix=".cubin") as binary:
+        binary.write(kernel.asm["cubin"])
+        binary.flush()
+        command = [tool, "--dump-resource-usage", binary.name]
+        usage = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    found = dict(re.findall(r"\b(REG|STACK|LOCAL):(\d+)", usage))
+    return Resources(
+        kernel.name,
+        blocks,
+        int(found["REG"]),
+        int(found["STACK"]) + int(found["LOCAL"]),
+        int(kernel.metadata.shared),
+    )
+
+
+def variants(shape: Shape, dtype: torch.dtype) -> Iterator[tuple[str, Any, tuple[Any, ...]]]:
+    """Every operation in each mode that compiles another kernel: label, function, arguments."""
+
+    def tensor(*size: int, kind: torch.dtype = dtype) -> Tensor:
+        x = torch.empty(size, dtype=kind, device="meta")
+        return x.contiguous(memory_format=shape.memory_format) if len(size) == 4 else x
+
+    batch, channels, height, width = shape.size
+    x = tensor(*shape.size)
+    half = tensor(batch, channels, height // 2, width // 2)
+    index = tensor(*half.shape, kind=torch.uint8)
+    params, larger = tensor(batch, 2 * channels, height, width), None
+    level, larger = half, params
+    grad_log_det = tensor(batch)
+    mean_cvn = tensor(1, 1, height, width)
+    weight = tensor(channels, channels)
+    own = ("cvn", "sample", 2.0)
+    svn = ("svn", "sample", 2.0)
+    yield "nearest", backend_triton.pyramid_down, (x, "nearest")
+    yield "max", backend_triton.pyramid_down, (x, "max")
+    yield "nearest", backend_triton.pyramid_down_backward, (half, index, height, width, "nearest")
+    yield "max", backend_triton.pyramid_down_backward, (half, index, height, width, "max")
+    yield "", backend_triton.pyramid_merge, (half, x)
+    yield "", backend_triton.pyramid_up_backward, (x,)
+    yield "own mean", backend_triton.affine_coupling, (x, params, None, *own)
+    yield "given mean", backend_triton.affine_coupling, (x, params, mean_cvn, *own)
+    yield "resized", backend_triton.affine_coupling, (level, larger, mean_cvn, *own)
+    yield "inverse, own mean", backend_triton.affine_coupling_inverse, (x, params, None, *own)
+    for label, backward in (
+        ("", backend_triton.affine_coupling_backward),
+        ("inverse, ", backend_triton.affine_coupling_inverse_backward),
+    ):
+        for mode, arguments in (
+            ("own mean", (x, grad_log_det, x, params, mean_cvn, False, *own)),
+            ("given mean", (x, grad_log_det, x, params, mean_cvn, True, *own)),
+            ("SVN", (x, grad_log_det, x, params, tensor(batch, channels, 1, 1), False, *svn)),
+            ("resized", (level, grad_log_det, level, larger, mean_cvn, True, *own)),
+        ):
+            yield label + mode, backward, arguments
+    yield "SVN", backend_triton.affine_coupling, (x, params, None, *svn)
+    yield "", backend_triton.invertible_conv1x1, (x, weight)
+    yield "", backend_triton.invertible_conv1x1_backward, (x, x, weight)
+    yield "own mean", backend_triton.coupling_conv1x1, (x, params, None, weight, *own)
+    yield "given mean", backend_triton.coupling_conv1x1, (x, params, mean_cvn, weight, *own)
+    template = tensor(1, channels, height, width)
+    yield "", backend_triton.anomaly_map, ([x], [template])
+    yield "", backend_triton.anomaly_map_backward, (x[:, 0], [x], [template])
+    statistics = tensor(3)
+    for kind in (torch.uint8, torch.uint16):
+        image = torch.empty((batch, height, width, 3), dtype=kind, device="meta")
+        label = str(kind).removeprefix("torch.")
+        yield label, backend_triton.normalize_image, (image, statistics, statistics, dtype)
+
+
+def resources(
+    architecture: int, shape: Shape, dtype: torch.dtype
+) -> Iterator[tuple[str, Resources]]:
+    """Compile every variant; yields its label and what each of its kernels takes, once each."""
+    seen = set()
+    for label, function, arguments in variants(shape, dtype):
+        with compiling(architecture) as compiled:
+            function(*arguments)
+        for blocks, kernel in compiled:
+            if kernel.hash not in seen:
+                seen.add(kernel.hash)
+                yield label, measure(blocks, kernel)
+
+
+def main() -> None:
+    """Compile for every architecture and type, and write the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--output", type=Path, default=RESULTS)
+    output = parser.parse_args().output
+    lines = [
+        "# Triton kernels, compiled ahead of time",
+        "",
+        "Registers of a thread / bytes of shared memory, in the configuration that tuning starts",
+        "from; no kernel spills a register on any of these architectures, or this file would not",
+        "have been written. Nothing here has run on a GPU.",
+        "",
+        "Repeat with `python -m benchmarks.triton_resources`.",
+        f"Triton {triton.__version__}, PyTorch {torch.__version__}, Python "
+        f"{platform.python_version()}, {platform.machine()}.",
+    ]
+    for shape in SHAPES:
+        rows: dict[tuple[str, str, str, str], dict[int, str]] = {}
+        for dtype in DTYPES:
+            for architecture in ARCHITECTURES:
+                for label, used in resources(architecture, shape, dtype):
+                    if used.spill_bytes:
+                        raise SystemExit(f"{used} spills on sm_{architecture} with {dtype}")
+                    kind = str(dtype).removeprefix("torch.")
+                    row = rows.setdefault((used.kernel, label, kind, used.blocks), {})
+                    row[architecture] = f"{used.registers} / {used.shared_bytes}"
+                print(shape.name, dtype, f"sm_{architecture}", flush=True)
+        size = " × ".join(str(n) for n in shape.size)
+        names = " | ".join(f"sm_{architecture}" for architecture in ARCHITECTURES)
+        lines += [
+            "",
+            f"## {shape.name}: {size}",
+            "",
+            f"| kernel | mode | type | blocks | {names} |",
+        ]
+        lines.append("|---" * (4 + len(ARCHITECTURES)) + "|")
+        for (kernel, label, kind, blocks), row in sorted(rows.items()):
+            cells = " | ".join(row.get(architecture, "") for architecture in ARCHITECTURES)
+            lines.append(f"| {kernel} | {label} | {kind} | {blocks} | {cells} |")
+    output.parent.mkdir(parents=True, exist_ok=True)
+    output.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

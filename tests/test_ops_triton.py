@@ -1,0 +1,616 @@
+"""The Triton backend against the oracle, and what its kernels take of a GPU.
+
+Triton decides when it is imported whether kernels are compiled or interpreted. So that the choice
+stays out of the other tests, the interpreted comparisons run in a process of their own: this file
+again, with ``TRITON_INTERPRET=1``, on CPU tensors. In the process of the other tests the same
+comparisons are ``gpu`` tests, on a CUDA device and compiled for it.
+"""
+
+import importlib.util
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+triton = pytest.importorskip("triton", reason="triton is not installed")
+
+import triton.language as tl  # noqa: E402
+from pyramidflow.kernels import coupling, pyramid, tuning  # noqa: E402
+from triton.runtime.autotuner import Autotuner  # noqa: E402
+
+from pyramidflow.ops import allocation, backend_reference, backend_triton  # noqa: E402
+
+INTERPRETED = backend_triton.INTERPRETED
+DEVICE = "cpu" if INTERPRETED else "cuda"
+CLAMP = 2.0
+DTYPES = (torch.float32, torch.float16, torch.bfloat16)
+LAYOUTS = ("contiguous", "channels_last", "strided")
+COMPARISONS: list[str] = []
+
+if INTERPRETED:
+    from triton.runtime import interpreter
+
+    def _truncate(builder: Any, source: Any, target: Any) -> Any:
+        """Round float32 to bfloat16 as the hardware does; the interpreter drops the low bits."""
+        if target.scalar != tl.bfloat16:
+            return builder.cast_impl(source, target)
+        rounded = torch.from_numpy(np.array(source.data, np.float32)).bfloat16()
+        bits = rounded.view(torch.int16).numpy().view(np.uint16)
+        return interpreter.TensorHandle(bits, tl.bfloat16)
+
+    def _patch_once(function: Any) -> Any:
+        """Patch the language where a kernel starts, not again in each function that it calls."""
+        modules = [m for m in function.__globals__.values() if m is tl or m is tl.core]
+        if any(tl.core.is_builtin(module.load) for module in modules):
+            return _patch_language(function)
+        return interpreter._LangPatchScope()
+
+    _patch_language = interpreter._patch_lang
+    interpreter._patch_lang = _patch_once
+    interpreter.InterpreterBuilder.create_fp_trunc = _truncate
+
+
+def comparison(test: Callable[..., None]) -> Callable[..., None]:
+    """Mark a test that runs kernels: interpreted in the child process, else on a GPU."""
+    COMPARISONS.append(test.__name__)
+    if INTERPRETED:
+        return test
+    on_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+    marked: Callable[..., None] = pytest.mark.gpu(on_gpu(test))
+    return marked
+
+
+@pytest.fixture(autouse=True)
+def _nan_filled_buffers() -> Iterator[None]:
+    before = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(True)
+    assert torch.empty(3).isnan().all()
+    yield
+    torch.use_deterministic_algorithms(before)
+
+
+@pytest.fixture
+def _smallest_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blocks so small that small shapes take several programs along every axis."""
+
+    def smallest(tuner: Autotuner, _: Any) -> list[triton.Config]:
+        def size(config: triton.Config) -> tuple[int, int]:
+            blocks = config.kwargs.values()
+            return int(np.prod(list(blocks))), max(blocks)
+
+        return [min(tuner.configs, key=size)]
+
+    if INTERPRETED:
+        monkeypatch.setattr(Autotuner, "prune_configs", smallest)
+
+
+smallest_blocks = pytest.mark.usefixtures("_smallest_blocks")
+
+
+def draw(*size: int, layout: str = "contiguous", dtype: torch.dtype = torch.float32) -> Tensor:
+    """Normal numbers in one of the layouts; ``strided`` is neither dense nor in order."""
+    x = torch.randn(size).to(dtype)
+    if layout == "channels_last":
+        return x.contiguous(memory_format=torch.channels_last)
+    if layout == "strided":
+        wide = torch.zeros((*size[:2], size[3] + 1, 2 * size[2]), dtype=dtype)
+        view = wide.transpose(2, 3)[:, :, ::2, 1:]
+        view.copy_(x)
+        return view
+    return x
+
+
+def _map(function: Callable[[Tensor], Tensor], value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return function(value)
+    return [_map(function, v) for v in value] if isinstance(value, list | tuple) else value
+
+
+def _double(x: Tensor) -> Tensor:
+    return x.double() if x.is_floating_point() else x
+
+
+def _results(value: Any) -> list[Tensor]:
+    return list(value) if isinstance(value, list | tuple) else [value]
+
+
+def relative_error(actual: Tensor, expected: Tensor) -> float:
+    difference = actual.cpu().double() - expected.double()
+    return float(difference.norm() / expected.double().norm().clamp_min(1e-300))
+
+
+def compare(name: str, *arguments: Any, tolerance: float, log_det: int | None = None) -> None:
+    """Compare every result of an operation with the oracle's in float64.
+
+    float32 within ``tolerance``; half types within twice the error of plain PyTorch. The result
+    number ``log_det`` is a sum over a sample that may cancel: its error is measured per element.
+    """
+    first = arguments[0] if isinstance(arguments[0], Tensor) else arguments[0][0]
+    actual = _results(getattr(backend_triton, name)(*_map(lambda x: x.to(DEVICE), arguments)))
+    oracle = _results(getattr(backend_reference, name)(*_map(_double, arguments)))
+    plain = _results(getattr(backend_reference, name)(*arguments))
+    assert len(actual) == len(oracle)
+    for number, (ours, exact, theirs) in enumerate(zip(actual, oracle, plain, strict=True)):
+        assert ours.shape == exact.shape
+        assert ours.dtype == theirs.dtype
+        if exact.dim() == 4:
+            assert ours.is_contiguous(memory_format=allocation.memory_format(ours))
+        if not exact.is_floating_point():
+            torch.testing.assert_close(ours.cpu(), exact)
+            continue
+        if not exact.numel() or exact.isnan().all():
+            continue
+        if number == log_det:
+            elements = first[0].numel()
+            error = float((ours.cpu().double() - exact).abs().max()) / elements
+            reference_error = float((theirs.double() - exact).abs().max()) / elements
+            limit = 1e-6
+        else:
+            error = relative_error(ours, exact)
+            reference_error = relative_error(theirs, exact)
+            limit = tolerance
+        if ours.dtype != torch.float32:
+            limit = max(limit, 2 * reference_error)
+        assert error <= limit, f"result {number} of {name}: error {error:.2e}, limit {limit:.2e}"
+
+
+FORWARD = 1e-5
+GRADIENT = 1e-4
+
+LEVELS = [
+    ((1, 9, 9, 34), torch.float32, "contiguous"),
+    ((1, 3, 9, 11), torch.float32, "channels_last"),
+    ((2, 2, 7, 10), torch.float32, "strided"),
+    ((1, 3, 6, 9), torch.float16, "contiguous"),
+    ((1, 3, 5, 8), torch.bfloat16, "channels_last"),
+    ((2, 2, 2, 3), torch.bfloat16, "strided"),
+    ((3, 1, 1, 1), torch.float32, "contiguous"),
+    ((1, 2, 1, 7), torch.float16, "contiguous"),
+    ((1, 2, 6, 1), torch.float32, "contiguous"),
+]
+EMPTY_LEVELS = [(0, 3, 8, 6), (2, 0, 5, 4)]
+
+
+def _halved(size: tuple[int, ...]) -> tuple[int, ...]:
+    return (*size[:2], (size[2] + 1) // 2, (size[3] + 1) // 2)
+
+
+@comparison
+@smallest_blocks
+@pytest.mark.parametrize(("size", "dtype", "layout"), LEVELS)
+@pytest.mark.parametrize("reduction", ["nearest", "max"])
+def test_pyramid_down_equals_oracle(
+    size: tuple[int, ...], dtype: torch.dtype, layout: str, reduction: str
+) -> None:
+    torch.manual_seed(0)
+    x = draw(*size, layout=layout, dtype=dtype)
+    half = _halved(size)
+    if dtype == torch.float32:
+        compare("pyramid_down", x, reduction, tolerance=FORWARD)
+    else:
+        # Rounding makes ties, and a tie goes to another pixel in another type.
+        y, index = backend_triton.pyramid_down(x.to(DEVICE), reduction)
+        exact, _ = backend_reference.pyramid_down(x.double(), reduction)
+        theirs, _ = backend_reference.pyramid_down(x, reduction)
+        assert relative_error(y, exact) <= 2 * relative_error(theirs, exact)
+        assert index.shape == (half if reduction == "max" else (0,))
+    grad = draw(*half, layout=layout, dtype=dtype)
+    index = torch.zeros(0, dtype=torch.uint8)
+    if reduction == "max":
+        index = backend_reference.pyramid_down(x.double(), reduction)[1]
+    compare("pyramid_down_backward", grad, index, *size[2:], reduction, tolerance=GRADIENT)
+
+
+@comparison
+def test_maximum_of_ties_and_nan_equals_oracle() -> None:
+    x = torch.ones(1, 1, 9, 9)
+    compare("pyramid_down", x, "max", tolerance=FORWARD)
+    x[0, 0, 4, 4] = float("nan")
+    y, _ = backend_triton.pyramid_down(x.to(DEVICE), "max")
+    expected, _ = backend_reference.pyramid_down(x, "max")
+    assert torch.equal(y.cpu().isnan(), expected.isnan())
+
+
+@comparison
+@smallest_blocks
+@pytest.mark.parametrize(("size", "dtype", "layout"), LEVELS)
+def test_pyramid_up_equals_oracle(size: tuple[int, ...], dtype: torch.dtype, layout: str) -> None:
+    torch.manual_seed(1)
+    fine = draw(*size, layout=layout, dtype=dtype)
+    coarse = draw(*_halved(size), layout=layout, dtype=dtype)
+    compare("pyramid_residual", fine, coarse, tolerance=FORWARD)
+    compare("pyramid_merge", coarse, fine, tolerance=FORWARD)
+    compare("pyramid_up_backward", fine, tolerance=GRADIENT)
+
+
+MODES = [
+    ("cvn", "sample", None),
+    ("cvn", "batch", None),
+    ("svn", "sample", None),
+    ("svn", "batch", None),
+    ("none", "sample", None),
+    ("cvn", "sample", "given"),
+    ("svn", "sample", "given"),
+]
+RESIZES = {"same": lambda n: n, "larger": lambda n: 2 * n - 1, "smaller": lambda n: (n + 2) // 3}
+
+
+def _coupling_arguments(
+    size: tuple[int, ...],
+    mode: tuple[str, str, str | None],
+    resize: str = "same",
+    dtype: torch.dtype = torch.float32,
+    layout: str = "contiguous",
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    batch, channels, height, width = size
+    params_size = (RESIZES[resize](height), RESIZES[resize](width))
+    x = draw(*size, layout=layout, dtype=dtype)
+    params = 2 * draw(batch, 2 * channels, *params_size, dtype=dtype)
+    params = draw(*params.shape, layout=layout, dtype=dtype).copy_(params)
+    mean = None
+    if mode[2]:
+        shape = (1, 1, *params_size) if mode[0] == "cvn" else (1, channels, 1, 1)
+        mean = draw(*shape, dtype=dtype)
+    return x, params, mean
+
+
+def _compare_coupling(
+    x: Tensor, params: Tensor, mean: Tensor | None, mode: tuple[str, str, str | None], name: str
+) -> None:
+    rest = (*mode[:2], CLAMP)
+    compare(name, x, params, mean, *rest, tolerance=FORWARD, log_det=2)
+    used = mean
+    if used is None:
+        used = getattr(backend_reference, name)(x, params, None, *rest)[1]
+    grad = torch.empty_like(x).copy_(torch.randn(x.shape))
+    # Expanded, as the gradient of a summed log-determinant is.
+    grad_log_det = torch.full((1,), 0.7, dtype=x.dtype).expand(x.shape[0])
+    compare(
+        f"{name}_backward",
+        grad,
+        grad_log_det,
+        x,
+        params,
+        used,
+        mean is not None,
+        *rest,
+        tolerance=GRADIENT,
+    )
+
+
+NAMES = ("affine_coupling", "affine_coupling_inverse")
+
+
+@comparison
+@smallest_blocks
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("mode", MODES, ids=str)
+@pytest.mark.parametrize("resize", RESIZES)
+def test_affine_coupling_equals_oracle(
+    name: str, mode: tuple[str, str, str | None], resize: str
+) -> None:
+    torch.manual_seed(2)
+    x, params, mean = _coupling_arguments((2, 5, 7, 11), mode, resize)
+    _compare_coupling(x, params, mean, mode, name)
+
+
+@comparison
+@smallest_blocks
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("mode", [MODES[0], MODES[3], MODES[6]], ids=str)
+@pytest.mark.parametrize("dtype", DTYPES[1:])
+def test_affine_coupling_of_half_types_equals_oracle(
+    name: str, mode: tuple[str, str, str | None], dtype: torch.dtype
+) -> None:
+    torch.manual_seed(3)
+    x, params, mean = _coupling_arguments((2, 5, 5, 14), mode, dtype=dtype)
+    _compare_coupling(x, params, mean, mode, name)
+
+
+@comparison
+@smallest_blocks
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("mode", [MODES[0], MODES[2], MODES[5]], ids=str)
+@pytest.mark.parametrize(
+    ("resize", "layout"), [("same", "channels_last"), ("same", "strided"), ("larger", "strided")]
+)
+def test_affine_coupling_in_any_layout_equals_oracle(
+    name: str, mode: tuple[str, str, str | None], resize: str, layout: str
+) -> None:
+    torch.manual_seed(4)
+    x, params, mean = _coupling_arguments((2, 18, 3, 5), mode, resize, layout=layout)
+    _compare_coupling(x, params, mean, mode, name)
+
+
+@comparison
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("mode", [MODES[0], MODES[3], MODES[5]], ids=str)
+@pytest.mark.parametrize("size", [(1, 1, 1, 1), (3, 2, 1, 5), (1, 3, 4, 1), (0, 3, 4, 2)], ids=str)
+def test_affine_coupling_of_tiny_levels_equals_oracle(
+    name: str, mode: tuple[str, str, str | None], size: tuple[int, ...]
+) -> None:
+    torch.manual_seed(5)
+    x, params, mean = _coupling_arguments(size, mode)
+    _compare_coupling(x, params, mean, mode, name)
+
+
+@comparison
+@smallest_blocks
+@pytest.mark.parametrize(
+    ("size", "layout", "dtype"),
+    [
+        ((2, 18, 9, 19), "contiguous", torch.float32),
+        ((2, 18, 5, 13), "channels_last", torch.float32),
+        ((2, 18, 5, 13), "strided", torch.float32),
+        ((2, 18, 5, 13), "contiguous", torch.float16),
+        ((1, 3, 5, 4), "channels_last", torch.bfloat16),
+        ((3, 1, 1, 1), "contiguous", torch.float32),
+    ],
+)
+def test_invertible_conv1x1_equals_oracle(
+    size: tuple[int, ...], layout: str, dtype: torch.dtype
+) -> None:
+    torch.manual_seed(6)
+    y = draw(*size, layout=layout, dtype=dtype)
+    weight = torch.randn(size[1], size[1]).to(dtype)
+    grad = draw(*size, layout=layout, dtype=dtype)
+    compare("invertible_conv1x1", y, weight, tolerance=FORWARD)
+    compare("invertible_conv1x1", y, weight.T, tolerance=FORWARD)
+    compare("invertible_conv1x1_backward", grad, y, weight, tolerance=GRADIENT)
+
+
+FUSED = [((2, 18, 5, 13), mode, "same", torch.float32, "contiguous") for mode in MODES] + [
+    ((2, 5, 5, 13), MODES[0], "larger", torch.float32, "contiguous"),
+    ((2, 5, 5, 13), MODES[6], "larger", torch.float32, "channels_last"),
+    ((2, 5, 5, 13), MODES[0], "same", torch.float32, "strided"),
+    ((1, 70, 3, 4), MODES[0], "same", torch.float32, "contiguous"),
+    ((1, 1, 1, 1), MODES[6], "same", torch.float32, "contiguous"),
+    ((2, 18, 5, 13), MODES[0], "same", torch.float16, "contiguous"),
+    ((2, 18, 5, 13), MODES[0], "same", torch.bfloat16, "channels_last"),
+]
+
+
+@comparison
+@smallest_blocks
+@pytest.mark.parametrize(("size", "mode", "resize", "dtype", "layout"), FUSED)
+def test_coupling_conv1x1_equals_oracle(
+    size: tuple[int, ...],
+    mode: tuple[str, str, str | None],
+    resize: str,
+    dtype: torch.dtype,
+    layout: str,
+) -> None:
+    torch.manual_seed(7)
+    x, params, mean = _coupling_arguments(size, mode, resize, dtype, layout)
+    weight = torch.randn(size[1], size[1]).to(dtype)
+    rest = (*mode[:2], CLAMP)
+    compare("coupling_conv1x1", x, params, mean, weight, *rest, tolerance=FORWARD, log_det=2)
+    used = mean
+    if used is None:
+        used = backend_reference.coupling_conv1x1(x, params, None, weight, *rest)[1]
+    grad = draw(*size, layout=layout, dtype=dtype)
+    grad_log_det = torch.randn(size[0]).to(dtype)
+    arguments = (grad, grad_log_det, x, params, used, mean is not None, weight, *rest)
+    compare("coupling_conv1x1_backward", *arguments, tolerance=GRADIENT)
+
+
+PYRAMIDS = [
+    ((2, 18, 9, 14), 3, 1, torch.float32, "contiguous"),
+    ((3, 5, 8, 11), 2, 3, torch.float32, "channels_last"),
+    ((2, 5, 8, 11), 2, 1, torch.float32, "strided"),
+    ((1, 2, 3, 1), 1, 1, torch.float32, "contiguous"),
+    ((0, 2, 4, 4), 2, 1, torch.float32, "contiguous"),
+    ((2, 5, 9, 14), 2, 1, torch.float16, "contiguous"),
+    ((2, 5, 9, 14), 2, 1, torch.bfloat16, "channels_last"),
+]
+
+
+@comparison
+@smallest_blocks
+@pytest.mark.parametrize(("size", "levels", "templates", "dtype", "layout"), PYRAMIDS)
+def test_anomaly_map_equals_oracle(
+    size: tuple[int, ...], levels: int, templates: int, dtype: torch.dtype, layout: str
+) -> None:
+    torch.manual_seed(8)
+    sizes = [size]
+    for _ in range(levels - 1):
+        sizes.append(_halved(sizes[-1]))
+    latents = [draw(*s, layout=layout, dtype=dtype) for s in sizes]
+    template = [draw(templates, *s[1:], layout=layout, dtype=dtype) for s in sizes]
+    if size[0]:
+        latents[0][0, 0, 0, 0] = template[0][0, 0, 0, 0]  # no gradient where nothing differs
+    grad = torch.randn(size[0], *size[2:]).to(dtype)
+    compare("anomaly_map", latents, template, tolerance=FORWARD)
+    compare("anomaly_map_backward", grad, latents, template, tolerance=GRADIENT)
+
+
+@comparison
+@pytest.mark.parametrize("kind", [torch.uint8, torch.uint16])
+@pytest.mark.parametrize("size", [(2, 17, 31, 3), (1, 1, 1, 3), (0, 4, 4, 3)], ids=str)
+@pytest.mark.parametrize("planar", [False, True])
+def test_normalize_image_equals_oracle(
+    kind: torch.dtype, size: tuple[int, ...], planar: bool
+) -> None:
+    torch.manual_seed(9)
+    image = torch.randint(0, torch.iinfo(kind).max + 1, size).to(kind)
+    if planar:
+        image = image.permute(3, 0, 1, 2).contiguous().permute(1, 2, 3, 0)
+    mean, std = torch.rand(3), torch.rand(3) + 0.1
+    expected = backend_reference.normalize_image(image, mean.double(), std.double(), torch.float64)
+    for dtype in DTYPES:
+        ours = backend_triton.normalize_image(
+            image.to(DEVICE), mean.to(DEVICE), std.to(DEVICE), dtype
+        )
+        assert ours.shape == expected.shape
+        assert ours.dtype == dtype
+        assert ours.is_contiguous()
+        if expected.numel():
+            # One rounding to the result's type, on values that the float32 arithmetic has to 1e-6.
+            limit = 1e-6 + (torch.finfo(dtype).eps if dtype != torch.float32 else 0)
+            assert relative_error(ours, expected) <= limit
+
+
+@comparison
+@pytest.mark.parametrize("size", EMPTY_LEVELS, ids=str)
+def test_empty_levels_equals_oracle(size: tuple[int, ...]) -> None:
+    x, half = torch.randn(size), torch.randn(_halved(size))
+    index = half.to(torch.uint8)
+    for reduction in ("nearest", "max"):
+        assert backend_triton.pyramid_down(x.to(DEVICE), reduction)[0].shape == half.shape
+        arguments = (half.to(DEVICE), index.to(DEVICE), *size[2:], reduction)
+        assert backend_triton.pyramid_down_backward(*arguments).shape == size
+    assert backend_triton.pyramid_merge(half.to(DEVICE), x.to(DEVICE)).shape == size
+    assert backend_triton.pyramid_up_backward(x.to(DEVICE)).shape == half.shape
+    weight = torch.randn(size[1], size[1])
+    assert backend_triton.invertible_conv1x1(x.to(DEVICE), weight.to(DEVICE)).shape == size
+    _, grad = backend_triton.invertible_conv1x1_backward(
+        x.to(DEVICE), x.to(DEVICE), weight.to(DEVICE)
+    )
+    assert torch.equal(grad.cpu(), torch.zeros_like(weight))
+
+
+@comparison
+@pytest.mark.parametrize("layout", LAYOUTS[:2])
+def test_default_blocks_equals_oracle(layout: str) -> None:
+    torch.manual_seed(10)
+    size = (1, 6, 10, 11)
+    x, half = draw(*size, layout=layout), draw(*_halved(size), layout=layout)
+    for reduction in ("nearest", "max"):
+        compare("pyramid_down", x, reduction, tolerance=FORWARD)
+        index = backend_reference.pyramid_down(x, reduction)[1]
+        arguments = (half, index, *size[2:], reduction)
+        compare("pyramid_down_backward", *arguments, tolerance=GRADIENT)
+    compare("pyramid_residual", x, half, tolerance=FORWARD)
+    compare("pyramid_up_backward", x, tolerance=GRADIENT)
+    for mode in (MODES[0], MODES[2]):
+        arguments = _coupling_arguments(size, mode, layout=layout)
+        _compare_coupling(*arguments, mode, "affine_coupling")
+    weight = torch.randn(6, 6)
+    compare("invertible_conv1x1", x, weight, tolerance=FORWARD)
+    compare("invertible_conv1x1_backward", x, x, weight, tolerance=GRADIENT)
+    template = draw(1, *size[1:], layout=layout)
+    compare("anomaly_map", [x], [template], tolerance=FORWARD)
+
+
+@triton.jit
+def _arctangent_kernel(x_ptr, y_ptr, BLOCK: tl.constexpr):
+    offset = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    tl.store(y_ptr + offset, coupling.arctangent(tl.load(x_ptr + offset)))
+
+
+@comparison
+def test_arctangent_equals_oracle() -> None:
+    magnitude = torch.cat([torch.logspace(-30, 30, 2**15), torch.linspace(0, 3, 2**15)])
+    x = torch.cat([magnitude, -magnitude]).float()
+    y = torch.empty_like(x).to(DEVICE)
+    _arctangent_kernel[(len(x) // 2**14,)](x.to(DEVICE), y, BLOCK=2**14)
+    exact = x.double().atan()
+    error = (y.cpu().double() - exact).abs() / exact.abs().clamp_min(1e-300)
+    assert error.max() <= 5e-7
+    special = torch.tensor([float("inf"), -float("inf"), float("nan"), 0.0]).repeat(4)
+    y = torch.empty_like(special).to(DEVICE)
+    _arctangent_kernel[(1,)](special.to(DEVICE), y, BLOCK=16)
+    torch.testing.assert_close(y.cpu(), special.atan(), equal_nan=True)
+
+
+@pytest.fixture(scope="module")
+def interpreted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[tuple[str, str]]]:
+    """Outcome of every comparison in the interpreter: case and failure, by name of the test."""
+    report = tmp_path_factory.mktemp("interpreted") / "report.xml"
+    run = subprocess.run(
+        [
+            *(sys.executable, "-m", "pytest", __file__, "-k", "equals_oracle", "-q"),
+            *(f"--junitxml={report}", "-p", "no:cacheprovider", "-p", "no:randomly"),
+        ],
+        env={**os.environ, "TRITON_INTERPRET": "1", "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert report.exists(), run.stdout + run.stderr
+    outcomes: dict[str, list[tuple[str, str]]] = {}
+    for case in ElementTree.parse(report).iter("testcase"):
+        problems = [
+            f"{child.get('message')}\n{child.text}"
+            for child in case
+            if child.tag in ("failure", "error", "skipped")
+        ]
+        name = str(case.get("name"))
+        outcomes.setdefault(name.partition("[")[0], []).append((name, "\n".join(problems)))
+    return outcomes
+
+
+@pytest.mark.skipif(INTERPRETED, reason="this is the process with the interpreter")
+@pytest.mark.parametrize("test", COMPARISONS)
+def test_in_the_interpreter(test: str, interpreted: dict[str, list[tuple[str, str]]]) -> None:
+    outcomes = interpreted[test]
+    failed = [f"{case}: {problem}" for case, problem in outcomes if problem]
+    assert not failed, f"{len(failed)} of {len(outcomes)} cases\n" + "\n".join(failed)
+
+
+def _resources() -> Any:
+    path = Path(__file__).parents[1] / "benchmarks" / "triton_resources.py"
+    spec = importlib.util.spec_from_file_location("triton_resources", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.skipif(INTERPRETED, reason="the interpreter compiles nothing")
+@pytest.mark.parametrize(("dtype", "shape"), [(torch.float32, 0), (torch.float16, 1)])
+def test_kernels_compile_without_spills(dtype: torch.dtype, shape: int) -> None:
+    resources = _resources()
+    kernels = set()
+    for _, used in resources.resources(90, resources.SHAPES[shape], dtype):
+        assert used.spill_bytes == 0, used
+        kernels.add(used.kernel)
+    assert kernels == {
+        "pyramid_down_forward_kernel",
+        "pyramid_down_max_forward_kernel",
+        "pyramid_down_backward_kernel",
+        "pyramid_down_max_backward_kernel",
+        "pyramid_up_forward_kernel",
+        "pyramid_up_backward_kernel",
+        "soft_clamp_sums_forward_kernel",
+        "affine_coupling_forward_kernel",
+        "affine_coupling_sums_backward_kernel",
+        "affine_coupling_backward_kernel",
+        "invertible_conv1x1_forward_kernel",
+        "invertible_conv1x1_backward_kernel",
+        "coupling_conv1x1_forward_kernel",
+        "anomaly_map_forward_kernel",
+        "anomaly_map_backward_kernel",
+        "normalize_image_forward_kernel",
+    }
+
+
+@pytest.mark.skipif(INTERPRETED, reason="the interpreter tunes nothing")
+@pytest.mark.parametrize(
+    "kernel", [pyramid.pyramid_up_forward_kernel, coupling.affine_coupling_forward_kernel]
+)
+def test_configurations_follow_the_shape(kernel: Any) -> None:
+    def kept(channels: int, side: int, channel_stride: int) -> list[triton.Config]:
+        arguments = {
+            "channels": channels,
+            "x_strides": (1, channel_stride, 1, 1),
+            **dict.fromkeys(("height", "width", "coarse_height", "coarse_width"), side),
+        }
+        configs: list[triton.Config] = kernel.early_config_prune(kernel.configs, arguments)
+        assert 1 <= len(configs) <= tuning.KEPT
+        return configs
+
+    nchw, channels_last = kept(64, 256, 256**2)[0], kept(64, 256, 1)[0]
+    assert channels_last.kwargs["BLOCK_C"] > nchw.kwargs["BLOCK_C"]
+    few = [config for config in kept(3, 256, 256**2) if config.kwargs["BLOCK_C"] > 8]
+    assert not few, "more than twice the lanes that three channels need"

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -44,6 +45,9 @@ class InvertiblePyramid(nn.Module):
         if (padded_height, padded_width) != (height, width):
             padding = (0, padded_width - width, 0, padded_height - height)
             fine = functional.pad(features, padding, mode="replicate")  # [B, C, H, W]
+        # The order of the coupling convolutions; the operations keep it, so nothing is copied on
+        # the way.
+        fine = fine.contiguous(memory_format=torch.channels_last)
         levels = []
         for _ in range(self.levels - 1):
             coarse = ops.pyramid_down(fine, self.reduction)  # [B, C, H/2^(d+1), W/2^(d+1)]

@@ -107,9 +107,10 @@ def build_cpu(target: Path, build: Path) -> None:
     jobs.append([*command, *CPU_FLAGS, "-c", str(source), "-o", str(dispatch)])
     run_all(jobs)
     # GNU's OpenMP symbols are left open: they are found in the runtime that PyTorch brings along.
-    is_gnu = "Free Software Foundation" in subprocess.run(
-        [*command, "--version"], capture_output=True, text=True
-    ).stdout
+    is_gnu = (
+        "Free Software Foundation"
+        in subprocess.run([*command, "--version"], capture_output=True, text=True).stdout
+    )
     openmp = [] if is_gnu else ["-fopenmp"]
     run([*command, "-shared", *objects, str(dispatch), *openmp, "-o", str(target)])
 

@@ -254,7 +254,9 @@ def coupling_conv1x1_backward(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of ``coupling_conv1x1``; what is between the two steps is computed again."""
     settings = (volume_norm, statistics, clamp)
-    y, _, _ = affine_coupling(x, params, _mean_tensor(mean_used, mean_given, volume_norm), *settings)
+    y, _, _ = affine_coupling(
+        x, params, _mean_tensor(mean_used, mean_given, volume_norm), *settings
+    )
     grad_y, grad_weight = invertible_conv1x1_backward(grad_z, y, weight)
     grad_x, grad_params = affine_coupling_backward(
         grad_y, grad_log_det, x, params, mean_used, mean_given, *settings
@@ -270,9 +272,7 @@ def invertible_conv1x1(y: Tensor, weight: Tensor) -> Tensor:
     return z
 
 
-def invertible_conv1x1_backward(
-    grad_z: Tensor, y: Tensor, weight: Tensor
-) -> tuple[Tensor, Tensor]:
+def invertible_conv1x1_backward(grad_z: Tensor, y: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
     """``Aᵀ grad_z`` and ``Σ grad_z yᵀ``."""
     y = dense(y, like=y)
     grad_z = dense(grad_z, like=y)

@@ -1,0 +1,386 @@
+"""Every operation of the CPU library against the oracle in float64: results and gradients."""
+
+import ctypes
+import itertools
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from pyramidflow.ops import allocation, dispatch, registry
+
+if not dispatch.status("cpu").available:
+    pytest.skip(dispatch.status("cpu").reason, allow_module_level=True)
+
+from pyramidflow.ops import backend_cpu as cpu
+from pyramidflow.ops import backend_reference as oracle
+
+FORWARD, GRADIENT = 1e-5, 1e-4
+"""Relative errors allowed by the design."""
+
+MODES = list(itertools.product(("cvn", "svn", "none"), ("sample", "batch")))
+
+LAYOUTS = ["contiguous", "channels-last", "strided"]
+
+SIZES = [
+    (1, 1, 1, 1),
+    (2, 3, 1, 5),
+    (3, 16, 7, 9),
+    (1, 64, 4, 5),
+    (4, 5, 2, 37),
+    (5, 24, 6, 3),
+    (1, 40, 3, 300),
+]
+"""Batch, channels, height, width: odd, size 1, one pixel, longer than a tile, batch 1 to 5."""
+
+FEW_SIZES = [(2, 16, 5, 7), (1, 40, 3, 250), (3, 3, 6, 2)]
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    # Threads that wait for one another on a busy machine would take most of the time here; a test
+    # of its own compares their numbers.
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(autouse=True)
+def _poisoned_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    allocate = allocation.empty
+
+    def poisoned(shape, like, dtype=None):
+        result = allocate(shape, like, dtype)
+        return result.fill_(math.nan if result.is_floating_point() else 255)
+
+    monkeypatch.setattr(allocation, "empty", poisoned)
+
+
+@pytest.fixture(params=[0, 1, 2], ids=["baseline", "avx2", "avx512"])
+def level(request: pytest.FixtureRequest):
+    limit = cpu.compiled().pyramidflow_cpu_limit_level
+    if limit(request.param) != request.param:
+        pytest.skip("this processor does not have the instruction set")
+    yield request.param
+    limit(2)
+
+
+class Maker:
+    """Reproducible tensors in one layout."""
+
+    def __init__(self, layout: str, seed: int = 0) -> None:
+        self.layout = layout
+        self.generator = torch.Generator().manual_seed(seed)
+
+    def __call__(self, *shape: int) -> Tensor:
+        if self.layout == "strided":
+            wide = torch.randn(*shape[:-1], 2 * shape[-1] + 1, generator=self.generator)
+            return wide[..., 1::2]
+        x = torch.randn(shape, generator=self.generator)
+        if self.layout == "channels-last" and len(shape) == 4:
+            return x.contiguous(memory_format=torch.channels_last)
+        return x
+
+
+def double(value):
+    if isinstance(value, Tensor):
+        return value.double() if value.is_floating_point() else value
+    if isinstance(value, list):
+        return [double(v) for v in value]
+    return value
+
+
+def compare(name: str, arguments: tuple, tolerance: float = FORWARD) -> None:
+    results = getattr(cpu, name)(*arguments)
+    expected = getattr(oracle, name)(*(double(a) for a in arguments))
+    if isinstance(results, Tensor):
+        results, expected = [results], [expected]
+    for position, (got, want) in enumerate(zip(results, expected, strict=True)):
+        assert got.shape == want.shape, (name, position)
+        if not got.is_floating_point():
+            assert torch.equal(got, want), (name, position)
+            continue
+        assert got.dtype == torch.float32
+        # What cancels is measured by the size of what was added up.
+        size = max(want.norm().item(), summands(name, arguments, want) * math.sqrt(want.numel()))
+        error = (got.double() - want).norm().item()
+        assert error <= tolerance * size, (name, position, error / max(size, 1e-30))
+
+
+def summands(name: str, arguments: tuple, result: Tensor) -> float:
+    if "coupling" not in name or result.numel() == 0:
+        return 0.0
+    if result.dim() == 1:  # the log-determinant: a sum over a sample's elements, of size 1
+        return math.sqrt(next(a for a in arguments if is_data(a) and a.dim() == 4)[0].numel())
+    return 0.1 * max(a.abs().max().item() for a in arguments if is_data(a))
+
+
+def is_data(value) -> bool:
+    return isinstance(value, Tensor) and value.numel() > 0
+
+
+def half(size: int) -> int:
+    return (size + 1) // 2
+
+
+def check_pyramid(make: Maker, batch: int, channels: int, height: int, width: int) -> None:
+    fine = make(batch, channels, height, width)
+    coarse = make(batch, channels, half(height), half(width))
+    nothing = torch.empty(0, dtype=torch.uint8)
+    compare("pyramid_down", (fine, "nearest"))
+    compare("pyramid_down_backward", (coarse, nothing, height, width, "nearest"), GRADIENT)
+    compare("pyramid_residual", (fine, coarse))
+    compare("pyramid_merge", (coarse, fine))
+    compare("pyramid_up_backward", (fine,), GRADIENT)
+    if batch == 0:
+        return
+    compare("pyramid_down", (fine, "max"))
+    _, index = oracle.pyramid_down(fine.double(), "max")
+    compare("pyramid_down_backward", (coarse, index, height, width, "max"), GRADIENT)
+
+
+def check_coupling(
+    make: Maker,
+    size: tuple[int, int, int, int],
+    params_size: tuple[int, int],
+    mode: tuple[str, str],
+    mean_shape: tuple[int, ...] | None,
+    clamp: float = 2.0,
+) -> None:
+    batch, channels = size[:2]
+    x, grad = make(*size), make(*size)
+    params = 2 * make(batch, 2 * channels, *params_size)
+    mean = None if mean_shape is None else 0.3 * make(*mean_shape)
+    weight = make(channels, channels)
+    grad_log_det = torch.randn(batch, generator=make.generator)
+    settings = (*mode, clamp)
+    compare("affine_coupling", (x, params, mean, *settings))
+    compare("affine_coupling_inverse", (x, params, mean, *settings))
+    compare("coupling_conv1x1", (x, params, mean, weight, *settings))
+    used = mean
+    if used is None:
+        used = oracle.affine_coupling(x, params, mean, *settings)[1]
+    backward = (grad, grad_log_det, x, params, used, mean is not None)
+    compare("affine_coupling_backward", (*backward, *settings), GRADIENT)
+    compare("affine_coupling_inverse_backward", (*backward, *settings), GRADIENT)
+    compare("coupling_conv1x1_backward", (*backward, weight, *settings), GRADIENT)
+
+
+def check_others(make: Maker, batch: int, channels: int, height: int, width: int) -> None:
+    y, grad = make(batch, channels, height, width), make(batch, channels, height, width)
+    weight = make(channels, channels)
+    compare("invertible_conv1x1", (y, weight))
+    compare("invertible_conv1x1_backward", (grad, y, weight), GRADIENT)
+    sizes = [(height, width)]
+    for _ in range(2):
+        sizes.append((half(sizes[-1][0]), half(sizes[-1][1])))
+    latents = [make(batch, channels, *s) for s in sizes]
+    grad_map = torch.randn(batch, height, width, generator=make.generator)
+    for mean_batch in {1, batch}:
+        template = [make(mean_batch, channels, *s) for s in sizes]
+        compare("anomaly_map", (latents, template))
+        compare("anomaly_map_backward", (grad_map, latents, template), GRADIENT)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("size", [*SIZES, (1, 2, 3, 2100)], ids=str)
+def test_pyramid(size: tuple[int, ...], layout: str, level: int) -> None:
+    check_pyramid(Maker(layout), *size)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("size", SIZES, ids=str)
+def test_conv1x1_and_anomaly_map(size: tuple[int, ...], layout: str, level: int) -> None:
+    check_others(Maker(layout), *size)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("mode", MODES, ids="-".join)
+def test_coupling(mode: tuple[str, str], layout: str, level: int) -> None:
+    for size in SIZES:
+        check_coupling(Maker(layout), size, size[2:], mode, None)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("mode", MODES, ids="-".join)
+def test_coupling_with_resized_parameters(mode: tuple[str, str], layout: str) -> None:
+    for size in FEW_SIZES:
+        _, _, height, width = size
+        for params_size in (
+            (2 * height, 2 * width),
+            (2 * height - 1, 2 * width - 1),
+            (half(height), half(width)),
+            (3 * height, width),
+        ):
+            check_coupling(Maker(layout), size, params_size, mode, None)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("resized", [False, True])
+def test_coupling_with_given_mean(resized: bool, layout: str) -> None:
+    for batch, channels, height, width in FEW_SIZES:
+        params_size = (2 * height, 2 * width) if resized else (height, width)
+        for mean_shape in (
+            (1, 1, 1, 1),
+            (1, 1, *params_size),
+            (batch, 1, *params_size),
+            (1, channels, 1, 1),
+            (batch, channels, 1, 1),
+            (1, channels, *params_size),
+            (batch, channels, *params_size),
+            (1, 1, params_size[0], 1),
+        ):
+            size = (batch, channels, height, width)
+            check_coupling(Maker(layout), size, params_size, ("cvn", "sample"), mean_shape, 1.7)
+
+
+@pytest.mark.parametrize("mixed", [0, 1, 2])
+def test_operands_in_different_layouts(mixed: int) -> None:
+    first, second = (Maker(LAYOUTS[(mixed + k) % 3], seed=k) for k in range(2))
+    x, params = first(2, 4, 6, 8), second(2, 8, 6, 8)
+    compare("affine_coupling", (x, params, None, "cvn", "sample", 2.0))
+    used = oracle.affine_coupling(x, params, None, "cvn", "sample", 2.0)[1]
+    arguments = (second(2, 4, 6, 8), torch.ones(2), x, params, used, False, "cvn", "sample", 2.0)
+    compare("affine_coupling_backward", arguments, GRADIENT)
+    compare("pyramid_residual", (x, second(2, 4, 3, 4)))
+    compare("anomaly_map", ([x], [second(1, 4, 6, 8)]))
+
+
+@pytest.mark.parametrize("layout", LAYOUTS[:2])
+@pytest.mark.parametrize("size", [(0, 3, 4, 5), (2, 3, 0, 5), (2, 3, 4, 0)], ids=str)
+def test_nothing_in_nothing_out(size: tuple[int, int, int, int], layout: str) -> None:
+    make = Maker(layout)
+    batch, channels, height, width = size
+    x, coarse = make(*size), make(batch, channels, half(height), half(width))
+    assert cpu.pyramid_residual(x, coarse).shape == size
+    assert cpu.pyramid_down(x, "nearest")[0].shape == coarse.shape
+    assert cpu.pyramid_down(x, "max")[0].shape == coarse.shape
+    params = make(batch, 2 * channels, height, width)
+    for mode in MODES:
+        y, mean, log_det = cpu.affine_coupling(x, params, None, *mode, 2.0)
+        assert list(mean.shape) == registry.mean_shape(params, *mode)
+        assert y.shape == size
+        assert torch.equal(log_det, torch.zeros(batch))
+        grads = cpu.affine_coupling_backward(x, log_det, x, params, mean, False, *mode, 2.0)
+        assert grads[1].shape == params.shape
+    grad_weight = cpu.invertible_conv1x1_backward(x, x, torch.eye(channels))[1]
+    assert torch.equal(grad_weight, torch.zeros(channels, channels))
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    size=st.tuples(st.integers(1, 5), st.integers(1, 20), st.integers(1, 40), st.integers(1, 40)),
+    layout=st.sampled_from(LAYOUTS),
+    seed=st.integers(0, 2**30),
+)
+def test_drawn_shapes(size: tuple[int, ...], layout: str, seed: int) -> None:
+    check_pyramid(Maker(layout, seed), *size)
+    check_others(Maker(layout, seed), *size)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    size=st.tuples(st.integers(1, 5), st.integers(1, 20), st.integers(1, 20), st.integers(1, 40)),
+    params_size=st.none() | st.tuples(st.integers(1, 40), st.integers(1, 40)),
+    mode=st.sampled_from(MODES),
+    layout=st.sampled_from(LAYOUTS),
+    seed=st.integers(0, 2**30),
+)
+def test_drawn_couplings(size, params_size, mode, layout, seed) -> None:
+    check_coupling(Maker(layout, seed), size, params_size or size[2:], mode, None)
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.uint16])
+@pytest.mark.parametrize(
+    "shape", [(0, 3, 4, 3), (1, 1, 1, 3), (3, 5, 7, 3), (1, 70, 90, 3)], ids=str
+)
+def test_normalize_image(dtype: torch.dtype, shape: tuple[int, ...], level: int) -> None:
+    image = torch.randint(0, torch.iinfo(dtype).max + 1, shape, dtype=torch.int32).to(dtype)
+    mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
+    got = cpu.normalize_image(image, mean, std, torch.float32)
+    want = oracle.normalize_image(image, mean.double(), std.double(), torch.float64)
+    torch.testing.assert_close(got.double(), want, rtol=1e-5, atol=1e-6)
+    turned = image.transpose(1, 2)
+    torch.testing.assert_close(
+        cpu.normalize_image(turned, mean, std, torch.float32), got.transpose(2, 3)
+    )
+
+
+def apply(name: str, x: Tensor) -> Tensor:
+    y = torch.full_like(x, math.nan)
+    cpu.call(name, x, y, x.numel())
+    return y
+
+
+SPECIAL = [0.0, -0.0, math.inf, -math.inf, 1e-45, -1e-45, 1e-38, 3e38, -3e38, 1.0, -1.0, 1e-20]
+
+
+@pytest.mark.parametrize(("name", "exact"), [("exp", np.exp), ("atan", np.arctan)])
+def test_vector_functions(name: str, exact, level: int) -> None:
+    # Every 8191st of all floats, both signs, and all that are special.
+    bits = torch.arange(0, 0x7F800000, 8191, dtype=torch.int32)
+    positive = bits.view(torch.float32)
+    dense = torch.linspace(-105, 90, 200_001)
+    x = torch.cat([positive, -positive, dense, torch.tensor(SPECIAL)])
+    got = apply(name, x).double().numpy()
+    with np.errstate(over="ignore", under="ignore"):
+        want = exact(x.double().numpy())
+        as_float = want.astype(np.float32)
+    infinite, smallest = np.isinf(as_float), np.finfo(np.float32).tiny
+    np.testing.assert_array_equal(np.isinf(got), infinite)
+    np.testing.assert_array_equal(np.sign(got), np.sign(as_float))
+    normal = ~infinite & (np.abs(want) >= smallest)
+    relative = np.abs(got[normal] - want[normal]) / np.abs(want[normal])
+    assert relative.max() <= 5e-7
+    # Denormal results have fewer digits: within one unit in their last place.
+    tiny = ~infinite & ~normal
+    assert np.abs(got[tiny] - want[tiny]).max() <= 1.5e-45
+    assert torch.isnan(apply(name, torch.full((40,), math.nan))).all()
+
+
+def test_results_do_not_depend_on_the_number_of_threads() -> None:
+    make = Maker("channels-last")
+    x, params, weight = make(2, 16, 60, 70), make(2, 32, 60, 70), make(16, 16)
+    threads = torch.get_num_threads()
+    results = []
+    try:
+        for count in (1, 2, 3, 2):
+            torch.set_num_threads(count)
+            z, mean, log_det = cpu.coupling_conv1x1(x, params, None, weight, "svn", "sample", 2.0)
+            grads = cpu.coupling_conv1x1_backward(
+                x, log_det, x, params, mean, False, weight, "svn", "sample", 2.0
+            )
+            results.append((z, mean, log_det, *grads))
+    finally:
+        torch.set_num_threads(threads)
+    for other in results[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(results[0], other, strict=True))
+
+
+def test_infinite_pixels_stay_in_their_neighbourhood(level: int) -> None:
+    x = torch.zeros(1, 1, 16, 16)
+    x[0, 0, 8, 8] = math.inf
+    y, _ = cpu.pyramid_down(x, "nearest")
+    want, _ = oracle.pyramid_down(x, "nearest")
+    assert torch.equal(torch.isfinite(y), torch.isfinite(want))
+
+
+def test_no_second_openmp_runtime() -> None:
+    apply("exp", torch.ones(100_000))
+    with open("/proc/self/maps") as maps:
+        files = {line.split(maxsplit=5)[5].strip() for line in maps if "omp" in line}
+    runtimes = {f for f in files if "libgomp" in f}
+    assert len(runtimes) == 1, runtimes
+
+
+def test_memory_that_cannot_be_had_is_an_error() -> None:
+    x = torch.ones(1, 1, 2, 2)
+    huge = cpu._Image(1, 1, 2, 1 << 58, 0)
+    function = cpu.compiled().pyramidflow_cpu_pyramid_down_max
+    assert function(x.data_ptr(), x.data_ptr(), x.data_ptr(), huge, 1) == 1
+    assert isinstance(function, ctypes._CFuncPtr)

@@ -5,6 +5,7 @@ reference backend; results that the kernels own start as NaN. Run as a program w
 host library, it makes the smaller half of the comparisons: what runs under the sanitizers.
 """
 
+import ctypes
 import itertools
 import sys
 from collections.abc import Iterator, Sequence
@@ -40,10 +41,9 @@ FEW_SHAPES = ((2, 3, 7, 5), (2, 16, 4, 8))
 @contextmanager
 def library(path: Path) -> Iterator[None]:
     """Let the CUDA backend call another compiled library."""
-    with mock.patch.object(backend_cuda, "LIBRARY", path):
-        backend_cuda._library.cache_clear()
+    compiled = ctypes.CDLL(str(path))
+    with mock.patch.object(backend_cuda, "_library", return_value=compiled):
         yield
-    backend_cuda._library.cache_clear()
 
 
 def laid_out(x: Tensor, layout: str) -> Tensor:

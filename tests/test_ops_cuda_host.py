@@ -63,8 +63,11 @@ def build(*flags: str) -> Path:
 @pytest.fixture(scope="module", autouse=True)
 def host_library():
     path = os.environ.get(LIBRARY_VARIABLE)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # the oracle's tensors are too small to share
     with cuda_cases.library(Path(path) if path else build()):
         yield
+    torch.set_num_threads(threads)
 
 
 @pytest.mark.parametrize("reduction", ["nearest", "max"])
@@ -98,8 +101,8 @@ def test_pyramid_down_takes_the_first_of_equal_maxima():
 
 
 def test_pyramid_down_keeps_a_nan_maximum():
-    x = torch.zeros(1, 1, 12, 12)
-    x[0, 0, 6, 6] = torch.nan
+    x = torch.zeros(1, 1, 16, 16)
+    x[0, 0, 7, 7] = torch.nan  # cells at its border hold one NaN, not the first of their pixels
     y, _ = backend_cuda.pyramid_down(x, "max")
     expected, _ = backend_reference.pyramid_down(x, "max")
     assert torch.equal(y.isnan(), expected.isnan())
@@ -192,7 +195,7 @@ def test_normalize_image(pixel_type, dtype):
 
 
 @settings(
-    max_examples=12,
+    max_examples=6,
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
@@ -229,7 +232,7 @@ def test_a_refused_launch_is_an_error_with_its_name():
     coupling, _, mean = backend_cuda._means(
         x, torch.randn(1, 620, 1, 1), None, "svn", "sample", 2.0
     )
-    with pytest.raises(RuntimeError, match="coupling_conv1x1.*cudaErrorInvalidValue"):
+    with pytest.raises(RuntimeError, match=r"coupling_conv1x1.*cudaErrorInvalidValue"):
         backend_cuda._call(
             "coupling_conv1x1", x, x, mean, x, None, x, x, x, backend_cuda.ctypes.byref(coupling)
         )

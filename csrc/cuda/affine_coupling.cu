@@ -5,7 +5,7 @@ namespace pyramidflow {
 namespace {
 
 template <typename T, bool CHANNELS_LAST>
-__global__ void __launch_bounds__(THREADS)
+__global__ void __launch_bounds__(THREADS, BLOCKS)
     affine_coupling_forward_kernel(CouplingInput<T> in, float direction, T* __restrict__ output,
                                    float* __restrict__ partials) {
   float* scratch = shared_memory;
@@ -139,7 +139,7 @@ __device__ void gradient_vector(const CouplingGradient<T>& in,
 // Gradients on the parameters' grid. The mean's own gradient spreads evenly over what it was taken
 // from: grad_s loses its mean, which the block takes itself (`take_mean`) or finds in `grad_mean`.
 template <typename T, bool CHANNELS_LAST>
-__global__ void __launch_bounds__(THREADS)
+__global__ void __launch_bounds__(THREADS, BLOCKS)
     affine_coupling_backward_kernel(CouplingGradient<T> in, MeanView grad_mean, bool take_mean,
                                     T* __restrict__ grad_input, T* __restrict__ grad_params) {
   const CouplingSizes& sizes = in.sizes;
@@ -247,7 +247,7 @@ inline __device__ int channels_from(int first, int channels) {
 
 // means[g, p] over the channels, and over `samples` samples, of pixel p.
 template <typename T, bool CHANNELS_LAST, typename Values>
-__global__ void __launch_bounds__(THREADS)
+__global__ void __launch_bounds__(THREADS, BLOCKS)
     channel_mean_kernel(Values source, int samples, float* __restrict__ means) {
   const CouplingSizes& sizes = source.sizes;
   float* scratch = shared_memory;
@@ -273,7 +273,7 @@ __global__ void __launch_bounds__(THREADS)
 
 // partials[b, c, k]: sum over the k-th of `parts` runs of tiles.
 template <typename T, bool CHANNELS_LAST, typename Values>
-__global__ void __launch_bounds__(THREADS)
+__global__ void __launch_bounds__(THREADS, BLOCKS)
     pixel_sum_kernel(Values source, int parts, float* __restrict__ partials) {
   const CouplingSizes& sizes = source.sizes;
   float* tile = shared_memory;

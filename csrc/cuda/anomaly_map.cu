@@ -45,7 +45,7 @@ inline __device__ float upsampled(const float* coarse, int row, int column, cons
 }
 
 template <typename T, bool CHANNELS_LAST, typename Out>
-__global__ void __launch_bounds__(THREADS)
+__global__ void __launch_bounds__(THREADS, BLOCKS)
     anomaly_map_forward_kernel(const T* __restrict__ latent, const T* __restrict__ mean,
                                const float* __restrict__ coarse, Out* __restrict__ out,
                                MapSizes sizes) {
@@ -90,7 +90,7 @@ __global__ void __launch_bounds__(THREADS)
 }
 
 template <typename T, bool CHANNELS_LAST>
-__global__ void __launch_bounds__(THREADS)
+__global__ void __launch_bounds__(THREADS, BLOCKS)
     anomaly_map_backward_kernel(const float* __restrict__ grad, const T* __restrict__ latent,
                                 const T* __restrict__ mean, T* __restrict__ grad_latent,
                                 MapSizes sizes) {

@@ -14,6 +14,8 @@ namespace pyramidflow {
 
 constexpr int WARP = 32;
 constexpr int THREADS = 128;
+constexpr int BLOCKS =
+    4;  // on a multiprocessor, at least; for more the compiler would spill registers
 constexpr int64_t SHARED_LIMIT = 48 * 1024;  // bytes any device gives without being asked
 
 extern __shared__ __align__(16) float shared_memory[];

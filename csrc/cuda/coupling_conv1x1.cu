@@ -6,7 +6,7 @@ namespace pyramidflow {
 namespace {
 
 template <typename T, bool CHANNELS_LAST>
-__global__ void __launch_bounds__(THREADS)
+__global__ void __launch_bounds__(THREADS, BLOCKS)
     coupling_conv1x1_forward_kernel(CouplingInput<T> in,
                                     const float* __restrict__ weight_transposed, T* __restrict__ y,
                                     T* __restrict__ z, float* __restrict__ partials,

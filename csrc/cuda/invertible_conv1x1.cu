@@ -26,7 +26,7 @@ __device__ void load_tile(const T* y, const PixelTile& place, int first, int cou
 }
 
 template <typename T, bool CHANNELS_LAST>
-__global__ void __launch_bounds__(THREADS)
+__global__ void __launch_bounds__(THREADS, BLOCKS)
     invertible_conv1x1_forward_kernel(const T* __restrict__ y,
                                       const float* __restrict__ weight_transposed,
                                       T* __restrict__ z, int channels, int pixels, bool aligned,

@@ -8,7 +8,7 @@ constexpr int COLOURS = 3;
 
 // A thread reads as many pixels as three 128-bit loads hold, and writes them to three planes.
 template <typename Pixel, typename T>
-__global__ void __launch_bounds__(THREADS)
+__global__ void __launch_bounds__(THREADS, BLOCKS)
     normalize_image_forward_kernel(const Pixel* __restrict__ image, const float* __restrict__ mean,
                                    const float* __restrict__ std, T* __restrict__ out, int pixels,
                                    float scale_of_one, bool in_aligned, bool out_aligned) {

@@ -243,7 +243,7 @@ struct Separable {
 };
 
 template <typename T, bool CHANNELS_LAST>
-__global__ void __launch_bounds__(THREADS)
+__global__ void __launch_bounds__(THREADS, BLOCKS)
     pyramid_down_forward_kernel(const T* __restrict__ x, T* __restrict__ y, Sizes sizes) {
   Separable<T, CHANNELS_LAST, Down>::run(
       x, sizes, [&](int64_t offset, int valid, const float (&values)[VECTOR<T>]) {
@@ -252,7 +252,7 @@ __global__ void __launch_bounds__(THREADS)
 }
 
 template <typename T, bool CHANNELS_LAST>
-__global__ void __launch_bounds__(THREADS)
+__global__ void __launch_bounds__(THREADS, BLOCKS)
     pyramid_down_backward_kernel(const T* __restrict__ grad_y, T* __restrict__ grad_x,
                                  Sizes sizes) {
   Separable<T, CHANNELS_LAST, DownTransposed>::run(
@@ -276,21 +276,21 @@ __device__ void add_upsampled(const T* coarse, const T* other, float sign, T* ou
 }
 
 template <typename T, bool CHANNELS_LAST>
-__global__ void __launch_bounds__(THREADS)
+__global__ void __launch_bounds__(THREADS, BLOCKS)
     pyramid_residual_forward_kernel(const T* __restrict__ fine, const T* __restrict__ coarse,
                                     T* __restrict__ out, Sizes sizes) {
   add_upsampled<T, CHANNELS_LAST>(coarse, fine, -1.0f, out, sizes);
 }
 
 template <typename T, bool CHANNELS_LAST>
-__global__ void __launch_bounds__(THREADS)
+__global__ void __launch_bounds__(THREADS, BLOCKS)
     pyramid_merge_forward_kernel(const T* __restrict__ coarse, const T* __restrict__ residual,
                                  T* __restrict__ out, Sizes sizes) {
   add_upsampled<T, CHANNELS_LAST>(coarse, residual, 1.0f, out, sizes);
 }
 
 template <typename T, bool CHANNELS_LAST>
-__global__ void __launch_bounds__(THREADS)
+__global__ void __launch_bounds__(THREADS, BLOCKS)
     pyramid_up_backward_kernel(const T* __restrict__ grad, T* __restrict__ grad_coarse,
                                Sizes sizes) {
   Separable<T, CHANNELS_LAST, UpTransposed>::run(
@@ -315,7 +315,7 @@ inline __device__ float binomial(float a, float b, float c, float d, float e) {
 
 // D with the maximum of each 2×2 cell; the first in row-major order wins, as does a NaN.
 template <typename T, bool CHANNELS_LAST>
-__global__ void __launch_bounds__(THREADS)
+__global__ void __launch_bounds__(THREADS, BLOCKS)
     pyramid_down_max_forward_kernel(const T* __restrict__ x, T* __restrict__ y,
                                     uint8_t* __restrict__ index, Sizes sizes) {
   using Max = MaxForward<T, CHANNELS_LAST>;
@@ -380,7 +380,7 @@ inline __device__ float binomial_weight(int distance) {
 // Gᵀ of the gradients at the places of the maxima: only the 3×3 cells in reach of a pixel are
 // visited.
 template <typename T, bool CHANNELS_LAST>
-__global__ void __launch_bounds__(THREADS)
+__global__ void __launch_bounds__(THREADS, BLOCKS)
     pyramid_down_max_backward_kernel(const T* __restrict__ grad_y,
                                      const uint8_t* __restrict__ index, T* __restrict__ grad_x,
                                      Sizes sizes) {

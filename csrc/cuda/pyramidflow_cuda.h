@@ -22,6 +22,9 @@ enum { PYRAMIDFLOW_UINT8 = 0, PYRAMIDFLOW_UINT16 = 1 };
 
 // Interface version, raised with every change of a signature.
 PYRAMIDFLOW_EXPORT int64_t pyramidflow_cuda_version();
+// Compiler, and virtual architectures in tenths ("750,800"), that the library was built with.
+PYRAMIDFLOW_EXPORT const char* pyramidflow_cuda_compiler();
+PYRAMIDFLOW_EXPORT const char* pyramidflow_cuda_architectures();
 PYRAMIDFLOW_EXPORT const char* pyramidflow_cuda_error_name(int64_t error);
 // Makes a device current for the calling thread: this library's runtime is its own.
 PYRAMIDFLOW_EXPORT int64_t pyramidflow_cuda_set_device(int64_t device);

@@ -3,7 +3,7 @@
 
 namespace pyramidflow {
 
-__global__ void __launch_bounds__(THREADS)
+__global__ void __launch_bounds__(THREADS, BLOCKS)
     sum_partials_kernel(Partials partials, float scale, float* out) {
   const int64_t row = static_cast<int64_t>(blockIdx.x) * (THREADS / WARP) + threadIdx.x / WARP;
   const int lane = threadIdx.x % WARP;
@@ -26,7 +26,26 @@ int64_t sum_partials(const Partials& partials, float scale, float* out, cudaStre
 
 }  // namespace pyramidflow
 
+#define PYRAMIDFLOW_TEXT_OF(...) #__VA_ARGS__
+#define PYRAMIDFLOW_TEXT(...) PYRAMIDFLOW_TEXT_OF(__VA_ARGS__)
+
 int64_t pyramidflow_cuda_version() { return 1; }
+
+const char* pyramidflow_cuda_compiler() {
+#if defined(__CUDACC__)
+  return "nvcc " PYRAMIDFLOW_TEXT(__CUDACC_VER_MAJOR__) "." PYRAMIDFLOW_TEXT(__CUDACC_VER_MINOR__);
+#else
+  return "a host compiler";
+#endif
+}
+
+const char* pyramidflow_cuda_architectures() {
+#if defined(__CUDA_ARCH_LIST__)
+  return PYRAMIDFLOW_TEXT(__CUDA_ARCH_LIST__);
+#else
+  return "";
+#endif
+}
 
 const char* pyramidflow_cuda_error_name(int64_t error) {
   return cudaGetErrorName(static_cast<cudaError_t>(error));

@@ -7,21 +7,17 @@ and launches on the current stream of the tensors' device. Nothing waits for the
 import ctypes
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import cache
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from pyramidflow.ops import library
 from pyramidflow.ops.allocation import dense, empty, memory_format
 from pyramidflow.ops.dispatch import Status
 from pyramidflow.ops.registry import mean_shape
 
 DEVICES = frozenset({"cuda"})
 DTYPES = frozenset({torch.float32, torch.float16, torch.bfloat16})
-
-LIBRARY = Path(__file__).with_name("libpyramidflow_cuda.so")
-"""The compiled kernels; ``pip install .`` puts them here where it finds nvcc."""
 
 INTERFACE_VERSION = 1
 """What ``pyramidflow_cuda_version`` of a fitting library returns."""
@@ -62,24 +58,20 @@ class _Coupling(ctypes.Structure):
 
 def status() -> Status:
     """Whether the kernels are built and a device is there to run them."""
-    if not LIBRARY.exists():
+    try:
+        version = _run("version")
+    except library.LibraryError as error:
+        return Status(False, str(error))
+    if version != INTERFACE_VERSION:
         return Status(
             False,
-            "the CUDA kernels were not built: install nvcc and set PYRAMIDFLOW_CUDA=1, then "
-            "install the package again.",
-        )
-    try:
-        library = _library()
-    except OSError as error:
-        return Status(False, f"{LIBRARY.name} does not load: {error}.")
-    if library.pyramidflow_cuda_version() != INTERFACE_VERSION:
-        return Status(
-            False, f"{LIBRARY.name} is of another version: install the package again, whole."
+            f"the compiled cuda library has interface version {version}, the package needs "
+            f"{INTERFACE_VERSION}: install the package again, whole.",
         )
     if not torch.cuda.is_available():
         build = "PyTorch finds no CUDA device" if torch.version.cuda else "PyTorch is a CPU build"
-        return Status(False, f"{build}: check `nvidia-smi` and the PyTorch wheel.", _versions())
-    return Status(True, f"{torch.cuda.get_device_name()}.", _versions())
+        return Status(False, f"{build}: check `nvidia-smi` and the PyTorch wheel.", _details())
+    return Status(True, f"{torch.cuda.get_device_name()}.", _details())
 
 
 def pyramid_down(x: Tensor, reduction: str) -> tuple[Tensor, Tensor]:
@@ -491,24 +483,23 @@ def _workspace(like: Tensor, floats: int) -> Tensor:
     return empty((floats,), like=like, dtype=torch.float32)
 
 
-@cache
-def _library() -> ctypes.CDLL:
-    library = ctypes.CDLL(str(LIBRARY))
-    library.pyramidflow_cuda_error_name.restype = ctypes.c_char_p
-    library.pyramidflow_cuda_error_name.argtypes = [ctypes.c_int64]
-    return library
-
-
-def _versions() -> dict[str, str]:
-    library = _library()
-    numbers = {
-        "runtime": library.pyramidflow_cuda_runtime_version(),
-        "driver": library.pyramidflow_cuda_driver_version(),
-    }
-    return {
+def _details() -> dict[str, str]:
+    numbers = {"runtime": _run("runtime_version"), "driver": _run("driver_version")}
+    versions = {
         name: f"{number // 1000}.{number % 1000 // 10}" if number else "none"
         for name, number in numbers.items()
     }
+    return {
+        "compiler": _text("compiler"),
+        "architectures": ", ".join(
+            f"{int(tenths) / 100:.1f}" for tenths in _text("architectures").split(",") if tenths
+        ),
+        **versions,
+    }
+
+
+def _library() -> ctypes.CDLL:
+    return library.load("cuda")
 
 
 def _run(name: str, *arguments: object) -> int:
@@ -517,13 +508,20 @@ def _run(name: str, *arguments: object) -> int:
     return int(function(*map(_as_c, arguments)))
 
 
+def _text(name: str, *arguments: object) -> str:
+    function = getattr(_library(), f"pyramidflow_cuda_{name}")
+    function.restype = ctypes.c_char_p
+    text: bytes = function(*map(_as_c, arguments))
+    return text.decode()
+
+
 def _call(name: str, *arguments: object) -> None:
     """Launch on the current stream of the first tensor's device; its error has CUDA's name."""
     first = next(x for x in arguments if isinstance(x, Tensor))
     with _current(first) as stream:
         error = _run(name, *arguments, ctypes.c_void_p(stream))
     if error != 0:
-        reason = _library().pyramidflow_cuda_error_name(error).decode()
+        reason = _text("error_name", error)
         raise RuntimeError(f"the CUDA kernel of {name} did not launch: {reason}.")
 
 

@@ -13,9 +13,12 @@
 #define PYRAMIDFLOW_LEVEL baseline
 #endif
 
+// For what an inner loop calls: one call that stays a call keeps the loop from becoming vector code.
+#define PYRAMIDFLOW_INLINE inline __attribute__((always_inline))
+
 namespace pyramidflow::PYRAMIDFLOW_LEVEL {
 
-// How the dense tensor of an operation is walked: `rows` runs of `length` neighbours in memory.
+// A number known to the compiler, passed like any other.
 template <int64_t VALUE>
 struct Constant {
     static constexpr int64_t value = VALUE;

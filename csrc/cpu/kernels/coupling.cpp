@@ -137,12 +137,29 @@ private:
     void gather_runs(const float* from, int64_t stride, const int64_t* map, int64_t pixels,
                      float* to) const {
         if (shape.channels_last) {
-            for (int64_t i = 0; i < pixels; ++i)
-                memcpy(to + i * shape.channels, from + map[i] * stride,
-                       static_cast<size_t>(shape.channels) * sizeof(float));
-        } else {
-            for (int64_t c = 0; c < shape.channels; ++c)
-                for (int64_t i = 0; i < pixels; ++i) to[c * pixels + i] = from[c * stride + map[i]];
+            with_channels(shape.channels, [&](auto channels) {
+                for (int64_t i = 0; i < pixels; ++i) {
+                    const float* source = from + map[i] * stride;
+                    float* __restrict target = to + i * channels;
+#pragma omp simd
+                    for (int64_t c = 0; c < channels; ++c) target[c] = source[c];
+                }
+            });
+            return;
+        }
+        // The down block takes every second pixel: neighbours, not a gather.
+        bool halved = true;
+        for (int64_t i = 0; i < pixels; ++i) halved &= map[i] == map[0] + 2 * i;
+        for (int64_t c = 0; c < shape.channels; ++c) {
+            float* __restrict target = to + c * pixels;
+            const float* source = from + c * stride;
+            if (halved) {
+                source += map[0];
+#pragma omp simd
+                for (int64_t i = 0; i < pixels; ++i) target[i] = source[2 * i];
+            } else {
+                for (int64_t i = 0; i < pixels; ++i) target[i] = source[map[i]];
+            }
         }
     }
 };
@@ -321,10 +338,10 @@ int forward(const float* x, const float* params, const float* mean, float* mean_
 
 struct SoftClamp {
     float gain, inverse;
-    float operator()(float s0) const { return gain * atan_lane(s0 * inverse); }
+    PYRAMIDFLOW_INLINE float operator()(float s0) const { return gain * atan_lane(s0 * inverse); }
 };
 struct Identity {
-    float operator()(float value) const { return value; }
+    PYRAMIDFLOW_INLINE float operator()(float value) const { return value; }
 };
 
 // Mean over pixels (and over the batch, if the result has one sample) of f(first half of params).
@@ -333,36 +350,40 @@ int channel_mean(const float* params, float* mean, const PyramidflowCoupling& sh
                  const Function& function) {
     const int64_t C = shape.channels, area = shape.params_height * shape.params_width;
     Scratch<double> partial(shape.batch * CHUNKS * C);
-    Scratch<float> scratch(threads * C);
+    const int64_t run = 256, per_thread = larger(C, run);
+    Scratch<float> scratch(threads * per_thread);
     if (partial.failed() || scratch.failed()) return 1;
     memset(partial.get(), 0, static_cast<size_t>(shape.batch * CHUNKS * C) * sizeof(double));
-    const int64_t run = 256;
     with_channels(C, [&](auto channels) {
 #pragma omp parallel for num_threads(threads) schedule(static)
         for (int64_t task = 0; task < shape.batch * CHUNKS; ++task) {
             const int64_t b = task / CHUNKS, chunk = task % CHUNKS;
             const int64_t first = area * chunk / CHUNKS, last = area * (chunk + 1) / CHUNKS;
             double* const total = partial.get() + task * channels;
-            float* __restrict sum = scratch.get() + thread_index() * channels;
-            for (int64_t p = first; p < last; p += run) {
-                const int64_t end = smaller(p + run, last);
-                if (shape.channels_last) {
-                    for (int64_t c = 0; c < channels; ++c) sum[c] = 0.0f;
-                    for (int64_t i = p; i < end; ++i) {
-                        const float* in = params + (b * area + i) * 2 * channels;
-#pragma omp simd
-                        for (int64_t c = 0; c < channels; ++c) sum[c] += function(in[c]);
-                    }
-                    for (int64_t c = 0; c < channels; ++c) total[c] += static_cast<double>(sum[c]);
-                    continue;
-                }
+            float* __restrict sum = scratch.get() + thread_index() * per_thread;
+            const Function f = function;  // a copy: the compiler then knows that no store changes it
+            if (!shape.channels_last) {
                 for (int64_t c = 0; c < channels; ++c) {
                     const float* in = params + (b * 2 * channels + c) * area;
-                    float plane = 0.0f;
-#pragma omp simd reduction(+ : plane)
-                    for (int64_t i = p; i < end; ++i) plane += function(in[i]);
-                    total[c] += static_cast<double>(plane);
+                    for (int64_t p = first; p < last; p += run) {
+                        const int64_t count = smaller(run, last - p);
+                        const float* source = in + p;
+#pragma omp simd
+                        for (int64_t i = 0; i < count; ++i) sum[i] = f(source[i]);
+                        total[c] += sum_of(sum, count);
+                    }
                 }
+                continue;
+            }
+            for (int64_t p = first; p < last; p += run) {
+                const int64_t end = smaller(p + run, last);
+                for (int64_t c = 0; c < channels; ++c) sum[c] = 0.0f;
+                for (int64_t i = p; i < end; ++i) {
+                    const float* in = params + (b * area + i) * 2 * channels;
+#pragma omp simd
+                    for (int64_t c = 0; c < channels; ++c) sum[c] += f(in[c]);
+                }
+                for (int64_t c = 0; c < channels; ++c) total[c] += static_cast<double>(sum[c]);
             }
         }
     });

@@ -146,15 +146,15 @@ struct DownTransposed {
 
 struct Plain {
     static const bool READS = false;
-    static float apply(float, float up) { return up; }
+    static PYRAMIDFLOW_INLINE float apply(float, float up) { return up; }
 };
 struct Add {
     static const bool READS = true;
-    static float apply(float base, float up) { return base + up; }
+    static PYRAMIDFLOW_INLINE float apply(float base, float up) { return base + up; }
 };
 struct Subtract {
     static const bool READS = true;
-    static float apply(float base, float up) { return base - up; }
+    static PYRAMIDFLOW_INLINE float apply(float base, float up) { return base - up; }
 };
 
 template <typename Filter, typename Combine>

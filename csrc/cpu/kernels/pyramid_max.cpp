@@ -23,6 +23,48 @@ void filter_rows(const float* plane, int64_t height, int64_t row_size, int64_t r
         middle[j] = (a[j] + e[j]) * (1.0f / 16) + (b[j] + d[j]) * (4.0f / 16) + c[j] * (6.0f / 16);
 }
 
+template <typename Channels>
+PYRAMIDFLOW_INLINE float filtered(const float* v, int64_t j, Channels channels) {
+    return (v[j] + v[j + 4 * channels]) * (1.0f / 16) +
+           (v[j + channels] + v[j + 3 * channels]) * (4.0f / 16) + v[j + 2 * channels] * (6.0f / 16);
+}
+
+// The later pixel wins only by being larger; not-a-number always wins, as in PyTorch.
+PYRAMIDFLOW_INLINE void offer(float value, float candidate, float* best, float* place) {
+    const bool wins = (value > *best) | (value != value);
+    *best = wins ? value : *best;
+    *place = wins ? candidate : *place;
+}
+
+template <bool RIGHT, bool LOWER, typename Channels>
+PYRAMIDFLOW_INLINE void cell(const float* upper, const float* lower, Channels channels, int64_t j, float* y,
+          uint8_t* index) {
+    float best = filtered(upper, j, channels), place = 0.0f;
+    if (RIGHT) offer(filtered(upper, j + channels, channels), 1.0f, &best, &place);
+    if (LOWER) offer(filtered(lower, j, channels), 2.0f, &best, &place);
+    if (RIGHT && LOWER) offer(filtered(lower, j + channels, channels), 3.0f, &best, &place);
+    *y = best;
+    *index = static_cast<uint8_t>(static_cast<int32_t>(place));
+}
+
+// Maxima of the cells first ... last - 1 of one row; cells at odd borders lack the right or lower half.
+template <bool RIGHT, bool LOWER, typename Channels>
+void cells(const float* __restrict upper, const float* __restrict lower, Channels channels,
+           int64_t first, int64_t last, float* __restrict y, uint8_t* __restrict index) {
+    if (channels == 1) {
+#pragma omp simd
+        for (int64_t w = first; w < last; ++w)
+            cell<RIGHT, LOWER>(upper, lower, Constant<1>(), 2 * w, y + w, index + w);
+        return;
+    }
+    for (int64_t w = first; w < last; ++w) {
+#pragma omp simd
+        for (int64_t c = 0; c < channels; ++c)
+            cell<RIGHT, LOWER>(upper, lower, channels, 2 * w * channels + c, y + w * channels + c,
+                               index + w * channels + c);
+    }
+}
+
 }  // namespace
 
 int pyramid_down_max(const float* x, float* y, uint8_t* index, PyramidflowImage fine, int64_t threads) {
@@ -47,38 +89,17 @@ int pyramid_down_max(const float* x, float* y, uint8_t* index, PyramidflowImage 
             if (has_lower) filter_rows(source, planes.height, row_size, 2 * m + 1, padding, zeros, lower);
             const int64_t offset = task * planes.half_width * channels;
 
-            const auto filtered = [&](const float* v, int64_t j) {
-                return (v[j] + v[j + 4 * channels]) * (1.0f / 16) +
-                       (v[j + channels] + v[j + 3 * channels]) * (4.0f / 16) +
-                       v[j + 2 * channels] * (6.0f / 16);
-            };
-            const auto cell = [&](int64_t w, int64_t c, bool has_right) {
-                const int64_t j = 2 * w * channels + c;
-                float best = filtered(upper, j);
-                int32_t place = 0;
-                const auto offer = [&](float value, int32_t candidate) {
-                    const bool wins = value > best || value != value;
-                    best = wins ? value : best;
-                    place = wins ? candidate : place;
-                };
-                if (has_right) offer(filtered(upper, j + channels), 1);
-                if (has_lower) offer(filtered(lower, j), 2);
-                if (has_right && has_lower) offer(filtered(lower, j + channels), 3);
-                y[offset + w * channels + c] = best;
-                index[offset + w * channels + c] = static_cast<uint8_t>(place);
-            };
             const int64_t whole = planes.width / 2;
-            if (channels == 1 && has_lower) {
-#pragma omp simd
-                for (int64_t w = 0; w < whole; ++w) cell(w, 0, true);
-            } else {
-                for (int64_t w = 0; w < whole; ++w) {
-#pragma omp simd
-                    for (int64_t c = 0; c < channels; ++c) cell(w, c, true);
-                }
-            }
-            for (int64_t w = whole; w < planes.half_width; ++w)
-                for (int64_t c = 0; c < channels; ++c) cell(w, c, false);
+            float* const out = y + offset;
+            uint8_t* const places = index + offset;
+            if (has_lower)
+                cells<true, true>(upper, lower, channels, 0, whole, out, places);
+            else
+                cells<true, false>(upper, lower, channels, 0, whole, out, places);
+            if (has_lower)
+                cells<false, true>(upper, lower, channels, whole, planes.half_width, out, places);
+            else
+                cells<false, false>(upper, lower, channels, whole, planes.half_width, out, places);
         }
     });
     return 0;

@@ -6,20 +6,20 @@
 
 namespace pyramidflow::PYRAMIDFLOW_LEVEL {
 
-static inline float as_float(int32_t bits) {
+static PYRAMIDFLOW_INLINE float as_float(int32_t bits) {
     float value;
     memcpy(&value, &bits, sizeof value);
     return value;
 }
 
-static inline int32_t as_bits(float value) {
+static PYRAMIDFLOW_INLINE int32_t as_bits(float value) {
     int32_t bits;
     memcpy(&bits, &value, sizeof bits);
     return bits;
 }
 
 // exp(x) = 2^n exp(r), n = round(x / ln 2), |r| <= ln(2) / 2; exp(r) by its minimax polynomial.
-static inline float exp_lane(float x) {
+static PYRAMIDFLOW_INLINE float exp_lane(float x) {
     const float shifter = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer
     float bounded = x > 89.0f ? 89.0f : x;
     bounded = bounded < -104.0f ? -104.0f : bounded;
@@ -43,7 +43,7 @@ static inline float exp_lane(float x) {
 }
 
 // atan(x) = x P(x^2) for |x| <= 1, else sign(x) pi / 2 - (1 / x) P(1 / x^2).
-static inline float atan_lane(float x) {
+static PYRAMIDFLOW_INLINE float atan_lane(float x) {
     const float magnitude = as_float(as_bits(x) & 0x7fffffff);
     const bool large = magnitude > 1.0f;
     const float u = (large ? -1.0f : magnitude) / (large ? magnitude : 1.0f);

@@ -1,7 +1,7 @@
 """Build of the compiled libraries; everything else about the package is in ``pyproject.toml``.
 
-The libraries are plain C and are loaded with ``ctypes``: neither PyTorch nor the Python headers take
-part. Without a C++ compiler or without nvcc the package installs all the same and says what it
+The libraries are plain C and are loaded with ``ctypes``: neither PyTorch nor the Python headers
+take part. Without a C++ compiler or without nvcc the package installs all the same and says what it
 lacks; ``PYRAMIDFLOW_CPU=1`` and ``PYRAMIDFLOW_CUDA=1`` make that an error, ``0`` skips a library.
 """
 
@@ -97,10 +97,8 @@ def build_cpu(target: Path, build: Path) -> None:
     for source in sources:
         for level, flags in levels.items():
             object_file = build / f"{source.stem}.{level}.o"
-            jobs.append(
-                [*command, *CPU_FLAGS, *flags, f"-DPYRAMIDFLOW_LEVEL={level}"]
-                + ["-c", str(source), "-o", str(object_file)]
-            )
+            level_flags = [*CPU_FLAGS, *flags, f"-DPYRAMIDFLOW_LEVEL={level}"]
+            jobs.append([*command, *level_flags, "-c", str(source), "-o", str(object_file)])
             objects.append(str(object_file))
     dispatch = build / "dispatch.o"
     source = ROOT / "csrc" / "cpu" / "dispatch.cpp"
@@ -138,7 +136,7 @@ def build_cuda(target: Path, build: Path) -> None:
     run_all(
         [
             [nvcc, *flags, *gencode, "-c", str(source), "-o", str(object_file)]
-            for source, object_file in zip(sources, objects)
+            for source, object_file in zip(sources, objects, strict=False)
         ]
     )
     run([nvcc, "-shared", "-cudart", "static", *gencode, *map(str, objects), "-o", str(target)])

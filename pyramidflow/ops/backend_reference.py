@@ -222,7 +222,7 @@ def _gradients(
     forward: Callable[..., Any], inputs: Sequence[Tensor], grads: Any
 ) -> tuple[Tensor, ...]:
     # Autograd is off below the dispatcher; a functional vector-Jacobian product brings its own.
-    _, vjp = torch.func.vjp(forward, *inputs)
+    vjp = torch.func.vjp(forward, *inputs)[1]
     gradients: tuple[Tensor, ...] = vjp(grads)
     return gradients
 

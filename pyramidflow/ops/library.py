@@ -1,7 +1,7 @@
 """The compiled libraries: where they are, how they load, and why one is missing.
 
-They are plain C, so ``ctypes`` is enough. Nothing loads on import; a library that is missing says so
-when it is asked for.
+They are plain C, so ``ctypes`` is enough. Nothing loads on import; a library that is missing says
+so when it is asked for.
 """
 
 import ctypes

@@ -44,7 +44,9 @@ def pyramid_down(x: Tensor, reduction: str) -> Tensor:
 
 def pyramid_down_max(x: Tensor) -> tuple[Tensor, Tensor]:
     """``D(x)`` by maximum, and its place ``2·dy + dx`` in each 2×2 cell (uint8)."""
-    y, flat = functional.max_pool2d(binomial_filter(x), kernel_size=2, ceil_mode=True, return_indices=True)
+    y, flat = functional.max_pool2d(
+        binomial_filter(x), kernel_size=2, ceil_mode=True, return_indices=True
+    )
     row = flat.div(max(x.shape[-1], 1), rounding_mode="floor")
     column = flat - row * x.shape[-1]
     return y, (2 * (row % 2) + column % 2).to(torch.uint8)

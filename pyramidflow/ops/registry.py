@@ -11,7 +11,7 @@ The backward operations are rows of their own and have no derivative: a second o
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -408,7 +408,7 @@ def _refusal(op: Op) -> Callable[..., Any]:
 
 
 def _register() -> torch.library.Library:
-    library = torch.library.Library(NAMESPACE, "DEF")
+    library: Any = torch.library.Library(NAMESPACE, "DEF")  # type: ignore[no-untyped-call]
     for op in OPS:
         library.define(op.schema, tags=(torch.Tag.pt2_compliant_tag,))
         library.impl(op.name, _implementation(op), "CompositeExplicitAutograd")
@@ -417,7 +417,7 @@ def _register() -> torch.library.Library:
         torch.library.register_autograd(
             name, op.backward or _refusal(op), setup_context=op.save or _save_nothing, lib=library
         )
-    return library
+    return cast(torch.library.Library, library)
 
 
 LIBRARY = _register()

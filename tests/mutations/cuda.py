@@ -310,7 +310,7 @@ MUTANTS = (
         "invertible_conv1x1_forward",
         "channel_mix.cuh",
         "(begin + c) * channels + row",
-        "c * channels + row",
+        "(c) * channels + row",
         CONV,
     ),
     Mutant(

@@ -16,7 +16,7 @@ import tifffile
 from conftest import write_image
 from PIL import Image
 
-from pyramidflow import Detector, __version__
+from pyramidflow import Detector, __version__, ops
 from pyramidflow.cli import main
 from pyramidflow.storage import exclusive
 
@@ -298,7 +298,9 @@ def test_doctor_reports_versions_and_operations(run):
     assert code == 0
     assert __version__ in out
     assert torch.__version__ in out
-    assert "operations" in out
+    assert f"{ops.active_backend('cpu')} on cpu" in out
+    for backend in ops.backends():
+        assert backend.reason in out
 
 
 def test_help_does_not_load_torch():

@@ -5,12 +5,21 @@ import pytest
 import torch
 from conftest import relative_error
 
-from pyramidflow import PyramidFlow
+from pyramidflow import PyramidFlow, ops
 from pyramidflow.model.released import released_name
 from pyramidflow.training import ContrastLoss
 
 CASES = ("released_cvn_c4_l3_d1_k3", "released_svn_c6_l4_d2_k5")
 FORWARD, GRADIENT = 1e-5, 1e-4
+
+
+@pytest.fixture(autouse=True, params=["reference", "cpu"])
+def backend(request):
+    state = {record.name: record for record in ops.backends()}[request.param]
+    if not state.available:
+        pytest.skip(state.reason)
+    with ops.use_backend(request.param):
+        yield
 
 
 @pytest.fixture(scope="module", params=CASES)

@@ -12,7 +12,7 @@ def doctor() -> None:
     import torch
     import torchvision
 
-    from pyramidflow import __version__
+    from pyramidflow import __version__, ops
     from pyramidflow.cli.summary import print_facts
 
     devices = [
@@ -33,7 +33,15 @@ def doctor() -> None:
             "cpu": f"{os.cpu_count()} cores, {torch.get_num_threads()} threads, "
             f"{torch.backends.cpu.get_cpu_capability()}",
             "cuda devices": ", ".join(devices),
-            "operations": "reference (plain PyTorch) on every device",
+            "operations": ", ".join(
+                f"{ops.active_backend(device)} on {device}"
+                for device in ("cpu", *(["cuda"] if torch.cuda.is_available() else []))
+            ),
         }
     )
-    typer.echo("ready")
+    typer.echo("\nbackends")
+    for backend in ops.backends():
+        state = "yes" if backend.available else "no"
+        typer.echo(f"  {backend.name:<10} {state:<4} {backend.reason}")
+        for name, value in backend.details.items():
+            typer.echo(f"{'':<18}{name}: {value}")

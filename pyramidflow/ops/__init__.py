@@ -4,7 +4,7 @@
 ``dispatch.py`` the choice among the implementations, ``reference.py`` the oracle in plain PyTorch.
 """
 
-from pyramidflow.ops.dispatch import BackendRecord, backends, use_backend
+from pyramidflow.ops.dispatch import BackendRecord, active_backend, backends, use_backend
 from pyramidflow.ops.functions import (
     CLAMP,
     Reduction,
@@ -27,6 +27,7 @@ __all__ = [
     "Reduction",
     "Statistics",
     "VolumeNormKind",
+    "active_backend",
     "affine_coupling",
     "affine_coupling_inverse",
     "anomaly_map",

@@ -72,6 +72,16 @@ def backends() -> list[BackendRecord]:
     return records
 
 
+def active_backend(device_type: str) -> str:
+    """Name of the backend that computes float32 operations on a device.
+
+    Raises:
+        InputError: the override is unknown, cannot run here, or does not take this device.
+    """
+    chosen = select(device_type, torch.float32)
+    return next(name for name, module in MODULES.items() if module == chosen.__name__)
+
+
 @cache
 def status(name: str) -> Status:
     """State of one backend; a module that does not load is a reason, not an error."""

@@ -8,6 +8,8 @@ import ctypes
 from functools import cache
 from pathlib import Path
 
+import torch
+
 FOLDER = Path(__file__).parent
 """Where the build puts the libraries."""
 
@@ -55,5 +57,7 @@ def share_openmp_runtime() -> None:
     mapped = Path("/proc/self/maps")
     lines = mapped.read_text().splitlines() if mapped.exists() else []
     files = {line.split(maxsplit=5)[5] for line in lines if line.count("/")}
-    loaded = [f for f in sorted(files) if Path(f).name.startswith(OPENMP_RUNTIMES)]
+    loaded = [f for f in files if Path(f).name.startswith(OPENMP_RUNTIMES)]
+    # Other packages bring runtimes too.
+    loaded.sort(key=lambda f: (not Path(f).is_relative_to(Path(torch.__file__).parent), f))
     ctypes.CDLL(loaded[0] if loaded else "libgomp.so.1", mode=ctypes.RTLD_GLOBAL)

@@ -136,7 +136,7 @@ def build_cuda(target: Path, build: Path) -> None:
     run_all(
         [
             [nvcc, *flags, *gencode, "-c", str(source), "-o", str(object_file)]
-            for source, object_file in zip(sources, objects, strict=False)
+            for source, object_file in zip(sources, objects, strict=True)
         ]
     )
     run([nvcc, "-shared", "-cudart", "static", *gencode, *map(str, objects), "-o", str(target)])

@@ -365,6 +365,13 @@ def test_results_do_not_depend_on_the_number_of_threads() -> None:
         assert all(torch.equal(a, b) for a, b in zip(results[0], other, strict=True))
 
 
+@pytest.mark.parametrize("layout", LAYOUTS[:2])
+def test_first_of_equal_maxima_is_taken(layout: str, level: int) -> None:
+    flat = torch.zeros_like(Maker(layout)(1, 3, 6, 40))
+    _, index = cpu.pyramid_down(flat, "max")
+    assert torch.count_nonzero(index) == 0
+
+
 def test_infinite_pixels_stay_in_their_neighbourhood(level: int) -> None:
     x = torch.zeros(1, 1, 16, 16)
     x[0, 0, 8, 8] = math.inf

@@ -1,0 +1,1 @@
+"""What is compared with what, and the evidence behind every number in the README."""

@@ -1,0 +1,320 @@
+"""Bytes and time of every operation on this CPU, per backend, beside a plain copy.
+
+``python -m benchmarks.ops`` writes ``benchmarks/results/ops_cpu.md`` and ``.json``.
+
+An operation that moves memory cannot be faster than a copy of as many bytes. For each, the table
+gives the least bytes it must move (every input read once, every output written once), the bytes
+that the kernel moves (its second passes included), and the GB/s of the least bytes as a share of a
+copy's. All candidates run in one process, in turns. The kernels and the copy write to memory that
+is already mapped, so that the system's page faults are not measured; plain PyTorch allocates as it
+does. On a machine that others use too, ``--processor-time`` counts the time that this process had.
+"""
+
+import argparse
+import json
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from pyramidflow.ops import allocation, dispatch
+
+RESULTS = Path(__file__).parent / "results"
+LAYOUTS = {"contiguous": torch.contiguous_format, "channels-last": torch.channels_last}
+
+
+@dataclass(frozen=True)
+class Case:
+    """An operation with its arguments, and the tensors it must touch.
+
+    Attributes:
+        name: operation and mode.
+        op: name in the backends.
+        arguments: what it is called with.
+        passes: bytes that the kernel moves over the least bytes.
+        bound: ``"memory"``, or ``"arithmetic"`` where the processor's units are the limit.
+    """
+
+    name: str
+    op: str
+    arguments: tuple
+    passes: float = 1.0
+    bound: str = "memory"
+
+
+def cases(channels: int, size: int, layout: torch.memory_format) -> list[Case]:
+    """Every operation at ``size × size`` with one sample of ``channels`` channels."""
+
+    def tensor(c: int, scale: float = 1.0) -> Tensor:
+        side = int(size * scale)
+        return torch.randn(1, c, side, side).contiguous(memory_format=layout)
+
+    x, coarse, params = tensor(channels), tensor(channels, 0.5), tensor(2 * channels)
+    wide, small = tensor(2 * channels), tensor(channels, 0.5)
+    weight = torch.linalg.qr(torch.randn(channels, channels)).Q.contiguous()
+    pixel, channel = torch.randn(1, 1, size, size) / 9, torch.randn(1, channels, 1, 1) / 9
+    log_det, nothing = torch.ones(1), torch.empty(0, dtype=torch.uint8)
+    index = torch.randint(0, 4, coarse.shape, dtype=torch.uint8).contiguous(memory_format=layout)
+    cvn, svn = ("cvn", "sample", 2.0), ("svn", "sample", 2.0)
+    image = torch.randint(0, 256, (1, size, size, 3), dtype=torch.uint8)
+    rgb = torch.tensor([0.4, 0.5, 0.6])
+    backward = (x, log_det, x, params)
+    return [
+        Case("pyramid_down", "pyramid_down", (x, "nearest")),
+        Case("pyramid_down, max", "pyramid_down", (x, "max")),
+        Case(
+            "pyramid_down backward",
+            "pyramid_down_backward",
+            (coarse, nothing, size, size, "nearest"),
+        ),
+        Case(
+            "pyramid_down backward, max",
+            "pyramid_down_backward",
+            (coarse, index, size, size, "max"),
+        ),
+        Case("pyramid_residual", "pyramid_residual", (x, coarse)),
+        Case("pyramid_merge", "pyramid_merge", (coarse, x)),
+        Case("pyramid_up backward", "pyramid_up_backward", (x,)),
+        Case("affine_coupling, evaluation", "affine_coupling", (x, params, pixel, *cvn)),
+        Case("affine_coupling, CVN training", "affine_coupling", (x, params, None, *cvn)),
+        Case("affine_coupling, SVN training", "affine_coupling", (x, params, None, *svn), 5 / 4),
+        Case("affine_coupling, down block", "affine_coupling", (small, wide, pixel, *cvn)),
+        Case(
+            "affine_coupling backward, CVN",
+            "affine_coupling_backward",
+            (*backward, pixel, False, *cvn),
+        ),
+        Case(
+            "affine_coupling backward, SVN",
+            "affine_coupling_backward",
+            (*backward, channel, False, *svn),
+            11 / 7,
+        ),
+        Case("affine_coupling_inverse", "affine_coupling_inverse", (x, params, pixel, *cvn)),
+        Case(
+            "affine_coupling_inverse backward, CVN",
+            "affine_coupling_inverse_backward",
+            (*backward, pixel, False, *cvn),
+        ),
+        Case("invertible_conv1x1", "invertible_conv1x1", (x, weight), 1, "arithmetic"),
+        Case(
+            "invertible_conv1x1 backward",
+            "invertible_conv1x1_backward",
+            (x, x, weight),
+            4 / 3,
+            "arithmetic",
+        ),
+        Case(
+            "coupling_conv1x1, evaluation",
+            "coupling_conv1x1",
+            (x, params, pixel, weight, *cvn),
+            1,
+            "arithmetic",
+        ),
+        Case(
+            "coupling_conv1x1 backward, CVN",
+            "coupling_conv1x1_backward",
+            (x, log_det, x, params, pixel, False, weight, *cvn),
+            (4 + 4 + 7) / 7,
+            "arithmetic",
+        ),
+        Case("anomaly_map", "anomaly_map", ([x, coarse], [x + 1, coarse - 1])),
+        Case("anomaly_map backward", "anomaly_map_backward", (pixel[0], [x], [x + 1])),
+        Case("normalize_image", "normalize_image", (image, rgb, rgb, torch.float32)),
+    ]
+
+
+def least_bytes(case: Case, results: object) -> int:
+    """Every input once and every output once; of resized parameters only what is used."""
+    total = 0
+    for value in [*flat(case.arguments), *flat(results)]:
+        total += value.numel() * value.element_size()
+    if "down block" in case.name:
+        _, params, mean = case.arguments[:3]
+        total -= 3 * (params.numel() + mean.numel()) * 4 // 4
+    return total
+
+
+def flat(value: object) -> list[Tensor]:
+    """Tensors in nested sequences."""
+    if isinstance(value, Tensor):
+        return [value]
+    if isinstance(value, (list, tuple)):
+        return [tensor for item in value for tensor in flat(item)]
+    return []
+
+
+class WarmMemory:
+    """Results of earlier calls, handed out again in the same order."""
+
+    def __init__(self) -> None:
+        self.allocate = allocation.empty
+        self.tensors: list[Tensor] = []
+        self.next = 0
+
+    def empty(self, shape: Sequence[int], like: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+        """As :func:`pyramidflow.ops.allocation.empty`."""
+        if self.next == len(self.tensors):
+            self.tensors.append(self.allocate(shape, like, dtype))
+        self.next += 1
+        return self.tensors[self.next - 1]
+
+    def run(self, function: Callable[[], object]) -> object:
+        """Call ``function`` with its results in this memory."""
+        self.next = 0
+        allocation.empty = self.empty
+        try:
+            return function()
+        finally:
+            allocation.empty = self.allocate
+
+
+def seconds(
+    candidates: dict[str, Callable[[], object]], rounds: int, clock: Callable[[], float]
+) -> dict[str, float]:
+    """Median time of each candidate, measured in turns."""
+    times: dict[str, list[float]] = {name: [] for name in candidates}
+    for run in candidates.values():
+        run()
+    for _ in range(rounds):
+        for name, run in candidates.items():
+            start = clock()
+            run()
+            times[name].append(clock() - start)
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
+def measure(
+    case: Case, rounds: int, with_compiled: bool, clock: Callable[[], float]
+) -> dict[str, object]:
+    """One row of the table."""
+    candidates: dict[str, Callable[[], object]] = {}
+    for name in ("cpu", "reference"):
+        function = getattr(dispatch.load(name), case.op)
+        candidates[name] = lambda function=function: function(*case.arguments)
+    kernel, memory = candidates["cpu"], WarmMemory()
+    candidates["cpu"] = lambda: memory.run(kernel)
+    if with_compiled:
+        compiled = torch.compile(getattr(dispatch.load("reference"), case.op))
+        candidates["compiled"] = lambda: compiled(*case.arguments)
+    least = least_bytes(case, candidates["cpu"]())
+    # A copy reads and writes: half of the bytes each.
+    source, target = torch.randn(least // 8), torch.randn(least // 8)
+    candidates["copy"] = lambda: target.copy_(source)
+    try:
+        times = seconds(candidates, rounds, clock)
+    except Exception as error:
+        if not with_compiled:
+            raise
+        print(f"{case.name}: does not compile: {type(error).__name__}", file=sys.stderr)
+        return measure(case, rounds, False, clock)
+    return {
+        "case": case.name,
+        "bound": case.bound,
+        "least_bytes": least,
+        "kernel_bytes": round(least * case.passes),
+        "milliseconds": {name: 1e3 * value for name, value in times.items()},
+        "gigabytes_per_second": {name: least / value / 1e9 for name, value in times.items()},
+        "share_of_copy": times["copy"] / times["cpu"],
+        "moved_share_of_copy": case.passes * times["copy"] / times["cpu"],
+    }
+
+
+def machine() -> dict[str, object]:
+    """What the numbers depend on."""
+    cpu = next(
+        (
+            line.partition(":")[2].strip()
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if line.startswith("model name")
+        ),
+        platform.processor(),
+    )
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True)
+    return {
+        "processor": cpu,
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "library": dict(dispatch.status("cpu").details),
+        "commit": commit.stdout.strip(),
+        "command": " ".join(["python -m benchmarks.ops", *sys.argv[1:]]),
+        "load_average": Path("/proc/loadavg").read_text().split()[:3],
+    }
+
+
+def table(report: dict) -> str:
+    """The report as Markdown."""
+    lines = ["# Operations on the CPU", ""]
+    lines += [f"- {key}: {value}" for key, value in report["machine"].items()]
+    lines += [
+        "",
+        "Share of copy: time of a plain copy (`copy_`) of the least bytes over the kernel's time.",
+        "Moved: the same for the bytes that the kernel moves.",
+    ]
+    for group in report["groups"]:
+        lines += [
+            "",
+            f"## {group['channels']} channels, {group['size']}×{group['size']}, {group['layout']}",
+            "",
+            "| operation | bound | least MB | moved MB | cpu ms | reference ms | compiled ms "
+            "| GB/s | share of copy | moved |",
+            "|---|---|---|---|---|---|---|---|---|---|",
+        ]
+        for row in group["rows"]:
+            ms, speed = row["milliseconds"], row["gigabytes_per_second"]
+            compiled = f"{ms['compiled']:.1f}" if "compiled" in ms else "–"
+            lines.append(
+                f"| {row['case']} | {row['bound']} | {row['least_bytes'] / 1e6:.0f} "
+                f"| {row['kernel_bytes'] / 1e6:.0f} | {ms['cpu']:.1f} | {ms['reference']:.1f} "
+                f"| {compiled} | {speed['cpu']:.1f} | {row['share_of_copy']:.0%} "
+                f"| {row['moved_share_of_copy']:.0%} |"
+            )
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Measure and write the two files."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--size", type=int, default=1024)
+    parser.add_argument("--channels", type=int, default=16)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--no-compile", action="store_true")
+    parser.add_argument("--only", default="", help="part of the operations' names")
+    parser.add_argument("--processor-time", action="store_true", help="one thread's own time")
+    options = parser.parse_args()
+    clock = time.process_time if options.processor_time else time.perf_counter
+    if options.processor_time:
+        torch.set_num_threads(1)
+    groups = []
+    for layout, memory_format in LAYOUTS.items():
+        rows = []
+        for case in cases(options.channels, options.size, memory_format):
+            if options.only in case.name:
+                rows.append(measure(case, options.rounds, not options.no_compile, clock))
+                print(layout, case.name, f"{rows[-1]['share_of_copy']:.0%}", file=sys.stderr)
+        groups.append(
+            {
+                "layout": layout,
+                "channels": options.channels,
+                "size": options.size,
+                "rows": rows,
+            }
+        )
+    report = {"machine": machine(), "groups": groups}
+    if options.only:
+        print(table(report))
+        return
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / "ops_cpu.json").write_text(json.dumps(report, indent=1) + "\n")
+    (RESULTS / "ops_cpu.md").write_text(table(report))
+
+
+if __name__ == "__main__":
+    main()

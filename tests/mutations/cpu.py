@@ -1,0 +1,147 @@
+"""Change one sign or one index in each CPU kernel and see that a test fails.
+
+``python tests/mutations/cpu.py`` builds the library with each mutant in a temporary folder, runs
+``tests/test_ops_cpu.py`` on it and writes ``tests/mutations/cpu.md``. It takes a few minutes and is
+run by hand after the kernels or their tests have changed.
+"""
+
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+SOURCES = ROOT / "csrc" / "cpu"
+LEVELS = ("baseline", "avx2", "avx512")
+FLAGS = ["-std=c++17", "-O1", "-fPIC", "-fno-exceptions", "-fno-rtti", "-fopenmp", "-w"]
+
+MUTANTS = [
+    ("pyramid", "6.0f / 16, 4.0f / 16, 1.0f / 16}", "6.0f / 16, 3.0f / 16, 1.0f / 16}"),
+    ("pyramid", "const int64_t r = 2 * m - 2 + k;", "const int64_t r = 2 * m - 1 + k;"),
+    ("pyramid", "return 2 * m + 1 >= size;", "return 2 * m + 1 > size;"),
+    ("pyramid", "size % 2 == 1 ? larger(size - 3, 0) : size", "size"),
+    ("pyramid", "return base - up;", "return base + up;"),
+    ("pyramid", "q >= 0 && q < size) w[", "q >= 0) w["),
+    ("pyramid", "w[2] = r % 2 == 0 ? BINOMIAL[0]", "w[2] = r % 2 == 0 ? BINOMIAL[1]"),
+    ("pyramid", "smaller(2 * last + 2, planes.width)", "smaller(2 * last + 1, planes.width)"),
+    ("pyramid_max", "channels), 2.0f, &best", "channels), 3.0f, &best"),
+    ("pyramid_max", "(value > *best)", "(value >= *best)"),
+    ("pyramid_max", "at_odd[6] = {0, 1, 4, 6, 4, 1}", "at_odd[6] = {0, 1, 4, 6, 1, 4}"),
+    ("pyramid_max", "(ic[j] & 1 ? c : 0.0f)", "(ic[j] & 1 ? 0.0f : c)"),
+    ("coupling", "(xr[j] - tr[j]) * exp_lane(-sr[j])", "(xr[j] + tr[j]) * exp_lane(-sr[j])"),
+    ("coupling", "exp_lane(sr[j]) * xr[j] + tr[j]", "exp_lane(sr[j]) * xr[j] - tr[j]"),
+    ("coupling", "shape.inverse ? -log_scales", "shape.inverse ? log_scales"),
+    ("coupling", "gt[j] = -scaled;", "gt[j] = scaled;"),
+    ("coupling", "(xr[j] - tr[j]) - grad_log_det", "(xr[j] - tr[j]) + grad_log_det"),
+    ("coupling", "scaled * xr[j] + grad_log_det", "scaled * xr[j]"),
+    ("coupling", "(1.0f + z * z)", "(1.0f - z * z)"),
+    ("coupling", "for (int64_t j = 0; j < length; ++j) out[j] -= value;", "out[j] += value;"),
+    ("coupling", "map[i] = smaller(source, from - 1)", "map[i] = smaller(source + 1, from - 1)"),
+    ("coupling", "target[i] = source[2 * i]", "target[i] = source[2 * i + 1]"),
+    ("coupling", "target[k + coupling.half()] +=", "target[k + coupling.half()] ="),
+    ("coupling", "static_cast<float>(members * channels)", "static_cast<float>(channels)"),
+    (
+        "mix",
+        "for (; p < pixels; ++p)\n        mix_pixels_block<1>",
+        "for (; p < 0; ++p)\n        mix_pixels_block<1>",
+    ),
+    ("mix", "sum += transposed[i * stride + o] *", "sum += transposed[o * stride + i] *"),
+    (
+        "mix",
+        "mix_planes_block<4, 2>(y + p, y_stride, transposed + o,",
+        "mix_planes_block<4, 2>(y + p, y_stride, transposed,",
+    ),
+    (
+        "conv1x1",
+        "for (int64_t q = p; q < pixels; ++q) rest +=",
+        "for (int64_t q = p; q < p; ++q) rest +=",
+    ),
+    ("conv1x1", "grad_z[p * channels + o + k]) * value", "grad_z[p * channels + k]) * value"),
+    ("anomaly", "value < 0.0f ? -1.0f", "value < 0.0f ? 1.0f"),
+    ("anomaly", "__builtin_fabsf(zc[i] - mc[i])", "__builtin_fabsf(zc[i] + mc[i])"),
+    ("pointwise", "in[3 * i + 2]) * g2 + o2", "in[3 * i + 1]) * g2 + o2"),
+    ("vector_math", "x > 89.0f ? 89.0f", "x > 80.0f ? 80.0f"),
+    ("vector_math", "1.06409334e-1f", "1.06419334e-1f"),
+    ("vector_math", "q = q * r + 4.16664667e-2f", "q = q * r + 4.16764667e-2f"),
+]
+"""File, text and what replaces it."""
+
+
+def compile_objects(folder: Path, stems: list[str], kernels: Path) -> None:
+    """Compile kernel files for every level, without its flags: that is quicker."""
+    jobs = [
+        subprocess.Popen(
+            [
+                *("g++", *FLAGS, f"-DPYRAMIDFLOW_LEVEL={level}"),
+                *("-c", f"{kernels}/{stem}.cpp", "-o", f"{folder}/{stem}.{level}.o"),
+            ]
+        )
+        for stem in stems
+        for level in LEVELS
+    ]
+    assert all(job.wait() == 0 for job in jobs), "a mutant does not compile"
+
+
+def main() -> None:
+    """Write the list of mutants, killed and survived."""
+    lines = ["# Mutants of the CPU kernels", "", "`python tests/mutations/cpu.py`", ""]
+    lines += ["| file | change | result |", "|---|---|---|"]
+    stems = sorted(file.stem for file in (SOURCES / "kernels").glob("*.cpp"))
+    with tempfile.TemporaryDirectory() as folder:
+        build = Path(folder)
+        (build / "good").mkdir()
+        compile_objects(build / "good", stems, SOURCES / "kernels")
+        dispatch = ["g++", *FLAGS, "-c", f"{SOURCES}/dispatch.cpp", "-o", f"{build}/dispatch.o"]
+        subprocess.run(dispatch, check=True)
+        survived = 0
+        for number, (name, old, new) in enumerate(MUTANTS):
+            result = try_mutant(build / str(number), build, stems, name, old, new)
+            survived += result != "killed"
+            shown = [text.replace("|", "\\|").replace("\n", " ") for text in (old, new)]
+            lines.append(f"| {name} | `{shown[0]}` → `{shown[1]}` | {result} |")
+            print(lines[-1], flush=True)
+    lines += ["", f"{len(MUTANTS) - survived} of {len(MUTANTS)} killed."]
+    (Path(__file__).parent / "cpu.md").write_text("\n".join(lines) + "\n")
+    sys.exit(survived != 0)
+
+
+def try_mutant(folder: Path, build: Path, stems: list[str], name: str, old: str, new: str) -> str:
+    """Build one mutant and run the tests on it."""
+    kernels = folder / "cpu" / "kernels"
+    kernels.mkdir(parents=True)
+    for file in SOURCES.rglob("*.*"):
+        (folder / "cpu" / file.relative_to(SOURCES)).write_text(file.read_text())
+    (mutated,) = kernels.glob(f"{name}.*")
+    text = mutated.read_text()
+    assert old in text, f"{name}: {old!r} is no longer there: write this mutant anew"
+    mutated.write_text(text.replace(old, new))
+    changed = [stem for stem in stems if stem == name or includes(kernels / f"{stem}.cpp", name)]
+    compile_objects(folder, changed, kernels)
+    objects = [
+        str((folder if stem in changed else build / "good") / f"{stem}.{level}.o")
+        for stem in stems
+        for level in LEVELS
+    ]
+    library = folder / "libpyramidflow_cpu.so"
+    link = ["g++", "-shared", *objects, str(build / "dispatch.o"), "-o", str(library)]
+    subprocess.run(link, check=True)
+    script = (
+        "import sys, pytest, pathlib\n"
+        "from pyramidflow.ops import library\n"
+        f"library.FOLDER = pathlib.Path({str(folder)!r})\n"
+        "sys.exit(pytest.main(['-x', '-q', '-p', 'no:cacheprovider', '-k', 'not avx',"
+        f" {str(ROOT / 'tests' / 'test_ops_cpu.py')!r}]))\n"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=300
+    )
+    return "killed" if run.returncode == 1 else "survived" if run.returncode == 0 else "broken"
+
+
+def includes(source: Path, header: str) -> bool:
+    """Whether a kernel file includes a header, by name."""
+    return f'"{header}.h"' in source.read_text()
+
+
+if __name__ == "__main__":
+    main()

@@ -217,13 +217,14 @@ def main() -> None:
         f"Triton {triton.__version__}, PyTorch {torch.__version__}, Python "
         f"{platform.python_version()}, {platform.machine()}.",
     ]
+    spilled = []
     for shape in SHAPES:
         rows: dict[tuple[str, str, str, str], dict[int, str]] = {}
         for dtype in DTYPES:
             for architecture in ARCHITECTURES:
                 for label, used in resources(architecture, shape, dtype):
                     if used.spill_bytes:
-                        raise SystemExit(f"{used} spills on sm_{architecture} with {dtype}")
+                        spilled.append(f"{used} on sm_{architecture} with {dtype}")
                     kind = str(dtype).removeprefix("torch.")
                     row = rows.setdefault((used.kernel, label, kind, used.blocks), {})
                     row[architecture] = f"{used.registers} / {used.shared_bytes}"
@@ -240,6 +241,8 @@ def main() -> None:
         for (kernel, label, kind, blocks), row in sorted(rows.items()):
             cells = " | ".join(row.get(architecture, "") for architecture in ARCHITECTURES)
             lines.append(f"| {kernel} | {label} | {kind} | {blocks} | {cells} |")
+    if spilled:
+        raise SystemExit("registers are spilled:\n" + "\n".join(spilled))
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_text("\n".join(lines) + "\n", encoding="utf-8")
 

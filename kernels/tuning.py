@@ -52,7 +52,7 @@ def pruner(extents: Extents, grid: tuple[str, ...]) -> dict[str, Any]:
 
     One that spends more than twice the fewest is not kept at all. Ties go to those that make enough
     programs, then to runs of 32 along the channels where these are contiguous (channels-last), else
-    to runs of 128 along the pixels, then to larger blocks.
+    to runs of 128 along the pixels, then to smaller blocks.
 
     Args:
         extents: what each block size covers.
@@ -75,7 +75,7 @@ def pruner(extents: Extents, grid: tuple[str, ...]) -> dict[str, Any]:
             programs = math.prod(-(-sizes[name] // blocks[name]) for name in grid)
             missing = max(0.0, math.log2(PROGRAMS / programs))
             off = abs(math.log2(blocks.get(axis, wanted) / wanted))
-            return lanes, missing, off, -math.prod(blocks.values())
+            return lanes, missing, off, math.prod(blocks.values())
 
         ranked = sorted(configs, key=cost)
         fewest = cost(ranked[0])[0]

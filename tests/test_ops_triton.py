@@ -293,8 +293,15 @@ NAMES = ("affine_coupling", "affine_coupling_inverse")
 @comparison
 @smallest_blocks
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("mode", MODES, ids=str)
-@pytest.mark.parametrize("resize", RESIZES)
+@pytest.mark.parametrize(
+    ("resize", "mode"),
+    [
+        *(("same", mode) for mode in MODES),
+        *(("larger", mode) for mode in MODES),
+        ("smaller", MODES[1]),
+        ("smaller", MODES[3]),
+    ],
+)
 def test_affine_coupling_equals_oracle(
     name: str, mode: tuple[str, str, str | None], resize: str
 ) -> None:
@@ -334,7 +341,7 @@ def test_affine_coupling_in_any_layout_equals_oracle(
 @comparison
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("mode", [MODES[0], MODES[3], MODES[5]], ids=str)
-@pytest.mark.parametrize("size", [(1, 1, 1, 1), (3, 2, 1, 5), (1, 3, 4, 1), (0, 3, 4, 2)], ids=str)
+@pytest.mark.parametrize("size", [(1, 1, 1, 1), (3, 2, 1, 5), (0, 3, 4, 2)], ids=str)
 def test_affine_coupling_of_tiny_levels_equals_oracle(
     name: str, mode: tuple[str, str, str | None], size: tuple[int, ...]
 ) -> None:

@@ -207,13 +207,13 @@ def survives(mutant: Mutant, target: Path) -> bool:
 
 
 def passes(tests: str, target: Path) -> bool:
-    """Run some of the comparisons in a fork of this process."""
+    """Run some of the comparisons in a fork of this process; a crash is a failure."""
     child = os.fork()
     if child == 0:
         os._exit(run_tests(tests, target))
     _, status = os.waitpid(child, 0)
     code = os.waitstatus_to_exitcode(status)
-    if code not in (0, 1):
+    if code > 1:
         raise SystemExit(f"the tests {tests} did not run: exit code {code}")
     return code == 0
 

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from setuptools import Extension, setup
+from setuptools import Extension, find_packages, setup
 from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.build_ext import build_ext
 
@@ -85,9 +85,9 @@ def run_all(commands: Sequence[Sequence[str]]) -> None:
 def build_cpu(target: Path, build: Path) -> None:
     """Compile ``csrc/cpu`` to one shared library for every instruction set of this platform."""
     compiler = os.environ.get("CXX") or next(filter(shutil.which, ("g++", "clang++", "c++")), None)
-    if compiler is None:
+    command = (compiler or "").split()
+    if not command or shutil.which(command[0]) is None:
         raise MissingToolError("no C++ compiler found (g++, clang++, or CXX)")
-    command = compiler.split()
     sources = sorted((ROOT / "csrc" / "cpu" / "kernels").glob("*.cpp"))
     # The slowest file first: the last job to end then ends early.
     sources.sort(key=lambda source: -source.stat().st_size)
@@ -209,6 +209,9 @@ class PlatformWheel(bdist_wheel):
 
 
 setup(
+    # The Triton kernels stand at the top of the tree, and are installed inside the package.
+    packages=[*find_packages(include=["pyramidflow*"]), "pyramidflow.kernels"],
+    package_dir={"pyramidflow": "pyramidflow", "pyramidflow.kernels": "kernels"},
     ext_modules=[
         Extension(f"pyramidflow.ops.libpyramidflow_{name}", sources=[], optional=True)
         for name in BUILDERS

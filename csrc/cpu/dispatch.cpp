@@ -3,7 +3,8 @@
 
 #define DECLARE(name, parameters, arguments) int name parameters;
 
-#if defined(__x86_64__) || defined(_M_X64)
+// One level is enough where the build is for a test of the sources.
+#if defined(__x86_64__) && !defined(PYRAMIDFLOW_BASELINE_ONLY)
 #define PYRAMIDFLOW_X86 1
 namespace pyramidflow::avx2 {
 PYRAMIDFLOW_FUNCTIONS(DECLARE)

@@ -12,8 +12,16 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = ROOT / "csrc" / "cpu"
-LEVELS = ("baseline", "avx2", "avx512")
-FLAGS = ["-std=c++17", "-O1", "-fPIC", "-fno-exceptions", "-fno-rtti", "-fopenmp", "-w"]
+FLAGS = [
+    "-std=c++17",
+    "-O1",
+    "-fPIC",
+    "-fno-exceptions",
+    "-fno-rtti",
+    "-fopenmp",
+    "-w",
+    "-DPYRAMIDFLOW_BASELINE_ONLY",
+]
 
 MUTANTS = [
     ("pyramid", "6.0f / 16, 4.0f / 16, 1.0f / 16}", "6.0f / 16, 3.0f / 16, 1.0f / 16}"),
@@ -68,16 +76,10 @@ MUTANTS = [
 
 
 def compile_objects(folder: Path, stems: list[str], kernels: Path) -> None:
-    """Compile kernel files for every level, without its flags: that is quicker."""
+    """Compile kernel files for one instruction set: the source is the same for all."""
     jobs = [
-        subprocess.Popen(
-            [
-                *("g++", *FLAGS, f"-DPYRAMIDFLOW_LEVEL={level}"),
-                *("-c", f"{kernels}/{stem}.cpp", "-o", f"{folder}/{stem}.{level}.o"),
-            ]
-        )
+        subprocess.Popen(["g++", *FLAGS, "-c", f"{kernels}/{stem}.cpp", "-o", f"{folder}/{stem}.o"])
         for stem in stems
-        for level in LEVELS
     ]
     assert all(job.wait() == 0 for job in jobs), "a mutant does not compile"
 
@@ -117,11 +119,7 @@ def try_mutant(folder: Path, build: Path, stems: list[str], name: str, old: str,
     mutated.write_text(text.replace(old, new))
     changed = [stem for stem in stems if stem == name or includes(kernels / f"{stem}.cpp", name)]
     compile_objects(folder, changed, kernels)
-    objects = [
-        str((folder if stem in changed else build / "good") / f"{stem}.{level}.o")
-        for stem in stems
-        for level in LEVELS
-    ]
+    objects = [str((folder if stem in changed else build / "good") / f"{stem}.o") for stem in stems]
     library = folder / "libpyramidflow_cpu.so"
     link = ["g++", "-shared", *objects, str(build / "dispatch.o"), "-o", str(library)]
     subprocess.run(link, check=True)

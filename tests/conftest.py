@@ -1,11 +1,17 @@
 """What several test files need."""
 
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+
+# The tests' tensors are tiny: more threads would only wait for one another, on a busy machine for
+# very long. The kernels' own tests ask for threads where they matter.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+torch.set_num_threads(1)
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 

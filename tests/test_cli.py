@@ -341,7 +341,7 @@ def start(*arguments):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
 def test_ctrl_c_writes_the_checkpoint_and_resume_ends_bit_equal(run, tiny_set, tmp_path):
-    settings = (*SMALL.split(), "--epochs", 60)
+    settings = (*SMALL.split(), "--epochs", 25)
     stopped = tmp_path / "stopped.safetensors"
     process = start("train", tiny_set, "--output", stopped, *settings)
     checkpoint = stopped.with_suffix(".checkpoint.safetensors")

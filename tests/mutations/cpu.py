@@ -43,7 +43,7 @@ MUTANTS = [
     ("coupling", "(xr[j] - tr[j]) - grad_log_det", "(xr[j] - tr[j]) + grad_log_det"),
     ("coupling", "scaled * xr[j] + grad_log_det", "scaled * xr[j]"),
     ("coupling", "(1.0f + z * z)", "(1.0f - z * z)"),
-    ("coupling", "for (int64_t j = 0; j < length; ++j) out[j] -= value;", "out[j] += value;"),
+    ("coupling", "out[j] -= value;", "out[j] += value;"),
     ("coupling", "map[i] = smaller(source, from - 1)", "map[i] = smaller(source + 1, from - 1)"),
     ("coupling", "target[i] = source[2 * i]", "target[i] = source[2 * i + 1]"),
     ("coupling", "target[k + coupling.half()] +=", "target[k + coupling.half()] ="),

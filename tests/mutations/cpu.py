@@ -1,7 +1,7 @@
 """Change one sign or one index in each CPU kernel and see that a test fails.
 
 ``python tests/mutations/cpu.py`` builds the library with each mutant in a temporary folder, runs
-``tests/test_ops_cpu.py`` on it and writes ``tests/mutations/cpu.md``. It takes a few minutes and is
+``tests/test_ops_cpu.py`` on it and writes ``tests/mutations/cpu_mutants.md``. It takes a few minutes and is
 run by hand after the kernels or their tests have changed.
 """
 
@@ -103,7 +103,7 @@ def main() -> None:
             lines.append(f"| {name} | `{shown[0]}` → `{shown[1]}` | {result} |")
             print(lines[-1], flush=True)
     lines += ["", f"{len(MUTANTS) - survived} of {len(MUTANTS)} killed."]
-    (Path(__file__).parent / "cpu.md").write_text("\n".join(lines) + "\n")
+    (Path(__file__).parent / "cpu_mutants.md").write_text("\n".join(lines) + "\n")
     sys.exit(survived != 0)
 
 

@@ -221,6 +221,16 @@ def test_resumed_training_is_bit_equal(tiny_set, tmp_path, monkeypatch, units):
         assert (a["loss"], a["validation_loss"]) == (b["loss"], b["validation_loss"])
 
 
+def test_an_epoch_under_way_is_not_passed_off_as_none(tiny_set, tmp_path, monkeypatch):
+    checkpoint = tmp_path / "c.safetensors"
+    _, stopped = trainer(tiny_set, 3, StopAfter(monkeypatch, 5), checkpoint)  # 1 epoch and 1 step
+    with pytest.raises(Interrupted):
+        stopped.run()
+    _, shorter = trainer(tiny_set, 1, SilentProgress(), checkpoint)
+    with pytest.raises(InputError, match="is in epoch 2, but only 1 are wanted"):
+        shorter.resume()
+
+
 def test_more_epochs_can_follow(tiny_set, tmp_path):
     checkpoint = tmp_path / "c.safetensors"
     fit(tiny_set, epochs=1, checkpoint=checkpoint)
@@ -235,7 +245,7 @@ def test_checkpoint_of_another_training_is_refused(tiny_set, tmp_path):
     fit(tiny_set, epochs=2, checkpoint=checkpoint)
     with pytest.raises(InputError, match="batch_size = 2, but now it is 3"):
         fit(tiny_set, epochs=2, checkpoint=checkpoint, resume=True, batch_size=3)
-    with pytest.raises(InputError, match="2 epochs behind it"):
+    with pytest.raises(InputError, match="is in epoch 2, but only 1 are wanted"):
         fit(tiny_set, epochs=1, checkpoint=checkpoint, resume=True)
     other = tmp_path / "plate"
     shutil.copytree(tiny_set, other)

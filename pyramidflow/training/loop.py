@@ -149,10 +149,12 @@ class Trainer:
         self.position = load_checkpoint(
             self.checkpoint, self._identity(), self.model, self.optimizer
         )
-        if self.position.epoch > self.recipe.epochs:
+        position = self.position
+        behind = position.epoch + (position.step > 0)
+        if behind > self.recipe.epochs:
             raise InputError(
-                f"the checkpoint {self.checkpoint} has {self.position.epoch} epochs behind it, but "
-                f"only {self.recipe.epochs} are wanted: ask for as many or more."
+                f"the checkpoint {self.checkpoint} is in epoch {behind}, but only "
+                f"{self.recipe.epochs} are wanted: ask for as many or more."
             )
 
     def run(self) -> TrainingResult:

@@ -1,8 +1,8 @@
 """Change one sign or one index in each CPU kernel and see that a test fails.
 
 ``python tests/mutations/cpu.py`` builds the library with each mutant in a temporary folder, runs
-``tests/test_ops_cpu.py`` on it and writes ``tests/mutations/cpu_mutants.md``. It takes a few minutes and is
-run by hand after the kernels or their tests have changed.
+``tests/test_ops_cpu.py`` on it and writes ``tests/mutations/cpu_mutants.md``. It takes a few
+minutes and is run by hand after the kernels or their tests have changed.
 """
 
 import subprocess

@@ -61,6 +61,8 @@ def test_train_evaluate_calibrate_inspect_template_info(run, tiny_set, tmp_path)
     assert (rows[0]["seed"], rows[0]["epoch"], rows[0]["size"]) == ("0", "2", "16")
     assert float(rows[0]["seconds"]) > 0
     assert rows[0]["pixel_auroc"] == rows[1]["pixel_auroc"]
+    for key in ("pixel_auroc", "aupro@0.3", "image_auroc", "detection_rate"):
+        assert f"{float(rows[0][key]):.4f}" in out  # nothing is cut off at 80 columns
     markdown = (tmp_path / "ev" / "metrics.md").read_text()
     assert markdown.splitlines()[2].startswith("| plate | ")
     assert (

@@ -1,7 +1,7 @@
 """``pyramidflow evaluate``."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -101,20 +101,23 @@ def _open_category(data: Path, category: str | None, detector: "Detector") -> "C
 
 
 def print_table(rows: "Sequence[Row]") -> None:
-    """Print the per-category table in two parts: metrics, and what describes the runs."""
+    """Print the per-category table in parts that fit a terminal: pixels, images, runs."""
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
 
     from pyramidflow.evaluation import SETTINGS, formatted
 
-    metrics = [key for key in rows[0] if key not in SETTINGS]
-    for keys in (metrics, ["category", *SETTINGS]):
+    about_pixels = [key for key in rows[0] if key.startswith(("pixel", "aupro"))]
+    others = {"category", *SETTINGS, *about_pixels}
+    about_images = [key for key in rows[0] if key not in others]
+    for keys in (about_pixels, about_images, SETTINGS):
         table = Table(box=SIMPLE_HEAD, pad_edge=False)
-        for key in keys:
+        for key in ("category", *keys):
             heading = key.replace("_", "\n").replace("@", "\n@")
-            table.add_column(heading, justify="left" if key == "category" else "right")
+            justify: Literal["left", "right"] = "left" if key == "category" else "right"
+            table.add_column(heading, justify=justify, no_wrap=True)
         for row in rows:
             cells = formatted(row)
-            table.add_row(*(cells[key] for key in keys))
+            table.add_row(*(cells[key] for key in ("category", *keys)))
         Console().print(table)

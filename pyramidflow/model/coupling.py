@@ -1,5 +1,6 @@
 """Pyramid coupling blocks: volume normalisation, affine parameters, invertible mixing."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 import torch
@@ -146,7 +147,7 @@ class InvertibleConv1x1(nn.Module):
         return ops.invertible_conv1x1(z, inverse)
 
 
-class CouplingBlock(nn.Module):
+class CouplingBlock(nn.Module, ABC):
     """Transform one level of a pyramid, conditioned on its neighbours.
 
     ``s, t = AffineParams(condition)``, ``y = exp(VolumeNorm(softclamp(s))) ⊙ x + t``, ``z = A y``.
@@ -179,9 +180,9 @@ class CouplingBlock(nn.Module):
         self.volume_norm = VolumeNorm2d(volume_norm, statistics)
         self.conv1x1 = InvertibleConv1x1(channels, volume_norm=volume_norm != "none")
 
+    @abstractmethod
     def condition(self, pyramid: Sequence[Tensor]) -> Tensor:
         """Input of the affine-parameter network, from the levels that stay as they are."""
-        raise NotImplementedError
 
     def forward(self, pyramid: Pyramid) -> tuple[Pyramid, Tensor]:
         """Transform the block's level.

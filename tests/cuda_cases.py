@@ -17,13 +17,14 @@ from unittest import mock
 import torch
 from torch import Tensor
 
-from pyramidflow.ops import allocation, backend_cuda, backend_reference, reference
+from pyramidflow.ops import allocation, backend_cuda, backend_reference, reference, registry
 
 FORWARD_TOLERANCE = 1e-5
 GRADIENT_TOLERANCE = 1e-4
 TYPES = (torch.float32, torch.float16, torch.bfloat16)
 LAYOUTS = ("contiguous", "channels_last", "strided", "misaligned")
 CLAMP = 2.0
+FAKES = {op.name: op.fake for op in registry.OPS}
 
 SHAPES = (
     (2, 3, 17, 13),
@@ -72,19 +73,20 @@ def check(op: str, *arguments: Any, device: str = "cpu", scales: Any = ()) -> An
     with mock.patch.object(backend_cuda, "empty", _nan_filled):
         actual = _outputs(getattr(backend_cuda, op)(*_moved(arguments, device)))
     exact = _outputs(getattr(backend_reference, op)(*_converted(arguments, torch.float64)))
-    assert len(actual) == len(exact), op
+    promised = _outputs(FAKES[op](*arguments))
+    assert len(actual) == len(exact) == len(promised), op
     dtype = next(a.dtype for a in actual)
     plain = None
     if dtype != torch.float32:
         plain = _outputs(getattr(backend_reference, op)(*arguments))
     tolerance = GRADIENT_TOLERANCE if op.endswith("backward") else FORWARD_TOLERANCE
     for k, (ours, oracle) in enumerate(zip(actual, exact, strict=True)):
-        assert ours.shape == oracle.shape, (op, k, ours.shape, oracle.shape)
+        assert ours.shape == oracle.shape == promised[k].shape, (op, k, ours.shape, oracle.shape)
+        assert ours.dtype == promised[k].dtype, (op, k)
         assert allocation.memory_format(ours) == allocation.memory_format(oracle), (op, k)
         if not oracle.is_floating_point():
             assert torch.equal(ours.cpu(), oracle), (op, k)
             continue
-        assert ours.dtype == dtype, (op, k)
         scale = scales[k] if k < len(scales) else 0.0
         error = _relative_error(ours.cpu(), oracle, scale)
         bound = tolerance
@@ -181,7 +183,7 @@ def affine_coupling(shape, params_size, mode, dtype, layout, device="cpu"):
     for op in ("affine_coupling", "affine_coupling_inverse"):
         _, used, _ = check(op, x, params, mean, *settings, device=device, scales=scales)
         grad = random(shape, dtype, layout, seed=3)
-        grad_log_det = random((shape[0],), dtype, "contiguous", seed=4)
+        grad_log_det = random((shape[0],), registry.log_det_dtype(x), "contiguous", seed=4)
         check(
             f"{op}_backward",
             grad,
@@ -209,7 +211,7 @@ def coupling_conv1x1(shape, params_size, mode, dtype, layout, device="cpu"):
     check(
         "coupling_conv1x1_backward",
         random(shape, dtype, layout, seed=3),
-        random((shape[0],), dtype, "contiguous", seed=4),
+        random((shape[0],), registry.log_det_dtype(x), "contiguous", seed=4),
         x,
         params,
         used if mean is None else mean,

@@ -247,6 +247,26 @@ def test_sums_of_log_scales_are_log_determinants() -> None:
     assert math.isclose(log_det.item(), expected.item(), rel_tol=1e-9)
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_sums_of_log_scales_keep_their_range(dtype: torch.dtype) -> None:
+    x = torch.zeros(1, 64, 16, 33, dtype=dtype).requires_grad_()
+    params = torch.full((1, 128, 16, 33), 60000.0, dtype=dtype).requires_grad_()
+    exact = 64 * 16 * 33 * 2 * reference.SOFT_CLAMP_GAIN * math.atan(60000 / 2)
+    assert exact > torch.finfo(torch.float16).max
+    for name, rest in (
+        ("affine_coupling", ()),
+        ("affine_coupling_inverse", ()),
+        ("coupling_conv1x1", (torch.eye(64, dtype=dtype),)),
+    ):
+        arguments = (x, params, None, *rest, "none", "sample", 2.0)
+        log_det = getattr(OPS, name)(*arguments)[2]
+        assert log_det.dtype == (torch.float64 if dtype == torch.float64 else torch.float32)
+        assert math.isclose(abs(log_det.item()), exact, rel_tol=torch.finfo(dtype).eps)
+        (grad,) = torch.autograd.grad(log_det.sum(), params)
+        assert grad.dtype == dtype
+        torch.library.opcheck(getattr(OPS, name).default, arguments, test_utils="test_faketensor")
+
+
 def small_model() -> PyramidFlow:
     torch.manual_seed(0)
     model = PyramidFlow(channels=4, levels=3, stacks=1, kernel_size=3)

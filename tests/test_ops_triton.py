@@ -273,7 +273,7 @@ def _compare_coupling(
         used = getattr(backend_reference, name)(x, params, None, *rest)[1]
     grad = torch.empty_like(x).copy_(torch.randn(x.shape))
     # Expanded, as the gradient of a summed log-determinant is.
-    grad_log_det = torch.full((1,), 0.7, dtype=x.dtype).expand(x.shape[0])
+    grad_log_det = torch.full((1,), 0.7).expand(x.shape[0])
     compare(
         f"{name}_backward",
         grad,
@@ -375,6 +375,16 @@ def test_invertible_conv1x1_equals_oracle(
     compare("invertible_conv1x1_backward", grad, y, weight, tolerance=GRADIENT)
 
 
+@comparison
+@pytest.mark.parametrize("name", NAMES)
+def test_log_det_beyond_float16_equals_oracle(name: str) -> None:
+    torch.manual_seed(12)
+    x = torch.zeros(1, 64, 16, 40, dtype=torch.float16)
+    params = (20 + 20 * torch.rand(1, 128, 16, 40)).half()
+    assert 1.8 * x.numel() > torch.finfo(torch.float16).max
+    compare(name, x, params, None, "none", "sample", CLAMP, tolerance=FORWARD, log_det=2)
+
+
 FUSED = [((2, 18, 5, 13), mode, "same", torch.float32, "contiguous") for mode in MODES] + [
     ((2, 5, 5, 13), MODES[0], "larger", torch.float32, "contiguous"),
     ((2, 5, 5, 13), MODES[6], "larger", torch.float32, "channels_last"),
@@ -405,7 +415,7 @@ def test_coupling_conv1x1_equals_oracle(
     if used is None:
         used = backend_reference.coupling_conv1x1(x, params, None, weight, *rest)[1]
     grad = draw(*size, layout=layout, dtype=dtype)
-    grad_log_det = torch.randn(size[0]).to(dtype)
+    grad_log_det = torch.randn(size[0])
     arguments = (grad, grad_log_det, x, params, used, mean is not None, weight, *rest)
     compare("coupling_conv1x1_backward", *arguments, tolerance=GRADIENT)
 

@@ -255,7 +255,7 @@ def coupling_conv1x1(
         workspace,
         ctypes.byref(coupling),
     )
-    return z, _mean_result(params, mean_written), log_det.to(x.dtype)
+    return z, _mean_result(params, mean_written), log_det
 
 
 def coupling_conv1x1_backward(
@@ -370,7 +370,7 @@ def _couple(
         workspace,
         ctypes.byref(coupling),
     )
-    return y, _mean_result(params, mean_written), log_det.to(x.dtype)
+    return y, _mean_result(params, mean_written), log_det
 
 
 def _couple_backward(

@@ -194,7 +194,7 @@ def _couple(
                 RESIZED=_resized(x, params),
                 FLAT=_flat(x, params, read, y),
             )
-    return y, _new_mean(params, mean, subtracted), sums.sum((1, 2)).to(x.dtype)
+    return y, _new_mean(params, mean, subtracted), sums.sum((1, 2))
 
 
 def affine_coupling_backward(
@@ -389,7 +389,7 @@ def coupling_conv1x1(
             FLAT=_flat(x, params, read, z),
             BLOCK_C=max(16, triton.next_power_of_2(x.shape[1])),
         )
-    return z, _new_mean(params, mean, subtracted), sums.sum((1, 2)).to(x.dtype)
+    return z, _new_mean(params, mean, subtracted), sums.sum((1, 2))
 
 
 def coupling_conv1x1_backward(

@@ -120,7 +120,7 @@ def affine_coupling(
 
     Returns:
         ``y [B, C, H, W]``, the subtracted mean (detached), and the log-determinant
-        ``Σ s`` of each sample ``[B]``.
+        ``Σ s`` of each sample ``[B]``, in float32 for half types.
 
     Raises:
         InputError: shapes do not fit, or a choice is unknown.
@@ -152,7 +152,8 @@ def affine_coupling_inverse(
         clamp: bound of the soft clamp.
 
     Returns:
-        ``x [B, C, H, W]`` and the log-determinant ``−Σ s`` of each sample ``[B]``.
+        ``x [B, C, H, W]`` and the log-determinant ``−Σ s`` of each sample ``[B]``,
+        in float32 for half types.
 
     Raises:
         InputError: shapes do not fit, or a choice is unknown.
@@ -211,7 +212,7 @@ def coupling_conv1x1(
 
     Returns:
         ``z [B, C, H, W]``, the subtracted mean (detached), and the coupling's log-determinant
-        ``Σ s`` of each sample ``[B]``.
+        ``Σ s`` of each sample ``[B]``, in float32 for half types.
 
     Raises:
         InputError: shapes do not fit, or a choice is unknown.

@@ -102,6 +102,11 @@ def _scale_and_shift(
     return s, t, mean
 
 
+def _sum_of_samples(s: Tensor) -> Tensor:
+    # In float32 at least: the sum over a sample of a million elements leaves float16's range.
+    return s.sum((1, 2, 3), dtype=torch.promote_types(s.dtype, torch.float32))  # [B]
+
+
 def affine_coupling(
     x: Tensor,
     params: Tensor,
@@ -112,7 +117,7 @@ def affine_coupling(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """``y = exp(s) ⊙ x + t``; also the subtracted mean and ``Σ s`` of each sample."""
     s, t, mean = _scale_and_shift(x.shape[-2:], params, mean, volume_norm, statistics, clamp)
-    return torch.exp(s) * x + t, mean.detach(), s.sum((1, 2, 3))
+    return torch.exp(s) * x + t, mean.detach(), _sum_of_samples(s)
 
 
 def affine_coupling_inverse(
@@ -125,7 +130,7 @@ def affine_coupling_inverse(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """``x = (y − t) ⊙ exp(−s)``; also the subtracted mean and ``−Σ s`` of each sample."""
     s, t, mean = _scale_and_shift(y.shape[-2:], params, mean, volume_norm, statistics, clamp)
-    return (y - t) * torch.exp(-s), mean.detach(), -s.sum((1, 2, 3))
+    return (y - t) * torch.exp(-s), mean.detach(), -_sum_of_samples(s)
 
 
 def invertible_conv1x1(y: Tensor, weight: Tensor) -> Tensor:

@@ -64,6 +64,11 @@ def mean_shape(params: Tensor, volume_norm: str, statistics: str) -> list[int]:
     return [1 if dim in reduced else size for dim, size in enumerate(full)]
 
 
+def log_det_dtype(x: Tensor) -> torch.dtype:
+    """Type of a coupling's log-determinants: a sum over a sample leaves float16's range."""
+    return torch.promote_types(x.dtype, torch.float32)
+
+
 def _like(x: Tensor) -> Tensor:
     return allocation.empty(x.shape, like=x)
 
@@ -145,7 +150,7 @@ def _fake_mean(params: Tensor, mean: Tensor | None, volume_norm: str, statistics
 
 
 def _fake_log_det(x: Tensor) -> Tensor:
-    return allocation.empty((x.shape[0],), like=x)
+    return allocation.empty((x.shape[0],), like=x, dtype=log_det_dtype(x))
 
 
 def _fake_affine_coupling_backward(

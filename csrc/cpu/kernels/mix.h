@@ -1,32 +1,9 @@
 // Product of a small matrix with every pixel of a tile: z = A y, the 1x1 convolution.
 #pragma once
 
-#include "common.h"
+#include "vector.h"
 
 namespace pyramidflow::PYRAMIDFLOW_LEVEL {
-
-#if defined(__AVX512F__)
-static const int64_t LANES = 16;
-#elif defined(__AVX__)
-static const int64_t LANES = 8;
-#else
-static const int64_t LANES = 4;
-#endif
-
-typedef float Vector __attribute__((vector_size(LANES * sizeof(float))));
-
-static inline Vector load(const float* p) {
-    Vector v;
-    memcpy(&v, p, sizeof v);
-    return v;
-}
-static inline void store(float* p, Vector v) { memcpy(p, &v, sizeof v); }
-static inline Vector splat(float value) { return Vector{} + value; }
-static inline float sum_lanes(Vector v) {
-    float sum = 0.0f;
-    for (int64_t k = 0; k < LANES; ++k) sum += v[k];
-    return sum;
-}
 
 static inline int64_t padded(int64_t channels) { return ceil_div(channels, 2 * LANES) * 2 * LANES; }
 

@@ -5,15 +5,14 @@ reference backend; results that the kernels own start as NaN. Run as a program w
 host library, it makes the smaller half of the comparisons: what runs under the sanitizers.
 """
 
-import ctypes
 import itertools
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import cuda_host
 import torch
 from torch import Tensor
 
@@ -37,14 +36,6 @@ SHAPES = (
 )
 PYRAMID_SHAPES = (*SHAPES, (1, 2, 40, 144), (2, 17, 21, 19), (1, 32, 16, 16))
 FEW_SHAPES = ((2, 3, 7, 5), (2, 16, 4, 8))
-
-
-@contextmanager
-def library(path: Path) -> Iterator[None]:
-    """Let the CUDA backend call another compiled library."""
-    compiled = ctypes.CDLL(str(path))
-    with mock.patch.object(backend_cuda, "_library", return_value=compiled):
-        yield
 
 
 def laid_out(x: Tensor, layout: str) -> Tensor:
@@ -288,5 +279,5 @@ def small_set(device="cpu") -> int:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    with library(Path(sys.argv[1])):
+    with cuda_host.library(Path(sys.argv[1])):
         print(f"{small_set()} cases equal the oracle")

@@ -1,14 +1,13 @@
 """The CUDA sources, compiled unchanged for the host, against the oracle."""
 
-import hashlib
 import os
 import shutil
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 import cuda_cases
+import cuda_host
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
@@ -18,54 +17,21 @@ from pyramidflow.ops import backend_cuda, backend_reference
 
 ROOT = Path(__file__).parents[1]
 SANITIZERS = ("-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
-# A test can be pointed at a library that another program built: the mutation script does so.
-LIBRARY_VARIABLE = "PYRAMIDFLOW_HOST_LIBRARY"
 
 SAMPLE = "contiguous", "channels_last"
 HALF_TYPES = (torch.float16, torch.bfloat16)
 HALF_SHAPES = ((2, 3, 7, 5), (1, 16, 8, 24))
 
 
-def build(*flags: str) -> Path:
-    """Compile the host library unless one of the same sources and flags is there."""
-    if not (ROOT / "csrc" / "cuda").is_dir():
-        pytest.skip("csrc/cuda is not here: the CUDA sources come with the repository only")
-    compiler = shutil.which(os.environ.get("CXX", "g++"))
-    if compiler is None:
-        pytest.skip("g++ is not installed: it compiles the CUDA sources for the host")
-    sources = sorted((ROOT / "csrc" / "cuda").iterdir()) + sorted(
-        (ROOT / "csrc" / "host").iterdir()
-    )
-    digest = hashlib.sha256(" ".join(flags).encode())
-    for source in sources:
-        digest.update(source.read_bytes())
-    directory = Path(tempfile.gettempdir()) / f"pyramidflow-host-{os.getuid()}"
-    directory.mkdir(exist_ok=True, mode=0o700)
-    library = directory / f"libcuda_host-{digest.hexdigest()[:16]}.so"
-    if not library.exists():
-        unfinished = library.with_suffix(f".{os.getpid()}")
-        command = [
-            compiler,
-            *("-std=c++17", "-O1", "-fPIC", "-shared", "-fvisibility=hidden"),
-            *("-fno-strict-aliasing", "-U_FORTIFY_SOURCE", "-Wall", "-Wextra", "-Werror"),
-            *("-Wno-unknown-pragmas", *flags),
-            *("-I", str(ROOT / "csrc" / "host"), "-I", str(ROOT / "csrc" / "cuda")),
-            str(ROOT / "csrc" / "host" / "launcher.cpp"),
-            *("-x", "c++", *(str(s) for s in sources if s.suffix == ".cu")),
-            *("-o", str(unfinished)),
-        ]
-        result = subprocess.run(command, capture_output=True, text=True, check=False)
-        assert result.returncode == 0, result.stderr
-        unfinished.rename(library)
-    return library
-
-
 @pytest.fixture(scope="module", autouse=True)
 def host_library():
-    path = os.environ.get(LIBRARY_VARIABLE)
+    try:
+        path = cuda_host.library_path()
+    except cuda_host.MissingError as error:
+        pytest.skip(str(error))
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # the oracle's tensors are too small to share
-    with cuda_cases.library(Path(path) if path else build()):
+    with cuda_host.library(path):
         yield
     torch.set_num_threads(threads)
 
@@ -241,7 +207,7 @@ def test_a_refused_launch_is_an_error_with_its_name():
 def test_the_sanitizers_find_nothing():
     """The smaller half of the comparisons under AddressSanitizer and UndefinedBehaviorSanitizer."""
     runtimes = [_sanitizer_runtime(name) for name in ("libasan.so", "libubsan.so")]
-    library = build(*SANITIZERS)
+    library = cuda_host.build(*SANITIZERS)
     environment = os.environ | {
         "LD_PRELOAD": " ".join(runtimes),
         "ASAN_OPTIONS": "detect_leaks=0",

@@ -1,23 +1,19 @@
 """The Triton backend against the oracle, and what its kernels take of a GPU.
 
-Triton decides when it is imported whether kernels are compiled or interpreted. So that the choice
-stays out of the other tests, the interpreted comparisons run in a process of their own: this file
-again, with ``TRITON_INTERPRET=1``, on CPU tensors. In the process of the other tests the same
-comparisons are ``gpu`` tests, on a CUDA device and compiled for it.
+The comparisons run in Triton's interpreter, in a process of its own (``triton_interpreter.py``). In
+the process of the other tests they are ``gpu`` tests, on a CUDA device and compiled for it.
 """
 
 import importlib.util
-import os
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 import torch
+import triton_interpreter
 from torch import Tensor
 
 triton = pytest.importorskip("triton", reason="triton is not installed")
@@ -37,26 +33,7 @@ LAYOUTS = ("contiguous", "channels_last", "strided")
 COMPARISONS: list[str] = []
 
 if INTERPRETED:
-    from triton.runtime import interpreter
-
-    def _truncate(builder: Any, source: Any, target: Any) -> Any:
-        """Round float32 to bfloat16 as the hardware does; the interpreter drops the low bits."""
-        if target.scalar != tl.bfloat16:
-            return builder.cast_impl(source, target)
-        rounded = torch.from_numpy(np.array(source.data, np.float32)).bfloat16()
-        bits = rounded.view(torch.int16).numpy().view(np.uint16)
-        return interpreter.TensorHandle(bits, tl.bfloat16)
-
-    def _patch_once(function: Any) -> Any:
-        """Patch the language where a kernel starts, not again in each function that it calls."""
-        modules = [m for m in function.__globals__.values() if m is tl or m is tl.core]
-        if any(tl.core.is_builtin(module.load) for module in modules):
-            return _patch_language(function)
-        return interpreter._LangPatchScope()
-
-    _patch_language = interpreter._patch_lang
-    interpreter._patch_lang = _patch_once
-    interpreter.InterpreterBuilder.create_fp_trunc = _truncate
+    triton_interpreter.mend()
 
 
 def comparison(test: Callable[..., None]) -> Callable[..., None]:
@@ -569,37 +546,14 @@ def test_arctangent_equals_oracle() -> None:
 
 @pytest.fixture(scope="module")
 def interpreted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[tuple[str, str]]]:
-    """Outcome of every comparison in the interpreter: case and failure, by name of the test."""
     report = tmp_path_factory.mktemp("interpreted") / "report.xml"
-    run = subprocess.run(
-        [
-            *(sys.executable, "-m", "pytest", __file__, "-k", "equals_oracle", "-q"),
-            *(f"--junitxml={report}", "-p", "no:cacheprovider", "-p", "no:randomly"),
-        ],
-        env={**os.environ, "TRITON_INTERPRET": "1", "PYTHONPATH": os.pathsep.join(sys.path)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert report.exists(), run.stdout + run.stderr
-    outcomes: dict[str, list[tuple[str, str]]] = {}
-    for case in ElementTree.parse(report).iter("testcase"):
-        problems = [
-            f"{child.get('message')}\n{child.text}"
-            for child in case
-            if child.tag in ("failure", "error", "skipped")
-        ]
-        name = str(case.get("name"))
-        outcomes.setdefault(name.partition("[")[0], []).append((name, "\n".join(problems)))
-    return outcomes
+    return triton_interpreter.outcomes(__file__, "equals_oracle", report)
 
 
 @pytest.mark.skipif(INTERPRETED, reason="this is the process with the interpreter")
 @pytest.mark.parametrize("test", COMPARISONS)
 def test_in_the_interpreter(test: str, interpreted: dict[str, list[tuple[str, str]]]) -> None:
-    outcomes = interpreted[test]
-    failed = [f"{case}: {problem}" for case, problem in outcomes if problem]
-    assert not failed, f"{len(failed)} of {len(outcomes)} cases\n" + "\n".join(failed)
+    assert not triton_interpreter.failures(interpreted[test])
 
 
 @pytest.mark.skipif(INTERPRETED, reason="the interpreter runs anywhere")

@@ -1,9 +1,14 @@
-"""Equality with the authors' released code, on recorded cases of it."""
+"""Equality with the authors' released code, on recorded cases of it, through every backend."""
 
+from collections.abc import Iterator
+
+import cuda_host
 import numpy as np
 import pytest
 import torch
+import triton_interpreter
 from conftest import relative_error
+from triton_interpreter import INTERPRETED
 
 from pyramidflow import PyramidFlow, ops
 from pyramidflow.model.released import released_name
@@ -12,14 +17,34 @@ from pyramidflow.training import ContrastLoss
 CASES = ("released_cvn_c4_l3_d1_k3", "released_svn_c6_l4_d2_k5")
 FORWARD, GRADIENT = 1e-5, 1e-4
 
+if INTERPRETED:
+    triton_interpreter.mend()
+    BACKENDS = ["triton"]
+else:
+    BACKENDS = [
+        "reference",
+        "cpu",
+        "cuda on the host",
+        *(pytest.param(name, marks=pytest.mark.gpu) for name in ("cuda", "triton")),
+    ]
 
-@pytest.fixture(autouse=True, params=["reference", "cpu"])
-def backend(request):
+
+@pytest.fixture(params=BACKENDS)
+def device(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Where a model runs on the backend."""
+    if request.param == "cuda on the host":
+        try:
+            path = cuda_host.library_path()
+        except cuda_host.MissingError as error:
+            pytest.skip(str(error))
+        with cuda_host.backend(path):
+            yield "cpu"
+        return
     state = {record.name: record for record in ops.backends()}[request.param]
     if not state.available:
         pytest.skip(state.reason)
     with ops.use_backend(request.param):
-        yield
+        yield "cpu" if INTERPRETED or request.param in ("reference", "cpu") else "cuda"
 
 
 @pytest.fixture(scope="module", params=CASES)
@@ -28,13 +53,13 @@ def case(request, shared_data):
         return dict(arrays)
 
 
-def read(case):
+def read(case, device):
     state = {k.removeprefix("state/"): v for k, v in case.items() if k.startswith("state/")}
-    return PyramidFlow.from_released(state), torch.from_numpy(case["image"])
+    return PyramidFlow.from_released(state).to(device), torch.from_numpy(case["image"]).to(device)
 
 
 def test_configuration_is_inferred(case):
-    model, _ = read(case)
+    model, _ = read(case, "cpu")
     channels, levels, stacks, kernel_size, norm_dimensions, _ = case["config"]
     architecture = model.architecture
     assert (architecture.channels, architecture.levels) == (channels, levels)
@@ -42,8 +67,8 @@ def test_configuration_is_inferred(case):
     assert architecture.volume_norm == {2: "cvn", 3: "svn"}[int(norm_dimensions)]
 
 
-def test_pyramid_latents_and_anomaly_map(case):
-    model, image = read(case)
+def test_pyramid_latents_and_anomaly_map(case, device):
+    model, image = read(case, device)
     for d, level in enumerate(model.decompose(image)):
         assert relative_error(level, case[f"pyramid{d}"]) <= FORWARD
     latents = model(image)
@@ -53,8 +78,8 @@ def test_pyramid_latents_and_anomaly_map(case):
     assert relative_error(model.anomaly_map(image, template), case["eval/anomaly_map"]) <= FORWARD
 
 
-def test_training_step(case):
-    model, image = read(case)
+def test_training_step(case, device):
+    model, image = read(case, device)
     model.train()
     latents = model(image)
     for d, z in enumerate(latents):
@@ -73,6 +98,30 @@ def test_training_step(case):
         assert relative_error(buffers[released_name(name)], expected) <= FORWARD, name
 
 
-def test_inverse_returns_the_features(case):
-    model, image = read(case)
+def test_inverse_returns_the_features(case, device):
+    model, image = read(case, device)
     assert relative_error(model.inverse(model(image)), model.features(image)) <= FORWARD
+
+
+IN_THE_INTERPRETER = (
+    *(("test_pyramid_latents_and_anomaly_map", case) for case in CASES),
+    *(("test_training_step", case) for case in CASES),
+    ("test_inverse_returns_the_features", CASES[0]),
+)
+"""The inverse of the larger case is left out for its time; it runs on a GPU."""
+
+
+@pytest.fixture(scope="module")
+def interpreted(tmp_path_factory):
+    pytest.importorskip("triton", reason="triton is not installed")
+    report = tmp_path_factory.mktemp("interpreted") / "report.xml"
+    chosen = " or ".join(f"({test} and {case})" for test, case in IN_THE_INTERPRETER)
+    return triton_interpreter.outcomes(__file__, chosen, report)
+
+
+@pytest.mark.skipif(INTERPRETED, reason="this is the process with the interpreter")
+@pytest.mark.parametrize(("test", "case"), IN_THE_INTERPRETER)
+def test_triton_in_the_interpreter(test, case, interpreted):
+    outcomes = [outcome for outcome in interpreted[test] if case in outcome[0]]
+    assert len(outcomes) == 1
+    assert not triton_interpreter.failures(outcomes)

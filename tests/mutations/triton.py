@@ -192,7 +192,8 @@ def copy_package(target: Path) -> None:
     shutil.copytree(ROOT / "pyramidflow", target / "pyramidflow", ignore=ignored)
     shutil.copytree(ROOT / "kernels", target / "pyramidflow" / "kernels", ignore=ignored)
     (target / "tests").mkdir()
-    shutil.copy(ROOT / TESTS, target / TESTS)
+    for file in (TESTS, "tests/triton_interpreter.py"):
+        shutil.copy(ROOT / file, target / file)
     shutil.copy(ROOT / "pyproject.toml", target)
 
 

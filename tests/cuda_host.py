@@ -1,0 +1,87 @@
+"""The CUDA sources as a library of the host: compiled unchanged, called by the CUDA backend."""
+
+import ctypes
+import hashlib
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from unittest import mock
+
+from pyramidflow import ops
+from pyramidflow.ops import backend_cuda, dispatch
+
+ROOT = Path(__file__).parents[1]
+# A test can be pointed at a library that another program built: the mutation script does so.
+LIBRARY_VARIABLE = "PYRAMIDFLOW_HOST_LIBRARY"
+
+
+class MissingError(Exception):
+    """What is needed to build the library, and is not here."""
+
+
+def build(*flags: str) -> Path:
+    """Compile the host library unless one of the same sources and flags is there."""
+    if not (ROOT / "csrc" / "cuda").is_dir():
+        raise MissingError("csrc/cuda is not here: the CUDA sources come with the repository only")
+    compiler = shutil.which(os.environ.get("CXX", "g++"))
+    if compiler is None:
+        raise MissingError("g++ is not installed: it compiles the CUDA sources for the host")
+    sources = sorted((ROOT / "csrc" / "cuda").iterdir()) + sorted(
+        (ROOT / "csrc" / "host").iterdir()
+    )
+    digest = hashlib.sha256(" ".join(flags).encode())
+    for source in sources:
+        digest.update(source.read_bytes())
+    directory = Path(tempfile.gettempdir()) / f"pyramidflow-host-{os.getuid()}"
+    directory.mkdir(exist_ok=True, mode=0o700)
+    library = directory / f"libcuda_host-{digest.hexdigest()[:16]}.so"
+    if not library.exists():
+        unfinished = library.with_suffix(f".{os.getpid()}")
+        command = [
+            compiler,
+            *("-std=c++17", "-O1", "-fPIC", "-shared", "-fvisibility=hidden"),
+            *("-fno-strict-aliasing", "-U_FORTIFY_SOURCE", "-Wall", "-Wextra", "-Werror"),
+            *("-Wno-unknown-pragmas", *flags),
+            *("-I", str(ROOT / "csrc" / "host"), "-I", str(ROOT / "csrc" / "cuda")),
+            str(ROOT / "csrc" / "host" / "launcher.cpp"),
+            *("-x", "c++", *(str(s) for s in sources if s.suffix == ".cu")),
+            *("-o", str(unfinished)),
+        ]
+        result = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert result.returncode == 0, result.stderr
+        unfinished.rename(library)
+    return library
+
+
+def library_path() -> Path:
+    """The library to test."""
+    given = os.environ.get(LIBRARY_VARIABLE)
+    return Path(given) if given else build()
+
+
+@contextmanager
+def library(path: Path) -> Iterator[None]:
+    """Let the CUDA backend call this library."""
+    compiled = ctypes.CDLL(str(path))
+    with mock.patch.object(backend_cuda, "_library", return_value=compiled):
+        yield
+
+
+@contextmanager
+def backend(path: Path) -> Iterator[None]:
+    """Run the operations on CPU tensors in the CUDA backend, with this library."""
+    dispatch._select.cache_clear()
+    try:
+        with (
+            library(path),
+            mock.patch.object(backend_cuda, "DEVICES", frozenset({"cpu"})),
+            mock.patch.object(dispatch, "require", return_value=backend_cuda),
+            ops.use_backend("cuda"),
+        ):
+            yield
+    finally:
+        dispatch._select.cache_clear()

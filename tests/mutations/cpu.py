@@ -5,6 +5,7 @@
 minutes and is run by hand after the kernels or their tests have changed.
 """
 
+import re
 import subprocess
 import sys
 import tempfile
@@ -39,15 +40,19 @@ MUTANTS = [
     ("coupling", "(xr[j] - tr[j]) * exp_lane(-sr[j])", "(xr[j] + tr[j]) * exp_lane(-sr[j])"),
     ("coupling", "exp_lane(sr[j]) * xr[j] + tr[j]", "exp_lane(sr[j]) * xr[j] - tr[j]"),
     ("coupling", "shape.inverse ? -log_scales", "shape.inverse ? log_scales"),
-    ("coupling", "gt[j] = -scaled;", "gt[j] = scaled;"),
-    ("coupling", "(xr[j] - tr[j]) - grad_log_det", "(xr[j] - tr[j]) + grad_log_det"),
-    ("coupling", "scaled * xr[j] + grad_log_det", "scaled * xr[j]"),
-    ("coupling", "(1.0f + z * z)", "(1.0f - z * z)"),
-    ("coupling", "out[j] -= value;", "out[j] += value;"),
-    ("coupling", "map[i] = smaller(source, from - 1)", "map[i] = smaller(source + 1, from - 1)"),
-    ("coupling", "target[i] = source[2 * i]", "target[i] = source[2 * i + 1]"),
-    ("coupling", "target[k + coupling.half()] +=", "target[k + coupling.half()] ="),
-    ("coupling", "static_cast<float>(members * channels)", "static_cast<float>(channels)"),
+    ("coupling_backward", "gt[j] = -scaled;", "gt[j] = scaled;"),
+    ("coupling_backward", "(xr[j] - tr[j]) - grad_log_det", "(xr[j] - tr[j]) + grad_log_det"),
+    ("coupling_backward", "scaled * xr[j] + grad_log_det", "scaled * xr[j]"),
+    ("coupling_backward", "(1.0f + z * z)", "(1.0f - z * z)"),
+    ("coupling_tile", "out[j] -= value;", "out[j] += value;"),
+    (
+        "coupling_tile",
+        "map[i] = smaller(source, from - 1)",
+        "map[i] = smaller(source + 1, from - 1)",
+    ),
+    ("coupling_tile", "target[i] = source[2 * i]", "target[i] = source[2 * i + 1]"),
+    ("coupling_backward", "target[k + coupling.half()] +=", "target[k + coupling.half()] ="),
+    ("coupling_tile", "static_cast<float>(members * channels)", "static_cast<float>(channels)"),
     (
         "mix",
         "for (; p < pixels; ++p)\n        mix_pixels_block<1>",
@@ -137,8 +142,9 @@ def try_mutant(folder: Path, build: Path, stems: list[str], name: str, old: str,
 
 
 def includes(source: Path, header: str) -> bool:
-    """Whether a kernel file includes a header, by name."""
-    return f'"{header}.h"' in source.read_text()
+    """Whether a kernel file includes a header, itself or through another."""
+    names = re.findall(r'#include "(\w+)\.h"', source.read_text())
+    return header in names or any(includes(source.parent / f"{name}.h", header) for name in names)
 
 
 if __name__ == "__main__":

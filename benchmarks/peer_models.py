@@ -1,0 +1,404 @@
+"""One detector in a process of its own, for :mod:`benchmarks.peers`.
+
+``python -m benchmarks.peer_models NAME SETTING`` builds the detector called ``NAME`` and answers
+each line on standard input by a line of JSON: ``run`` (milliseconds of one image), ``memory`` (peak
+of the process so far, in MB) or ``errors`` (of its map and latents). ``NAME`` may be ``prepare``:
+it writes weights, template and image for the others to read, so that all compute the same.
+"""
+
+import hashlib
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+import pyramidflow
+from pyramidflow import Detector, PyramidFlow, ops
+from pyramidflow.data import Preprocessing
+
+LEVELS, STACKS, KERNEL = 4, 4, 7
+PADIM_DIMENSIONS = 100
+CORESET = 0.1
+
+
+class Missing(Exception):  # noqa: N818
+    """A detector that cannot be measured here, and why."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What every detector of a comparison is given.
+
+    Attributes:
+        encoder: ``"none"`` or ``"resnet18"``.
+        size: side of the image.
+        channels: of the baseline; a ResNet18 gives 64.
+        threads: of PyTorch.
+        released: checkout of the released code; ``None`` compares without it.
+        patchcore_images: training images whose coreset of 10% fills PatchCore's memory bank.
+        folder: where ``prepare`` writes.
+    """
+
+    encoder: str
+    size: int
+    channels: int
+    threads: int
+    released: str | None
+    patchcore_images: int
+    folder: str
+
+    @property
+    def detector_file(self) -> Path:
+        """Our detector with the weights and the template of the comparison."""
+        return Path(self.folder) / "detector.safetensors"
+
+    @property
+    def case_file(self) -> Path:
+        """Image, template and, where there is the released code, its weights and results."""
+        return Path(self.folder) / "case.pt"
+
+    def as_json(self) -> str:
+        """The setting on a command line."""
+        return json.dumps(asdict(self))
+
+
+@dataclass(frozen=True)
+class Peer:
+    """A detector that is ready.
+
+    Attributes:
+        run: takes one image to its anomaly map.
+        version: of the code.
+        path: where the code lies.
+        note: what else a reader must know.
+        errors: relative errors against the released code.
+    """
+
+    run: Callable[[], object]
+    version: str
+    path: str
+    note: str = ""
+    errors: Callable[[], dict[str, float]] | None = None
+
+
+def pixels(setting: Setting) -> Tensor:
+    """An image ``[1, H, W, 3]``, uint8: smooth, with a little noise."""
+    generator = torch.Generator().manual_seed(0)
+    coarse = torch.rand(1, 3, 8, 8, generator=generator)
+    smooth = functional.interpolate(coarse, size=(setting.size,) * 2, mode="bilinear")
+    noise = torch.randn(smooth.shape, generator=generator)
+    return (smooth * 220 + 4 * noise).clamp(0, 255).byte().permute(0, 2, 3, 1).contiguous()
+
+
+def normalised(image: Tensor) -> Tensor:
+    """``[1, 3, H, W]``, float32."""
+    return Preprocessing(image.shape[1]).batch([image[0].numpy()], torch.device("cpu"))
+
+
+def randomise(blocks: list[nn.Module]) -> None:
+    """Give the last convolutions weights: fresh ones are zero, and the flow would not flow."""
+    for block in blocks:
+        convolution = [m for m in block.modules() if isinstance(m, nn.Conv2d)][1]
+        nn.init.normal_(convolution.weight, std=convolution.weight[0].numel() ** -0.5)
+
+
+def released_module(setting: Setting) -> Any:
+    """The released code's ``model.py``, its ResNet without ImageNet's weights."""
+    if setting.released is None:
+        raise Missing("no checkout was given (--released PATH)")
+    from torchvision import models
+
+    make = models.resnet18
+    # Time does not depend on the weights, and a download may not be possible.
+    models.resnet18 = lambda **_: make(weights=None)
+    sys.path.insert(0, setting.released)
+    try:
+        import model
+    except ImportError as error:
+        raise Missing(f"it does not import ({error})") from error
+    return model
+
+
+def make_released(setting: Setting) -> nn.Module:
+    """The released network as its training script builds it, in evaluation mode."""
+    module = released_module(setting)
+    layers = 18 if setting.encoder == "resnet18" else 0
+    network: nn.Module = module.PyramidFlow(
+        layers, setting.channels, LEVELS, STACKS, KERNEL, (0, 1), True
+    )
+    return network.eval()
+
+
+def released_map(network: Any, image: Tensor, template: list[Tensor]) -> Tensor:
+    """Anomaly map ``[1, h, w]`` as the released training script takes it when it tests."""
+    difference = [(z - mean).abs() for z, mean in zip(network(image), template, strict=True)]
+    composed: Tensor = network.pyramid.compose_pyramid(difference).mean(1)
+    return composed
+
+
+def make_detector(setting: Setting) -> Detector:
+    """Our detector, untrained."""
+    file = None
+    if setting.encoder == "resnet18":
+        from torchvision import models
+
+        file = Path(setting.folder) / "resnet18.pth"
+        torch.save(models.resnet18(weights=None).state_dict(), file)
+    channels = None if file else setting.channels
+    return Detector(
+        setting.size,
+        encoder=setting.encoder,  # type: ignore[arg-type]
+        encoder_weights=file,
+        channels=channels,
+        device="cpu",
+    )
+
+
+@torch.no_grad()
+def prepare(setting: Setting) -> None:
+    """Write the weights, the template, the image, and the released code's results on it."""
+    torch.manual_seed(0)
+    image = pixels(setting)
+    x = normalised(image)
+    detector = make_detector(setting)
+    case: dict[str, Any] = {"pixels": image}
+    if setting.released is None:
+        randomise(list(detector.model.flow.blocks))
+        template = list(detector.model(x.flip(-1)))
+    else:
+        network: Any = make_released(setting)
+        randomise(list(network.nf.moduleslst))
+        network.nf.train()  # one step leaves running means behind
+        network(x)
+        network.eval()
+        template = list(network(x.flip(-1)))
+        case["state"] = network.state_dict()
+        case["latents"] = list(network(x))
+        case["map"] = released_map(network, x, template)
+        detector.model = PyramidFlow.from_released(network.state_dict())
+    case["template"] = template
+    detector.template = tuple(template)
+    detector.save(setting.detector_file)
+    torch.save(case, setting.case_file)
+
+
+def read_case(setting: Setting) -> dict[str, Any]:
+    """What :func:`prepare` wrote, mapped: what is not used takes no memory."""
+    case: dict[str, Any] = torch.load(setting.case_file, mmap=True, weights_only=True)
+    return case
+
+
+def build_released(setting: Setting) -> Peer:
+    """The authors' released code."""
+    network = make_released(setting)
+    case = read_case(setting)
+    network.load_state_dict(_resized_means(network, case["state"]))
+    image, template = normalised(case["pixels"]), case["template"]
+    source = Path(str(setting.released)) / "model.py"
+    return Peer(
+        run=lambda: released_map(network, image, template),
+        version=f"model.py, SHA-256 {hashlib.sha256(source.read_bytes()).hexdigest()[:12]}",
+        path=str(source),
+    )
+
+
+def _resized_means(network: nn.Module, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    # Its running means start with another shape than they have after a training step.
+    for name, _ in list(network.named_buffers()):
+        owner, _, leaf = name.rpartition(".")
+        if leaf == "running_mean" and owner.endswith("affineParams.norm"):
+            network.get_submodule(owner).running_mean = torch.zeros_like(state[name])
+    return state
+
+
+def build_reference(setting: Setting) -> Peer:
+    """Ours in plain PyTorch."""
+    detector = Detector.load(setting.detector_file, device="cpu")
+    case = read_case(setting)
+    image = normalised(case["pixels"])
+    template = detector.template
+    assert template is not None
+
+    def run() -> Tensor:
+        with ops.use_backend("reference"):
+            return detector.model.anomaly_map(image, template)
+
+    return _ours(case, run, run, detector, "reference")
+
+
+def build_default(setting: Setting) -> Peer:
+    """Ours as users run it: camera pixels in, map in the image's size out."""
+    detector = Detector.load(setting.detector_file, device="cpu")
+    case = read_case(setting)
+    image = case["pixels"][0].numpy()
+
+    def run() -> tuple[float, Any]:
+        return detector.working_map(image)
+
+    def to_map() -> Tensor:
+        return torch.from_numpy(run()[1])[None]
+
+    return _ours(case, run, to_map, detector, ops.active_backend("cpu"))
+
+
+def _ours(
+    case: dict[str, Any],
+    run: Callable[[], object],
+    to_map: Callable[[], Tensor],
+    detector: Detector,
+    backend: str,
+) -> Peer:
+    def errors() -> dict[str, float]:
+        if "map" not in case:
+            return {}
+        found, expected = to_map(), case["map"]
+        if found.shape != expected.shape:
+            size = found.shape[-2:]
+            expected = functional.interpolate(
+                expected[None], size=size, mode="bilinear", antialias=True
+            )[0]
+        latents = detector.model(normalised(case["pixels"]))
+        pairs = zip(latents, case["latents"], strict=True)
+        return {
+            "map": _relative_error(found, expected),
+            "latents": max(_relative_error(z, theirs) for z, theirs in pairs),
+        }
+
+    return Peer(
+        run=run,
+        version=f"{pyramidflow.__version__}, backend {backend}",
+        path=str(Path(pyramidflow.__file__).parent),
+        errors=errors,
+    )
+
+
+def _relative_error(value: Tensor, expected: Tensor) -> float:
+    difference = (value.double() - expected.double()).norm()
+    return float(difference / expected.double().norm())
+
+
+def _anomalib(setting: Setting, model: nn.Module, note: str) -> Peer:
+    import anomalib
+
+    model.eval()
+    image = normalised(pixels(setting))
+    return Peer(
+        run=lambda: model(image).anomaly_map,
+        version=f"anomalib {metadata.version('anomalib')}",
+        path=str(Path(anomalib.__file__).parent),
+        note=note,
+    )
+
+
+def build_padim(setting: Setting) -> Peer:
+    """PaDiM: a Gaussian at each of layer1's places."""
+    from anomalib.models.image.padim.torch_model import PadimModel
+
+    layers = ["layer1", "layer2", "layer3"]
+    model = PadimModel("resnet18", layers, pre_trained=False, n_features=PADIM_DIMENSIONS)
+    places = (setting.size // 4) ** 2
+    model.gaussian.mean = torch.randn(PADIM_DIMENSIONS, places)
+    model.gaussian.inv_covariance = torch.eye(PADIM_DIMENSIONS).repeat(places, 1, 1)
+    return _anomalib(setting, model, f"{PADIM_DIMENSIONS} dimensions")
+
+
+def build_patchcore(setting: Setting) -> Peer:
+    """PatchCore: the nearest of a bank of patches."""
+    from anomalib.models.image.patchcore.torch_model import PatchcoreModel
+
+    model = PatchcoreModel(("layer2", "layer3"), "resnet18", pre_trained=False)
+    bank = int(CORESET * setting.patchcore_images * (setting.size // 8) ** 2)
+    model.memory_bank = torch.randn(bank, 128 + 256)
+    note = f"bank of {bank} patches, {CORESET:.0%} of {setting.patchcore_images} images"
+    return _anomalib(setting, model, note)
+
+
+def build_fastflow(setting: Setting) -> Peer:
+    """FastFlow with eight steps."""
+    from anomalib.models.image.fastflow.torch_model import FastflowModel
+
+    size = (setting.size, setting.size)
+    return _anomalib(setting, FastflowModel(size, "resnet18", pre_trained=False), "8 flow steps")
+
+
+def build_efficientad(setting: Setting) -> Peer:
+    """EfficientAD-S, which has its own network."""
+    from anomalib.models.image.efficient_ad.torch_model import EfficientAdModel
+
+    model = EfficientAdModel()
+    for values, content in ((model.mean_std, {"std": 1.0}), (model.quantiles, {"qb_st": 1.0})):
+        for name, value in content.items():
+            nn.init.constant_(values[name], value)
+    nn.init.constant_(model.quantiles["qb_ae"], 1.0)
+    return _anomalib(setting, model, "own network, no ResNet18")
+
+
+BUILDERS: dict[str, Callable[[Setting], Peer]] = {
+    "released": build_released,
+    "padim": build_padim,
+    "patchcore": build_patchcore,
+    "fastflow": build_fastflow,
+    "efficientad": build_efficientad,
+    "reference": build_reference,
+    "default": build_default,
+}
+
+
+def peak_memory() -> float | None:
+    """Most memory that this process has held, in MB; ``None`` where the system does not say."""
+    status = Path("/proc/self/status")
+    if not status.exists():
+        return None
+    line = next(x for x in status.read_text().splitlines() if x.startswith("VmHWM"))
+    return int(line.split()[1]) / 1024
+
+
+def serve(name: str, setting: Setting) -> None:
+    """Build a detector and answer the lines on standard input."""
+    # Standard output is the answers' alone, whatever the libraries print.
+    answers = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)
+
+    def answer(**values: object) -> None:
+        print(json.dumps(values), file=answers)
+
+    try:
+        peer = BUILDERS[name](setting)
+    except (Missing, ImportError) as error:
+        answer(missing=str(error).splitlines()[0])
+        return
+    answer(version=peer.version, path=peer.path, note=peer.note, memory=peak_memory())
+    for line in sys.stdin:
+        if line.strip() == "run":
+            start = time.perf_counter()
+            peer.run()
+            answer(milliseconds=1e3 * (time.perf_counter() - start))
+        elif line.strip() == "memory":
+            answer(memory=peak_memory())
+        else:
+            answer(errors=peer.errors() if peer.errors else {})
+
+
+def main() -> None:
+    """Serve one detector, or prepare for all."""
+    name, text = sys.argv[1:]
+    setting = Setting(**json.loads(text))
+    torch.set_num_threads(setting.threads)
+    if name == "prepare":
+        prepare(setting)
+        return
+    with torch.inference_mode():
+        serve(name, setting)
+
+
+if __name__ == "__main__":
+    main()

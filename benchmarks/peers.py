@@ -1,0 +1,254 @@
+"""Inference beside the authors' released code and anomalib's detectors, on this CPU.
+
+``python -m benchmarks.peers --released PATH [--output benchmarks/results/peers.md]``
+
+PATH is a checkout of gasharper/PyramidFlow (model.py, autoFlow.py, util.py) whose imports are
+installed (albumentations, scikit-image, scikit-learn, scipy). The others run where anomalib is
+installed: ``pip install anomalib``.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.ops import machine
+from benchmarks.peer_models import BUILDERS, Setting
+
+METHOD = """\
+Each detector lives in a process of its own, so that its peak memory is its own and no library
+disturbs another; they take turns, one image each, and the table gives the median of their rounds.
+Batch 1, float32, evaluation. Weights are random: time does not depend on them. Ours run with the
+released network's weights, template and image; the relative errors are against its results.
+"""
+
+CASES = {
+    "baseline-256": ("none", 256),
+    "baseline-1024": ("none", 1024),
+    "resnet18-1024": ("resnet18", 1024),
+}
+"""Encoder and image size by name."""
+
+DEFAULT_CASES = ["baseline-256", "resnet18-1024"]
+ROOT = Path(__file__).resolve().parents[1]
+RELEASED_FILES = ("model.py", "autoFlow.py", "util.py")
+
+
+class Worker:
+    """A detector's process."""
+
+    def __init__(self, name: str, setting: Setting) -> None:
+        self.name = name
+        self.milliseconds: list[float] = []
+        self.memory: float | None = None
+        self.errors: dict[str, float] = {}
+        self.process = subprocess.Popen(
+            command(name, setting),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=ROOT,
+        )
+        self.ready = self._answer()
+
+    @property
+    def missing(self) -> str | None:
+        """Why it cannot be measured here."""
+        return self.ready.get("missing")
+
+    def ask(self, question: str) -> dict[str, Any]:
+        """Send one line and wait for its answer."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(question + "\n")
+        self.process.stdin.flush()
+        return self._answer()
+
+    def finish(self) -> None:
+        """Ask for what is asked once, and end the process."""
+        if self.missing is None:
+            self.memory = self.ask("memory")["memory"]
+            self.errors = self.ask("errors")["errors"]
+        self.stop()
+
+    def stop(self) -> None:
+        """End the process."""
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        self.process.wait()
+
+    def _answer(self) -> dict[str, Any]:
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        if not line:
+            raise SystemExit(f"{self.name} ended without an answer: see its messages above.")
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+
+def command(name: str, setting: Setting) -> list[str]:
+    """How a detector's process is started."""
+    return [sys.executable, "-m", "benchmarks.peer_models", name, setting.as_json()]
+
+
+def compare(names: Sequence[str], setting: Setting, rounds: int) -> list[dict[str, Any]]:
+    """Measure the detectors in turns; a row for each."""
+    subprocess.run(command("prepare", setting), check=True, cwd=ROOT)
+    workers: list[Worker] = []
+    try:
+        for name in names:
+            workers.append(Worker(name, setting))
+            ready = workers[-1].ready
+            state = workers[-1].missing or f"{ready['version']}, {ready['path']}"
+            print(f"{name}: {state}", flush=True)
+        able = [worker for worker in workers if worker.missing is None]
+        for worker in able:
+            worker.ask("run")
+        for _ in range(rounds):
+            for worker in able:
+                worker.milliseconds.append(worker.ask("run")["milliseconds"])
+        for worker in able:
+            worker.finish()
+    finally:
+        for worker in workers:
+            worker.stop()
+    return [row(worker) for worker in workers]
+
+
+def row(worker: Worker) -> dict[str, Any]:
+    """What the results keep of a detector; no path of this machine is among it."""
+    if worker.missing is not None:
+        return {"name": worker.name, "missing": worker.missing}
+    return {
+        "name": worker.name,
+        "version": worker.ready["version"],
+        "note": worker.ready["note"],
+        "median_milliseconds": statistics.median(worker.milliseconds),
+        "milliseconds": worker.milliseconds,
+        "start_memory": worker.ready["memory"],
+        "peak_memory": worker.memory,
+        "errors": worker.errors,
+    }
+
+
+def table(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """Rows as a Markdown table; the ratio is to the released code, more is faster."""
+    medians = {r["name"]: r["median_milliseconds"] for r in rows if "missing" not in r}
+    released = medians.get("released")
+    lines = [
+        "| detector | version | ms | faster than released | peak MB | before the first image MB "
+        "| relative error: map, latents |",
+        "|---|---|---:|---:|---:|---:|---|",
+    ]
+    for r in rows:
+        if "missing" in r:
+            lines.append(f"| {r['name']} | not measured: {r['missing']} | | | | | |")
+            continue
+        ratio = f"{released / r['median_milliseconds']:.2f}×" if released else ""
+        errors = ", ".join(f"{value:.1e}" for value in r["errors"].values())
+        version = ", ".join(text for text in (r["version"], r["note"]) if text)
+        lines.append(
+            f"| {r['name']} | {version} | {r['median_milliseconds']:.0f} | {ratio} "
+            f"| {_megabytes(r['peak_memory'])} | {_megabytes(r['start_memory'])} | {errors} |"
+        )
+    return lines
+
+
+def _megabytes(value: float | None) -> str:
+    return "" if value is None else f"{value:.0f}"
+
+
+def check_released(path: Path | None) -> str | None:
+    """The checkout, made absolute.
+
+    Raises:
+        SystemExit: it does not hold the released code.
+    """
+    if path is None:
+        return None
+    missing = [name for name in RELEASED_FILES if not (path / name).is_file()]
+    if missing:
+        raise SystemExit(
+            f"{path} holds no {missing[0]}: give a checkout of gasharper/PyramidFlow to --released."
+        )
+    return str(path.resolve())
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Options of the command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.peers",
+        description=f"{__doc__}\n{METHOD}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--released", type=Path, metavar="PATH")
+    parser.add_argument(
+        "--cases", nargs="+", choices=CASES, default=["baseline-256", "resnet18-1024"]
+    )
+    parser.add_argument("--only", nargs="+", choices=BUILDERS, default=list(BUILDERS))
+    parser.add_argument("--size", type=int, help="another size than the cases'")
+    parser.add_argument("--channels", type=int, default=16, help="of the baseline")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument(
+        "--patchcore-images",
+        type=int,
+        default=10,
+        help="images whose 10%% coreset is PatchCore's bank; training sets have about 200, and its "
+        "time grows with them",
+    )
+    parser.add_argument("--output", type=Path, help="Markdown file; a JSON file is put beside it")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Compare, print, and write where asked to."""
+    options = parse(arguments)
+    released = check_released(options.released)
+    # The processes inherit it: a library that brings its own pool takes as many threads.
+    os.environ["OMP_NUM_THREADS"] = str(options.threads)
+    shown = list(arguments) if arguments is not None else sys.argv[1:]
+    if options.released is not None:
+        shown = ["PATH" if text == str(options.released) else text for text in shown]
+    facts = machine() | {
+        "threads": options.threads,
+        "command": " ".join(["python -m benchmarks.peers", *shown]),
+        "rounds": options.rounds,
+    }
+    lines = ["# Beside the released code and other detectors", ""]
+    lines += [f"- {key}: {value}" for key, value in facts.items()]
+    lines += ["", *METHOD.splitlines()]
+    report: dict[str, Any] = {"machine": facts, "cases": {}}
+    for case in options.cases:
+        encoder, size = CASES[case]
+        size = options.size or size
+        with tempfile.TemporaryDirectory() as folder:
+            setting = Setting(
+                encoder,
+                size,
+                options.channels,
+                options.threads,
+                released,
+                options.patchcore_images,
+                folder,
+            )
+            rows = compare(options.only, setting, options.rounds)
+        report["cases"][case] = {"size": size, "rows": rows}
+        found = ["", f"## {case}: {size}×{size}", "", *table(rows)]
+        print("\n".join(found), flush=True)
+        lines += found
+    if options.output is not None:
+        options.output.parent.mkdir(parents=True, exist_ok=True)
+        options.output.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        options.output.with_suffix(".json").write_text(json.dumps(report, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

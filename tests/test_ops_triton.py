@@ -7,13 +7,17 @@ the process of the other tests they are ``gpu`` tests, on a CUDA device and comp
 import importlib.util
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
 import torch
 import triton_interpreter
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
 from torch import Tensor
 
 triton = pytest.importorskip("triton", reason="triton is not installed")
@@ -161,14 +165,9 @@ def _halved(size: tuple[int, ...]) -> tuple[int, ...]:
     return (*size[:2], (size[2] + 1) // 2, (size[3] + 1) // 2)
 
 
-@comparison
-@smallest_blocks
-@pytest.mark.parametrize(("size", "dtype", "layout"), LEVELS)
-@pytest.mark.parametrize("reduction", ["nearest", "max"])
-def test_pyramid_down_equals_oracle(
+def _compare_pyramid_down(
     size: tuple[int, ...], dtype: torch.dtype, layout: str, reduction: str
 ) -> None:
-    torch.manual_seed(0)
     x = draw(*size, layout=layout, dtype=dtype)
     half = _halved(size)
     if dtype == torch.float32:
@@ -185,6 +184,17 @@ def test_pyramid_down_equals_oracle(
     if reduction == "max":
         index = backend_reference.pyramid_down(x.double(), reduction)[1]
     compare("pyramid_down_backward", grad, index, *size[2:], reduction, tolerance=GRADIENT)
+
+
+@comparison
+@smallest_blocks
+@pytest.mark.parametrize(("size", "dtype", "layout"), LEVELS)
+@pytest.mark.parametrize("reduction", ["nearest", "max"])
+def test_pyramid_down_equals_oracle(
+    size: tuple[int, ...], dtype: torch.dtype, layout: str, reduction: str
+) -> None:
+    torch.manual_seed(0)
+    _compare_pyramid_down(size, dtype, layout, reduction)
 
 
 @comparison
@@ -521,6 +531,99 @@ def test_public_functions_equals_oracle(resize: str) -> None:
         expected = run(x.double(), params.double(), weight.double())
     for ours, exact in zip(actual, expected, strict=True):
         assert relative_error(ours, exact) <= GRADIENT
+
+
+@st.composite
+def levels(draw: st.DrawFn, most_channels: int) -> tuple[tuple[int, ...], torch.dtype, str]:
+    """Shape, type and layout of a level; a half type's has room for its rounding to average out."""
+    dtype = draw(st.sampled_from(DTYPES))
+    least = 1 if dtype == torch.float32 else 4
+    sides = st.integers(least, 12), st.integers(least, 20)
+    channels = st.integers(min(least, 2), most_channels)
+    size = draw(st.tuples(st.integers(0, 5), channels, *sides))
+    return size, dtype, draw(st.sampled_from(LAYOUTS))
+
+
+@contextmanager
+def _blocks(choice: int) -> Iterator[None]:
+    """Launch every kernel with one of its configurations, fitting or not."""
+
+    def run(tuner: Autotuner, *arguments: Any, **constants: Any) -> Any:
+        config = tuner.configs[choice % len(tuner.configs)]
+        return tuner.fn.run(*arguments, **constants, **config.all_kwargs())
+
+    with mock.patch.object(Autotuner, "run", run):
+        yield
+
+
+def drawn(examples: int) -> settings:
+    return settings(
+        max_examples=examples,
+        deadline=None,
+        derandomize=True,
+        phases=[Phase.generate],  # shrinking takes minutes in the interpreter
+        suppress_health_check=list(HealthCheck),
+    )
+
+
+@comparison
+@drawn(10)
+@given(levels(5), st.sampled_from(["nearest", "max"]), st.integers(0, 23))
+def test_drawn_pyramids_equals_oracle(level: Any, reduction: str, blocks: int) -> None:
+    size, dtype, layout = level
+    torch.manual_seed(blocks)
+    fine = draw(*size, layout=layout, dtype=dtype)
+    coarse = draw(*_halved(size), layout=layout, dtype=dtype)
+    with _blocks(blocks):
+        _compare_pyramid_down(size, dtype, layout, reduction)
+        compare("pyramid_residual", fine, coarse, tolerance=FORWARD)
+        compare("pyramid_merge", coarse, fine, tolerance=FORWARD)
+        compare("pyramid_up_backward", fine, tolerance=GRADIENT)
+
+
+@comparison
+@drawn(40)
+@given(
+    levels(18),
+    st.sampled_from(NAMES),
+    st.sampled_from(MODES),
+    st.sampled_from(sorted(RESIZES)),
+    st.integers(0, 23),
+)
+def test_drawn_couplings_equals_oracle(
+    level: Any, name: str, mode: tuple[str, str, str | None], resize: str, blocks: int
+) -> None:
+    size, dtype, layout = level
+    torch.manual_seed(blocks)
+    arguments = _coupling_arguments(size, mode, resize, dtype, layout)
+    with _blocks(blocks):
+        _compare_coupling(*arguments, mode, name)
+
+
+@comparison
+@drawn(10)
+@given(levels(18), st.sampled_from(MODES), st.integers(1, 3), st.booleans(), st.integers(0, 23))
+def test_drawn_convolutions_and_maps_equals_oracle(
+    level: Any, mode: tuple[str, str, str | None], count: int, one_template: bool, blocks: int
+) -> None:
+    size, dtype, layout = level
+    torch.manual_seed(blocks)
+    x, params, mean = _coupling_arguments(size, mode, "same", dtype, layout)
+    weight = torch.randn(size[1], size[1]).to(dtype)
+    sizes = [size]
+    for _ in range(count - 1):
+        sizes.append(_halved(sizes[-1]))
+    latents = [draw(*s, layout=layout, dtype=dtype) for s in sizes]
+    templates = 1 if one_template else size[0]
+    template = [draw(templates, *s[1:], layout=layout, dtype=dtype) for s in sizes]
+    grad = torch.randn(size[0], *size[2:]).to(dtype)
+    fused = (x, params, mean, weight, *mode[:2], CLAMP)
+    with _blocks(blocks):
+        compare("invertible_conv1x1", x, weight, tolerance=FORWARD)
+        compare("invertible_conv1x1_backward", x, x, weight, tolerance=GRADIENT)
+        compare("coupling_conv1x1", *fused, tolerance=FORWARD, log_det=2)
+        compare("anomaly_map", latents, template, tolerance=FORWARD)
+        compare("anomaly_map_backward", grad, latents, template, tolerance=GRADIENT)
 
 
 @triton.jit

@@ -14,6 +14,7 @@ from unittest import mock
 
 import cuda_host
 import torch
+from devices import moved
 from torch import Tensor
 
 from pyramidflow.ops import allocation, backend_cuda, backend_reference, reference, registry
@@ -62,7 +63,7 @@ def check(op: str, *arguments: Any, device: str = "cpu", scales: Any = ()) -> An
     are sums of terms which cancel.
     """
     with mock.patch.object(backend_cuda, "empty", _nan_filled):
-        actual = _outputs(getattr(backend_cuda, op)(*_moved(arguments, device)))
+        actual = _outputs(getattr(backend_cuda, op)(*moved(arguments, device)))
     exact = _outputs(getattr(backend_reference, op)(*_converted(arguments, torch.float64)))
     promised = _outputs(FAKES[op](*arguments))
     assert len(actual) == len(exact) == len(promised), op
@@ -100,13 +101,6 @@ def _nan_filled(shape: Sequence[int], like: Tensor, dtype: torch.dtype | None = 
 
 def _outputs(result: Any) -> list[Tensor]:
     return [result] if isinstance(result, Tensor) else list(result)
-
-
-def _moved(arguments: Any, device: str) -> list[Any]:
-    return [
-        a.to(device) if isinstance(a, Tensor) else _moved(a, device) if isinstance(a, list) else a
-        for a in arguments
-    ]
 
 
 def _converted(arguments: Any, dtype: torch.dtype) -> list[Any]:

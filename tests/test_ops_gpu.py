@@ -1,38 +1,59 @@
-"""The CUDA backend on a device: the comparisons of the host, streams, devices and graphs."""
+"""The compiled backends on a device: the comparisons of the host, streams, devices and graphs.
+
+The Triton backend's comparisons are in ``test_ops_triton.py``: the same for the interpreter and for
+a device.
+"""
+
+from collections.abc import Iterator
 
 import cuda_cases
 import pytest
 import torch
+from torch import Tensor
 
-from pyramidflow.ops import backend_cuda
+from pyramidflow import ops
+
+BACKENDS = ("cuda", "triton")
 
 
-def reason_to_skip() -> str:
+def reason_to_skip(name: str) -> str:
     if not torch.cuda.is_available():
         return "no CUDA device is present"
-    state = backend_cuda.status()
+    state = {record.name: record for record in ops.backends()}[name]
     return "" if state.available else state.reason
 
 
-REASON = reason_to_skip()
-pytestmark = [pytest.mark.gpu, pytest.mark.skipif(bool(REASON), reason=REASON)]
+REASONS = {name: reason_to_skip(name) for name in BACKENDS}
+pytestmark = pytest.mark.gpu
+needs_cuda = pytest.mark.skipif(bool(REASONS["cuda"]), reason=REASONS["cuda"])
+
+
+@pytest.fixture(params=BACKENDS)
+def backend(request: pytest.FixtureRequest) -> Iterator[str]:
+    if REASONS[request.param]:
+        pytest.skip(REASONS[request.param])
+    with ops.use_backend(request.param):
+        yield request.param
+
 
 SHAPES = (*cuda_cases.SHAPES, (2, 16, 64, 64), (1, 64, 96, 80), (1, 24, 255, 131))
 
 
+@needs_cuda
 @pytest.mark.parametrize("dtype", cuda_cases.TYPES, ids=str)
 @pytest.mark.parametrize("layout", cuda_cases.LAYOUTS)
-def test_pyramid(layout, dtype):
+def test_pyramid_of_cuda(layout, dtype):
     for shape in SHAPES:
         for reduction in ("nearest", "max"):
             cuda_cases.pyramid_down(shape, reduction, dtype, layout, "cuda")
         cuda_cases.pyramid_up(shape, dtype, layout, "cuda")
 
 
+@needs_cuda
 @pytest.mark.parametrize("dtype", cuda_cases.TYPES, ids=str)
 @pytest.mark.parametrize("layout", cuda_cases.LAYOUTS)
 @pytest.mark.parametrize("mode", cuda_cases.coupling_modes(), ids="-".join)
-def test_coupling(mode, layout, dtype):
+def test_coupling_of_cuda(mode, layout, dtype):
     for shape in SHAPES:
         for size in cuda_cases.params_sizes(shape):
             if shape[0] > 0 or size == shape[2:]:
@@ -40,59 +61,104 @@ def test_coupling(mode, layout, dtype):
         cuda_cases.coupling_conv1x1(shape, shape[2:], mode, dtype, layout, "cuda")
 
 
+@needs_cuda
 @pytest.mark.parametrize("dtype", cuda_cases.TYPES, ids=str)
 @pytest.mark.parametrize("layout", cuda_cases.LAYOUTS)
-def test_invertible_conv1x1_and_anomaly_map(layout, dtype):
+def test_invertible_conv1x1_and_anomaly_map_of_cuda(layout, dtype):
     for shape in SHAPES:
         cuda_cases.invertible_conv1x1(shape, dtype, layout, "cuda")
         cuda_cases.anomaly_map(shape, 4, 1, dtype, layout, "cuda")
 
 
+@needs_cuda
 @pytest.mark.parametrize("dtype", cuda_cases.TYPES, ids=str)
 @pytest.mark.parametrize("pixel_type", [torch.uint8, torch.uint16], ids=str)
-def test_normalize_image(pixel_type, dtype):
+def test_normalize_image_of_cuda(pixel_type, dtype):
     for shape in ((2, 5, 7), (1, 8, 16), (2, 480, 641)):
         for offset in (0, 1):
             cuda_cases.normalize_image(shape, pixel_type, dtype, offset, "cuda")
 
 
-def test_work_is_ordered_on_the_current_stream():
-    x = torch.zeros(1, 16, 512, 512, device="cuda")
+class Step:
+    """A training step through every operation, on tensors that keep their places in memory."""
+
+    def __init__(self, device: str, size: int = 64) -> None:
+        def leaf(*shape: int) -> Tensor:
+            return torch.randn(shape, device=device, requires_grad=True)
+
+        self.image = torch.zeros(2, size, size, 3, dtype=torch.uint8, device=device)
+        self.rgb = torch.tensor([0.4, 0.5, 0.6], device=device)
+        self.leaves = [leaf(2, 6, size, size), leaf(2, 6, size, size), leaf(3, 3)]
+
+    def fill(self, image: Tensor) -> None:
+        self.image.copy_(image)
+
+    def __call__(self) -> list[Tensor]:
+        params, resized, weight = self.leaves
+        x = ops.normalize_image(self.image, self.rgb, self.rgb)
+        z, mean, log_det = ops.coupling_conv1x1(x, params, weight, None, "svn", "batch")
+        y, _ = ops.affine_coupling_inverse(z, params, mean)
+        coarse = ops.pyramid_down(ops.invertible_conv1x1(y, weight), "max")
+        coarse, _, _ = ops.affine_coupling(coarse, resized)  # parameters of the finer level's size
+        residual = ops.pyramid_residual(y, coarse)
+        merged = ops.pyramid_merge(ops.pyramid_down(residual), residual)
+        found = ops.anomaly_map([merged, coarse], [merged.detach() * 0, coarse.detach() * 0])
+        loss = found.square().mean() + log_det.mean()
+        return [found.detach(), *torch.autograd.grad(loss, self.leaves)]
+
+
+def images(size: int = 64) -> Tensor:
+    return torch.randint(0, 256, (2, size, size, 3), dtype=torch.uint8)
+
+
+def assert_equal(actual: list[Tensor], expected: list[Tensor]) -> None:
+    for ours, theirs in zip(actual, expected, strict=True):
+        torch.testing.assert_close(ours.cpu(), theirs.cpu())
+
+
+def test_work_is_ordered_on_the_current_stream(backend):
+    step, image = Step("cuda"), images().cuda()
+    before = step()  # compiles and tunes too, which would wait for the device below
+    step.fill(image)
+    expected = step()
+    with pytest.raises(AssertionError):
+        assert_equal(before, expected)
+    step.fill(torch.zeros_like(image))
+    torch.cuda.synchronize()
     stream = torch.cuda.Stream()
     with torch.cuda.stream(stream):
         torch.cuda._sleep(50_000_000)
-        x.fill_(1.0)
-        y, _ = backend_cuda.pyramid_down(x, "nearest")
-        inner = y[..., 2:-2, 2:-2].clone()
+        step.fill(image)
+        actual = step()  # on another stream it would read what was there before
     stream.synchronize()
-    torch.testing.assert_close(inner, torch.ones_like(inner))
+    assert_equal(actual, expected)
 
 
 @pytest.mark.skipif(torch.cuda.device_count() < 2, reason="fewer than two CUDA devices")
-def test_tensors_choose_the_device():
+def test_tensors_choose_the_device(backend):
+    torch.manual_seed(0)
+    first, second, image = Step("cuda:0"), Step("cuda:1"), images()
+    for ours, theirs in zip(first.leaves, second.leaves, strict=True):
+        theirs.data.copy_(ours.data)
+    first.fill(image)
+    second.fill(image)
     with torch.cuda.device(0):
-        x = torch.randn(1, 4, 16, 16, device="cuda:1")
-        y, _ = backend_cuda.pyramid_down(x, "nearest")
+        expected, actual = first(), second()
         assert torch.cuda.current_device() == 0
-        on_first, _ = backend_cuda.pyramid_down(x.to("cuda:0"), "nearest")
-    assert y.device == x.device
-    torch.testing.assert_close(y.cpu(), on_first.cpu())
+    assert {x.device for x in actual} == {torch.device("cuda:1")}
+    assert_equal(actual, expected)
 
 
-def test_a_graph_captures_the_operations():
-    x = torch.randn(2, 16, 64, 64, device="cuda")
-    params = torch.randn(2, 32, 64, 64, device="cuda")
-    weight = torch.randn(16, 16, device="cuda")
-
-    def step() -> torch.Tensor:
-        arguments = (x, params, None, weight, "svn", "batch", 2.0)
-        z, _, _ = backend_cuda.coupling_conv1x1(*arguments)
-        return backend_cuda.pyramid_down(z, "max")[0]
-
-    step()
+def test_a_graph_captures_the_operations(backend):
+    step = Step("cuda")
+    aside = torch.cuda.Stream()
+    with torch.cuda.stream(aside):  # compiles and tunes, which no graph can capture
+        step()
+    aside.synchronize()
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
         captured = step()
-    x.copy_(torch.randn_like(x))
-    graph.replay()
-    torch.testing.assert_close(captured, step())
+    for _ in range(2):
+        step.fill(images())
+        graph.replay()
+        assert_equal(captured, step())

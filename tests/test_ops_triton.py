@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 import triton_interpreter
+from devices import moved
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
@@ -23,7 +24,7 @@ from torch import Tensor
 triton = pytest.importorskip("triton", reason="triton is not installed")
 
 import triton.language as tl  # noqa: E402
-from pyramidflow.kernels import coupling, pyramid, tuning  # noqa: E402
+from pyramidflow.kernels import anomaly_map, conv1x1, coupling, normalize, pyramid, tuning  # noqa: E402
 from triton.runtime.autotuner import Autotuner  # noqa: E402
 
 from pyramidflow import ops  # noqa: E402
@@ -116,7 +117,7 @@ def compare(name: str, *arguments: Any, tolerance: float, log_det: int | None = 
     number ``log_det`` is a sum over a sample that may cancel: its error is measured per element.
     """
     first = arguments[0] if isinstance(arguments[0], Tensor) else arguments[0][0]
-    actual = _results(getattr(backend_triton, name)(*_map(lambda x: x.to(DEVICE), arguments)))
+    actual = _results(getattr(backend_triton, name)(*moved(arguments, DEVICE)))
     oracle = _results(getattr(backend_reference, name)(*_map(_double, arguments)))
     plain = _results(getattr(backend_reference, name)(*arguments))
     assert len(actual) == len(oracle)
@@ -725,3 +726,49 @@ def test_configurations_follow_the_shape(kernel: Any) -> None:
     assert channels_last.kwargs["BLOCK_C"] > nchw.kwargs["BLOCK_C"]
     few = [config for config in kept(3, 256, 256**2) if config.kwargs["BLOCK_C"] > 8]
     assert not few, "more than twice the lanes that three channels need"
+
+
+TUNED = {
+    name: tuner
+    for module in (anomaly_map, conv1x1, coupling, pyramid, normalize)
+    for name, tuner in vars(module).items()
+    if isinstance(tuner, Autotuner)
+}
+
+
+@pytest.mark.skipif(INTERPRETED, reason="the interpreter tunes nothing")
+@pytest.mark.parametrize("name", TUNED)
+@settings(max_examples=50, deadline=None, derandomize=True)
+@given(
+    channels=st.integers(1, 130),
+    height=st.integers(1, 300),
+    width=st.integers(1, 300),
+    channels_last=st.booleans(),
+)
+def test_configurations_waste_few_lanes(
+    name: str, channels: int, height: int, width: int, channels_last: bool
+) -> None:
+    half = {"coarse_height": (height + 1) // 2, "coarse_width": (width + 1) // 2}
+    strides = (1, 1, 1, 1) if channels_last else (1, height * width, width, 1)
+    arguments = {"channels": channels, "height": height, "width": width, "x_strides": strides}
+    tuner = TUNED[name]
+    kept = tuner.early_config_prune(tuner.configs, arguments | half)
+    assert 1 <= len(kept) <= tuning.KEPT
+    assert all(config in tuner.configs for config in kept)
+    extents = {
+        "BLOCK_C": channels,
+        "BLOCK_O": channels,
+        "BLOCK_H": half["coarse_height"],
+        "BLOCK_W": half["coarse_width"],
+        "BLOCK_P": height * width,
+    }
+    if name == "invertible_conv1x1_backward_kernel":
+        del extents["BLOCK_P"]  # a program goes through the pixels of its chunk
+
+    def lanes(config: triton.Config) -> int:
+        """Elements that a launch computes, those outside the shape too."""
+        blocks = {axis: size for axis, size in config.kwargs.items() if axis in extents}
+        return int(np.prod([len(range(0, extents[a], b)) * b for a, b in blocks.items()]))
+
+    fewest = min(map(lanes, tuner.configs))
+    assert max(map(lanes, kept)) <= 2 * fewest

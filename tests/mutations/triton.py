@@ -192,7 +192,7 @@ def copy_package(target: Path) -> None:
     shutil.copytree(ROOT / "pyramidflow", target / "pyramidflow", ignore=ignored)
     shutil.copytree(ROOT / "kernels", target / "pyramidflow" / "kernels", ignore=ignored)
     (target / "tests").mkdir()
-    for file in (TESTS, "tests/triton_interpreter.py"):
+    for file in (TESTS, "tests/devices.py", "tests/triton_interpreter.py"):
         shutil.copy(ROOT / file, target / file)
     shutil.copy(ROOT / "pyproject.toml", target)
 

@@ -34,6 +34,31 @@ struct PyramidflowCoupling {
     float clamp;
 };
 
+// An image that a convolution reads, channels-last, nearest-resized on the way.
+struct PyramidflowSource {
+    const float* data;
+    int64_t channels, height, width;
+    int64_t resize;  // 0: as it is; 1: every pixel twice; -1: every other pixel
+};
+
+enum PyramidflowSpectralLayout : int64_t {
+    PYRAMIDFLOW_SPECTRAL_SAME = 0,
+    PYRAMIDFLOW_SPECTRAL_PHASES = 1,  // outputs [phase, channel] become the pixels of 2 x 2 cells
+    PYRAMIDFLOW_SPECTRAL_HALF = 2,    // every other pixel of every other row
+};
+
+// A convolution in the frequency domain, stride 1, zero padding k / 2, channels-last.
+struct PyramidflowSpectral {
+    int64_t batch, height, width;  // of the convolution
+    int64_t channels0, channels1;  // of the two sources, concatenated; the second may have none
+    int64_t out_channels;
+    int64_t kernel;  // odd
+    int64_t tile;    // side of the transforms: 8, 12, 16, 20, 24 or 32
+    int64_t block;   // pairs of tiles that are in the workspace at once
+    int64_t layout;  // PyramidflowSpectralLayout of the result
+    float slope;     // of the result where it is negative (leaky ReLU); 1: none
+};
+
 // Every function of the library, once: name and arguments.
 #define PYRAMIDFLOW_FUNCTIONS(FUNCTION)                                                            \
     FUNCTION(pyramid_down, (const float* x, float* y, PyramidflowImage fine, int64_t threads),     \
@@ -103,6 +128,20 @@ struct PyramidflowCoupling {
              (const uint16_t* image, const float* mean, const float* std, float* out,              \
               int64_t batch, int64_t pixels, int64_t threads),                                     \
              (image, mean, std, out, batch, pixels, threads))                                      \
+    FUNCTION(spectral_sizes,                                                                       \
+             (PyramidflowSpectral shape, int64_t* weights, int64_t* workspace, int64_t threads),    \
+             (shape, weights, workspace, threads))                                                 \
+    FUNCTION(spectral_weights,                                                                     \
+             (const float* weight, float* spectra, PyramidflowSpectral shape, int64_t threads),    \
+             (weight, spectra, shape, threads))                                                    \
+    FUNCTION(spectral_conv,                                                                        \
+             (const PyramidflowSource* sources, const float* spectra, float* y, float* workspace,   \
+              PyramidflowSpectral shape, int64_t threads),                                         \
+             (sources, spectra, y, workspace, shape, threads))                                     \
+    FUNCTION(spectral_grad_weight,                                                                 \
+             (const float* x, const float* grad_y, float* grad_weight, PyramidflowSpectral shape,   \
+              int64_t threads),                                                                    \
+             (x, grad_y, grad_weight, shape, threads))                                             \
     FUNCTION(exp, (const float* x, float* y, int64_t count, int64_t threads),                      \
              (x, y, count, threads))                                                               \
     FUNCTION(atan, (const float* x, float* y, int64_t count, int64_t threads),                     \

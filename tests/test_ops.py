@@ -28,6 +28,9 @@ def _one_thread():
     torch.set_num_threads(threads)
 
 
+RESAMPLINGS = ("none", "up", "down")
+
+
 def random(*shape: int, dtype: torch.dtype = torch.float64, seed: int = 0) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
     return torch.randn(shape, generator=generator, dtype=torch.float64).to(dtype)
@@ -41,7 +44,7 @@ def samples(dtype: torch.dtype) -> dict[str, list[tuple]]:
 
     x, coarse, weight = tensor(2, 4, 5, 6), tensor(2, 4, 3, 3, seed=1), tensor(4, 4, seed=2)
     log_det, index = tensor(2, seed=3), torch.randint(0, 4, (2, 4, 3, 3), dtype=torch.uint8)
-    nothing = torch.empty(0, dtype=torch.uint8)
+    nothing, taps = torch.empty(0, dtype=torch.uint8), tensor(3, 4, 3, 3, seed=11)
     latents, template = [x, coarse], [tensor(1, 4, 5, 6, seed=4), tensor(1, 4, 3, 3, seed=5)]
     couplings, backwards = [], []
     for (norm, statistics), scale, given in itertools.product(
@@ -69,6 +72,11 @@ def samples(dtype: torch.dtype) -> dict[str, list[tuple]]:
         "invertible_conv1x1_backward": [(x, x, weight)],
         "coupling_conv1x1": [(*c[:3], weight, *c[3:]) for c in couplings],
         "coupling_conv1x1_backward": [(*b[:6], weight, *b[6:]) for b in backwards],
+        "conv2d": [(x, taps, resample, -1) for resample in RESAMPLINGS],
+        "conv2d_backward": [
+            (tensor(2, 3, *size, seed=12), x, taps, resample, -1, True, True)
+            for resample, size in zip(RESAMPLINGS, ((5, 6), (10, 12), (3, 3)), strict=True)
+        ],
         "anomaly_map": [(latents, template)],
         "anomaly_map_backward": [(tensor(2, 5, 6, seed=8), latents, template)],
         "normalize_image": [(image, tensor(3, seed=9), tensor(3, seed=10).abs() + 0.1, dtype)],

@@ -5,6 +5,7 @@ import itertools
 import math
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,14 +14,17 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
+from torch.nn import functional
 
-from pyramidflow.ops import allocation, dispatch, registry
+from pyramidflow.errors import InputError
+from pyramidflow.ops import allocation, dispatch, planner, registry
 
 if not dispatch.status("cpu").available:
     pytest.skip(dispatch.status("cpu").reason, allow_module_level=True)
 
 from pyramidflow.ops import backend_cpu as cpu
 from pyramidflow.ops import backend_reference as oracle
+from pyramidflow.ops import spectral
 
 FORWARD, GRADIENT = 1e-5, 1e-4
 """Relative errors allowed by the design."""
@@ -172,6 +176,25 @@ def check_coupling(
     compare("affine_coupling_backward", (*backward, *settings), GRADIENT)
     compare("affine_coupling_inverse_backward", (*backward, *settings), GRADIENT)
     compare("coupling_conv1x1_backward", (*backward, weight, *settings), GRADIENT)
+
+
+def check_convolution(
+    make: Maker,
+    batch: int,
+    inputs: int,
+    outputs: int,
+    size: tuple[int, int],
+    kernel: int,
+    tile: int,
+) -> None:
+    x, weight = make(batch, inputs, *size), make(outputs, inputs, kernel, kernel)
+    for resample in ("none", "up", "down"):
+        shape = planner.Convolution(batch, inputs, outputs, *size, kernel, resample)
+        if tile > 0 and planner.spectral_kernel(shape) >= tile:
+            continue
+        compare("conv2d", (x, weight, resample, tile))
+        grad = make(batch, outputs, *spectral.output_size(shape))
+        compare("conv2d_backward", (grad, x, weight, resample, tile, True, True), GRADIENT)
 
 
 def check_others(make: Maker, batch: int, channels: int, height: int, width: int) -> None:
@@ -405,3 +428,101 @@ def test_memory_that_cannot_be_had_is_an_error() -> None:
     function = cpu.compiled().pyramidflow_cpu_pyramid_down_max
     assert function(x.data_ptr(), x.data_ptr(), x.data_ptr(), huge, 1) == 1
     assert isinstance(function, ctypes._CFuncPtr)
+
+
+CONVOLUTIONS = [
+    (1, 1, 1, (1, 1), 7),
+    (2, 3, 5, (9, 1), 3),
+    (3, 16, 32, (5, 40), 7),
+    (1, 20, 9, (33, 27), 5),
+    (2, 17, 16, (13, 14), 1),
+    (5, 4, 24, (8, 8), 7),
+]
+"""Batch, inputs, outputs, size, kernel: channels that leave lanes empty, images below a tile."""
+
+
+@pytest.mark.parametrize("tile", [-1, 0, *planner.TILES])
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize(("batch", "inputs", "outputs", "size", "kernel"), CONVOLUTIONS)
+def test_convolution(level, layout, batch, inputs, outputs, size, kernel, tile) -> None:
+    check_convolution(Maker(layout), batch, inputs, outputs, size, kernel, tile)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    st.integers(1, 5),
+    st.integers(1, 40),
+    st.integers(1, 40),
+    st.tuples(st.integers(1, 40), st.integers(1, 40)),
+    st.sampled_from((1, 3, 5, 7)),
+    st.sampled_from(planner.TILES),
+)
+def test_convolution_of_any_shape(batch, inputs, outputs, size, kernel, tile) -> None:
+    check_convolution(Maker("channels-last"), batch, inputs, outputs, size, kernel, tile)
+
+
+def test_convolution_of_no_image() -> None:
+    x, weight = torch.empty(0, 3, 4, 4), torch.ones(2, 3, 3, 3)
+    assert cpu.conv2d(x, weight, "none", -1).shape == (0, 2, 4, 4)
+    grads = cpu.conv2d_backward(torch.empty(0, 2, 4, 4), x, weight, "none", -1, True, True)
+    assert torch.equal(grads[1], torch.zeros_like(weight))
+
+
+def test_convolution_in_blocks_of_any_length() -> None:
+    x = torch.randn(3, 16, 40, 50).contiguous(memory_format=torch.channels_last)
+    weight = torch.randn(8, 16, 7, 7)
+    shape = spectral.described(x, weight, "none")
+    method = planner.with_tile(shape, 16)
+    results = []
+    for block in (1, 2, 7, 1000):
+        prepared = spectral.PreparedConvolution(shape, replace(method, block=block), weight)
+        y = torch.full((3, 8, 40, 50), math.nan).contiguous(memory_format=torch.channels_last)
+        prepared.run((spectral.source(x),), y, torch.full((prepared.workspace_size,), math.nan))
+        results.append(y)
+    assert all(torch.equal(y, results[0]) for y in results)
+    expected = functional.conv2d(x.double(), weight.double(), padding=3)
+    assert (results[0] - expected).norm() <= FORWARD * expected.norm()
+
+
+def test_convolution_of_two_resized_sources() -> None:
+    fine, coarse = torch.randn(2, 5, 34, 22), torch.randn(2, 7, 9, 6)
+    fine, coarse = (v.contiguous(memory_format=torch.channels_last) for v in (fine, coarse))
+    weight = torch.randn(4, 12, 7, 7)
+    joined = torch.cat(
+        [fine[:, :, ::2, ::2], functional.interpolate(coarse, scale_factor=2)[:, :, :17, :11]], 1
+    )
+    shape = spectral.described(joined, weight, "none")
+    prepared = spectral.PreparedConvolution(
+        shape, planner.with_tile(shape, 20), weight, channels=(5, 7), slope=0.01
+    )
+    y = torch.full((2, 4, 17, 11), math.nan).contiguous(memory_format=torch.channels_last)
+    sources = (spectral.source(fine, -1), spectral.source(coarse, 1))
+    prepared.run(sources, y, torch.full((prepared.workspace_size,), math.nan))
+    expected = functional.conv2d(joined.double(), weight.double(), padding=3)
+    expected = functional.leaky_relu(expected, 0.01)
+    assert (y - expected).norm() <= FORWARD * expected.norm()
+
+
+def test_convolution_does_not_depend_on_the_number_of_threads() -> None:
+    x, grad = torch.randn(2, 16, 50, 40), torch.randn(2, 32, 50, 40)
+    weight = torch.randn(32, 16, 7, 7)
+    results = []
+    for threads in (1, 2, 3):
+        torch.set_num_threads(threads)
+        y = cpu.conv2d(x, weight, "none", 32)
+        results.append((y, *cpu.conv2d_backward(grad, x, weight, "none", 32, True, True)))
+    for other in results[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(results[0], other, strict=True))
+
+
+def test_planner_prefers_what_is_faster() -> None:
+    """Direct on a few pixels, in the frequency domain on an image; the memory is what is kept."""
+    few, many = (planner.Convolution(1, 128, 128, n, n, 7) for n in (4, 256))
+    assert planner.fastest(few).tile == 0
+    chosen = planner.fastest(many)
+    assert chosen.tile == 32
+    prepared = spectral.PreparedConvolution(many, chosen, torch.randn(128, 128, 7, 7))
+    assert 4 * prepared.spectra.numel() == chosen.weight_bytes
+    assert 4 * prepared.workspace_size >= chosen.workspace_bytes
+    with pytest.raises(InputError, match="has no transforms of 7: choose a tile of 0, 8"):
+        planner.with_tile(many, 7)

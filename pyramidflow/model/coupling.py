@@ -11,6 +11,9 @@ from pyramidflow import ops
 
 Pyramid = tuple[Tensor, ...]
 
+LEAKY_SLOPE = 0.01
+"""Slope of the affine-parameter networks' leaky ReLU below zero."""
+
 
 class VolumeNorm2d(nn.Module):
     """Running mean of the log-scale, for volume normalisation.
@@ -83,13 +86,21 @@ class AffineParams(nn.Module):
         self.conv2 = nn.Conv2d(width, width, kernel_size, padding=padding, bias=False)
         nn.init.zeros_(self.conv2.weight)
 
-    def forward(self, condition: Tensor) -> Tensor:
-        """Map ``[B, C or 2C, h, w]`` to ``[B, 2C, h, w]``."""
-        # oneDNN's convolutions run up to 1.5 times faster in channels-last than in NCHW.
-        condition = condition.contiguous(memory_format=torch.channels_last)
-        hidden: Tensor = functional.leaky_relu(self.conv1(condition), 0.01)  # [B, 2C, h, w]
-        params: Tensor = self.conv2(hidden)  # [B, 2C, h, w]
+    def __call__(self, condition: Tensor, resample: ops.Resampling = "none") -> Tensor:
+        """See :meth:`forward`."""
+        params: Tensor = super().__call__(condition, resample)
         return params
+
+    def forward(self, condition: Tensor, resample: ops.Resampling = "none") -> Tensor:
+        """Map ``[B, C or 2C, h, w]`` to ``[B, 2C, h, w]``.
+
+        Args:
+            condition: channels-last for speed.
+            resample: ``"up"`` for a condition that is to be up-sampled by 2 first.
+        """
+        hidden = ops.conv2d(condition, self.conv1.weight, resample)  # [B, 2C, h, w]
+        hidden = functional.leaky_relu(hidden, LEAKY_SLOPE)
+        return ops.conv2d(hidden, self.conv2.weight)  # [B, 2C, h, w]
 
 
 class InvertibleConv1x1(nn.Module):
@@ -181,8 +192,8 @@ class CouplingBlock(nn.Module, ABC):
         self.conv1x1 = InvertibleConv1x1(channels, volume_norm=volume_norm != "none")
 
     @abstractmethod
-    def condition(self, pyramid: Sequence[Tensor]) -> Tensor:
-        """Input of the affine-parameter network, from the levels that stay as they are."""
+    def params(self, pyramid: Sequence[Tensor]) -> Tensor:
+        """``s0`` and ``t [B, 2C, h', w']``, from the levels that stay as they are."""
 
     def forward(self, pyramid: Pyramid) -> tuple[Pyramid, Tensor]:
         """Transform the block's level.
@@ -194,7 +205,7 @@ class CouplingBlock(nn.Module, ABC):
             The pyramid with one level replaced, and the log-determinant of each sample ``[B]``.
         """
         norm = self.volume_norm
-        params = self.affine_params(self.condition(pyramid))  # [B, 2C, h', w']
+        params = self.params(pyramid)  # [B, 2C, h', w']
         z, mean, log_det = ops.coupling_conv1x1(
             pyramid[self.level],
             params,
@@ -210,7 +221,7 @@ class CouplingBlock(nn.Module, ABC):
     def inverse(self, pyramid: Pyramid) -> tuple[Pyramid, Tensor]:
         """Undo :meth:`forward`; the log-determinant is that of the inverse (negated)."""
         norm = self.volume_norm
-        params = self.affine_params(self.condition(pyramid))  # [B, 2C, h', w']
+        params = self.params(pyramid)  # [B, 2C, h', w']
         y = self.conv1x1.inverse(pyramid[self.level])
         x, log_det = ops.affine_coupling_inverse(y, params, norm.mean(), norm.kind, norm.statistics)
         return self._replace(pyramid, x), log_det - self.conv1x1.log_det(y)
@@ -232,13 +243,14 @@ class DualCoupling(CouplingBlock):
     ) -> None:
         super().__init__(start + 1, 2 * channels, channels, kernel_size, volume_norm, statistics)
 
-    def condition(self, pyramid: Sequence[Tensor]) -> Tensor:
-        """``concat(x_j, x_{j+2})``, resized to level ``j+1``: ``[B, 2C, h_{j+1}, w_{j+1}]``."""
+    def params(self, pyramid: Sequence[Tensor]) -> Tensor:
+        """From ``concat(x_j, x_{j+2})``, resized to level ``j+1``."""
         size = pyramid[self.level].shape[-2:]
         neighbours = (pyramid[self.level - 1], pyramid[self.level + 1])
-        return torch.cat(
+        condition = torch.cat(
             [functional.interpolate(x, size=size, mode="nearest") for x in neighbours], dim=1
-        )
+        )  # [B, 2C, h_{j+1}, w_{j+1}]
+        return self.affine_params(condition)
 
 
 class SingleUpCoupling(CouplingBlock):
@@ -253,9 +265,13 @@ class SingleUpCoupling(CouplingBlock):
     ) -> None:
         super().__init__(0, channels, channels, kernel_size, volume_norm, statistics)
 
-    def condition(self, pyramid: Sequence[Tensor]) -> Tensor:
-        """``x_1`` resized to level 0: ``[B, C, h_0, w_0]``."""
-        return functional.interpolate(pyramid[1], size=pyramid[0].shape[-2:], mode="nearest")
+    def params(self, pyramid: Sequence[Tensor]) -> Tensor:
+        """From ``x_1``, resized to level 0: ``[B, 2C, h_0, w_0]``."""
+        (height, width), coarse = pyramid[0].shape[-2:], pyramid[1]
+        if (height, width) == (2 * coarse.shape[-2], 2 * coarse.shape[-1]):
+            return self.affine_params(coarse, "up")
+        condition = functional.interpolate(coarse, size=(height, width), mode="nearest")
+        return self.affine_params(condition)
 
 
 class SingleDownCoupling(CouplingBlock):
@@ -271,6 +287,6 @@ class SingleDownCoupling(CouplingBlock):
     ) -> None:
         super().__init__(start + 1, channels, channels, kernel_size, volume_norm, statistics)
 
-    def condition(self, pyramid: Sequence[Tensor]) -> Tensor:
-        """``x_j`` at its own size: ``[B, C, h_j, w_j]``."""
-        return pyramid[self.level - 1]
+    def params(self, pyramid: Sequence[Tensor]) -> Tensor:
+        """From ``x_j`` at its own size: ``[B, 2C, h_j, w_j]``."""
+        return self.affine_params(pyramid[self.level - 1])

@@ -4,93 +4,24 @@ The kernels take dense tensors of one memory format, that of the operation's fir
 that are in another one are copied. Every function is the one of the same name in the reference.
 """
 
-import ctypes
 from collections.abc import Sequence
-from functools import cache
 
 import torch
 from torch import Tensor
 
 from pyramidflow.ops import allocation, library
 from pyramidflow.ops.allocation import dense, memory_format
+from pyramidflow.ops.compiled_cpu import Coupling, Image, call, compiled
 from pyramidflow.ops.dispatch import Status
 from pyramidflow.ops.registry import mean_shape
+from pyramidflow.ops.spectral import conv2d as conv2d
+from pyramidflow.ops.spectral import conv2d_backward as conv2d_backward
 
 DEVICES = frozenset({"cpu"})
 DTYPES = frozenset({torch.float32})
 
 MEAN_NONE, MEAN_PIXEL, MEAN_CHANNEL, MEAN_FULL = range(4)
 MEAN_KINDS = {"none": MEAN_NONE, "cvn": MEAN_PIXEL, "svn": MEAN_CHANNEL}
-
-
-class _Image(ctypes.Structure):
-    _fields_ = [
-        (name, ctypes.c_int64) for name in ("batch", "channels", "height", "width", "channels_last")
-    ]
-
-
-class _Coupling(ctypes.Structure):
-    _fields_ = [
-        *(
-            (name, ctypes.c_int64)
-            for name in (
-                "batch",
-                "channels",
-                "height",
-                "width",
-                "params_height",
-                "params_width",
-                "channels_last",
-                "inverse",
-                "mean_kind",
-                "mean_batch",
-            )
-        ),
-        ("clamp", ctypes.c_float),
-    ]
-
-
-_POINTER, _SIZE = ctypes.c_void_p, ctypes.c_int64
-
-_ARGUMENTS = {
-    "pyramid_down": [_POINTER] * 2 + [_Image, _SIZE],
-    "pyramid_down_backward": [_POINTER] * 2 + [_Image, _SIZE],
-    "pyramid_down_max": [_POINTER] * 3 + [_Image, _SIZE],
-    "pyramid_down_max_backward": [_POINTER] * 3 + [_Image, _SIZE],
-    "pyramid_residual": [_POINTER] * 3 + [_Image, _SIZE],
-    "pyramid_merge": [_POINTER] * 3 + [_Image, _SIZE],
-    "pyramid_up_backward": [_POINTER] * 2 + [_Image, _SIZE],
-    "coupling_mean_pixel": [_POINTER] * 2 + [_Coupling, _SIZE],
-    "coupling_mean_channel": [_POINTER] * 2 + [_Coupling, _SIZE],
-    "coupling": [_POINTER] * 6 + [_Coupling, _SIZE],
-    "coupling_pixel_mean": [_POINTER] * 6 + [_Coupling, _SIZE],
-    "coupling_backward": [_POINTER] * 7 + [_Coupling, _SIZE, _SIZE],
-    "conv1x1": [_POINTER] * 3 + [_Image, _SIZE],
-    "conv1x1_grad_weight": [_POINTER] * 3 + [_Image, _SIZE],
-    "anomaly_level": [_POINTER] * 3 + [_Image, _SIZE, _SIZE],
-    "anomaly_level_backward": [_POINTER] * 4 + [_Image, _SIZE, _SIZE],
-    "normalize_uint8": [_POINTER] * 4 + [_SIZE] * 3,
-    "normalize_uint16": [_POINTER] * 4 + [_SIZE] * 3,
-    "exp": [_POINTER] * 2 + [_SIZE] * 2,
-    "atan": [_POINTER] * 2 + [_SIZE] * 2,
-    "copy": [_POINTER] * 2 + [_SIZE] * 2,
-}
-
-
-@cache
-def compiled() -> ctypes.CDLL:
-    """The compiled library, its functions' arguments declared.
-
-    Raises:
-        LibraryError: it was not built, or does not load.
-    """
-    loaded = library.load("cpu")
-    for name, arguments in _ARGUMENTS.items():
-        function = getattr(loaded, f"pyramidflow_cpu_{name}")
-        function.argtypes, function.restype = arguments, ctypes.c_int
-    for name in ("level", "compiler"):
-        getattr(loaded, f"pyramidflow_cpu_{name}").restype = ctypes.c_char_p
-    return loaded
 
 
 def status() -> Status:
@@ -102,20 +33,6 @@ def status() -> Status:
     level = loaded.pyramidflow_cpu_level().decode()
     details = {"instruction set": level, "compiler": loaded.pyramidflow_cpu_compiler().decode()}
     return Status(True, f"compiled kernels, float32, {level}.", details)
-
-
-def call(name: str, *arguments: object) -> None:
-    """Run one function of the library on the calling process' number of threads.
-
-    Tensors are passed as pointers, ``None`` as a null pointer.
-
-    Raises:
-        MemoryError: the kernel could not get its scratch memory.
-    """
-    pointers = [a.data_ptr() if isinstance(a, Tensor) else a for a in arguments]
-    function = getattr(compiled(), f"pyramidflow_cpu_{name}")
-    if function(*pointers, torch.get_num_threads()) != 0:
-        raise MemoryError(f"no memory for the scratch buffers of {name}.")
 
 
 def pyramid_down(x: Tensor, reduction: str) -> tuple[Tensor, Tensor]:
@@ -332,8 +249,8 @@ def normalize_image(image: Tensor, mean: Tensor, std: Tensor, dtype: torch.dtype
     return out
 
 
-def _image(x: Tensor) -> _Image:
-    return _Image(*x.shape, _channels_last(x))
+def _image(x: Tensor) -> Image:
+    return Image(*x.shape, _channels_last(x))
 
 
 def _channels_last(x: Tensor) -> bool:
@@ -342,9 +259,9 @@ def _channels_last(x: Tensor) -> bool:
 
 def _coupling(
     x: Tensor, params: Tensor, mean_kind: int, mean_batch: int, clamp: float, inverse: bool
-) -> _Coupling:
+) -> Coupling:
     size = (*x.shape, *params.shape[2:])
-    return _Coupling(*size, _channels_last(x), inverse, mean_kind, mean_batch, clamp)
+    return Coupling(*size, _channels_last(x), inverse, mean_kind, mean_batch, clamp)
 
 
 def _mean_tensor(mean_used: Tensor, mean_given: bool, volume_norm: str) -> Tensor | None:

@@ -13,6 +13,8 @@ from torch import Tensor
 
 from pyramidflow.ops import library
 from pyramidflow.ops.allocation import dense, empty, memory_format
+from pyramidflow.ops.convolution import conv2d as conv2d
+from pyramidflow.ops.convolution import conv2d_backward as conv2d_backward
 from pyramidflow.ops.dispatch import Status
 from pyramidflow.ops.registry import mean_shape
 

@@ -200,6 +200,32 @@ def coupling_conv1x1_backward(
     return dense(grad_x, like=x), dense(grad_params, like=params), grad_weight.contiguous()
 
 
+def conv2d(x: Tensor, weight: Tensor, resample: str, tile: int) -> Tensor:
+    """Convolution, up-sampled before or down-sampled after, whatever the tile."""
+    return dense(reference.conv2d(x, weight, resample), like=x)
+
+
+def conv2d_backward(
+    grad_y: Tensor,
+    x: Tensor,
+    weight: Tensor,
+    resample: str,
+    tile: int,
+    need_x: bool,
+    need_weight: bool,
+) -> tuple[Tensor, Tensor]:
+    """Gradients of :func:`conv2d`; what is not needed is empty."""
+    grad_x, grad_weight = x.new_empty(0), weight.new_empty(0)
+    if need_x:
+        (grad_x,) = _gradients(lambda x: reference.conv2d(x, weight, resample), [x], grad_y)
+        grad_x = dense(grad_x, like=x)
+    if need_weight:
+        (grad_weight,) = _gradients(
+            lambda weight: reference.conv2d(x, weight, resample), [weight], grad_y
+        )
+    return grad_x, grad_weight.contiguous()
+
+
 def anomaly_map(latents: Sequence[Tensor], template: Sequence[Tensor]) -> Tensor:
     """Composition of the channel means of ``|z_d − z̄_d|``."""
     return reference.anomaly_map(latents, template).contiguous()

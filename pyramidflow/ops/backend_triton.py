@@ -16,6 +16,8 @@ from torch import Tensor
 
 from pyramidflow import kernels
 from pyramidflow.ops import allocation
+from pyramidflow.ops.convolution import conv2d as conv2d
+from pyramidflow.ops.convolution import conv2d_backward as conv2d_backward
 from pyramidflow.ops.dispatch import Status
 from pyramidflow.ops.reference import SOFT_CLAMP_GAIN
 

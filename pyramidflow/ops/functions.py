@@ -12,10 +12,12 @@ from torch import Tensor
 
 from pyramidflow.errors import InputError
 from pyramidflow.ops import registry
+from pyramidflow.ops.planner import TILES
 
 Reduction = Literal["nearest", "max"]
 VolumeNormKind = Literal["cvn", "svn", "none"]
 Statistics = Literal["sample", "batch"]
+Resampling = Literal["none", "up", "down"]
 
 _ops = registry.NAMESPACE_OPS
 
@@ -226,6 +228,52 @@ def coupling_conv1x1(
         x, params, mean, weight.to(x.dtype), volume_norm, statistics, clamp
     )
     return z, mean_used if mean is None else mean.detach(), log_det
+
+
+def conv2d(
+    x: Tensor, weight: Tensor, resample: Resampling = "none", tile: int | None = None
+) -> Tensor:
+    """Convolve, zero padding ``k // 2``, with a resizing by 2 on either side if wanted.
+
+    ``y[o] = Σ_i weight[o, i] ⋆ x[i]`` (cross-correlation); with ``"up"`` of the nearest-neighbour
+    up-sampled ``x``, with ``"down"`` the rows and columns 0, 2, 4 … of the result. On a CPU the
+    convolution is computed in the frequency domain where that is faster (overlap-save tiles of
+    ``N × N``); an up-sampling is folded into the weights, and what a down-sampling drops is not
+    computed.
+
+    Args:
+        x: ``[B, I, H, W]``.
+        weight: ``[O, I, k, k]``, ``k`` odd.
+        resample: ``"none"``, ``"up"`` or ``"down"``.
+        tile: side ``N`` of the transforms, 8, 12, 16, 20, 24 or 32, above ``k``; 0 for the direct
+            convolution; ``None`` leaves the choice to the planner.
+
+    Returns:
+        ``[B, O, H, W]``; ``[B, O, 2H, 2W]`` with ``"up"``, ``[B, O, ⌈H/2⌉, ⌈W/2⌉]`` with
+        ``"down"``.
+
+    Raises:
+        InputError: shapes do not fit, or a choice is unknown.
+
+    Source: model description, section 12; overlap-save convolution.
+    """
+    _check_feature_map("x", x)
+    _check_choice("resample", resample, ("none", "up", "down"))
+    sides = weight.shape[2:]
+    if (
+        weight.dim() != 4
+        or weight.shape[1] != x.shape[1]
+        or sides[0] != sides[1]
+        or not sides[0] % 2
+    ):
+        raise InputError(
+            f"weight has shape {list(weight.shape)}, but the image has {x.shape[1]} channels: "
+            f"give [O, {x.shape[1]}, k, k] with an odd k."
+        )
+    if tile is not None and tile not in (0, *TILES):
+        raise InputError(f"tile is {tile}: choose one of 0, {', '.join(map(str, TILES))}.")
+    x, weight = _promoted(x, weight)
+    return cast(Tensor, _ops.conv2d(x, weight, resample, -1 if tile is None else tile))
 
 
 def anomaly_map(latents: Sequence[Tensor], template: Sequence[Tensor]) -> Tensor:

@@ -168,3 +168,11 @@ def normalize_image(image: Tensor, mean: Tensor, std: Tensor, dtype: torch.dtype
     """``(image / full scale − mean) / std``, channels moved to the front."""
     scaled = image.permute(0, 3, 1, 2).to(dtype) / torch.iinfo(image.dtype).max  # [B, 3, H, W]
     return (scaled - mean[:, None, None]) / std[:, None, None]
+
+
+def conv2d(x: Tensor, weight: Tensor, resample: str) -> Tensor:
+    """Convolution, up-sampled before or down-sampled after."""
+    if resample == "up":
+        x = functional.interpolate(x, scale_factor=2, mode="nearest")
+    y = functional.conv2d(x, weight, padding=weight.shape[-1] // 2)
+    return y[:, :, ::2, ::2] if resample == "down" else y

@@ -264,6 +264,46 @@ def _coupling_conv1x1_backward(
     return grad_x, grad_params, None, grad_weight, None, None, None
 
 
+def _fake_conv2d(x: Tensor, weight: Tensor, resample: str, tile: int) -> Tensor:
+    height, width = x.shape[2:]
+    if resample == "up":
+        height, width = 2 * height, 2 * width
+    elif resample == "down":
+        height, width = (height + 1) // 2, (width + 1) // 2
+    return allocation.empty((x.shape[0], weight.shape[0], height, width), like=x)
+
+
+def _fake_conv2d_backward(
+    grad_y: Tensor,
+    x: Tensor,
+    weight: Tensor,
+    resample: str,
+    tile: int,
+    need_x: bool,
+    need_weight: bool,
+) -> tuple[Tensor, Tensor]:
+    return (
+        _like(x) if need_x else x.new_empty(0),
+        torch.empty(weight.shape, dtype=weight.dtype, device=weight.device)
+        if need_weight
+        else weight.new_empty(0),
+    )
+
+
+def _save_conv2d(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    x, weight, ctx.resample, ctx.tile = inputs
+    ctx.save_for_backward(x, weight)
+
+
+def _conv2d_backward(ctx: Any, grad_y: Tensor) -> tuple[Any, ...]:
+    x, weight = ctx.saved_tensors
+    need_x, need_weight = ctx.needs_input_grad[:2]
+    grad_x, grad_weight = NAMESPACE_OPS.conv2d_backward(
+        grad_y, x, weight, ctx.resample, ctx.tile, need_x, need_weight
+    )
+    return grad_x if need_x else None, grad_weight if need_weight else None, None, None
+
+
 def _fake_anomaly_map(latents: Sequence[Tensor], template: Sequence[Tensor]) -> Tensor:
     batch, _, height, width = latents[0].shape
     return allocation.empty((batch, height, width), like=latents[0])
@@ -372,6 +412,17 @@ OPS = (
         f" Tensor mean_used, bool mean_given, Tensor weight, {_COUPLING})"
         " -> (Tensor grad_x, Tensor grad_params, Tensor grad_weight)",
         fake=_fake_coupling_conv1x1_backward,
+    ),
+    Op(
+        "conv2d(Tensor x, Tensor weight, str resample, int tile) -> Tensor",
+        fake=_fake_conv2d,
+        save=_save_conv2d,
+        backward=_conv2d_backward,
+    ),
+    Op(
+        "conv2d_backward(Tensor grad_y, Tensor x, Tensor weight, str resample, int tile,"
+        " bool need_x, bool need_weight) -> (Tensor grad_x, Tensor grad_weight)",
+        fake=_fake_conv2d_backward,
     ),
     Op(
         "anomaly_map(Tensor[] latents, Tensor[] template) -> Tensor",

@@ -1,0 +1,158 @@
+"""How a convolution is computed on the CPU: directly, or in the frequency domain, in which tiles.
+
+The times come from a model of the work, not from a stopwatch: the same shapes give the same plan,
+and so the same bits, on every run.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+
+from pyramidflow.errors import InputError
+from pyramidflow.ops.convolution import folded_size
+
+TILES = (8, 12, 16, 20, 24, 32)
+"""Sides ``N`` of the transforms that the compiled kernels have."""
+
+MAX_CHANNELS = 512
+"""Channels that an operand of the kernels' product has room for."""
+
+SPECTRUM_BYTES = 6 << 20
+"""Spectra that stay in the last-level cache between the steps."""
+
+# Measured on one core of an AMD EPYC (Zen 4); only the ratios decide.
+_DIRECT_MACS = 50e6
+_PRODUCT_MACS = 48e6
+_TRANSFORM = {8: 45e-6, 12: 190e-6, 16: 450e-6, 20: 750e-6, 24: 1.1e-3, 32: 2.2e-3}
+_WEIGHT_BYTES = 25e6
+"""Per millisecond: multiply-adds, multiply-adds, bytes. Milliseconds: two tiles of one channel."""
+
+
+@dataclass(frozen=True)
+class Convolution:
+    """Shape of a convolution with ``k // 2`` zero padding.
+
+    Attributes:
+        batch: ``B``.
+        in_channels: ``I``.
+        out_channels: ``O``.
+        height: of the input, in pixels.
+        width: of the input, in pixels.
+        kernel: odd ``k``.
+        resample: ``"none"``; ``"up"``: the input is first up-sampled by 2; ``"down"``: of the
+            result every other pixel is wanted.
+    """
+
+    batch: int
+    in_channels: int
+    out_channels: int
+    height: int
+    width: int
+    kernel: int
+    resample: str = "none"
+
+
+@dataclass(frozen=True)
+class Method:
+    """One way to compute a convolution.
+
+    Attributes:
+        tile: side ``N`` of the transforms; 0 is the direct convolution.
+        block: pairs of tiles that are transformed before their product.
+        milliseconds: expected on one core.
+        multiply_adds: real ones, of the products alone.
+        weight_bytes: weights as they are kept, float32.
+        workspace_bytes: scratch memory, float32.
+    """
+
+    tile: int
+    block: int
+    milliseconds: float
+    multiply_adds: int
+    weight_bytes: int
+    workspace_bytes: int
+
+    @property
+    def name(self) -> str:
+        """As a plan prints it."""
+        return f"spectral {self.tile}" if self.tile else "direct"
+
+
+def methods(shape: Convolution) -> list[Method]:
+    """Every way to compute a convolution, the fastest first."""
+    return sorted(_methods(shape), key=lambda method: method.milliseconds)
+
+
+@cache
+def fastest(shape: Convolution) -> Method:
+    """The way that the model of the work expects to be fastest."""
+    return methods(shape)[0]
+
+
+def with_tile(shape: Convolution, tile: int) -> Method:
+    """The way with transforms of one size; 0 is the direct one.
+
+    Raises:
+        InputError: the convolution cannot be computed in such tiles.
+    """
+    for method in _methods(shape):
+        if method.tile == tile:
+            return method
+    possible = ", ".join(str(method.tile) for method in _methods(shape))
+    raise InputError(
+        f"a convolution with a kernel of {shape.kernel} and {shape.in_channels} channels has no "
+        f"transforms of {tile}: choose a tile of {possible}."
+    )
+
+
+def _methods(shape: Convolution) -> Iterator[Method]:
+    yield _direct(shape)
+    for tile in TILES:
+        if spectral_kernel(shape) < tile and _padded(shape.in_channels) <= MAX_CHANNELS:
+            yield _spectral(shape, tile)
+
+
+def _direct(shape: Convolution) -> Method:
+    taps = shape.kernel**2
+    outputs: float = shape.batch * shape.height * shape.width
+    if shape.resample == "up":
+        outputs, taps = 4 * outputs, ((shape.kernel + 1) // 2) ** 2
+    elif shape.resample == "down":
+        outputs = shape.batch * -(-shape.height // 2) * -(-shape.width // 2)
+    macs = int(outputs * taps * shape.in_channels * shape.out_channels)
+    weights = 4 * shape.kernel**2 * shape.in_channels * shape.out_channels
+    # A library's kernel fills its vectors with 16 channels.
+    padded = _padded(shape.in_channels) * _padded(shape.out_channels)
+    waste = padded / (shape.in_channels * shape.out_channels)
+    return Method(0, 0, 0.02 + waste * macs / _DIRECT_MACS, macs, weights, 0)
+
+
+def spectral_kernel(shape: Convolution) -> int:
+    """Side of the kernel that is transformed: the folded one of an up-sampled input."""
+    return folded_size(shape.kernel) if shape.resample == "up" else shape.kernel
+
+
+def _spectral(shape: Convolution, tile: int) -> Method:
+    inputs, outputs = _padded(shape.in_channels), _padded(shape.out_channels)
+    if shape.resample == "up":
+        outputs = _padded(4 * shape.out_channels)
+    side = tile - spectral_kernel(shape) + 1
+    tiles = shape.batch * -(-shape.height // side) * -(-shape.width // side)
+    pairs = -(-tiles // 2)
+    frequencies = tile * tile // 2 + 2
+    weights = 8 * frequencies * inputs * outputs
+    pair_bytes = 16 * frequencies * max(inputs, outputs)
+    block = max(1, min(pairs, max(SPECTRUM_BYTES, weights) // pair_bytes))
+    macs = 3 * frequencies * 2 * pairs * inputs * outputs
+    inverse = outputs * (0.6 if shape.resample == "down" else 1.0)
+    milliseconds = (
+        0.01
+        + pairs * (inputs + inverse) * _TRANSFORM[tile]
+        + macs / _PRODUCT_MACS
+        + -(-pairs // block) * weights / _WEIGHT_BYTES
+    )
+    return Method(tile, block, milliseconds, macs, weights, block * pair_bytes)
+
+
+def _padded(channels: int) -> int:
+    return -(-channels // 16) * 16

@@ -1,0 +1,153 @@
+"""Spectral convolution on the CPU by the compiled kernels.
+
+``csrc/cpu/kernels/spectral.h`` explains the method: tiles of ``N − k + 1`` outputs, a transform of
+``N × N``, one complex product per frequency.
+"""
+
+import ctypes
+import math
+
+import torch
+from torch import Tensor
+
+from pyramidflow.ops import convolution, planner
+from pyramidflow.ops.allocation import dense, empty
+from pyramidflow.ops.compiled_cpu import SIZE, Source, Spectral, call
+from pyramidflow.ops.planner import Convolution, Method
+
+AUTOMATIC = -1
+"""Tile that leaves the choice to the planner."""
+
+SAME, PHASES, HALF = range(3)
+"""Layouts of a result: as it is; pixels of 2×2 cells from channels; every other pixel."""
+
+_LAYOUTS = {"none": SAME, "up": PHASES, "down": HALF}
+
+
+def conv2d(x: Tensor, weight: Tensor, resample: str, tile: int) -> Tensor:
+    """Convolution in the frequency domain, or directly where that is faster."""
+    shape = described(x, weight, resample)
+    method = planner.fastest(shape) if tile == AUTOMATIC else planner.with_tile(shape, tile)
+    if method.tile == 0 or x.numel() == 0:
+        return convolution.conv2d(x, weight, resample, 0)
+    prepared = PreparedConvolution(shape, method, weight)
+    pixels = x.contiguous(memory_format=torch.channels_last)
+    size = (len(x), len(weight), *output_size(shape))
+    height, width = size[2:]
+    y = empty((math.prod(size),), like=x).view(len(x), height, width, -1).permute(0, 3, 1, 2)
+    prepared.run((source(pixels),), y, empty((prepared.workspace_size,), like=x))
+    return dense(y, like=x)
+
+
+def conv2d_backward(
+    grad_y: Tensor,
+    x: Tensor,
+    weight: Tensor,
+    resample: str,
+    tile: int,
+    need_x: bool,
+    need_weight: bool,
+) -> tuple[Tensor, Tensor]:
+    """Gradients of :func:`conv2d`; what is not needed is empty."""
+    shape = described(x, weight, resample)
+    method = planner.fastest(shape) if tile == AUTOMATIC else planner.with_tile(shape, tile)
+    if method.tile == 0 or resample == "down" or x.numel() == 0:
+        return convolution.conv2d_backward(grad_y, x, weight, resample, 0, need_x, need_weight)
+    taps = weight
+    if resample == "up":
+        grad_y, taps = convolution.phases_of(grad_y), convolution.fold_upsampling(weight)
+    grad_x, grad_weight = x.new_empty(0), weight.new_empty(0)
+    if need_x:
+        turned = taps.flip(2, 3).transpose(0, 1)  # [I, O, k, k]
+        grad_x = dense(conv2d(grad_y, turned, "none", tile), like=x)
+    if need_weight:
+        grad_weight = _grad_weight(grad_y, x, taps, method.tile)
+        if resample == "up":
+            grad_weight = convolution.unfold_gradient(grad_weight, weight.shape[-1])
+    return grad_x, grad_weight.contiguous()
+
+
+def _grad_weight(grad_y: Tensor, x: Tensor, taps: Tensor, tile: int) -> Tensor:
+    grad = empty((taps.numel(),), like=x).view(taps.shape)
+    outputs, inputs = taps.shape[:2]
+    # The sums over all tiles are read and written once a block, the spectra stay in cache.
+    block = 8 if inputs * outputs <= 64 * 64 else 32
+    call(
+        "spectral_grad_weight",
+        x.contiguous(memory_format=torch.channels_last),
+        grad_y.contiguous(memory_format=torch.channels_last),
+        grad,
+        Spectral(len(x), *x.shape[2:], inputs, 0, outputs, taps.shape[-1], tile, block, SAME, 1.0),
+    )
+    return grad
+
+
+def described(x: Tensor, weight: Tensor, resample: str) -> Convolution:
+    """Shape of the convolution of an image and a weight."""
+    batch, channels, height, width = x.shape
+    return Convolution(batch, channels, len(weight), height, width, weight.shape[-1], resample)
+
+
+def output_size(shape: Convolution) -> tuple[int, int]:
+    """Height and width of a convolution's result."""
+    if shape.resample == "up":
+        return 2 * shape.height, 2 * shape.width
+    if shape.resample == "down":
+        return -(-shape.height // 2), -(-shape.width // 2)
+    return shape.height, shape.width
+
+
+def source(x: Tensor, resize: int = 0) -> Source:
+    """A channels-last image to read; ``resize`` 1: every pixel twice, −1: every other pixel."""
+    return Source(x.data_ptr(), *x.shape[1:], resize)
+
+
+class PreparedConvolution:
+    """A convolution whose weights are in the frequency domain already.
+
+    Args:
+        shape: of the convolution.
+        method: of the planner, not the direct one.
+        weight: ``[O, I, k, k]``.
+        channels: inputs of each of two sources, where there are two.
+        slope: of the result where it is negative (leaky ReLU); 1 leaves it as it is.
+    """
+
+    def __init__(
+        self,
+        shape: Convolution,
+        method: Method,
+        weight: Tensor,
+        channels: tuple[int, int] | None = None,
+        slope: float = 1.0,
+    ) -> None:
+        if shape.resample == "up":
+            weight = convolution.fold_upsampling(weight)
+        self.spectral = Spectral(
+            shape.batch,
+            shape.height,
+            shape.width,
+            *(channels or (shape.in_channels, 0)),
+            len(weight),
+            weight.shape[-1],
+            method.tile,
+            method.block,
+            _LAYOUTS[shape.resample],
+            slope,
+        )
+        weights, workspace = SIZE(), SIZE()
+        call("spectral_sizes", self.spectral, ctypes.byref(weights), ctypes.byref(workspace))
+        self.workspace_size = workspace.value
+        self.spectra = torch.empty(weights.value)
+        call("spectral_weights", weight.contiguous(), self.spectra, self.spectral)
+
+    def run(self, sources: tuple[Source, ...], y: Tensor, workspace: Tensor) -> None:
+        """Convolve.
+
+        Args:
+            sources: one or two, channels-last.
+            y: the result, channels-last.
+            workspace: float32, at least :attr:`workspace_size`.
+        """
+        pair = (Source * 2)(*sources)
+        call("spectral_conv", pair, self.spectra, y, workspace, self.spectral)

@@ -388,6 +388,39 @@ def test_results_do_not_depend_on_the_number_of_threads() -> None:
         assert all(torch.equal(a, b) for a, b in zip(results[0], other, strict=True))
 
 
+def check_samples(name: str, *arguments) -> None:
+    """The results of a batch are those of its three samples, to the last bit."""
+
+    def alone(value, b: int):
+        if not isinstance(value, Tensor) or value.shape[0] != 3:
+            return value
+        return value[b : b + 1].contiguous(memory_format=allocation.memory_format(value))
+
+    function = getattr(cpu, name)
+    batch = function(*arguments)
+    for b in range(3):
+        sample = function(*(alone(a, b) for a in arguments))
+        pairs = [(batch, sample)] if isinstance(batch, Tensor) else zip(batch, sample, strict=True)
+        for got, want in pairs:
+            assert got.shape[0] != 3 or torch.equal(got[b : b + 1], want), name
+
+
+@pytest.mark.parametrize("layout", LAYOUTS[:2])
+def test_results_larger_than_the_caches(layout: str, level: int) -> None:
+    # Those of the batch are written past the caches, those of one sample are not.
+    make = Maker(layout)
+    x, params, grad = make(3, 16, 424, 420), make(3, 32, 424, 420), make(3, 16, 424, 420)
+    assert x.numel() * 4 > 32 << 20
+    log_det = torch.ones(3)
+    for mode in ("cvn", "svn", "none"):
+        settings = (mode, "sample", 2.0)
+        for name in ("affine_coupling", "affine_coupling_inverse"):
+            check_samples(name, x, params, None, *settings)
+            used = getattr(cpu, name)(x, params, None, *settings)[1]
+            backward = (grad, log_det, x, params, used, False, *settings)
+            check_samples(f"{name}_backward", *backward)
+
+
 @pytest.mark.parametrize("layout", LAYOUTS[:2])
 def test_first_of_equal_maxima_is_taken(layout: str, level: int) -> None:
     flat = torch.zeros_like(Maker(layout)(1, 3, 6, 40))

@@ -1,31 +1,63 @@
 // The affine coupling: y = exp(s) x + t with s = clamp * 0.636 * atan(s0 / clamp) - mean.
 //
-// A tile of pixels is worked on while its log-scales are in a buffer of cache size: clamp, mean,
-// exp, multiply-add and, on request, the 1x1 convolution behind it cost one pass over memory. Only
-// a mean over all pixels needs a pass of its own before.
+// One pass over memory: clamp, mean, exp and multiply-add of a vector are done in registers. A mean
+// over the channels waits in a buffer of cache size, and so does what the 1x1 convolution behind the
+// coupling takes, if it is asked for. Only a mean over all pixels needs a pass of its own before.
 #include "coupling_tile.h"
+#include "mix.h"
 
 namespace pyramidflow::PYRAMIDFLOW_LEVEL {
 
 namespace {
 
-// y (or x) of a tile.
-template <typename Length>
-void scale_and_shift(bool inverse, const float* s, const float* x, int64_t x_stride, const float* t,
-                     int64_t t_stride, float* y, int64_t y_stride, int64_t rows, Length length) {
-    for (int64_t r = 0; r < rows; ++r) {
-        const float* sr = s + r * length;
-        const float* xr = x + r * x_stride;
-        const float* tr = t + r * t_stride;
-        float* __restrict yr = y + r * y_stride;
-        if (inverse) {
-#pragma omp simd
-            for (int64_t j = 0; j < length; ++j) yr[j] = (xr[j] - tr[j]) * exp_lane(-sr[j]);
-        } else {
-#pragma omp simd
-            for (int64_t j = 0; j < length; ++j) yr[j] = exp_lane(sr[j]) * xr[j] + tr[j];
-        }
+struct FromParameters {
+    SoftClamp clamp;
+    Runs s0;
+    PYRAMIDFLOW_INLINE const float* after(int64_t r, int64_t rows, int64_t length) const {
+        return s0.after(r, rows, length);
     }
+    template <typename Count>
+    PYRAMIDFLOW_INLINE Vector operator()(int64_t r, int64_t j, Count count) const {
+        return clamp(load(s0[r] + j, count));
+    }
+};
+template <typename Length>
+struct FromBuffer {
+    const float* s;
+    Length length;
+    PYRAMIDFLOW_INLINE const float* after(int64_t r, int64_t, int64_t) const { return s + r * length; }
+    template <typename Count>
+    PYRAMIDFLOW_INLINE Vector operator()(int64_t r, int64_t j, Count count) const {
+        return load(s + r * length + j, count);
+    }
+};
+
+// y (or x) of a tile, and the sum of its log-scales.
+template <bool INVERSE, bool MEAN_VARIES, bool STREAMED, typename ChannelsLast, typename LogScale,
+          typename Length>
+double couple(ChannelsLast channels_last, const LogScale& log_scale, const Source& source, const Runs& x,
+              float* y, int64_t y_stride, int64_t rows, Length length) {
+    Vector total = {};
+    for (int64_t r = 0; r < rows; ++r) {
+        const float *xr = x[r], *tr = source.t[r], *mean = source.mean[r];
+        float* const yr = y + r * y_stride;
+        const float *x_next = x.after(r, rows, length), *t_next = source.t.after(r, rows, length);
+        const float* s_next = log_scale.after(r, rows, length);
+        for_vectors(length, [&](int64_t j, auto count) {
+            if (!channels_last) {
+                prefetch(x_next + j);
+                prefetch(t_next + j);
+                prefetch(s_next + j);
+            }
+            const Vector m = MEAN_VARIES ? load(mean + j, count) : splat(mean[0]);
+            const Vector s = log_scale(r, j, count) - m;
+            const Vector value = load(xr + j, count), t = load(tr + j, count);
+            total += first_lanes(s, count);
+            store_result<STREAMED>(
+                yr + j, INVERSE ? (value - t) * exp_of(-s) : exp_of(s) * value + t, count);
+        });
+    }
+    return static_cast<double>(INVERSE ? -sum_lanes(total) : sum_lanes(total));
 }
 
 template <bool TAKES_MEAN>
@@ -37,7 +69,7 @@ int forward(const float* x, const float* params, const float* mean, float* mean_
     const Coupling coupling(shape, params, mean, maps.get());
     const int64_t members = TAKES_MEAN && shape.mean_batch == 1 ? shape.batch : 1;
     const int64_t groups = members == 0 ? 0 : shape.batch / members;
-    const int64_t capacity = coupling.pixels_per_tile(larger(members, 1));
+    const int64_t capacity = coupling.pixels_per_tile(TAKES_MEAN ? larger(members, 1) : weight ? 1 : 0);
     const int64_t tiles_per_row = ceil_div(coupling.grid_width, capacity);
     const int64_t tiles = coupling.grid_height * tiles_per_row;
     const int64_t C = shape.channels, member_size = C * capacity;
@@ -46,10 +78,13 @@ int forward(const float* x, const float* params, const float* mean, float* mean_
     Scratch<double> partial(shape.batch * tiles);
     if (scratch.failed() || partial.failed() || transposed.failed()) return 1;
     if (weight) prepare_mix(weight, C, transposed.get());
+    const SoftClamp clamp(shape.clamp);
+    const float scale = 1.0f / static_cast<float>(members * C);
+    const int64_t stride = coupling.level_stride();
+    const bool streamed = streams(y, shape.batch * C * coupling.area, stride);
 
     with_runs(shape, [&](auto channels_last, auto channels) {
-#pragma omp parallel for num_threads(threads) schedule(static)
-        for (int64_t task = 0; task < groups * tiles; ++task) {
+        in_parallel(threads, groups * tiles, [&](int64_t task) {
             const int64_t group = task / tiles, tile_index = task % tiles;
             float* const s = scratch.get() + thread_index() * per_thread;
             float* const gathered = s + members * member_size;
@@ -58,47 +93,49 @@ int forward(const float* x, const float* params, const float* mean, float* mean_
             tile.row = tile_index / tiles_per_row;
             tile.column = (tile_index % tiles_per_row) * capacity;
             tile.pixels = smaller(capacity, coupling.grid_width - tile.column);
-            const auto with_length = [&](auto length) {
-                const int64_t rows = channels_last ? tile.pixels : C;
+            const auto length = run_length(channels_last, channels, tile.pixels);
+            const int64_t rows = run_count(channels_last, channels, tile.pixels);
+            float* const pixel = TAKES_MEAN ? mean_out + group * coupling.area + tile.column : nullptr;
+            if (TAKES_MEAN) {
+                for (int64_t i = 0; i < tile.pixels; ++i) pixel[i] = 0.0f;
                 for (int64_t m = 0; m < members; ++m) {
                     tile.b = group * members + m;
-                    const Source source = coupling.source(tile, gathered);
-                    log_scale(source.s0, source.stride, rows, length, shape.clamp, s + m * member_size);
-                    if (!TAKES_MEAN && shape.mean_kind != PYRAMIDFLOW_MEAN_NONE)
-                        subtract(s + m * member_size, source.mean, source.mean_row, source.mean_lane,
-                                 rows, length);
+                    clamp_and_sum(channels_last, clamp, coupling.source(tile, gathered).s0, rows, length,
+                                  s + m * member_size, pixel);
                 }
-                if (TAKES_MEAN) {
-                    float* const pixel = mean_out + group * coupling.area + tile.column;
-                    pixel_mean(s, members, member_size, rows, length, channels_last, pixel);
-                    for (int64_t m = 0; m < members; ++m)
-                        subtract(s + m * member_size, pixel, channels_last, !channels_last, rows, length);
+                for (int64_t i = 0; i < tile.pixels; ++i) pixel[i] *= scale;
+            }
+            for (int64_t m = 0; m < members; ++m) {
+                tile.b = group * members + m;
+                Source source = coupling.source(tile, gathered);
+                const Runs in = {x + coupling.level_offset(tile), stride, nullptr};
+                float* const out = y + coupling.level_offset(tile);
+                float* const target = weight ? mixed : out;
+                const int64_t target_stride = weight ? static_cast<int64_t>(length) : stride;
+                double* const log_scales = partial.get() + tile.b * tiles + tile_index;
+                if constexpr (TAKES_MEAN) {
+                    source.mean = {pixel, channels_last, nullptr};
+                    const FromBuffer<decltype(length)> buffer = {s + m * member_size, length};
+                    with_flags(shape.inverse, streamed && !weight, [&](auto inverse, auto past_caches) {
+                        *log_scales = couple<inverse.value, !channels_last.value, past_caches.value>(
+                            channels_last, buffer, source, in, target, target_stride, rows, length);
+                    });
+                } else {
+                    const FromParameters parameters = {clamp, source.s0};
+                    with_flags(shape.inverse, streamed && !weight, source.mean_varies,
+                               [&](auto inverse, auto past_caches, auto varies) {
+                                   *log_scales = couple<inverse.value, varies.value, past_caches.value>(
+                                       channels_last, parameters, source, in, target, target_stride,
+                                       rows, length);
+                               });
                 }
-                for (int64_t m = 0; m < members; ++m) {
-                    tile.b = group * members + m;
-                    const Source source = coupling.source(tile, gathered);
-                    const int64_t offset = coupling.level_offset(tile);
-                    const int64_t stride = coupling.level_stride();
-                    float* const target = weight ? mixed : y + offset;
-                    const int64_t target_stride = weight ? static_cast<int64_t>(length) : stride;
-                    const double log_scales = sum_of(s + m * member_size, rows * length);
-                    partial.get()[tile.b * tiles + tile_index] =
-                        shape.inverse ? -log_scales : log_scales;
-                    scale_and_shift(shape.inverse, s + m * member_size, x + offset, stride, source.t,
-                                    source.stride, target, target_stride, rows, length);
-                    if (!weight) continue;
-                    if (channels_last)
-                        mix_pixels(mixed, transposed.get(), y + offset, C, tile.pixels);
-                    else
-                        mix_planes(mixed, tile.pixels, transposed.get(), y + offset, stride, C,
-                                   tile.pixels);
-                }
-            };
-            if constexpr (channels_last.value)
-                with_length(channels);
-            else
-                with_length(tile.pixels);
-        }
+                if (!weight) continue;
+                if (channels_last)
+                    mix_pixels(mixed, transposed.get(), out, C, tile.pixels);
+                else
+                    mix_planes(mixed, tile.pixels, transposed.get(), out, stride, C, tile.pixels);
+            }
+        });
     });
     for (int64_t b = 0; b < shape.batch; ++b) {
         double sum = 0.0;

@@ -1,253 +1,361 @@
 // Gradients of the coupling, forward and inverse.
-#include "coupling_mean.h"
+//
+// The gradient of s goes through the mean first, then through the clamp. Where the mean is over the
+// channels of a pixel, both gradients wait for it in a buffer of cache size; where it is over all
+// pixels, or where several pixels took the same parameters, in the result itself.
+#include "coupling_tile.h"
 
 namespace pyramidflow::PYRAMIDFLOW_LEVEL {
 
 namespace {
 
-struct Identity {
-    PYRAMIDFLOW_INLINE float operator()(float value) const { return value; }
+struct ClampDerivative {
+    float inverse;
+
+    explicit ClampDerivative(float clamp) : inverse(1.0f / clamp) {}
+    PYRAMIDFLOW_INLINE Vector operator()(Vector s0) const {
+        const Vector z = inverse * s0;
+        return SOFT_CLAMP_GAIN / (1.0f + z * z);
+    }
 };
 
-// Gradients of x, t and s of a tile; that of s replaces s.
-template <typename Length>
-void gradients(bool inverse, float* s, const float* grad_y, const float* x, int64_t x_stride,
-               const float* t, int64_t t_stride, float grad_log_det, float* grad_x, float* grad_t,
-               int64_t grad_t_stride, int64_t rows, Length length) {
+struct Gradients {
+    const float *grad_y, *grad_log_det, *x;
+    float *grad_x, *grad_params;
+};
+
+// Gradients of x and t of a tile; `take(r, j, count, grad_s, s0)` gets that of s.
+template <bool INVERSE, bool MEAN_VARIES, bool STREAMED, typename ChannelsLast, typename Length,
+          typename Take>
+void gradients(ChannelsLast channels_last, const Coupling& coupling, const Tile& tile,
+               const Source& source, const Gradients& all, float* grad_t, int64_t grad_t_stride,
+               int64_t rows, Length length, const Take& take) {
+    const SoftClamp clamp(coupling.shape.clamp);
+    const int64_t offset = coupling.level_offset(tile), stride = coupling.level_stride();
+    const Runs x_runs = {all.x + offset, stride, nullptr};
+    const Runs g_runs = {all.grad_y + offset, stride, nullptr};
+    const float grad_log_det = all.grad_log_det[tile.b];
     for (int64_t r = 0; r < rows; ++r) {
-        float* __restrict sr = s + r * length;
-        const float* g = grad_y + r * x_stride;
-        const float* xr = x + r * x_stride;
-        const float* tr = t + r * t_stride;
-        float* __restrict gx = grad_x + r * x_stride;
-        float* __restrict gt = grad_t + r * grad_t_stride;
-        if (inverse) {
-#pragma omp simd
-            for (int64_t j = 0; j < length; ++j) {
-                const float scaled = g[j] * exp_lane(-sr[j]);
-                gx[j] = scaled;
-                gt[j] = -scaled;
-                sr[j] = -scaled * (xr[j] - tr[j]) - grad_log_det;
+        const float *s0r = source.s0[r], *tr = source.t[r], *mean = source.mean[r];
+        const float *gr = g_runs[r], *xr = x_runs[r];
+        const float *g_next = g_runs.after(r, rows, length), *x_next = x_runs.after(r, rows, length);
+        const float* s0_next = source.s0.after(r, rows, length);
+        const float* t_next = source.t.after(r, rows, length);
+        float* const gx = all.grad_x + offset + r * stride;
+        float* const gt = grad_t + r * grad_t_stride;
+        for_vectors(length, [&](int64_t j, auto count) {
+            if (!channels_last) {
+                prefetch(g_next + j);
+                prefetch(x_next + j);
+                prefetch(s0_next + j);
+                if (INVERSE) prefetch(t_next + j);
             }
-        } else {
-#pragma omp simd
-            for (int64_t j = 0; j < length; ++j) {
-                const float scaled = g[j] * exp_lane(sr[j]);
-                gx[j] = scaled;
-                gt[j] = g[j];
-                sr[j] = scaled * xr[j] + grad_log_det;
+            const Vector s0 = load(s0r + j, count);
+            const Vector s = clamp(s0) - (MEAN_VARIES ? load(mean + j, count) : splat(mean[0]));
+            const Vector g = load(gr + j, count), x = load(xr + j, count);
+            if (INVERSE) {
+                const Vector scaled = g * exp_of(-s);
+                store_result<STREAMED>(gx + j, scaled, count);
+                store_result<STREAMED>(gt + j, -scaled, count);
+                take(r, j, count, -scaled * (x - load(tr + j, count)) - grad_log_det, s0);
+            } else {
+                const Vector scaled = g * exp_of(s);
+                store_result<STREAMED>(gx + j, scaled, count);
+                store_result<STREAMED>(gt + j, g, count);
+                take(r, j, count, scaled * x + grad_log_det, s0);
             }
-        }
+        });
     }
 }
 
-// Gradient of s0 from that of s: times the soft clamp's derivative.
-template <typename Length>
-void through_clamp(const float* grad_s, const float* s0, int64_t stride, int64_t rows, Length length,
-                   float clamp, float* grad_s0) {
-    const float inverse = 1.0f / clamp;
-    for (int64_t r = 0; r < rows; ++r) {
-        const float* g = grad_s + r * length;
-        const float* in = s0 + r * stride;
-        float* __restrict out = grad_s0 + r * stride;
-#pragma omp simd
-        for (int64_t j = 0; j < length; ++j) {
-            const float z = in[j] * inverse;
-            out[j] = g[j] * (SOFT_CLAMP_GAIN / (1.0f + z * z));
+// Sums over a tile's pixels: [C] in channels-last tensors, [C, LANES] in contiguous ones.
+struct ChannelSums {
+    float* sums;
+    int64_t size;
+
+    ChannelSums(float* sums_, int64_t channels, bool channels_last)
+        : sums(sums_), size(channels_last ? channels : channels * LANES) {
+        for (int64_t k = 0; k < size; ++k) sums[k] = 0.0f;
+    }
+    static int64_t capacity(int64_t channels) { return channels * LANES; }
+
+    template <typename ChannelsLast, typename Count>
+    PYRAMIDFLOW_INLINE void add(ChannelsLast channels_last, Vector value, Count count, int64_t r,
+                                int64_t j) const {
+        if (channels_last)
+            store(sums + j, load(sums + j, count) + value, count);
+        else
+            store(sums + r * LANES, load(sums + r * LANES) + first_lanes(value, count));
+    }
+    void write(double* total, int64_t channels) const {
+        const int64_t lanes = size / channels;
+        for (int64_t c = 0; c < channels; ++c) {
+            total[c] = 0.0;
+            for (int64_t k = 0; k < lanes; ++k) total[c] += static_cast<double>(sums[c * lanes + k]);
         }
     }
+};
+
+// Whether both gradients are written past the caches.
+bool streams_all(const Coupling& coupling, const Gradients& all) {
+    const int64_t size = coupling.shape.batch * coupling.shape.channels * coupling.area;
+    return !coupling.resized && streams(all.grad_x, size, coupling.level_stride()) &&
+           streams(all.grad_params, size, coupling.params_stride());
 }
 
-// Where the level has the parameters' size; grad_params gets the gradient of s, unfinished, if its
-// mean over pixels must still be subtracted.
-int backward_same_size(const float* grad_y, const float* grad_log_det, const float* x,
-                       const Coupling& coupling, float* grad_x, float* grad_params,
-                       int64_t through_mean, int64_t threads) {
+// Where the mean needs no gradient: one pass.
+int backward_given_mean(const Coupling& coupling, const Gradients& all, int64_t threads) {
     const PyramidflowCoupling& shape = coupling.shape;
-    const bool pixel_means = through_mean == PYRAMIDFLOW_MEAN_PIXEL;
-    const int64_t members = pixel_means && shape.mean_batch == 1 ? shape.batch : 1;
-    const int64_t groups = members == 0 ? 0 : shape.batch / members;
-    const int64_t capacity = coupling.pixels_per_tile(larger(members, 1));
-    const int64_t tiles = ceil_div(coupling.area, capacity);
-    const int64_t C = shape.channels, member_size = C * capacity;
-    const int64_t per_thread = members * member_size + capacity;
-    Scratch<float> scratch(threads * per_thread);
-    if (scratch.failed()) return 1;
+    const int64_t capacity = coupling.pixels_per_tile(0), tiles = ceil_div(coupling.area, capacity);
+    const int64_t stride = coupling.params_stride();
+    const ClampDerivative derivative(shape.clamp);
+    const bool streamed = streams_all(coupling, all);
     with_runs(shape, [&](auto channels_last, auto channels) {
-#pragma omp parallel for num_threads(threads) schedule(static)
-        for (int64_t task = 0; task < groups * tiles; ++task) {
-            const int64_t group = task / tiles;
-            float* const s = scratch.get() + thread_index() * per_thread;
-            float* const pixel = s + members * member_size;
-            Tile tile;
-            tile.row = 0;
-            tile.column = (task % tiles) * capacity;
-            tile.pixels = smaller(capacity, coupling.area - tile.column);
-            const auto with_length = [&](auto length) {
-                const int64_t rows = channels_last ? tile.pixels : C;
-                for (int64_t m = 0; m < members; ++m) {
-                    float* const sm = s + m * member_size;
-                    tile.b = group * members + m;
-                    const Source source = coupling.source(tile, nullptr);
-                    const int64_t offset = coupling.level_offset(tile);
-                    float* const grad_s0 = grad_params + (source.s0 - coupling.params);
-                    log_scale(source.s0, source.stride, rows, length, shape.clamp, sm);
-                    if (shape.mean_kind != PYRAMIDFLOW_MEAN_NONE)
-                        subtract(sm, source.mean, source.mean_row, source.mean_lane, rows, length);
-                    gradients(shape.inverse, sm, grad_y + offset, x + offset, coupling.level_stride(),
-                              source.t, source.stride, grad_log_det[tile.b], grad_x + offset,
-                              grad_s0 + coupling.half(), source.stride, rows, length);
-                }
-                if (pixel_means)
-                    pixel_mean(s, members, member_size, rows, length, channels_last, pixel);
-                for (int64_t m = 0; m < members; ++m) {
-                    float* const sm = s + m * member_size;
-                    tile.b = group * members + m;
-                    const Source source = coupling.source(tile, nullptr);
-                    float* const grad_s0 = grad_params + (source.s0 - coupling.params);
-                    if (pixel_means) subtract(sm, pixel, channels_last, !channels_last, rows, length);
-                    if (through_mean == PYRAMIDFLOW_MEAN_CHANNEL) {
-                        for (int64_t r = 0; r < rows; ++r)
-                            for (int64_t j = 0; j < length; ++j)
-                                grad_s0[r * source.stride + j] = sm[r * length + j];
-                    } else {
-                        through_clamp(sm, source.s0, source.stride, rows, length, shape.clamp, grad_s0);
-                    }
-                }
-            };
-            if constexpr (channels_last.value)
-                with_length(channels);
-            else
-                with_length(tile.pixels);
-        }
+        in_parallel(threads, shape.batch * tiles, [&](int64_t task) {
+            const Tile tile = coupling.tile(task / tiles, task % tiles, capacity);
+            const auto length = run_length(channels_last, channels, tile.pixels);
+            const int64_t rows = run_count(channels_last, channels, tile.pixels);
+            float* const grad_s0 = all.grad_params + coupling.params_offset(tile.b, tile.column);
+            float* const grad_t = grad_s0 + coupling.half();
+            const Source source = coupling.source(tile, nullptr);
+            with_flags(shape.inverse, streamed, source.mean_varies,
+                       [&](auto inverse, auto past_caches, auto varies) {
+                           gradients<inverse.value, varies.value, past_caches.value>(
+                               channels_last, coupling, tile, source, all, grad_t, stride, rows, length,
+                               [&](int64_t r, int64_t j, auto count, Vector grad_s, Vector s0) {
+                                   store_result<decltype(past_caches)::value>(
+                                       grad_s0 + r * stride + j, grad_s * derivative(s0), count);
+                               });
+                       });
+        });
     });
     return 0;
 }
 
-// Where the parameters have another size: gradients are summed over the level's pixels that took
-// each parameter. One task per row of the parameters, so that no two add to the same place.
-int backward_resized(const float* grad_y, const float* grad_log_det, const float* x,
-                     const Coupling& coupling, float* grad_x, float* grad_params, int64_t threads) {
+// Where the mean is over the channels of a pixel, and perhaps over the batch.
+int backward_pixel_mean(const Coupling& coupling, const Gradients& all, int64_t threads) {
     const PyramidflowCoupling& shape = coupling.shape;
-    const int64_t capacity = coupling.pixels_per_tile(1);
-    const int64_t C = shape.channels, size = C * capacity, per_thread = 5 * size;
+    const int64_t members = shape.mean_batch == 1 ? shape.batch : 1;
+    const int64_t groups = members == 0 ? 0 : shape.batch / members;
+    const int64_t capacity = coupling.pixels_per_tile(2 * larger(members, 1));
+    const int64_t tiles = ceil_div(coupling.area, capacity);
+    const int64_t member_size = shape.channels * capacity;
+    const int64_t per_thread = 2 * members * member_size + capacity;
     Scratch<float> scratch(threads * per_thread);
     if (scratch.failed()) return 1;
+    const ClampDerivative derivative(shape.clamp);
+    const float scale = 1.0f / static_cast<float>(members * shape.channels);
+    const int64_t stride = coupling.params_stride();
+    const bool streamed = streams_all(coupling, all);
     with_runs(shape, [&](auto channels_last, auto channels) {
-#pragma omp parallel for num_threads(threads) schedule(static)
-        for (int64_t task = 0; task < shape.batch * shape.params_height; ++task) {
-            const int64_t params_row = task % shape.params_height;
-            float* const s = scratch.get() + thread_index() * per_thread;
-            float* const grad_t = s + size;
-            float* const gathered = grad_t + size;
-            Tile tile;
-            tile.b = task / shape.params_height;
-            float* const target =
-                grad_params + coupling.params_offset(tile.b, params_row * shape.params_width);
-            const int64_t stride = coupling.params_stride();
-            if (channels_last) {
-                memset(target, 0, static_cast<size_t>(shape.params_width * stride) * sizeof(float));
-            } else {
-                for (int64_t c = 0; c < 2 * C; ++c)
-                    memset(target + c * stride, 0,
-                           static_cast<size_t>(shape.params_width) * sizeof(float));
+        in_parallel(threads, groups * tiles, [&](int64_t task) {
+            float* const waiting = scratch.get() + thread_index() * per_thread;
+            float* const pixel = waiting + 2 * members * member_size;
+            Tile tile = coupling.tile(task / tiles * members, task % tiles, capacity);
+            const auto length = run_length(channels_last, channels, tile.pixels);
+            const int64_t rows = run_count(channels_last, channels, tile.pixels);
+            for (int64_t i = 0; i < tile.pixels; ++i) pixel[i] = 0.0f;
+            for (int64_t m = 0; m < members; ++m, ++tile.b) {
+                float* const s_gradient = waiting + 2 * m * member_size;
+                float* const slope = s_gradient + member_size;
+                float* const grad_t = all.grad_params + coupling.half() +
+                                      coupling.params_offset(tile.b, tile.column);
+                const auto wait = [&](int64_t r, int64_t j, auto count, Vector grad_s, Vector s0) {
+                    store(s_gradient + r * length + j, grad_s, count);
+                    store(slope + r * length + j, derivative(s0), count);
+                    add_to_pixels(channels_last, grad_s, count, r, j, pixel);
+                };
+                const Source source = coupling.source(tile, nullptr);
+                with_flags(shape.inverse, streamed, [&](auto inverse, auto past_caches) {
+                    gradients<inverse.value, !channels_last.value, past_caches.value>(
+                        channels_last, coupling, tile, source, all, grad_t, stride, rows, length, wait);
+                });
             }
-            for (tile.row = 0; tile.row < shape.height; ++tile.row) {
-                if (coupling.row_map[tile.row] != params_row) continue;
-                for (tile.column = 0; tile.column < shape.width; tile.column += capacity) {
-                    tile.pixels = smaller(capacity, shape.width - tile.column);
-                    const Source source = coupling.source(tile, gathered);
-                    const int64_t offset = coupling.level_offset(tile);
-                    const int64_t* map = coupling.column_map + tile.column;
-                    const auto with_length = [&](auto length) {
-                        const int64_t rows = channels_last ? tile.pixels : C;
-                        log_scale(source.s0, source.stride, rows, length, shape.clamp, s);
-                        if (shape.mean_kind != PYRAMIDFLOW_MEAN_NONE)
-                            subtract(s, source.mean, source.mean_row, source.mean_lane, rows, length);
-                        gradients(shape.inverse, s, grad_y + offset, x + offset,
-                                  coupling.level_stride(), source.t, source.stride,
-                                  grad_log_det[tile.b], grad_x + offset, grad_t,
-                                  static_cast<int64_t>(length), rows, length);
-                        for (int64_t r = 0; r < rows; ++r) {
-                            for (int64_t j = 0; j < length; ++j) {
-                                const int64_t k = channels_last ? map[r] * stride + j
-                                                                : r * stride + map[j];
-                                target[k] += s[r * length + j];
-                                target[k + coupling.half()] += grad_t[r * length + j];
-                            }
-                        }
-                    };
-                    if constexpr (channels_last.value)
-                        with_length(channels);
-                    else
-                        with_length(tile.pixels);
-                }
+            for (int64_t i = 0; i < tile.pixels; ++i) pixel[i] *= scale;
+            for (int64_t m = 0; m < members; ++m) {
+                const float* const s_gradient = waiting + 2 * m * member_size;
+                const float* const slope = s_gradient + member_size;
+                float* const grad_s0 =
+                    all.grad_params + coupling.params_offset(tile.b - members + m, tile.column);
+                with_flags(streamed, [&](auto past_caches) {
+                    for (int64_t r = 0; r < rows; ++r) {
+                        for_vectors(length, [&](int64_t j, auto count) {
+                            const int64_t k = r * length + j;
+                            const Vector mean = channels_last ? splat(pixel[r]) : load(pixel + j, count);
+                            store_result<decltype(past_caches)::value>(
+                                grad_s0 + r * stride + j,
+                                (load(s_gradient + k, count) - mean) * load(slope + k, count), count);
+                        });
+                    }
+                });
             }
-        }
+        });
     });
     return 0;
 }
 
 // Turns the gradient of s in grad_params into that of s0: minus its mean, through the clamp.
-int finish_params(float* grad_params, const float* params, const float* channel_means,
+int finish_params(float* grad_params, const float* params, const float* channel_mean,
                   const PyramidflowCoupling& level, int64_t through_mean, int64_t threads) {
     PyramidflowCoupling shape = level;
     shape.height = level.params_height;
     shape.width = level.params_width;
-    shape.mean_kind = through_mean == PYRAMIDFLOW_MEAN_CHANNEL ? through_mean : PYRAMIDFLOW_MEAN_NONE;
+    shape.mean_kind = through_mean;
     Scratch<int64_t> maps(shape.height + shape.width);
     if (maps.failed()) return 1;
-    const Coupling coupling(shape, params, channel_means, maps.get());
+    const Coupling coupling(shape, params, channel_mean, maps.get());
     const bool pixel_means = through_mean == PYRAMIDFLOW_MEAN_PIXEL;
     const int64_t members = pixel_means && shape.mean_batch == 1 ? shape.batch : 1;
     const int64_t groups = members == 0 ? 0 : shape.batch / members;
-    const int64_t capacity = coupling.pixels_per_tile(larger(members, 1));
-    const int64_t tiles = ceil_div(coupling.area, capacity);
-    const int64_t C = shape.channels, member_size = C * capacity;
-    const int64_t per_thread = members * member_size + capacity;
-    Scratch<float> scratch(threads * per_thread);
+    const int64_t capacity = coupling.pixels_per_tile(0), tiles = ceil_div(coupling.area, capacity);
+    Scratch<float> scratch(threads * capacity);
     if (scratch.failed()) return 1;
+    const ClampDerivative derivative(shape.clamp);
+    const float scale = 1.0f / static_cast<float>(members * shape.channels);
+    const int64_t stride = coupling.params_stride();
     with_runs(shape, [&](auto channels_last, auto channels) {
-#pragma omp parallel for num_threads(threads) schedule(static)
-        for (int64_t task = 0; task < groups * tiles; ++task) {
-            const int64_t group = task / tiles;
-            float* const s = scratch.get() + thread_index() * per_thread;
-            float* const pixel = s + members * member_size;
-            Tile tile;
-            tile.row = 0;
-            tile.column = (task % tiles) * capacity;
-            tile.pixels = smaller(capacity, coupling.area - tile.column);
-            const auto with_length = [&](auto length) {
-                const int64_t rows = channels_last ? tile.pixels : C;
-                for (int64_t m = 0; m < members; ++m) {
-                    tile.b = group * members + m;
-                    const Source source = coupling.source(tile, nullptr);
-                    const float* grad_s = grad_params + (source.s0 - params);
-                    for (int64_t r = 0; r < rows; ++r)
-                        for (int64_t j = 0; j < length; ++j)
-                            s[m * member_size + r * length + j] = grad_s[r * source.stride + j];
-                }
-                if (pixel_means)
-                    pixel_mean(s, members, member_size, rows, length, channels_last, pixel);
-                for (int64_t m = 0; m < members; ++m) {
-                    float* const sm = s + m * member_size;
-                    tile.b = group * members + m;
-                    const Source source = coupling.source(tile, nullptr);
-                    if (pixel_means)
-                        subtract(sm, pixel, channels_last, !channels_last, rows, length);
-                    else if (through_mean == PYRAMIDFLOW_MEAN_CHANNEL)
-                        subtract(sm, source.mean, source.mean_row, source.mean_lane, rows, length);
-                    through_clamp(sm, source.s0, source.stride, rows, length, shape.clamp,
-                                  grad_params + (source.s0 - params));
-                }
+        in_parallel(threads, groups * tiles, [&](int64_t task) {
+            const int64_t first = task / tiles * members;
+            Tile tile = coupling.tile(first, task % tiles, capacity);
+            const auto length = run_length(channels_last, channels, tile.pixels);
+            const int64_t rows = run_count(channels_last, channels, tile.pixels);
+            float* const pixel = scratch.get() + thread_index() * capacity;
+            const auto target = [&] {
+                return grad_params + coupling.params_offset(tile.b, tile.column);
             };
-            if constexpr (channels_last.value)
-                with_length(channels);
-            else
-                with_length(tile.pixels);
-        }
+            if (pixel_means) {
+                for (int64_t i = 0; i < tile.pixels; ++i) pixel[i] = 0.0f;
+                for (tile.b = first; tile.b < first + members; ++tile.b) {
+                    const float* const grad_s = target();
+                    for (int64_t r = 0; r < rows; ++r) {
+                        for_vectors(length, [&](int64_t j, auto count) {
+                            const Vector value = load(grad_s + r * stride + j, count);
+                            add_to_pixels(channels_last, value, count, r, j, pixel);
+                        });
+                    }
+                }
+                for (int64_t i = 0; i < tile.pixels; ++i) pixel[i] *= scale;
+            }
+            for (tile.b = first; tile.b < first + members; ++tile.b) {
+                float* const grad = target();
+                Source source = coupling.source(tile, nullptr);
+                if (pixel_means) source.mean = {pixel, channels_last, nullptr};
+                with_flags(source.mean_varies, [&](auto varies) {
+                    for (int64_t r = 0; r < rows; ++r) {
+                        const float *s0 = source.s0[r], *mean = source.mean[r];
+                        for_vectors(length, [&](int64_t j, auto count) {
+                            float* const place = grad + r * stride + j;
+                            const Vector m = varies ? load(mean + j, count) : splat(mean[0]);
+                            const Vector grad_s = load(place, count) - m;
+                            store(place, grad_s * derivative(load(s0 + j, count)), count);
+                        });
+                    }
+                });
+            }
+        });
     });
     return 0;
+}
+
+// Where the mean is over all pixels: the gradient of s waits in grad_params.
+int backward_channel_mean(const Coupling& coupling, const Gradients& all, int64_t threads) {
+    const PyramidflowCoupling& shape = coupling.shape;
+    const int64_t C = shape.channels, capacity = coupling.pixels_per_tile(0);
+    const int64_t tiles = ceil_div(coupling.area, capacity);
+    Scratch<double> partial(shape.batch * tiles * C);
+    Scratch<float> scratch(threads * ChannelSums::capacity(C)), means(shape.mean_batch * C);
+    if (partial.failed() || scratch.failed() || means.failed()) return 1;
+    const int64_t stride = coupling.params_stride();
+    const bool streamed = streams_all(coupling, all);
+    with_runs(shape, [&](auto channels_last, auto channels) {
+        in_parallel(threads, shape.batch * tiles, [&](int64_t task) {
+            const Tile tile = coupling.tile(task / tiles, task % tiles, capacity);
+            const auto length = run_length(channels_last, channels, tile.pixels);
+            const int64_t rows = run_count(channels_last, channels, tile.pixels);
+            const ChannelSums sums(scratch.get() + thread_index() * ChannelSums::capacity(C), C,
+                                   channels_last);
+            float* const target = all.grad_params + coupling.params_offset(tile.b, tile.column);
+            const Source source = coupling.source(tile, nullptr);
+            with_flags(shape.inverse, streamed, [&](auto inverse, auto past_caches) {
+                gradients<inverse.value, channels_last.value, past_caches.value>(
+                    channels_last, coupling, tile, source, all, target + coupling.half(), stride, rows,
+                    length, [&](int64_t r, int64_t j, auto count, Vector grad_s, Vector) {
+                        store_result<decltype(past_caches)::value>(target + r * stride + j, grad_s,
+                                                                   count);
+                        sums.add(channels_last, grad_s, count, r, j);
+                    });
+            });
+            sums.write(partial.get() + task * C, C);
+        });
+    });
+    const int64_t members = shape.mean_batch == 1 ? shape.batch : 1;
+    channel_means(partial.get(), shape.mean_batch, members * tiles, C, members * coupling.params_area,
+                  means.get());
+    return finish_params(all.grad_params, coupling.params, means.get(), shape,
+                         PYRAMIDFLOW_MEAN_CHANNEL, threads);
+}
+
+// Where the parameters have another size: gradients are summed over the level's pixels that took
+// each parameter. One task per row of the parameters, so that no two add to the same place.
+int backward_resized(const Coupling& coupling, const Gradients& all, int64_t through_mean,
+                     int64_t threads) {
+    const PyramidflowCoupling& shape = coupling.shape;
+    const int64_t capacity = coupling.pixels_per_tile(1), C = shape.channels;
+    const int64_t size = C * capacity, sums_size = ChannelSums::capacity(C);
+    const int64_t per_thread = 5 * size + sums_size, params_rows = shape.batch * shape.params_height;
+    Scratch<double> partial(params_rows * C);
+    Scratch<float> scratch(threads * per_thread), means(shape.mean_batch * C);
+    if (partial.failed() || scratch.failed() || means.failed()) return 1;
+    const int64_t stride = coupling.params_stride();
+    with_runs(shape, [&](auto channels_last, auto channels) {
+        in_parallel(threads, params_rows, [&](int64_t task) {
+            const int64_t params_row = task % shape.params_height;
+            float* const s_gradient = scratch.get() + thread_index() * per_thread;
+            float* const grad_t = s_gradient + size;
+            float* const gathered = grad_t + size;
+            const ChannelSums sums(gathered + 3 * size, C, channels_last);
+            Tile tile;
+            tile.b = task / shape.params_height;
+            float* const target = all.grad_params +
+                                  coupling.params_offset(tile.b, params_row * shape.params_width);
+            const int64_t runs = channels_last ? 1 : 2 * C;
+            const int64_t run = shape.params_width * (channels_last ? 2 * C : 1);
+            for (int64_t k = 0; k < runs; ++k)
+                memset(target + k * stride, 0, static_cast<size_t>(run) * sizeof(float));
+            for (tile.row = 0; tile.row < shape.height; ++tile.row) {
+                if (coupling.row_map[tile.row] != params_row) continue;
+                for (tile.column = 0; tile.column < shape.width; tile.column += capacity) {
+                    tile.pixels = smaller(capacity, shape.width - tile.column);
+                    const auto length = run_length(channels_last, channels, tile.pixels);
+                    const int64_t rows = run_count(channels_last, channels, tile.pixels);
+                    const Source source = coupling.source(tile, gathered);
+                    const auto wait = [&](int64_t r, int64_t j, auto count, Vector grad_s, Vector) {
+                        store(s_gradient + r * length + j, grad_s, count);
+                        sums.add(channels_last, grad_s, count, r, j);
+                    };
+                    with_flags(shape.inverse, source.mean_varies, [&](auto inverse, auto varies) {
+                        gradients<inverse.value, varies.value, false>(
+                            channels_last, coupling, tile, source, all, grad_t,
+                            static_cast<int64_t>(length), rows, length, wait);
+                    });
+                    const int64_t* const map = coupling.column_map + tile.column;
+                    for (int64_t r = 0; r < rows; ++r) {
+                        for (int64_t j = 0; j < length; ++j) {
+                            const int64_t k = channels_last ? map[r] * stride + j : r * stride + map[j];
+                            target[k] += s_gradient[r * length + j];
+                            target[k + coupling.half()] += grad_t[r * length + j];
+                        }
+                    }
+                }
+            }
+            sums.write(partial.get() + task * C, C);
+        });
+    });
+    const int64_t members = shape.mean_batch == 1 ? shape.batch : 1;
+    if (through_mean == PYRAMIDFLOW_MEAN_CHANNEL)
+        channel_means(partial.get(), shape.mean_batch, members * shape.params_height, C,
+                      members * coupling.params_area, means.get());
+    return finish_params(all.grad_params, coupling.params, means.get(), shape, through_mean, threads);
 }
 
 }  // namespace
@@ -256,18 +364,13 @@ int coupling_backward(const float* grad_y, const float* grad_log_det, const floa
                       const float* params, const float* mean, float* grad_x, float* grad_params,
                       PyramidflowCoupling shape, int64_t through_mean, int64_t threads) {
     Scratch<int64_t> maps(shape.height + shape.width);
-    Scratch<float> channel_means(shape.mean_batch * shape.channels);
-    if (maps.failed() || channel_means.failed()) return 1;
+    if (maps.failed()) return 1;
     const Coupling coupling(shape, params, mean, maps.get());
-    int failed = coupling.resized
-                     ? backward_resized(grad_y, grad_log_det, x, coupling, grad_x, grad_params, threads)
-                     : backward_same_size(grad_y, grad_log_det, x, coupling, grad_x, grad_params,
-                                          through_mean, threads);
-    if (failed || (!coupling.resized && through_mean != PYRAMIDFLOW_MEAN_CHANNEL)) return failed;
-    if (through_mean == PYRAMIDFLOW_MEAN_CHANNEL)
-        failed = channel_mean(grad_params, channel_means.get(), shape, threads, Identity());
-    if (failed) return failed;
-    return finish_params(grad_params, params, channel_means.get(), shape, through_mean, threads);
+    const Gradients all = {grad_y, grad_log_det, x, grad_x, grad_params};
+    if (coupling.resized) return backward_resized(coupling, all, through_mean, threads);
+    if (through_mean == PYRAMIDFLOW_MEAN_PIXEL) return backward_pixel_mean(coupling, all, threads);
+    if (through_mean == PYRAMIDFLOW_MEAN_CHANNEL) return backward_channel_mean(coupling, all, threads);
+    return backward_given_mean(coupling, all, threads);
 }
 
 }  // namespace pyramidflow::PYRAMIDFLOW_LEVEL

@@ -1,4 +1,4 @@
-// A tile of a coupling: where its tensors lie, and the steps on its log-scales
+// A tile of a coupling: where its tensors lie, and the log-scales
 // s = clamp * 0.636 * atan(s0 / clamp) - mean that results and gradients share.
 //
 // A tile is `rows` runs of `length` neighbours in memory: pixels of C channels in channels-last
@@ -11,7 +11,6 @@
 namespace pyramidflow::PYRAMIDFLOW_LEVEL {
 
 static const float SOFT_CLAMP_GAIN = 0.636f;
-static const int64_t BUFFER = 8192;  // floats of log-scale in one tile
 
 // Source pixel of each pixel when `from` pixels are resized to `to`, nearest neighbour.
 static inline void nearest_map(int64_t from, int64_t to, int64_t* map) {
@@ -32,12 +31,25 @@ struct Tile {
     int64_t b, row, column, pixels;  // row and column of the level; one long row if same-sized
 };
 
+// The runs of a tile in one tensor; with a map, those of other pixels.
+struct Runs {
+    const float* first;
+    int64_t stride;
+    const int64_t* map;
+
+    PYRAMIDFLOW_INLINE const float* operator[](int64_t r) const {
+        return first + (map ? map[r] : r) * stride;
+    }
+    // What is read after run r of a contiguous tensor: the next run, at last the next tile's first.
+    PYRAMIDFLOW_INLINE const float* after(int64_t r, int64_t rows, int64_t length) const {
+        return r + 1 < rows ? (*this)[r + 1] : first + length;
+    }
+};
+
 // Where a tile's parameters and mean are, after gathering them if they have another size.
 struct Source {
-    const float *s0, *t;
-    int64_t stride;  // between rows of s0 and t
-    const float* mean;
-    int64_t mean_row, mean_lane;  // strides of the mean
+    Runs s0, t, mean;
+    bool mean_varies;  // along a run
 };
 
 struct Coupling {
@@ -64,6 +76,11 @@ struct Coupling {
         nearest_map(s.params_width, s.width, maps + s.height);
     }
 
+    // Of same-sized levels: one long row.
+    Tile tile(int64_t b, int64_t index, int64_t capacity) const {
+        return {b, 0, index * capacity, smaller(capacity, area - index * capacity)};
+    }
+
     // Start of the tile's first row in a tensor of the level's size.
     int64_t level_offset(const Tile& tile) const {
         const int64_t pixel = tile.row * grid_width + tile.column;
@@ -80,83 +97,75 @@ struct Coupling {
     int64_t params_stride() const { return shape.channels_last ? 2 * shape.channels : params_area; }
     int64_t half() const { return shape.channels_last ? shape.channels : shape.channels * params_area; }
 
-    int64_t pixels_per_tile(int64_t members) const {
-        const int64_t fit = BUFFER / (shape.channels * members);
-        return larger(smaller(larger(fit, shape.channels_last ? 8 : 64), grid_width), 1);
+    // Tiles are as large as it takes for `waiting` values per element to stay in the first cache.
+    // Contiguous runs are longer, and stay in the second: each is a start for the prefetcher.
+    int64_t pixels_per_tile(int64_t waiting) const {
+        const int64_t buffer = shape.channels_last ? (waiting ? 1024 : 4096) : 16384;  // floats
+        const int64_t fit = buffer / (shape.channels * larger(waiting, 1)) / LANES * LANES;
+        return larger(smaller(larger(fit, shape.channels_last ? LANES : 64), grid_width), 1);
     }
 
+    // The mean of a tile where there is none: one zero.
     Source source(const Tile& tile, float* gathered) const {
+        static const float zero = 0.0f;
         const int64_t batch = shape.mean_batch == 1 ? 0 : tile.b;
-        Source found;
         const int64_t pixel = resized ? row_map[tile.row] * shape.params_width : tile.column;
         const int64_t C = shape.channels;
-        found.s0 = params + params_offset(tile.b, pixel);
-        found.t = found.s0 + half();
-        found.stride = params_stride();
-        found.mean = mean;
-        found.mean_row = found.mean_lane = 0;
-        const int64_t kind = shape.mean_kind;
-        if (kind == PYRAMIDFLOW_MEAN_PIXEL) {
-            found.mean = mean + batch * params_area + pixel;
-            (shape.channels_last ? found.mean_row : found.mean_lane) = 1;
-        } else if (kind == PYRAMIDFLOW_MEAN_CHANNEL) {
-            found.mean = mean + batch * C;
-            (shape.channels_last ? found.mean_lane : found.mean_row) = 1;
-        } else if (kind == PYRAMIDFLOW_MEAN_FULL) {
-            found.mean = mean + batch * C * params_area + pixel * (shape.channels_last ? C : 1);
-            found.mean_row = shape.channels_last ? C : params_area;
-            found.mean_lane = 1;
+        const int64_t* const map = resized && shape.channels_last ? column_map + tile.column : nullptr;
+        const float* const s0 = params + params_offset(tile.b, pixel);
+        Source found = {{s0, params_stride(), map}, {s0 + half(), params_stride(), map}, {}, false};
+        switch (shape.mean_kind) {
+            case PYRAMIDFLOW_MEAN_PIXEL:
+                found.mean = {mean + batch * params_area + pixel, shape.channels_last ? 1 : 0, map};
+                found.mean_varies = !shape.channels_last;
+                break;
+            case PYRAMIDFLOW_MEAN_CHANNEL:
+                found.mean = {mean + batch * C, shape.channels_last ? 0 : 1, nullptr};
+                found.mean_varies = shape.channels_last;
+                break;
+            case PYRAMIDFLOW_MEAN_FULL:
+                found.mean = {mean + batch * C * params_area + pixel * (shape.channels_last ? C : 1),
+                              shape.channels_last ? C : params_area, map};
+                found.mean_varies = true;
+                break;
+            default:
+                found.mean = {&zero, 0, nullptr};
         }
-        if (resized) gather(tile, gathered, &found);
+        if (resized && !shape.channels_last) gather(tile, gathered, &found);
         return found;
     }
 
 private:
     void gather(const Tile& tile, float* gathered, Source* found) const {
         const int64_t C = shape.channels, count = C * tile.pixels;
-        const int64_t* map = column_map + tile.column;
-        gather_runs(found->s0, found->stride, map, tile.pixels, gathered);
-        gather_runs(found->t, found->stride, map, tile.pixels, gathered + count);
-        if (shape.mean_kind == PYRAMIDFLOW_MEAN_FULL) {
-            gather_runs(found->mean, found->mean_row, map, tile.pixels, gathered + 2 * count);
-            found->mean_row = shape.channels_last ? C : tile.pixels;
-            found->mean = gathered + 2 * count;
-        } else if (shape.mean_kind == PYRAMIDFLOW_MEAN_PIXEL) {
-            for (int64_t i = 0; i < tile.pixels; ++i) gathered[2 * count + i] = found->mean[map[i]];
-            found->mean = gathered + 2 * count;
-        }
-        found->s0 = gathered;
-        found->t = gathered + count;
-        found->stride = shape.channels_last ? C : tile.pixels;
+        gather_runs(tile, C, gathered, &found->s0);
+        gather_runs(tile, C, gathered + count, &found->t);
+        if (shape.mean_kind == PYRAMIDFLOW_MEAN_FULL)
+            gather_runs(tile, C, gathered + 2 * count, &found->mean);
+        else if (shape.mean_kind == PYRAMIDFLOW_MEAN_PIXEL)
+            gather_runs(tile, 1, gathered + 2 * count, &found->mean);
     }
 
-    void gather_runs(const float* from, int64_t stride, const int64_t* map, int64_t pixels,
-                     float* to) const {
-        if (shape.channels_last) {
-            with_channels(shape.channels, [&](auto channels) {
-                for (int64_t i = 0; i < pixels; ++i) {
-                    const float* source = from + map[i] * stride;
-                    float* __restrict target = to + i * channels;
-#pragma omp simd
-                    for (int64_t c = 0; c < channels; ++c) target[c] = source[c];
+    void gather_runs(const Tile& tile, int64_t rows, float* gathered, Runs* runs) const {
+        const int64_t* map = column_map + tile.column;
+        for (int64_t r = 0; r < rows; ++r) {
+            const float *source = (*runs)[r], *next = runs->after(r, rows, 0);
+            float* target = gathered + r * tile.pixels;
+            if (shape.params_width == 2 * shape.width) {
+                // The down block takes every second pixel: neighbours, not a gather.
+                source += 2 * tile.column;
+                int64_t i = 0;
+                for (; i + LANES <= tile.pixels; i += LANES) {
+                    prefetch(next + 2 * (tile.column + i));
+                    prefetch(next + 2 * (tile.column + i) + LANES);
+                    store(target + i, even_lanes(load(source + 2 * i), load(source + 2 * i + LANES)));
                 }
-            });
-            return;
-        }
-        // The down block takes every second pixel: neighbours, not a gather.
-        bool halved = true;
-        for (int64_t i = 0; i < pixels; ++i) halved &= map[i] == map[0] + 2 * i;
-        for (int64_t c = 0; c < shape.channels; ++c) {
-            float* __restrict target = to + c * pixels;
-            const float* source = from + c * stride;
-            if (halved) {
-                source += map[0];
-#pragma omp simd
-                for (int64_t i = 0; i < pixels; ++i) target[i] = source[2 * i];
+                for (; i < tile.pixels; ++i) target[i] = source[2 * i];
             } else {
-                for (int64_t i = 0; i < pixels; ++i) target[i] = source[map[i]];
+                for (int64_t i = 0; i < tile.pixels; ++i) target[i] = source[map[i]];
             }
         }
+        *runs = {gathered, rows == 1 ? 0 : tile.pixels, nullptr};
     }
 };
 
@@ -165,72 +174,59 @@ void with_runs(const PyramidflowCoupling& shape, const Body& body) {
     if (shape.channels_last)
         with_channels(shape.channels, [&](auto channels) { body(Constant<1>(), channels); });
     else
-        body(Constant<0>(), int64_t{0});
+        body(Constant<0>(), shape.channels);
 }
 
-template <typename Length>
-void log_scale(const float* s0, int64_t stride, int64_t rows, Length length, float clamp, float* s) {
-    const float gain = clamp * SOFT_CLAMP_GAIN, inverse = 1.0f / clamp;
+// Length and number of a tile's runs.
+template <typename Channels>
+static inline Channels run_length(Constant<1>, Channels channels, int64_t) { return channels; }
+static inline int64_t run_length(Constant<0>, int64_t, int64_t pixels) { return pixels; }
+static inline int64_t run_count(Constant<1>, int64_t, int64_t pixels) { return pixels; }
+static inline int64_t run_count(Constant<0>, int64_t channels, int64_t) { return channels; }
+
+struct SoftClamp {
+    float gain, inverse;
+
+    explicit SoftClamp(float clamp) : gain(clamp * SOFT_CLAMP_GAIN), inverse(1.0f / clamp) {}
+    PYRAMIDFLOW_INLINE Vector operator()(Vector s0) const { return gain * atan_of(inverse * s0); }
+};
+
+// Adds a vector of a run to the sums of its pixels: one sum in channels-last tensors, many in
+// contiguous ones.
+template <typename ChannelsLast, typename Count>
+static PYRAMIDFLOW_INLINE void add_to_pixels(ChannelsLast channels_last, Vector value, Count count,
+                                             int64_t r, int64_t j, float* sums) {
+    if (channels_last)
+        sums[r] += sum_lanes(first_lanes(value, count));
+    else
+        store(sums + j, load(sums + j, count) + value, count);
+}
+
+// s = clamped s0, and its sum over the channels of each pixel.
+template <typename ChannelsLast, typename Length>
+void clamp_and_sum(ChannelsLast channels_last, SoftClamp clamp, const Runs& s0, int64_t rows,
+                   Length length, float* s, float* sums) {
     for (int64_t r = 0; r < rows; ++r) {
-        const float* in = s0 + r * stride;
-        float* __restrict out = s + r * length;
-#pragma omp simd
-        for (int64_t j = 0; j < length; ++j) out[j] = gain * atan_lane(in[j] * inverse);
+        const float *in = s0[r], *next = s0.after(r, rows, length);
+        for_vectors(length, [&](int64_t j, auto count) {
+            if (!channels_last) prefetch(next + j);
+            const Vector value = clamp(load(in + j, count));
+            store(s + r * length + j, value, count);
+            add_to_pixels(channels_last, value, count, r, j, sums);
+        });
     }
 }
 
-template <typename Length>
-void subtract(float* s, const float* mean, int64_t mean_row, int64_t mean_lane, int64_t rows,
-              Length length) {
-    for (int64_t r = 0; r < rows; ++r) {
-        float* __restrict out = s + r * length;
-        const float* m = mean + r * mean_row;
-        if (mean_lane == 0) {
-            const float value = m[0];
-#pragma omp simd
-            for (int64_t j = 0; j < length; ++j) out[j] -= value;
-        } else {
-#pragma omp simd
-            for (int64_t j = 0; j < length; ++j) out[j] -= m[j];
+// mean [groups, C] of `per_group` partial sums of C channels each, `count` values in all.
+static inline void channel_means(const double* partial, int64_t groups, int64_t per_group, int64_t C,
+                                 int64_t count, float* mean) {
+    for (int64_t group = 0; group < groups; ++group) {
+        for (int64_t c = 0; c < C; ++c) {
+            double sum = 0.0;
+            for (int64_t k = 0; k < per_group; ++k) sum += partial[(group * per_group + k) * C + c];
+            mean[group * C + c] = static_cast<float>(sum / static_cast<double>(count));
         }
     }
-}
-
-// Mean over the channels and the `members` samples of a tile.
-template <typename Length>
-void pixel_mean(const float* s, int64_t members, int64_t member_size, int64_t rows, Length length,
-                bool channels_last, float* mean) {
-    const int64_t pixels = channels_last ? rows : static_cast<int64_t>(length);
-    const int64_t channels = channels_last ? static_cast<int64_t>(length) : rows;
-    const float scale = 1.0f / static_cast<float>(members * channels);
-    for (int64_t i = 0; i < pixels; ++i) mean[i] = 0.0f;
-    for (int64_t m = 0; m < members; ++m) {
-        for (int64_t r = 0; r < rows; ++r) {
-            const float* in = s + m * member_size + r * length;
-            if (channels_last) {
-                float sum = 0.0f;
-#pragma omp simd reduction(+ : sum)
-                for (int64_t j = 0; j < length; ++j) sum += in[j];
-                mean[r] += sum;
-            } else {
-#pragma omp simd
-                for (int64_t j = 0; j < length; ++j) mean[j] += in[j];
-            }
-        }
-    }
-    for (int64_t i = 0; i < pixels; ++i) mean[i] *= scale;
-}
-
-static inline double sum_of(const float* s, int64_t count) {
-    double total = 0.0;
-    for (int64_t first = 0; first < count; first += 1024) {
-        float sum = 0.0f;
-        const int64_t last = smaller(first + 1024, count);
-#pragma omp simd reduction(+ : sum)
-        for (int64_t j = first; j < last; ++j) sum += s[j];
-        total += static_cast<double>(sum);
-    }
-    return total;
 }
 
 }  // namespace pyramidflow::PYRAMIDFLOW_LEVEL

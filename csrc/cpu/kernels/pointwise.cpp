@@ -42,10 +42,9 @@ int map(const float* x, float* y, int64_t count, int64_t threads, const Function
 #pragma omp parallel for num_threads(threads) schedule(static)
     for (int64_t tile = 0; tile < tiles; ++tile) {
         const float* in = x + tile * TILE;
-        float* __restrict out = y + tile * TILE;
+        float* const out = y + tile * TILE;
         const int64_t size = smaller(TILE, count - tile * TILE);
-#pragma omp simd
-        for (int64_t i = 0; i < size; ++i) out[i] = function(in[i]);
+        for_vectors(size, [&](int64_t i, auto n) { store(out + i, function(load(in + i, n)), n); });
     }
     return 0;
 }
@@ -63,15 +62,15 @@ int normalize_uint16(const uint16_t* image, const float* mean, const float* std,
 }
 
 int exp(const float* x, float* y, int64_t count, int64_t threads) {
-    return map(x, y, count, threads, [](float value) { return exp_lane(value); });
+    return map(x, y, count, threads, [](Vector value) { return exp_of(value); });
 }
 
 int atan(const float* x, float* y, int64_t count, int64_t threads) {
-    return map(x, y, count, threads, [](float value) { return atan_lane(value); });
+    return map(x, y, count, threads, [](Vector value) { return atan_of(value); });
 }
 
 int copy(const float* x, float* y, int64_t count, int64_t threads) {
-    return map(x, y, count, threads, [](float value) { return value; });
+    return map(x, y, count, threads, [](Vector value) { return value; });
 }
 
 }  // namespace pyramidflow::PYRAMIDFLOW_LEVEL

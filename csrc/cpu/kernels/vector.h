@@ -1,7 +1,12 @@
-// A vector of floats as wide as the instruction set has them.
+// A vector of floats as wide as the instruction set has them, and what the compiler's own vector
+// types lack: the rest of a run, stores that pass by the caches, every second float.
 #pragma once
 
 #include "common.h"
+
+#if defined(__SSE2__)
+#include <immintrin.h>
+#endif
 
 namespace pyramidflow::PYRAMIDFLOW_LEVEL {
 
@@ -14,6 +19,7 @@ static const int64_t LANES = 4;
 #endif
 
 typedef float Vector __attribute__((vector_size(LANES * sizeof(float))));
+typedef int32_t Integers __attribute__((vector_size(LANES * sizeof(int32_t))));
 
 static PYRAMIDFLOW_INLINE Vector load(const float* p) {
     Vector v;
@@ -24,10 +30,132 @@ static PYRAMIDFLOW_INLINE void store(float* p, Vector v) { memcpy(p, &v, sizeof 
 // Subtracting zero changes no float, so nothing but the broadcast is left; adding zero would turn -0
 // into 0 and stays an addition.
 static PYRAMIDFLOW_INLINE Vector splat(float value) { return value - Vector{}; }
-static inline float sum_lanes(Vector v) {
+
+static PYRAMIDFLOW_INLINE float sum_lanes(Vector v) {
+#if defined(__AVX512F__)
+    return _mm512_reduce_add_ps((__m512)v);
+#else
     float sum = 0.0f;
     for (int64_t k = 0; k < LANES; ++k) sum += v[k];
     return sum;
+#endif
+}
+
+// Calls `body(j, count)` for every vector of a run; `count` is `Whole` but for what remains.
+typedef Constant<LANES> Whole;
+
+template <typename Length, typename Body>
+static PYRAMIDFLOW_INLINE void for_vectors(Length length, const Body& body) {
+    int64_t j = 0;
+    for (; j + LANES <= length; j += LANES) body(j, Whole());
+    if (j < length) body(j, length - j);
+}
+
+// Asks for what is read soon. The processor does so by itself, but not for a run's first lines.
+static PYRAMIDFLOW_INLINE void prefetch(const float* p) { __builtin_prefetch(p, 0, 2); }
+
+// The first `count` lanes, zero in the others.
+static PYRAMIDFLOW_INLINE Vector load(const float* p, Whole) { return load(p); }
+static PYRAMIDFLOW_INLINE Vector load(const float* p, int64_t count) {
+#if defined(__AVX512F__)
+    return (Vector)_mm512_maskz_loadu_ps(static_cast<__mmask16>((1 << count) - 1), p);
+#else
+    Vector v = {};
+    memcpy(&v, p, static_cast<size_t>(count) * sizeof(float));
+    return v;
+#endif
+}
+static PYRAMIDFLOW_INLINE Vector first_lanes(Vector v, Whole) { return v; }
+static PYRAMIDFLOW_INLINE Vector first_lanes(Vector v, int64_t count) {
+    float lanes[LANES];
+    store(lanes, v);
+    return load(lanes, count);
+}
+static PYRAMIDFLOW_INLINE void store(float* p, Vector v, Whole) { store(p, v); }
+static PYRAMIDFLOW_INLINE void store(float* p, Vector v, int64_t count) {
+#if defined(__AVX512F__)
+    _mm512_mask_storeu_ps(p, static_cast<__mmask16>((1 << count) - 1), (__m512)v);
+#else
+    memcpy(p, &v, static_cast<size_t>(count) * sizeof(float));
+#endif
+}
+
+// Results of this size have left the caches before anyone reads them. Written past the caches, their
+// lines need not be read first: a third of a copy's traffic.
+static const int64_t STREAMED_BYTES = int64_t{32} << 20;
+
+// Whether `count` floats, in runs that start `stride` apart, are written past the caches.
+static inline bool streams(const float* out, int64_t count, int64_t stride) {
+    return count * static_cast<int64_t>(sizeof(float)) >= STREAMED_BYTES && stride % LANES == 0 &&
+           reinterpret_cast<uintptr_t>(out) % sizeof(Vector) == 0;
+}
+template <bool STREAMED, typename Count>
+static PYRAMIDFLOW_INLINE void store_result(float* p, Vector v, Count count) {
+#if defined(__SSE2__)
+    if (STREAMED && count == LANES) {
+#if defined(__AVX512F__)
+        _mm512_stream_ps(p, (__m512)v);
+#elif defined(__AVX__)
+        _mm256_stream_ps(p, (__m256)v);
+#else
+        _mm_stream_ps(p, (__m128)v);
+#endif
+        return;
+    }
+#endif
+    store(p, v, count);
+}
+
+// The floats 0, 2, 4 ... of two neighbouring vectors.
+static PYRAMIDFLOW_INLINE Vector even_lanes(Vector a, Vector b) {
+#if defined(__AVX512F__)
+    const __m512i places = _mm512_set_epi32(30, 28, 26, 24, 22, 20, 18, 16, 14, 12, 10, 8, 6, 4, 2, 0);
+    return (Vector)_mm512_permutex2var_ps((__m512)a, places, (__m512)b);
+#elif defined(__AVX2__)
+    const __m256d halves = _mm256_castps_pd(_mm256_shuffle_ps((__m256)a, (__m256)b, 0x88));
+    return (Vector)_mm256_castpd_ps(_mm256_permute4x64_pd(halves, 0xd8));
+#elif defined(__SSE2__) && !defined(__AVX__)
+    return (Vector)_mm_shuffle_ps((__m128)a, (__m128)b, 0x88);
+#else
+    Vector even;
+    for (int64_t k = 0; k < LANES / 2; ++k) {
+        even[k] = a[2 * k];
+        even[k + LANES / 2] = b[2 * k];
+    }
+    return even;
+#endif
+}
+
+// The threads share `count` tasks; what they wrote past the caches is seen when all have ended.
+template <typename Body>
+static inline void in_parallel(int64_t threads, int64_t count, const Body& body) {
+#pragma omp parallel num_threads(threads)
+    {
+#pragma omp for schedule(static) nowait
+        for (int64_t task = 0; task < count; ++task) body(task);
+#if defined(__SSE2__)
+        _mm_sfence();
+#endif
+    }
+}
+
+// Calls `body` with flags that the compiler knows.
+template <typename Body>
+static inline void with_flags(bool flag, const Body& body) {
+    if (flag)
+        body(Constant<1>());
+    else
+        body(Constant<0>());
+}
+template <typename Body>
+static inline void with_flags(bool first, bool second, const Body& body) {
+    with_flags(first, [&](auto a) { with_flags(second, [&](auto b) { body(a, b); }); });
+}
+template <typename Body>
+static inline void with_flags(bool first, bool second, bool third, const Body& body) {
+    with_flags(first, second, [&](auto a, auto b) {
+        with_flags(third, [&](auto c) { body(a, b, c); });
+    });
 }
 
 }  // namespace pyramidflow::PYRAMIDFLOW_LEVEL

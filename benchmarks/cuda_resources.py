@@ -1,11 +1,13 @@
 """Registers, shared and local memory of every CUDA kernel, read from the compiled code.
 
-``python benchmarks/cuda_resources.py`` compiles ``csrc/cuda`` for every architecture of
+``python -m benchmarks.cuda_resources`` compiles ``csrc/cuda`` for every architecture of
 :data:`ARCHITECTURES` with nvcc, reads the cubins with cuobjdump, and writes
-``benchmarks/results/cuda_resources.md``. Nothing of it runs on a GPU.
+``benchmarks/results/cuda_resources.md``. What a launch asks for comes from the same sources run on
+the host. Nothing of it runs on a GPU.
 """
 
 import argparse
+import hashlib
 import importlib.util
 import os
 import re
@@ -14,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 from collections import defaultdict
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +25,9 @@ SOURCES = ROOT / "csrc" / "cuda"
 RESULT = ROOT / "benchmarks" / "results" / "cuda_resources.md"
 SCALAR_KERNELS = ("sum_partials_kernel",)
 """Kernels that are not meant to load 128 bits at a time."""
+
+CHANNELS = 64
+"""Channels of the launches whose shared memory is listed."""
 
 ARCHITECTURES = (75, 80, 86, 89, 90, 100, 120)
 
@@ -73,30 +79,62 @@ def cuobjdump() -> str:
     raise FileNotFoundError("cuobjdump is in neither the PATH nor an installed Triton.")
 
 
-def compile_cubin(source: Path, architecture: int, folder: Path) -> Path:
-    """Compile one source for one architecture."""
-    target = folder / f"{source.stem}.sm_{architecture}.cubin"
-    subprocess.run(
-        [
-            *("nvcc", "-std=c++17", "-O3", "-cubin", f"-arch=sm_{architecture}"),
-            *("-o", str(target), str(source)),
-        ],
-        check=True,
-    )
-    return target
+def missing_tool() -> str:
+    """Why the sources cannot be compiled and read here; empty if they can."""
+    if not SOURCES.is_dir():
+        return "csrc/cuda is not here: the CUDA sources come with the repository only"
+    if shutil.which("nvcc") is None:
+        return "nvcc is not installed: it comes with the CUDA toolkit"
+    try:
+        cuobjdump()
+    except FileNotFoundError as error:
+        return str(error)
+    return ""
 
 
-def compile_ptx(source: Path, architecture: int, folder: Path) -> Path:
-    """Compile one source to PTX, for architectures to come."""
-    target = folder / f"{source.stem}.compute_{architecture}.ptx"
-    subprocess.run(
-        [
-            *("nvcc", "-std=c++17", "-O3", "-ptx", f"-arch=compute_{architecture}"),
-            *("-o", str(target), str(source)),
-        ],
-        check=True,
-    )
-    return target
+def compile_sources(kind: str, architecture: str, folder: Path) -> list[Path]:
+    """Compile every source, side by side, to ``"cubin"`` or ``"ptx"``; keep what is there."""
+
+    def compiled(source: Path) -> Path:
+        target = folder / f"{source.stem}.{architecture}.{kind}"
+        if not target.exists():
+            unfinished = target.with_suffix(f".{os.getpid()}")
+            flags = ["-std=c++17", "-O3", f"-{kind}", f"-arch={architecture}"]
+            subprocess.run(["nvcc", *flags, "-o", str(unfinished), str(source)], check=True)
+            unfinished.rename(target)
+        return target
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return list(pool.map(compiled, sorted(SOURCES.glob("*.cu"))))
+
+
+def compiled_kernels(architecture: int) -> list[Kernel]:
+    """Every kernel as compiled for one architecture; cubins of these sources are kept."""
+    digest = hashlib.sha256(_output("nvcc", "--version").encode())
+    for source in sorted(SOURCES.iterdir()):
+        digest.update(source.read_bytes())
+    folder = Path(tempfile.gettempdir()) / f"pyramidflow-cubins-{os.getuid()}"
+    folder.mkdir(exist_ok=True, mode=0o700)
+    folder /= digest.hexdigest()[:16]
+    folder.mkdir(exist_ok=True)
+    cubins = compile_sources("cubin", f"sm_{architecture}", folder)
+    return [kernel for cubin in cubins for kernel in kernels(cubin)]
+
+
+def launched_shared_bytes() -> dict[str, int]:
+    """Shared memory that each kernel asks for at launch with :data:`CHANNELS` channels, by name."""
+    tests = str(ROOT / "tests")
+    if tests not in sys.path:
+        sys.path.append(tests)
+    import cuda_cases
+    import cuda_host
+
+    path = cuda_host.build()
+    with cuda_host.library(path):
+        cuda_host.launches(path)  # those of other callers
+        cuda_cases.every_kernel(CHANNELS)
+        found = cuda_host.launches(path)
+    return {short_name(symbol): shared_bytes for symbol, shared_bytes in found.items()}
 
 
 def kernels(cubin: Path) -> list[Kernel]:
@@ -142,13 +180,14 @@ def _output(*command: str) -> str:
     ).stdout
 
 
-def table(measured: dict[int, list[Kernel]]) -> str:
+def table(measured: dict[int, list[Kernel]], launched: dict[str, int]) -> str:
     """Markdown: a row for each kernel, registers for each architecture."""
     rows: dict[str, dict[int, Kernel]] = defaultdict(dict)
     for architecture, found in measured.items():
         for kernel in found:
             rows[kernel.name][architecture] = kernel
-    head = ["kernel", *(f"sm_{a}" for a in measured), "static shared", "local", "128-bit loads"]
+    head = ["kernel", *(f"sm_{a}" for a in measured)]
+    head += ["static shared", "launch's shared", "local", "128-bit loads"]
     lines = [" | ".join(["", *head, ""]).strip(), "|" + " --- |" * len(head)]
     for name, by_architecture in sorted(rows.items()):
         every = by_architecture.values()
@@ -156,6 +195,7 @@ def table(measured: dict[int, list[Kernel]]) -> str:
             name,
             *(str(by_architecture[a].registers) for a in measured),
             str(max(kernel.shared_bytes for kernel in every)),
+            str(launched[name]),
             str(max(kernel.local_bytes for kernel in every)),
             str(min(kernel.wide_loads for kernel in every)),
         ]
@@ -169,18 +209,11 @@ def main() -> int:
     parser.add_argument("--architectures", type=int, nargs="+", default=ARCHITECTURES)
     parser.add_argument("--output", type=Path, default=RESULT)
     arguments = parser.parse_args()
-    if shutil.which("nvcc") is None:
-        parser.error("nvcc is needed: install the CUDA toolkit.")
-    measured: dict[int, list[Kernel]] = {}
+    if missing_tool():
+        parser.error(missing_tool())
+    measured = {a: compiled_kernels(a) for a in arguments.architectures}
     with tempfile.TemporaryDirectory() as folder:
-        for architecture in arguments.architectures:
-            measured[architecture] = [
-                kernel
-                for source in sorted(SOURCES.glob("*.cu"))
-                for kernel in kernels(compile_cubin(source, architecture, Path(folder)))
-            ]
-        for source in sorted(SOURCES.glob("*.cu")):
-            compile_ptx(source, max(arguments.architectures), Path(folder))
+        compile_sources("ptx", f"compute_{max(arguments.architectures)}", Path(folder))
     every = [kernel for found in measured.values() for kernel in found]
     spilling = sorted({k.name for k in every if k.spills or k.local_bytes})
     narrow = sorted({k.name for k in every if not k.wide_loads and k.name not in SCALAR_KERNELS})
@@ -191,14 +224,14 @@ def main() -> int:
         "Read from the machine code; nothing here ran on a GPU. Registers of a thread by\n"
         "architecture; static shared memory of a block and local memory of a thread in bytes, the\n"
         "largest of all architectures; 128-bit loads from global memory in the code, the fewest.\n"
-        "Shared memory is asked for at launch, at most 48 KiB: the static column is what the\n"
-        "architecture itself keeps of a block's.\n"
+        "Shared memory is asked for at launch, at most 48 KiB; the static column is what the\n"
+        f"architecture itself keeps of a block's, the launch's is for {CHANNELS} channels.\n"
         f"PTX for compute_{max(arguments.architectures)} compiles too.\n\n"
         f"- compiler: nvcc, {version}\n"
-        "- command: `python benchmarks/cuda_resources.py`\n"
+        "- command: `python -m benchmarks.cuda_resources`\n"
         f"- kernels with local memory or spills: {', '.join(spilling) or 'none'}\n"
         f"- kernels without 128-bit loads: {', '.join([*SCALAR_KERNELS, *narrow])}\n\n"
-        + table(measured)
+        + table(measured, launched_shared_bytes())
         + "\n"
     )
     return int(bool(spilling or narrow))

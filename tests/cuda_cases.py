@@ -270,6 +270,23 @@ def small_set(device="cpu") -> int:
     return count
 
 
+def every_kernel(channels: int) -> None:
+    """Launch each kernel in every type and layout, on a small level of so many channels."""
+    shape = (1, channels, 4, 16)
+    for dtype, layout in itertools.product(TYPES, LAYOUTS[:2]):
+        for reduction in ("nearest", "max"):
+            pyramid_down(shape, reduction, dtype, layout)
+        pyramid_up(shape, dtype, layout)
+        invertible_conv1x1(shape, dtype, layout)
+        for levels in (1, 2):
+            anomaly_map(shape, levels, 1, dtype, layout)
+        for mode in coupling_modes():
+            affine_coupling(shape, shape[2:], mode, dtype, layout)
+        coupling_conv1x1(shape, shape[2:], coupling_modes()[0], dtype, layout)
+        for pixel_type in (torch.uint8, torch.uint16):
+            normalize_image(shape[::3] + shape[3:], pixel_type, dtype)
+
+
 if __name__ == "__main__":
     torch.set_num_threads(1)
     with cuda_host.library(Path(sys.argv[1])):

@@ -71,6 +71,29 @@ def library(path: Path) -> Iterator[None]:
         yield
 
 
+def launches(path: Path) -> dict[str, int]:
+    """Symbols of the kernels that a library launched since the last call.
+
+    Returns:
+        The most bytes of shared memory that each asked for.
+    """
+    compiled = ctypes.CDLL(str(path))
+    capacity = 1000
+    kernels, shared_bytes = (ctypes.c_void_p * capacity)(), (ctypes.c_int64 * capacity)()
+    compiled.pyramidflow_host_launches.restype = ctypes.c_int64
+    count = compiled.pyramidflow_host_launches(kernels, shared_bytes, ctypes.c_int64(capacity))
+    assert count <= capacity
+    listed = subprocess.run(["nm", str(path)], capture_output=True, text=True, check=True).stdout
+    symbols = {
+        int(words[0], 16): words[2] for words in map(str.split, listed.splitlines()) if words[2:]
+    }
+    known = next(offset for offset, name in symbols.items() if name == "pyramidflow_cuda_version")
+    function = ctypes.cast(compiled.pyramidflow_cuda_version, ctypes.c_void_p).value
+    assert function is not None
+    base = function - known
+    return {symbols[(kernels[i] or 0) - base]: shared_bytes[i] for i in range(count)}
+
+
 @contextmanager
 def backend(path: Path) -> Iterator[None]:
     """Run the operations on CPU tensors in the CUDA backend, with this library."""

@@ -4,11 +4,8 @@ The comparisons run in Triton's interpreter, in a process of its own (``triton_i
 the process of the other tests they are ``gpu`` tests, on a CUDA device and compiled for it.
 """
 
-import importlib.util
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 from unittest import mock
 
@@ -27,6 +24,7 @@ import triton.language as tl  # noqa: E402
 from pyramidflow.kernels import anomaly_map, conv1x1, coupling, normalize, pyramid, tuning  # noqa: E402
 from triton.runtime.autotuner import Autotuner  # noqa: E402
 
+from benchmarks import triton_resources  # noqa: E402
 from pyramidflow import ops  # noqa: E402
 from pyramidflow.ops import allocation, backend_reference, backend_triton  # noqa: E402
 
@@ -668,23 +666,23 @@ def test_without_a_device_the_status_says_what_is_missing() -> None:
     assert "device" in status.reason
 
 
-def _resources() -> Any:
-    path = Path(__file__).parents[1] / "benchmarks" / "triton_resources.py"
-    spec = importlib.util.spec_from_file_location("triton_resources", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.mark.skipif(INTERPRETED, reason="the interpreter compiles nothing")
-@pytest.mark.parametrize(("dtype", "shape"), [(torch.float32, 0), (torch.float16, 1)])
-def test_kernels_compile_without_spills(dtype: torch.dtype, shape: int) -> None:
-    resources = _resources()
+@pytest.mark.parametrize(
+    ("architecture", "dtype", "shape"),
+    [
+        (80, torch.float32, 1),
+        (86, torch.bfloat16, 0),
+        (89, torch.float16, 0),
+        (90, torch.float32, 0),
+        (100, torch.float16, 1),
+        (120, torch.bfloat16, 1),
+    ],
+)
+def test_kernels_compile_without_spills(architecture: int, dtype: torch.dtype, shape: int) -> None:
+    """Each architecture with one type and shape; every one with all: the resources' script."""
     kernels = set()
-    for _, used in resources.resources(90, resources.SHAPES[shape], dtype):
+    level = triton_resources.SHAPES[shape]
+    for _, used in triton_resources.resources(architecture, level, dtype):
         assert used.spill_bytes == 0, used
         kernels.add(used.kernel)
     assert kernels == {

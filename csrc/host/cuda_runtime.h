@@ -46,7 +46,8 @@ extern dim3 threadIdx, blockIdx, blockDim, gridDim;
 namespace pyramidflow::host {
 
 // Runs every block of a launch; the kernel's arguments are bound.
-cudaError_t run(const std::function<void()>& kernel, dim3 grid, dim3 block, size_t shared_bytes);
+cudaError_t run(const void* address, const std::function<void()>& kernel, dim3 grid, dim3 block,
+                size_t shared_bytes);
 
 // Waits for the threads of the block, or of the warp. `site` tells barriers apart.
 void wait_for_block(const void* site);
@@ -55,8 +56,9 @@ float exchange_in_warp(float value, unsigned source_lane, const void* site);
 template <typename... Parameters, size_t... Index>
 cudaError_t launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, void** arguments,
                    size_t shared_bytes, std::index_sequence<Index...>) {
-  return run([&] { kernel(*static_cast<Parameters*>(arguments[Index])...); }, grid, block,
-             shared_bytes);
+  return run(
+      reinterpret_cast<const void*>(kernel),
+      [&] { kernel(*static_cast<Parameters*>(arguments[Index])...); }, grid, block, shared_bytes);
 }
 
 }  // namespace pyramidflow::host

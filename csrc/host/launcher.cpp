@@ -11,6 +11,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <vector>
@@ -158,17 +159,18 @@ void prepare_shared_memory(size_t bytes) {
 #endif
 }
 
-size_t last_shared_bytes;
+std::map<const void*, size_t> most_shared_bytes;  // of the kernels launched
 
 }  // namespace
 
-cudaError_t run(const std::function<void()>& kernel, dim3 grid, dim3 block, size_t shared_bytes) {
+cudaError_t run(const void* address, const std::function<void()>& kernel, dim3 grid, dim3 block,
+                size_t shared_bytes) {
   if (shared_bytes > SHARED_BYTES || grid.y != 1 || grid.z != 1 || block.y != 1 || block.z != 1)
     return cudaErrorInvalidConfiguration;
   const std::lock_guard<std::mutex> lock(one_launch);
   if (fibers.size() < block.x) fibers.resize(block.x);
   running_kernel = &kernel;
-  last_shared_bytes = shared_bytes;
+  most_shared_bytes[address] = std::max(most_shared_bytes[address], shared_bytes);
   gridDim = grid;
   blockDim = block;
   for (unsigned index = 0; index < grid.x; ++index) {
@@ -213,7 +215,18 @@ const char* cudaGetErrorName(cudaError_t error) {
   }
 }
 
-// Bytes of shared memory that the last launch asked for.
-extern "C" __attribute__((visibility("default"))) int64_t pyramidflow_host_shared_bytes() {
-  return static_cast<int64_t>(pyramidflow::host::last_shared_bytes);
+// The kernels launched since the last call and the most shared memory that each asked for; at most
+// `capacity` of them are written. Returns their number.
+extern "C" __attribute__((visibility("default"))) int64_t pyramidflow_host_launches(
+    const void** kernels, int64_t* shared_bytes, int64_t capacity) {
+  int64_t count = 0;
+  for (const auto& [address, bytes] : pyramidflow::host::most_shared_bytes) {
+    if (count < capacity) {
+      kernels[count] = address;
+      shared_bytes[count] = static_cast<int64_t>(bytes);
+    }
+    ++count;
+  }
+  pyramidflow::host::most_shared_bytes.clear();
+  return count;
 }

@@ -191,10 +191,13 @@ def copy_package(target: Path) -> None:
     ignored = shutil.ignore_patterns("__pycache__", "*.so")
     shutil.copytree(ROOT / "pyramidflow", target / "pyramidflow", ignore=ignored)
     shutil.copytree(ROOT / "kernels", target / "pyramidflow" / "kernels", ignore=ignored)
-    (target / "tests").mkdir()
-    for file in (TESTS, "tests/devices.py", "tests/triton_interpreter.py"):
+    for folder in ("tests", "benchmarks"):
+        (target / folder).mkdir()
+    for file in (
+        *("pyproject.toml", TESTS, "tests/devices.py", "tests/triton_interpreter.py"),
+        *("benchmarks/__init__.py", "benchmarks/triton_resources.py"),
+    ):
         shutil.copy(ROOT / file, target / file)
-    shutil.copy(ROOT / "pyproject.toml", target)
 
 
 def survives(mutant: Mutant, target: Path) -> bool:

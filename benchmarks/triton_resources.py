@@ -177,6 +177,14 @@ def variants(shape: Shape, dtype: torch.dtype) -> Iterator[tuple[str, Any, tuple
     yield "", backend_triton.invertible_conv1x1_backward, (x, x, weight)
     yield "own mean", backend_triton.coupling_conv1x1, (x, params, None, weight, *own)
     yield "given mean", backend_triton.coupling_conv1x1, (x, params, mean_cvn, weight, *own)
+    kernel = tensor(2 * channels, 2 * channels, 7, 7)
+    for label, level, resample in (("7×7", x, "none"), ("7×7, down", half, "down")):
+        mean = tensor(1, 1, *level.shape[2:])
+        arguments = (level, params, kernel, mean, weight, resample, 2.0)
+        for products in ("TF32", "exact") if dtype == torch.float32 else ("",):
+            with torch.backends.cudnn.flags(allow_tf32=products == "TF32"):
+                mode = f"{label} {products}".strip()
+                yield mode, backend_triton.conv_coupling_conv1x1, arguments
     template = tensor(1, channels, height, width)
     yield "", backend_triton.anomaly_map, ([x], [template])
     yield "", backend_triton.anomaly_map_backward, (x[:, 0], [x], [template])

@@ -4,6 +4,14 @@ They import nothing but torch and triton, and nothing in them is tied to one ven
 :mod:`pyramidflow.ops` allocates, launches and differentiates.
 """
 
-from . import anomaly_map, conv1x1, coupling, normalize, pyramid, tuning
+from . import anomaly_map, conv1x1, conv_coupling, coupling, normalize, pyramid, tuning
 
-__all__ = ["anomaly_map", "conv1x1", "coupling", "normalize", "pyramid", "tuning"]
+__all__ = [
+    "anomaly_map",
+    "conv1x1",
+    "conv_coupling",
+    "coupling",
+    "normalize",
+    "pyramid",
+    "tuning",
+]

@@ -77,6 +77,21 @@ def samples(dtype: torch.dtype) -> dict[str, list[tuple]]:
             (tensor(2, 3, *size, seed=12), x, taps, resample, -1, True, True)
             for resample, size in zip(RESAMPLINGS, ((5, 6), (10, 12), (3, 3)), strict=True)
         ],
+        "conv_coupling_conv1x1": [
+            (x, tensor(2, 6, 5, 6, seed=11), tensor(8, 6, 3, 3, seed=12), mean, weight, "none", 2.0)
+            for mean in (tensor(1, 1, 5, 6, seed=13), tensor(1, 4, 1, 1, seed=14))
+        ]
+        + [
+            (
+                coarse,
+                x,
+                tensor(8, 4, 3, 3, seed=15),
+                tensor(2, 1, 3, 3, seed=16),
+                weight,
+                "down",
+                2.0,
+            ),
+        ],
         "anomaly_map": [(latents, template)],
         "anomaly_map_backward": [(tensor(2, 5, 6, seed=8), latents, template)],
         "normalize_image": [(image, tensor(3, seed=9), tensor(3, seed=10).abs() + 0.1, dtype)],
@@ -314,3 +329,30 @@ def test_model_exports() -> None:
             torch.testing.assert_close(got, expected)
     names = {str(node.target) for node in exported.graph.nodes}
     assert "pyramidflow.coupling_conv1x1.default" in names
+
+
+def test_conv_coupling_conv1x1_is_the_block_that_it_fuses() -> None:
+    x, hidden = random(2, 3, 4, 5), random(2, 6, 8, 10, seed=1)
+    kernel, weight = random(6, 6, 7, 7, seed=2) / 9, random(3, 3, seed=3)
+    mean = random(1, 1, 8, 10, seed=4)
+    params = torch.nn.functional.conv2d(hidden, kernel, padding=3)
+    expected, _, _ = ops.coupling_conv1x1(x, params, weight, mean)  # resized, nearest neighbour
+    z = ops.conv_coupling_conv1x1(x, hidden, kernel, weight, mean[..., ::2, ::2], resample="down")
+    torch.testing.assert_close(z, expected)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"kernel": (6, 5, 7, 7)}, "kernel has shape"),
+        ({"kernel": (6, 6, 4, 4)}, "kernel has shape"),
+        ({"hidden": (2, 6, 9, 10)}, "give levels of fitting sizes"),
+        ({"mean": (1, 1, 8, 10)}, "does not broadcast"),
+        ({"weight": (4, 4)}, "weight has shape"),
+    ],
+)
+def test_conv_coupling_conv1x1_refuses_other_shapes(changed: dict, message: str) -> None:
+    shapes = {"x": (2, 3, 4, 5), "hidden": (2, 6, 8, 10), "kernel": (6, 6, 7, 7)}
+    shapes |= {"weight": (3, 3), "mean": (1, 1, 4, 5)} | changed
+    with pytest.raises(InputError, match=message):
+        ops.conv_coupling_conv1x1(**{k: torch.zeros(v) for k, v in shapes.items()}, resample="down")

@@ -406,6 +406,45 @@ def test_coupling_conv1x1_equals_oracle(
     compare("coupling_conv1x1_backward", *arguments, tolerance=GRADIENT)
 
 
+WINDOWS = [
+    ((2, 3, 9, 13), 7, 1, "cvn", torch.float32),
+    ((1, 16, 5, 11), 7, 1, "svn", torch.float32),
+    ((3, 24, 4, 3), 3, 2, "cvn", torch.float32),
+    ((1, 64, 3, 5), 3, 1, "none", torch.float32),
+    ((1, 64, 2, 3), 7, 2, "svn", torch.float32),
+    ((2, 16, 8, 9), 5, 2, "none", torch.float32),
+    ((1, 70, 3, 3), 3, 1, "cvn", torch.float32),
+    ((1, 1, 1, 1), 1, 1, "cvn", torch.float32),
+    ((1, 3, 1, 66), 3, 1, "row", torch.float32),
+    ((0, 3, 4, 4), 3, 1, "cvn", torch.float32),
+    ((2, 16, 6, 7), 7, 1, "cvn", torch.float16),
+    ((1, 24, 5, 6), 3, 2, "svn", torch.bfloat16),
+]
+
+
+@comparison
+@smallest_blocks
+@pytest.mark.parametrize(("size", "window", "stride", "kind", "dtype"), WINDOWS)
+def test_conv_coupling_conv1x1_equals_oracle(
+    size: tuple[int, ...], window: int, stride: int, kind: str, dtype: torch.dtype
+) -> None:
+    torch.manual_seed(12)
+    batch, channels, height, width = size
+    # The larger level of an odd one may end behind its last taken pixel or on it.
+    larger = (stride * height - (stride - 1) * (height % 2), stride * width)
+    hidden = draw(batch, 2 * channels, *larger, dtype=dtype, layout="channels_last")
+    kernel = draw(2 * channels, 2 * channels, window, window) / window / channels**0.5
+    shapes = {"cvn": (1, 1, height, width), "svn": (1, channels, 1, 1), "none": (1, 1, 1, 1)}
+    mean = draw(*shapes.get(kind, (batch, 1, 1, width)), dtype=dtype)
+    weight = torch.linalg.qr(torch.randn(channels, channels)).Q.to(dtype)
+    for layout in LAYOUTS if dtype == torch.float32 else LAYOUTS[1:2]:
+        x = draw(*size, layout=layout, dtype=dtype)
+        resample = "down" if stride == 2 else "none"
+        arguments = (x, hidden, kernel.to(dtype), mean, weight, resample, CLAMP)
+        with torch.backends.cudnn.flags(allow_tf32=False):
+            compare("conv_coupling_conv1x1", *arguments, tolerance=FORWARD)
+
+
 PYRAMIDS = [
     ((2, 18, 9, 14), 3, 1, torch.float32, "contiguous"),
     ((3, 5, 8, 11), 2, 3, torch.float32, "channels_last"),
@@ -699,6 +738,7 @@ def test_kernels_compile_without_spills(architecture: int, dtype: torch.dtype, s
         "invertible_conv1x1_forward_kernel",
         "invertible_conv1x1_backward_kernel",
         "coupling_conv1x1_forward_kernel",
+        "conv_coupling_conv1x1_forward_kernel",
         "anomaly_map_forward_kernel",
         "anomaly_map_backward_kernel",
         "normalize_image_forward_kernel",

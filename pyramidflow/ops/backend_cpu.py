@@ -198,6 +198,21 @@ def invertible_conv1x1_backward(grad_z: Tensor, y: Tensor, weight: Tensor) -> tu
     return invertible_conv1x1(grad_z, weight.t()), grad_weight
 
 
+def conv_coupling_conv1x1(
+    x: Tensor,
+    hidden: Tensor,
+    kernel: Tensor,
+    mean: Tensor,
+    weight: Tensor,
+    resample: str,
+    clamp: float,
+) -> Tensor:
+    """The convolution, then :func:`coupling_conv1x1`."""
+    params = conv2d(hidden, kernel, resample, -1)
+    z, _, _ = coupling_conv1x1(x, params, mean, weight, "none", "sample", clamp)
+    return z
+
+
 def anomaly_map(latents: Sequence[Tensor], template: Sequence[Tensor]) -> Tensor:
     """Composition of the channel means of ``|z_d − z̄_d|``."""
     levels = []

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from pyramidflow.ops import library
+from pyramidflow.ops import dispatch, library
 from pyramidflow.ops.allocation import dense, empty, memory_format
 from pyramidflow.ops.convolution import conv2d as conv2d
 from pyramidflow.ops.convolution import conv2d_backward as conv2d_backward
@@ -279,6 +279,25 @@ def coupling_conv1x1_backward(
         grad_y, grad_log_det, x, params, mean_used, mean_given, volume_norm, statistics, clamp
     )
     return grad_x, grad_params, grad_weight
+
+
+def conv_coupling_conv1x1(
+    x: Tensor,
+    hidden: Tensor,
+    kernel: Tensor,
+    mean: Tensor,
+    weight: Tensor,
+    resample: str,
+    clamp: float,
+) -> Tensor:
+    """Triton's kernel, which keeps the parameters in registers; without it, in two steps."""
+    if dispatch.status("triton").available:
+        arguments = (x, hidden, kernel, mean, weight, resample, clamp)
+        fused: Tensor = dispatch.load("triton").conv_coupling_conv1x1(*arguments)
+        return fused
+    params = conv2d(hidden, kernel, resample, -1)
+    z, _, _ = coupling_conv1x1(x, params, mean, weight, "none", "sample", clamp)
+    return z
 
 
 def anomaly_map(latents: Sequence[Tensor], template: Sequence[Tensor]) -> Tensor:

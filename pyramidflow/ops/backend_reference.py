@@ -226,6 +226,21 @@ def conv2d_backward(
     return grad_x, grad_weight.contiguous()
 
 
+def conv_coupling_conv1x1(
+    x: Tensor,
+    hidden: Tensor,
+    kernel: Tensor,
+    mean: Tensor,
+    weight: Tensor,
+    resample: str,
+    clamp: float,
+) -> Tensor:
+    """``z = A (exp(s) ⊙ x + t)`` with the parameters ``kernel ∗ hidden``."""
+    return _owned(
+        reference.conv_coupling_conv1x1(x, hidden, kernel, mean, weight, resample, clamp), x
+    )
+
+
 def anomaly_map(latents: Sequence[Tensor], template: Sequence[Tensor]) -> Tensor:
     """Composition of the channel means of ``|z_d − z̄_d|``."""
     return reference.anomaly_map(latents, template).contiguous()

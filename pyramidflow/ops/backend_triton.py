@@ -415,6 +415,52 @@ def coupling_conv1x1_backward(
     return grad_x, grad_params, grad_weight
 
 
+def conv_coupling_conv1x1(
+    x: Tensor,
+    hidden: Tensor,
+    kernel: Tensor,
+    mean: Tensor,
+    weight: Tensor,
+    resample: str,
+    clamp: float,
+) -> Tensor:
+    """``z = A (exp(s) ⊙ x + t)`` with the parameters ``kernel ∗ hidden``, which stay in registers.
+
+    float32 products are TF32 where PyTorch's own convolutions are.
+    """
+    if x.shape[1] > kernels.conv_coupling.CHANNELS_AT_MOST or not x.numel():
+        params = conv2d(hidden, kernel, resample, -1)
+        return coupling_conv1x1(x, params, mean, weight, "none", "sample", clamp)[0]
+    last = torch.channels_last
+    x_last = x.contiguous(memory_format=last)
+    z = torch.empty_like(x_last)
+    if mean.shape[2:] != (1, 1):
+        mean = mean.expand(-1, -1, *x.shape[2:])
+    # One stride reaches every pixel of a mean: its rows follow each other, or it has one value.
+    mean = mean.contiguous().expand(x.shape)
+    with _device_of(x):
+        kernels.conv_coupling.conv_coupling_conv1x1_forward_kernel[_pixels(x)](
+            x_last,
+            hidden.contiguous(memory_format=last),
+            kernel.contiguous(memory_format=last),
+            mean,
+            weight.contiguous(),
+            z,
+            mean.stride(),
+            x.shape[1],
+            *hidden.shape[1:2],
+            *x.shape[2:],
+            *hidden.shape[2:],
+            *_clamp(clamp),
+            SIZE=kernel.shape[-1],
+            STRIDE=2 if resample == "down" else 1,
+            DOT_TYPE=_dot_type(x),
+            PRECISION="tf32" if torch.backends.cudnn.allow_tf32 else "ieee",
+            BLOCK_C=max(16, triton.next_power_of_2(x.shape[1])),
+        )
+    return allocation.dense(z, like=x)
+
+
 def anomaly_map(latents: Sequence[Tensor], template: Sequence[Tensor]) -> Tensor:
     """Composition of the channel means of ``|z_d − z̄_d|``, float32 until the last level."""
     dtype = latents[0].dtype

@@ -276,6 +276,67 @@ def conv2d(
     return cast(Tensor, _ops.conv2d(x, weight, resample, -1 if tile is None else tile))
 
 
+def conv_coupling_conv1x1(
+    x: Tensor,
+    hidden: Tensor,
+    kernel: Tensor,
+    weight: Tensor,
+    mean: Tensor,
+    resample: Literal["none", "down"] = "none",
+    clamp: float = CLAMP,
+) -> Tensor:
+    """Convolve to the parameters of a coupling, couple, and mix: a whole block in inference.
+
+    :func:`coupling_conv1x1` of :func:`conv2d`, in one pass where the backend fuses them. With
+    ``resample="down"`` the parameters at rows and columns 0, 2, 4 … are taken, which is what a
+    nearest-neighbour resize to half the size leaves. It has no derivative.
+
+    Args:
+        x: ``[B, C, H, W]``.
+        hidden: ``[B, K, H, W]``; with ``"down"`` ``[B, K, H', W']``, ``H = ⌈H'/2⌉``,
+            ``W = ⌈W'/2⌉``.
+        kernel: ``[2C, K, k, k]``, ``k`` odd.
+        weight: ``A [C, C]``.
+        mean: what the log-scale loses, broadcastable to ``[B, C, H, W]``.
+        resample: ``"none"`` or ``"down"``.
+        clamp: bound of the soft clamp.
+
+    Returns:
+        ``[B, C, H, W]``.
+
+    Raises:
+        InputError: shapes do not fit.
+
+    Source: supplement, Algorithm 1.
+    """
+    _check_feature_map("x", x)
+    _check_feature_map("hidden", hidden)
+    _check_weight(weight, x)
+    batch, channels, height, width = x.shape
+    size = kernel.shape[-1]
+    if kernel.shape != (2 * channels, hidden.shape[1], size, size) or size % 2 == 0:
+        raise InputError(
+            f"kernel has shape {list(kernel.shape)}: give [{2 * channels}, {hidden.shape[1]}, k, k]"
+            " with an odd k."
+        )
+    _check_choice("resample", resample, ("none", "down"))
+    stride = 2 if resample == "down" else 1
+    reached = tuple(-(-extent // stride) for extent in hidden.shape[2:])
+    if (batch, height, width) != (hidden.shape[0], *reached):
+        raise InputError(
+            f"x has shape {list(x.shape)}, but hidden {list(hidden.shape)} "
+            f"gives {[hidden.shape[0], channels, *reached]}: give levels of fitting sizes."
+        )
+    _check_mean(mean, x.shape)
+    x, hidden, kernel = _promoted(x, hidden, kernel)
+    return cast(
+        Tensor,
+        _ops.conv_coupling_conv1x1(
+            x, hidden, kernel, mean.to(x.dtype), weight.to(x.dtype), resample, clamp
+        ),
+    )
+
+
 def anomaly_map(latents: Sequence[Tensor], template: Sequence[Tensor]) -> Tensor:
     """Contrast a latent pyramid with its template in full resolution.
 
@@ -398,9 +459,11 @@ def _check_coupling(
             f"params has shape {list(params.shape)}, but the level has {list(x.shape)}: "
             f"give [{batch}, {2 * channels}, H', W']."
         )
-    if mean is None:
-        return
-    full = (batch, channels, *params.shape[2:])
+    if mean is not None:
+        _check_mean(mean, (batch, channels, *params.shape[2:]))
+
+
+def _check_mean(mean: Tensor, full: Sequence[int]) -> None:
     if mean.dim() != 4 or any(m not in (1, n) for m, n in zip(mean.shape, full, strict=True)):
         raise InputError(
             f"the mean has shape {list(mean.shape)}, which does not broadcast to {list(full)}: "

@@ -152,6 +152,21 @@ def coupling_conv1x1(
     return invertible_conv1x1(y, weight), mean, log_det
 
 
+def conv_coupling_conv1x1(
+    x: Tensor,
+    hidden: Tensor,
+    kernel: Tensor,
+    mean: Tensor,
+    weight: Tensor,
+    resample: str,
+    clamp: float,
+) -> Tensor:
+    """``z = A (exp(s) ⊙ x + t)`` with the parameters ``kernel ∗ hidden``."""
+    params = conv2d(hidden, kernel, resample)
+    z, _, _ = coupling_conv1x1(x, params, mean, weight, "none", "sample", clamp)
+    return z
+
+
 def anomaly_map(latents: Sequence[Tensor], template: Sequence[Tensor]) -> Tensor:
     """Composition of the channel means of ``|z_d − z̄_d|``."""
     levels = [

@@ -7,6 +7,7 @@ results are dense, in the memory format of the first tensor (``allocation.py``).
 come from ``functions.py``.
 
 The backward operations are rows of their own and have no derivative: a second one is refused.
+``conv_coupling_conv1x1`` is for inference and has none either.
 """
 
 from collections.abc import Callable, Sequence
@@ -304,6 +305,18 @@ def _conv2d_backward(ctx: Any, grad_y: Tensor) -> tuple[Any, ...]:
     return grad_x if need_x else None, grad_weight if need_weight else None, None, None
 
 
+def _fake_conv_coupling_conv1x1(
+    x: Tensor,
+    hidden: Tensor,
+    kernel: Tensor,
+    mean: Tensor,
+    weight: Tensor,
+    resample: str,
+    clamp: float,
+) -> Tensor:
+    return _like(x)
+
+
 def _fake_anomaly_map(latents: Sequence[Tensor], template: Sequence[Tensor]) -> Tensor:
     batch, _, height, width = latents[0].shape
     return allocation.empty((batch, height, width), like=latents[0])
@@ -425,6 +438,11 @@ OPS = (
         fake=_fake_conv2d_backward,
     ),
     Op(
+        "conv_coupling_conv1x1(Tensor x, Tensor hidden, Tensor kernel, Tensor mean, Tensor weight,"
+        " str resample, float clamp) -> Tensor",
+        fake=_fake_conv_coupling_conv1x1,
+    ),
+    Op(
         "anomaly_map(Tensor[] latents, Tensor[] template) -> Tensor",
         fake=_fake_anomaly_map,
         save=_save_anomaly_map,
@@ -457,7 +475,7 @@ def _refusal(op: Op) -> Callable[..., Any]:
     def refuse(ctx: Any, *grads: Any) -> Any:
         raise InputError(
             f"{op.name} has no derivative: first derivatives of the operations are there, second "
-            "ones are not."
+            "ones, and those of operations for inference alone, are not."
         )
 
     return refuse

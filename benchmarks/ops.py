@@ -176,6 +176,17 @@ class WarmMemory:
             allocation.empty = self.allocate
 
 
+def candidate(case: Case, name: str) -> Callable[[], object]:
+    """What runs a case in one backend; ``"compiled"`` is the reference, compiled by PyTorch."""
+    function = getattr(dispatch.load("reference" if name == "compiled" else name), case.op)
+    if name == "compiled":
+        function = torch.compile(function)
+    if name != "cpu":
+        return lambda: function(*case.arguments)
+    memory = WarmMemory()
+    return lambda: memory.run(lambda: function(*case.arguments))
+
+
 def seconds(
     candidates: dict[str, Callable[[], object]], rounds: int, clock: Callable[[], float]
 ) -> dict[str, float]:
@@ -195,15 +206,8 @@ def measure(
     case: Case, rounds: int, with_compiled: bool, clock: Callable[[], float]
 ) -> dict[str, object]:
     """One row of the table."""
-    candidates: dict[str, Callable[[], object]] = {}
-    for name in ("cpu", "reference"):
-        function = getattr(dispatch.load(name), case.op)
-        candidates[name] = lambda function=function: function(*case.arguments)
-    kernel, memory = candidates["cpu"], WarmMemory()
-    candidates["cpu"] = lambda: memory.run(kernel)
-    if with_compiled:
-        compiled = torch.compile(getattr(dispatch.load("reference"), case.op))
-        candidates["compiled"] = lambda: compiled(*case.arguments)
+    names = ("cpu", "reference", "compiled") if with_compiled else ("cpu", "reference")
+    candidates = {name: candidate(case, name) for name in names}
     least = least_bytes(case, candidates["cpu"]())
     # A copy reads and writes: half of the bytes each.
     source, target = torch.randn(least // 8), torch.randn(least // 8)

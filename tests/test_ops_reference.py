@@ -152,6 +152,9 @@ def test_normalize_image_scales_by_the_type(dtype, full):
     expected = [(0 - 0.1) / 0.5, (0.2 - 0.2) / 0.25, (1 - 0.3) / 2.0]
     assert out.shape == (1, 3, 1, 1)
     np.testing.assert_allclose(out.flatten(), expected, atol=1e-6)
+    half = ops.normalize_image(image, mean, std, torch.float16)
+    assert half.dtype == torch.float16
+    np.testing.assert_allclose(half.flatten(), expected, atol=2e-3)
 
 
 def test_clamp_keeps_the_log_scale_bounded():

@@ -181,8 +181,9 @@ def anomaly_map(latents: Sequence[Tensor], template: Sequence[Tensor]) -> Tensor
 
 def normalize_image(image: Tensor, mean: Tensor, std: Tensor, dtype: torch.dtype) -> Tensor:
     """``(image / full scale − mean) / std``, channels moved to the front."""
-    scaled = image.permute(0, 3, 1, 2).to(dtype) / torch.iinfo(image.dtype).max  # [B, 3, H, W]
-    return (scaled - mean[:, None, None]) / std[:, None, None]
+    computed = torch.promote_types(dtype, mean.dtype)
+    scaled = image.permute(0, 3, 1, 2).to(computed) / torch.iinfo(image.dtype).max  # [B, 3, H, W]
+    return ((scaled - mean[:, None, None]) / std[:, None, None]).to(dtype)
 
 
 def conv2d(x: Tensor, weight: Tensor, resample: str) -> Tensor:

@@ -1,0 +1,185 @@
+"""The engine for CUDA devices: its arithmetic on the CPU, upload and graph on a device."""
+
+import copy
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import relative_error
+
+from pyramidflow import PyramidFlow, ops
+from pyramidflow.data import Preprocessing
+from pyramidflow.engine.cuda import CudaEngine, FrozenNetwork, describe, frozen_encoder
+from pyramidflow.errors import InputError
+from pyramidflow.model import ResNetEncoder
+
+CPU = torch.device("cpu")
+PREPROCESSING = Preprocessing(32)
+NETWORKS = [
+    {"levels": 4, "stacks": 2, "channels": 5},
+    {"levels": 2, "stacks": 1, "kernel_size": 3, "volume_norm": "svn"},
+    {"levels": 3, "stacks": 1, "kernel_size": 5, "volume_norm": "none", "channels": 3},
+    {"levels": 3, "stacks": 1, "kernel_size": 9, "reduction": "max", "statistics": "batch"},
+    {"levels": 2, "stacks": 1, "kernel_size": 1, "pyramid_difference": False, "channels": 4},
+    {"levels": 3, "stacks": 1, "encoder": "resnet18", "kernel_size": 3},
+    {"levels": 2, "stacks": 1, "encoder": torch.nn.Conv2d(3, 6, 3, padding=1), "channels": 6},
+]
+
+
+def trained(size, **settings):
+    """A network whose every part matters, with pixels and a template at this image size."""
+    torch.manual_seed(0)
+    network = PyramidFlow(**settings)
+    pixels = torch.randint(0, 256, (3, *size, 3), dtype=torch.uint8)
+    for block in network.flow.blocks:
+        second = block.affine_params.conv2.weight
+        torch.nn.init.normal_(second, std=second[0].numel() ** -0.5)
+    for module in network.encoder.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.running_mean.normal_(0, 0.3)
+            module.running_var.uniform_(0.5, 2)
+            module.weight.uniform_(0.5, 2)
+            module.bias.normal_(0, 0.3)
+    network.train()
+    with torch.no_grad():
+        for _ in range(9):
+            network(normalised(pixels))
+    network.eval()
+    with torch.no_grad():
+        template = [z.mean(0, keepdim=True) for z in network(normalised(pixels.flip(1)))]
+    return network, pixels, template
+
+
+def normalised(pixels):
+    mean, std = torch.tensor([PREPROCESSING.mean, PREPROCESSING.std])
+    return ops.normalize_image(pixels, mean, std)
+
+
+def expected_map(network, pixels, template, dtype=torch.float64):
+    network = copy.deepcopy(network).to(dtype)
+    with torch.no_grad(), ops.use_backend("reference"):
+        return network.anomaly_map(normalised(pixels).to(dtype), [z.to(dtype) for z in template])
+
+
+@pytest.mark.parametrize("settings", NETWORKS, ids=str)
+@pytest.mark.parametrize("size", [(32, 32), (25, 38)])
+def test_frozen_network_equals_the_network(settings, size):
+    network, pixels, template = trained(size, **settings)
+    frozen = FrozenNetwork(network, template, PREPROCESSING, CPU, torch.float32)
+    for batch in (1, 3):
+        found = frozen(pixels[:batch])
+        assert found.dtype == torch.float32
+        expected = expected_map(network, pixels[:batch], template)
+        assert found.shape == expected.shape
+        assert relative_error(found, expected) <= 1e-5
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("settings", [NETWORKS[0], NETWORKS[5]], ids=str)
+def test_half_types_are_as_exact_as_the_network_in_them(settings, dtype):
+    network, pixels, template = trained((32, 32), **settings)
+    frozen = FrozenNetwork(network, template, PREPROCESSING, CPU, dtype)
+    exact = expected_map(network, pixels, template)
+    plain = expected_map(network, pixels, template, dtype)
+    assert relative_error(frozen(pixels), exact) <= 2 * relative_error(plain, exact)
+
+
+def test_batch_norms_are_folded():
+    network, pixels, _ = trained((16, 16), levels=2, stacks=1, encoder="resnet18", kernel_size=1)
+    frozen = frozen_encoder(network.encoder)
+    assert isinstance(frozen, ResNetEncoder)
+    assert not any(isinstance(m, torch.nn.BatchNorm2d) for m in frozen.modules())
+    assert any(isinstance(m, torch.nn.BatchNorm2d) for m in network.encoder.modules())
+    image = normalised(pixels)
+    assert relative_error(frozen(image), network.encoder(image)) <= 1e-5
+
+
+def test_plan_names_every_block():
+    network, _, template = trained((32, 32), **NETWORKS[0])
+    frozen = FrozenNetwork(network, template, PREPROCESSING, CPU, torch.float16)
+    head, *lines = describe(frozen, (1, 32, 32), "half").splitlines()
+    assert head == "1 × 32 × 32, half (float16, channels-last), one CUDA graph"
+    assert lines[1] == (
+        "block 1: down → level 3, 4×4; first 5 → 10, 7×7; second with coupling and 1×1 10 → 10, "
+        "7×7, every second pixel"
+    )
+    assert "block 2: up → level 0, 32×32; first 5 → 10, four phases of 4×4" in lines[2]
+    assert len(lines) == 8
+
+
+def test_engine_refuses_what_it_cannot_run():
+    network, _, template = trained((16, 16), levels=2, stacks=1, channels=3, kernel_size=1)
+    with pytest.raises(InputError, match="needs a CUDA device"):
+        CudaEngine(network, template, PREPROCESSING, (16, 16), 1, CPU)
+    with pytest.raises(InputError, match="choose one of half"):
+        CudaEngine(network, template, PREPROCESSING, (16, 16), 1, CPU, "int8")
+
+
+INTERPRETED = """
+import torch
+import test_engine_cuda as t
+from pyramidflow import ops
+settings = {"levels": 3, "stacks": 1, "channels": 3, "kernel_size": 3}
+network, pixels, template = t.trained((16, 20), **settings)
+expected = t.expected_map(network, pixels, template)
+with ops.use_backend("triton"), torch.backends.cudnn.flags(allow_tf32=False):
+    frozen = t.FrozenNetwork(network, template, t.PREPROCESSING, t.CPU, torch.float32)
+    print("error", t.relative_error(frozen(pixels), expected))
+"""
+
+
+def test_frozen_network_on_triton_kernels_equals_the_network():
+    pytest.importorskip("triton", reason="triton is not installed")
+    here = str(Path(__file__).parent)
+    environment = {**os.environ, "TRITON_INTERPRET": "1"}
+    environment["PYTHONPATH"] = os.pathsep.join([here, *sys.path])
+    command = [sys.executable, "-c", INTERPRETED]
+    run = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    assert float(run.stdout.split()[-1]) <= 1e-5
+
+
+on_a_device = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device is present")
+
+
+@pytest.mark.gpu
+@on_a_device
+@pytest.mark.parametrize(
+    ("precision", "limit"),
+    [("float32", 1e-5), ("tf32", 1e-2), ("half", 1e-2), ("bfloat16", 1e-1)],
+)
+@pytest.mark.parametrize("settings", [NETWORKS[0], NETWORKS[5]], ids=str)
+def test_engine_equals_the_network(settings, precision, limit):
+    network, pixels, template = trained((32, 32), **settings)
+    device = torch.device("cuda")
+    engine = CudaEngine(network, template, PREPROCESSING, (32, 32), 3, device, precision)
+    expected = expected_map(network, pixels, template)
+    maps = [engine.anomaly_map(images) for images in (pixels, pixels.to(device), pixels[:2])]
+    for found in maps:
+        assert found.device.type == "cuda"
+        assert relative_error(found.cpu(), expected[: len(found)]) <= limit
+    assert torch.equal(maps[0], maps[1])
+
+
+@pytest.mark.gpu
+@on_a_device
+def test_images_in_flight_do_not_mix():
+    network, pixels, template = trained((32, 32), **NETWORKS[0])
+    engine = CudaEngine(network, template, PREPROCESSING, (32, 32), 1, torch.device("cuda"))
+    alone = [engine.anomaly_map(image[None]).cpu() for image in pixels]
+    together = [engine.anomaly_map(image[None]) for _ in range(20) for image in pixels]
+    for number, found in enumerate(together):
+        assert torch.equal(found.cpu(), alone[number % len(alone)])
+
+
+@pytest.mark.gpu
+@on_a_device
+def test_engine_refuses_other_images():
+    network, pixels, template = trained((32, 32), **NETWORKS[0])
+    engine = CudaEngine(network, template, PREPROCESSING, (32, 32), 1, torch.device("cuda"))
+    for images in (pixels, pixels[:1, :16], pixels[:1].float()):
+        with pytest.raises(InputError, match="this engine takes up to 1"):
+            engine.anomaly_map(images)

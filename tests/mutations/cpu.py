@@ -25,15 +25,16 @@ FLAGS = [
 ]
 
 MUTANTS = [
-    ("pyramid", "6.0f / 16, 4.0f / 16, 1.0f / 16}", "6.0f / 16, 3.0f / 16, 1.0f / 16}"),
-    ("pyramid", "const int64_t r = 2 * m - 2 + k;", "const int64_t r = 2 * m - 1 + k;"),
+    ("columns", "6.0f / 16, 4.0f / 16, 1.0f / 16}", "6.0f / 16, 3.0f / 16, 1.0f / 16}"),
+    ("columns", "const int64_t r = top + k;", "const int64_t r = top + k + 1;"),
     ("pyramid", "return 2 * m + 1 >= size;", "return 2 * m + 1 > size;"),
     ("pyramid", "size % 2 == 1 ? larger(size - 3, 0) : size", "size"),
     ("pyramid", "return base - up;", "return base + up;"),
     ("pyramid", "q >= 0 && q < size) w[", "q >= 0) w["),
     ("pyramid", "w[2] = r % 2 == 0 ? BINOMIAL[0]", "w[2] = r % 2 == 0 ? BINOMIAL[1]"),
-    ("pyramid", "smaller(2 * last + 2, planes.width)", "smaller(2 * last + 1, planes.width)"),
-    ("pyramid_max", "channels), 2.0f, &best", "channels), 3.0f, &best"),
+    ("columns", "smaller(2 * last + 2, planes.width)", "smaller(2 * last + 1, planes.width)"),
+    ("columns", "if (rest > LANES) high", "if (rest > 2 * LANES) high"),
+    ("pyramid_max", "offer(under.even, 2, &best", "offer(under.even, 3, &best"),
     ("pyramid_max", "(value > *best)", "(value >= *best)"),
     ("pyramid_max", "at_odd[6] = {0, 1, 4, 6, 4, 1}", "at_odd[6] = {0, 1, 4, 6, 1, 4}"),
     ("pyramid_max", "(ic[j] & 1 ? c : 0.0f)", "(ic[j] & 1 ? 0.0f : c)"),

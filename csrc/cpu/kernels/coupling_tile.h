@@ -158,7 +158,8 @@ private:
                 for (; i + LANES <= tile.pixels; i += LANES) {
                     prefetch(next + 2 * (tile.column + i));
                     prefetch(next + 2 * (tile.column + i) + LANES);
-                    store(target + i, even_lanes(load(source + 2 * i), load(source + 2 * i + LANES)));
+                    const Vector low = load(source + 2 * i), high = load(source + 2 * i + LANES);
+                    store(target + i, every_second<0>(low, high));
                 }
                 for (; i < tile.pixels; ++i) target[i] = source[2 * i];
             } else {

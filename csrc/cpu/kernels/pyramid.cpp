@@ -3,19 +3,11 @@
 // Both directions are separable. `decimate` takes every second pixel of a filtered image (5 taps
 // for D, 6 for the transpose of U); `expand` goes to twice the size (3 coarse pixels for an even, 3
 // for an odd output). Rows first, into a buffer that stays in the first-level cache, then columns.
-#include "planes.h"
+#include "columns.h"
 
 namespace pyramidflow::PYRAMIDFLOW_LEVEL {
 
 namespace {
-
-const int64_t BUFFER = 2048;  // floats: 8 KB of one row buffer
-
-int64_t tile_of(const Planes& planes) {
-    return smaller(planes.half_width, larger(8, BUFFER / (2 * planes.channels)));
-}
-
-const float BINOMIAL[5] = {1.0f / 16, 4.0f / 16, 6.0f / 16, 4.0f / 16, 1.0f / 16};
 
 // Weights of the fine pixels 2m-2 ... 2m+3 in the coarse pixel m.
 struct Down {
@@ -40,84 +32,47 @@ struct UpTransposed {
 
 template <typename Filter>
 int decimate(const float* fine, float* coarse, const Planes& planes, int64_t threads) {
-    const int64_t tile = tile_of(planes);
-    const int64_t buffer = (2 * tile + 4) * planes.channels;
+    const int64_t run = pixels_per_run(planes), buffer = columns_size(planes);
     Scratch<float> scratch(threads * 2 * buffer);
     if (scratch.failed()) return 1;
+    memset(scratch.get(), 0, static_cast<size_t>(threads * 2 * buffer) * sizeof(float));
     float inner[6];
     Filter::weights(1, 1 << 20, inner);
 
     with_pixel(planes.channels, [&](auto channels) {
-#pragma omp parallel for num_threads(threads) schedule(static)
-        for (int64_t task = 0; task < planes.count * planes.half_height; ++task) {
+        in_parallel(threads, planes.count * planes.half_height, [&](int64_t task) {
             const int64_t plane = task / planes.half_height, m = task % planes.half_height;
-            const int64_t row_size = planes.width * channels;
-            float* const v = scratch.get() + thread_index() * 2 * buffer;
-            float* const zeros = v + buffer;
-            memset(zeros, 0, static_cast<size_t>(buffer) * sizeof(float));
-            float w[6];
-            Filter::weights(m, planes.height, w);
-            float* const out = coarse + (plane * planes.half_height + m) * planes.half_width * channels;
-
-            for (int64_t first = 0; first < planes.half_width; first += tile) {
-                const int64_t last = smaller(first + tile, planes.half_width);
-                const int64_t origin = 2 * first - 2;
-                const int64_t left = larger(origin, 0);
-                const int64_t right = smaller(2 * last + 2, planes.width);
-                const float* rows[6];
-                for (int64_t k = 0; k < 6; ++k) {
-                    const int64_t r = 2 * m - 2 + k;
-                    const bool inside = r >= 0 && r < planes.height && w[k] != 0.0f;
-                    rows[k] = inside ? fine + plane * planes.fine_size() + r * row_size + left * channels
-                                     : zeros;
-                }
-                const int64_t before = (left - origin) * channels;
-                const int64_t count = (right - left) * channels;
-                const int64_t total = 2 * (last - first + 2) * channels;
-                for (int64_t j = 0; j < before; ++j) v[j] = 0.0f;
-                for (int64_t j = before + count; j < total; ++j) v[j] = 0.0f;
-                float* __restrict middle = v + before;
-                const float *r0 = rows[0], *r1 = rows[1], *r2 = rows[2], *r3 = rows[3], *r4 = rows[4];
-                const float* r5 = rows[5];
-#pragma omp simd
-                for (int64_t j = 0; j < count; ++j) {
-                    float sum = w[0] * r0[j] + w[1] * r1[j] + w[2] * r2[j] + w[3] * r3[j] + w[4] * r4[j];
-                    if (Filter::TAPS == 6) sum += w[5] * r5[j];
-                    middle[j] = sum;
-                }
-                const auto columns = [&](int64_t start, int64_t end, const float* taps) {
-                    const float t0 = taps[0], t1 = taps[1], t2 = taps[2], t3 = taps[3], t4 = taps[4];
-                    const float t5 = taps[5];
-                    const auto sum_at = [&](const float* u, int64_t c) {
-                        float sum = t0 * u[c] + t1 * u[channels + c] + t2 * u[2 * channels + c] +
-                                    t3 * u[3 * channels + c] + t4 * u[4 * channels + c];
-                        if (Filter::TAPS == 6) sum += t5 * u[5 * channels + c];
-                        return sum;
-                    };
-                    if (channels == 1) {
-                        float* __restrict o = out + start;
-                        const float* u = v + 2 * (start - first);
-#pragma omp simd
-                        for (int64_t j = 0; j < end - start; ++j) o[j] = sum_at(u + 2 * j, 0);
-                    } else {
-                        for (int64_t j = start; j < end; ++j) {
-                            float* __restrict o = out + j * channels;
-                            const float* u = v + 2 * (j - first) * channels;
-#pragma omp simd
-                            for (int64_t c = 0; c < channels; ++c) o[c] = sum_at(u, c);
-                        }
-                    }
+            const float* const zeros = scratch.get() + thread_index() * 2 * buffer;
+            float* const filtered = scratch.get() + thread_index() * 2 * buffer + buffer;
+            float weights[6];
+            Filter::weights(m, planes.height, weights);
+            float* const out = coarse + task * planes.half_width * channels;
+            for (int64_t first = 0; first < planes.half_width; first += run) {
+                const int64_t last = smaller(first + run, planes.half_width);
+                const Columns columns =
+                    filter_columns<Filter::TAPS>(planes, fine + plane * planes.fine_size(), 2 * m - 2,
+                                                 weights, first, last, channels, zeros, filtered);
+                const auto reduce = [&](int64_t start, int64_t end, const float* taps) {
+                    const int64_t step = columns.step;
+                    for_coarse(first, start, end, channels, [&](int64_t from, int64_t to, auto count) {
+                        const float *even = columns.even + from, *odd = columns.odd + from;
+                        Vector sum = taps[0] * load(even - step, count) +
+                                     taps[1] * load(odd - step, count) + taps[2] * load(even, count) +
+                                     taps[3] * load(odd, count) + taps[4] * load(even + step, count);
+                        if (Filter::TAPS == 6) sum += taps[5] * load(odd + step, count);
+                        store(out + to, sum, count);
+                    });
                 };
                 if (Filter::is_border(last - 1, planes.width)) {
                     float border[6];
                     Filter::weights(last - 1, planes.width, border);
-                    columns(first, last - 1, inner);
-                    columns(last - 1, last, border);
+                    reduce(first, last - 1, inner);
+                    reduce(last - 1, last, border);
                 } else {
-                    columns(first, last, inner);
+                    reduce(first, last, inner);
                 }
             }
-        }
+        });
     });
     return 0;
 }
@@ -159,7 +114,7 @@ struct Subtract {
 
 template <typename Filter, typename Combine>
 int expand(const float* coarse, const float* base, float* out, const Planes& planes, int64_t threads) {
-    const int64_t tile = tile_of(planes);
+    const int64_t tile = pixels_per_run(planes);
     const int64_t buffer = (tile + 2) * planes.channels;
     Scratch<float> scratch(threads * 2 * buffer);
     if (scratch.failed()) return 1;

@@ -2,105 +2,85 @@
 //
 // Forward keeps the place of the maximum, 2 dy + dx, as one byte. Backward filters the gradients
 // where they stand in the cells: D = max o G, and G is its own transpose.
-#include "planes.h"
+#include "columns.h"
 
 namespace pyramidflow::PYRAMIDFLOW_LEVEL {
 
 namespace {
 
-// v = rows filtered down the columns, with two pixels of zeros on either side.
-void filter_rows(const float* plane, int64_t height, int64_t row_size, int64_t r, int64_t padding,
-                 const float* zeros, float* v) {
-    const float* rows[5];
-    for (int64_t k = 0; k < 5; ++k) {
-        const int64_t q = r - 2 + k;
-        rows[k] = q >= 0 && q < height ? plane + q * row_size : zeros;
-    }
-    const float *a = rows[0], *b = rows[1], *c = rows[2], *d = rows[3], *e = rows[4];
-    float* __restrict middle = v + padding;
-#pragma omp simd
-    for (int64_t j = 0; j < row_size; ++j)
-        middle[j] = (a[j] + e[j]) * (1.0f / 16) + (b[j] + d[j]) * (4.0f / 16) + c[j] * (6.0f / 16);
-}
+// A filtered row at the even and at the odd pixels of a vector of cells.
+struct Filtered {
+    Vector even, odd;
+};
 
-template <typename Channels>
-PYRAMIDFLOW_INLINE float filtered(const float* v, int64_t j, Channels channels) {
-    return (v[j] + v[j + 4 * channels]) * (1.0f / 16) +
-           (v[j + channels] + v[j + 3 * channels]) * (4.0f / 16) + v[j + 2 * channels] * (6.0f / 16);
+template <typename Count>
+PYRAMIDFLOW_INLINE Filtered filter_along(const Columns& columns, int64_t from, Count count) {
+    const float *even = columns.even + from, *odd = columns.odd + from;
+    const int64_t step = columns.step;
+    const Vector even_before = load(even - step, count), odd_before = load(odd - step, count);
+    const Vector even_here = load(even, count), odd_here = load(odd, count);
+    const Vector even_after = load(even + step, count), odd_after = load(odd + step, count);
+    return {(even_before + even_after) * (1.0f / 16) + (odd_before + odd_here) * (4.0f / 16) +
+                even_here * (6.0f / 16),
+            (odd_before + odd_after) * (1.0f / 16) + (even_here + even_after) * (4.0f / 16) +
+                odd_here * (6.0f / 16)};
 }
 
 // The later pixel wins only by being larger; not-a-number always wins, as in PyTorch.
-PYRAMIDFLOW_INLINE void offer(float value, float candidate, float* best, float* place) {
-    const bool wins = (value > *best) | (value != value);
+PYRAMIDFLOW_INLINE void offer(Vector value, int32_t candidate, Vector* best, Integers* place) {
+    const Integers wins = (value > *best) | (value != value);
     *best = wins ? value : *best;
-    *place = wins ? candidate : *place;
-}
-
-template <bool RIGHT, bool LOWER, typename Channels>
-PYRAMIDFLOW_INLINE void cell(const float* upper, const float* lower, Channels channels, int64_t j, float* y,
-          uint8_t* index) {
-    float best = filtered(upper, j, channels), place = 0.0f;
-    if (RIGHT) offer(filtered(upper, j + channels, channels), 1.0f, &best, &place);
-    if (LOWER) offer(filtered(lower, j, channels), 2.0f, &best, &place);
-    if (RIGHT && LOWER) offer(filtered(lower, j + channels, channels), 3.0f, &best, &place);
-    *y = best;
-    *index = static_cast<uint8_t>(static_cast<int32_t>(place));
-}
-
-// Maxima of the cells first ... last - 1 of one row; cells at odd borders lack the right or lower half.
-template <bool RIGHT, bool LOWER, typename Channels>
-void cells(const float* __restrict upper, const float* __restrict lower, Channels channels,
-           int64_t first, int64_t last, float* __restrict y, uint8_t* __restrict index) {
-    if (channels == 1) {
-#pragma omp simd
-        for (int64_t w = first; w < last; ++w)
-            cell<RIGHT, LOWER>(upper, lower, Constant<1>(), 2 * w, y + w, index + w);
-        return;
-    }
-    for (int64_t w = first; w < last; ++w) {
-#pragma omp simd
-        for (int64_t c = 0; c < channels; ++c)
-            cell<RIGHT, LOWER>(upper, lower, channels, 2 * w * channels + c, y + w * channels + c,
-                               index + w * channels + c);
-    }
+    *place = wins ? Integers{} + candidate : *place;
 }
 
 }  // namespace
 
 int pyramid_down_max(const float* x, float* y, uint8_t* index, PyramidflowImage fine, int64_t threads) {
     const Planes planes(fine);
-    const int64_t padding = 2 * planes.channels;
-    const int64_t buffer = (2 * planes.half_width + 4) * planes.channels;
+    const int64_t run = pixels_per_run(planes), buffer = columns_size(planes);
     Scratch<float> scratch(threads * 3 * buffer);
     if (scratch.failed()) return 1;
     memset(scratch.get(), 0, static_cast<size_t>(threads * 3 * buffer) * sizeof(float));
 
     with_pixel(planes.channels, [&](auto channels) {
-#pragma omp parallel for num_threads(threads) schedule(static)
-        for (int64_t task = 0; task < planes.count * planes.half_height; ++task) {
+        in_parallel(threads, planes.count * planes.half_height, [&](int64_t task) {
             const int64_t plane = task / planes.half_height, m = task % planes.half_height;
-            const int64_t row_size = planes.width * channels;
             const float* const zeros = scratch.get() + thread_index() * 3 * buffer;
-            float* const upper = scratch.get() + thread_index() * 3 * buffer + buffer;
-            float* const lower = upper + buffer;
-            const float* const source = x + plane * planes.height * row_size;
-            const bool has_lower = 2 * m + 1 < planes.height;
-            filter_rows(source, planes.height, row_size, 2 * m, padding, zeros, upper);
-            if (has_lower) filter_rows(source, planes.height, row_size, 2 * m + 1, padding, zeros, lower);
-            const int64_t offset = task * planes.half_width * channels;
-
-            const int64_t whole = planes.width / 2;
-            float* const out = y + offset;
-            uint8_t* const places = index + offset;
-            if (has_lower)
-                cells<true, true>(upper, lower, channels, 0, whole, out, places);
-            else
-                cells<true, false>(upper, lower, channels, 0, whole, out, places);
-            if (has_lower)
-                cells<false, true>(upper, lower, channels, whole, planes.half_width, out, places);
-            else
-                cells<false, false>(upper, lower, channels, whole, planes.half_width, out, places);
-        }
+            float* const upper_row = scratch.get() + thread_index() * 3 * buffer + buffer;
+            float* const lower_row = upper_row + buffer;
+            const float* const source = x + plane * planes.fine_size();
+            float* const out = y + task * planes.half_width * channels;
+            uint8_t* const places = index + task * planes.half_width * channels;
+            for (int64_t first = 0; first < planes.half_width; first += run) {
+                const int64_t last = smaller(first + run, planes.half_width);
+                const Columns upper = filter_columns<5>(planes, source, 2 * m - 2, BINOMIAL, first, last,
+                                                        channels, zeros, upper_row);
+                const Columns lower = filter_columns<5>(planes, source, 2 * m - 1, BINOMIAL, first, last,
+                                                        channels, zeros, lower_row);
+                // Cells at odd borders lack the right or the lower half.
+                const auto maxima = [&](int64_t start, int64_t end, auto right, auto below) {
+                    for_coarse(first, start, end, channels, [&](int64_t from, int64_t to, auto count) {
+                        const Filtered above = filter_along(upper, from, count);
+                        Vector best = above.even;
+                        Integers place = {};
+                        if (right) offer(above.odd, 1, &best, &place);
+                        if (below) {
+                            const Filtered under = filter_along(lower, from, count);
+                            offer(under.even, 2, &best, &place);
+                            if (right) offer(under.odd, 3, &best, &place);
+                        }
+                        store(out + to, best, count);
+                        const Bytes bytes = __builtin_convertvector(place, Bytes);
+                        memcpy(places + to, &bytes, static_cast<size_t>(count));
+                    });
+                };
+                const int64_t whole = smaller(last, planes.width / 2);
+                with_flags(2 * m + 1 < planes.height, [&](auto below) {
+                    maxima(first, whole, Constant<1>(), below);
+                    maxima(whole, last, Constant<0>(), below);
+                });
+            }
+        });
     });
     return 0;
 }

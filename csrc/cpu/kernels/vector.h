@@ -20,6 +20,7 @@ static const int64_t LANES = 4;
 
 typedef float Vector __attribute__((vector_size(LANES * sizeof(float))));
 typedef int32_t Integers __attribute__((vector_size(LANES * sizeof(int32_t))));
+typedef uint8_t Bytes __attribute__((vector_size(LANES)));
 
 static PYRAMIDFLOW_INLINE Vector load(const float* p) {
     Vector v;
@@ -106,23 +107,25 @@ static PYRAMIDFLOW_INLINE void store_result(float* p, Vector v, Count count) {
     store(p, v, count);
 }
 
-// The floats 0, 2, 4 ... of two neighbouring vectors.
-static PYRAMIDFLOW_INLINE Vector even_lanes(Vector a, Vector b) {
+// The floats 0, 2, 4 ... (or, if ODD, 1, 3, 5 ...) of two neighbouring vectors.
+template <int ODD>
+static PYRAMIDFLOW_INLINE Vector every_second(Vector a, Vector b) {
 #if defined(__AVX512F__)
-    const __m512i places = _mm512_set_epi32(30, 28, 26, 24, 22, 20, 18, 16, 14, 12, 10, 8, 6, 4, 2, 0);
+    const __m512i even = _mm512_set_epi32(30, 28, 26, 24, 22, 20, 18, 16, 14, 12, 10, 8, 6, 4, 2, 0);
+    const __m512i places = _mm512_add_epi32(even, _mm512_set1_epi32(ODD));
     return (Vector)_mm512_permutex2var_ps((__m512)a, places, (__m512)b);
 #elif defined(__AVX2__)
-    const __m256d halves = _mm256_castps_pd(_mm256_shuffle_ps((__m256)a, (__m256)b, 0x88));
-    return (Vector)_mm256_castpd_ps(_mm256_permute4x64_pd(halves, 0xd8));
+    const __m256 halves = _mm256_shuffle_ps((__m256)a, (__m256)b, ODD ? 0xdd : 0x88);
+    return (Vector)_mm256_castpd_ps(_mm256_permute4x64_pd(_mm256_castps_pd(halves), 0xd8));
 #elif defined(__SSE2__) && !defined(__AVX__)
-    return (Vector)_mm_shuffle_ps((__m128)a, (__m128)b, 0x88);
+    return (Vector)_mm_shuffle_ps((__m128)a, (__m128)b, ODD ? 0xdd : 0x88);
 #else
-    Vector even;
+    Vector taken;
     for (int64_t k = 0; k < LANES / 2; ++k) {
-        even[k] = a[2 * k];
-        even[k + LANES / 2] = b[2 * k];
+        taken[k] = a[2 * k + ODD];
+        taken[k + LANES / 2] = b[2 * k + ODD];
     }
-    return even;
+    return taken;
 #endif
 }
 

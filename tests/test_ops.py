@@ -2,6 +2,8 @@
 
 import itertools
 import math
+import os
+import shutil
 import subprocess
 import sys
 
@@ -304,6 +306,19 @@ def test_model_compiles_whole() -> None:
     compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
     for expected, got in zip(model(image), compiled(image), strict=True):
         torch.testing.assert_close(got, expected)
+
+
+@pytest.mark.skipif(
+    shutil.which(os.environ.get("CXX", "g++")) is None, reason="g++ is not installed: inductor's"
+)
+def test_model_compiles_whole_to_machine_code() -> None:
+    model = small_model()
+    image = random(2, 3, 16, 16, dtype=torch.float32)
+    compiled = torch.compile(model, fullgraph=True, backend="inductor")
+    torch._dynamo.utils.counters.clear()
+    for expected, got in zip(model(image), compiled(image), strict=True):
+        torch.testing.assert_close(got, expected)
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1
 
 
 def test_training_step_compiles_whole() -> None:

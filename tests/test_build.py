@@ -1,0 +1,57 @@
+"""The build of the compiled libraries, for a platform that is not at hand."""
+
+import runpy
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+from unittest import mock
+
+import pytest
+
+from pyramidflow.ops import compiled_cpu
+
+ROOT = Path(__file__).parents[1]
+COMPILER = "aarch64-linux-gnu-g++"
+AARCH64 = 183
+"""``EM_AARCH64``, the machine in an ELF header."""
+
+
+def build_script() -> dict[str, object]:
+    """What ``setup.py`` defines; setuptools, which only pip provides, takes no part."""
+    modules = {
+        "setuptools": ("Extension", "find_packages", "setup"),
+        "setuptools.command.bdist_wheel": ("bdist_wheel",),
+        "setuptools.command.build_ext": ("build_ext",),
+    }
+    stand_ins = {"setuptools.command": ModuleType("setuptools.command")}
+    for name, contents in modules.items():
+        stand_ins[name] = ModuleType(name)
+        for content in contents:
+            is_class = content in ("bdist_wheel", "build_ext")
+            setattr(stand_ins[name], content, object if is_class else lambda *_, **__: [])
+    with mock.patch.dict(sys.modules, stand_ins):
+        return runpy.run_path(str(ROOT / "setup.py"))
+
+
+def test_cpu_kernels_build_for_aarch64(tmp_path, monkeypatch) -> None:
+    if not (ROOT / "setup.py").exists():
+        pytest.skip("setup.py is not here: the build comes with the repository only")
+    if shutil.which(COMPILER) is None:
+        pytest.skip(f"{COMPILER} is not installed: it compiles for aarch64")
+    monkeypatch.setenv("CXX", COMPILER)
+    library = tmp_path / "libpyramidflow_cpu.so"
+    build_script()["build_cpu"](library, tmp_path)
+    header = library.read_bytes()[:20]
+    assert header[:4] == b"\x7fELF"
+    assert int.from_bytes(header[18:20], "little") == AARCH64
+    exported, missing = symbols(library, "--defined-only"), symbols(library, "--undefined-only")
+    assert {f"pyramidflow_cpu_{name}" for name in compiled_cpu._ARGUMENTS} <= exported
+    assert not [name for name in missing if "pyramidflow" in name]
+
+
+def symbols(library: Path, which: str) -> set[str]:
+    command = ["aarch64-linux-gnu-nm", "--dynamic", which, str(library)]
+    listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return {line.split()[-1] for line in listed.splitlines()}

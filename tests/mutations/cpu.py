@@ -64,14 +64,14 @@ MUTANTS = [
     ("vector", "_mm_stream_ps(p, (__m128)v)", "_mm_stream_ps(p, (__m128)(v + v))"),
     (
         "mix",
-        "for (; p < pixels; ++p)\n        mix_pixels_block<1>",
-        "for (; p < 0; ++p)\n        mix_pixels_block<1>",
+        "for (; p < pixels; ++p)\n        mix_pixels_block<STREAMED, 1>",
+        "for (; p < 0; ++p)\n        mix_pixels_block<STREAMED, 1>",
     ),
     ("mix", "sum += transposed[i * stride + o] *", "sum += transposed[o * stride + i] *"),
     (
         "mix",
-        "mix_planes_block<4, 2>(y + p, y_stride, transposed + o,",
-        "mix_planes_block<4, 2>(y + p, y_stride, transposed,",
+        "mix_planes_block<STREAMED, outputs>(y + p, y_stride, transposed + o,",
+        "mix_planes_block<STREAMED, outputs>(y + p, y_stride, transposed,",
     ),
     (
         "conv1x1",

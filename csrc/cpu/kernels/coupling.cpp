@@ -130,10 +130,13 @@ int forward(const float* x, const float* params, const float* mean, float* mean_
                                });
                 }
                 if (!weight) continue;
-                if (channels_last)
-                    mix_pixels(mixed, transposed.get(), out, C, tile.pixels);
-                else
-                    mix_planes(mixed, tile.pixels, transposed.get(), out, stride, C, tile.pixels);
+                with_flags(streamed, [&](auto past_caches) {
+                    if (channels_last)
+                        mix_pixels<past_caches.value>(mixed, transposed.get(), out, C, tile.pixels);
+                    else
+                        mix_planes<past_caches.value>(mixed, tile.pixels, transposed.get(), out, stride,
+                                                      C, tile.pixels);
+                });
             }
         });
     });

@@ -19,7 +19,7 @@ static inline void prepare_mix(const float* weight, int64_t channels, float* tra
 }
 
 // Channels-last: y [pixels, C] -> z [pixels, C]; vectors hold output channels.
-template <int64_t PIXELS>
+template <bool STREAMED, int64_t PIXELS>
 static inline void mix_pixels_block(const float* y, const float* transposed, float* z,
                                     int64_t channels, int64_t stride) {
     for (int64_t o = 0; o < channels; o += 2 * LANES) {
@@ -37,8 +37,8 @@ static inline void mix_pixels_block(const float* y, const float* transposed, flo
         for (int64_t p = 0; p < PIXELS; ++p) {
             float* out = z + p * channels + o;
             if (o + 2 * LANES <= channels) {
-                store(out, low[p]);
-                store(out + LANES, high[p]);
+                store_result<STREAMED>(out, low[p], Whole());
+                store_result<STREAMED>(out + LANES, high[p], Whole());
             } else {
                 float both[2 * LANES];
                 store(both, low[p]);
@@ -50,7 +50,7 @@ static inline void mix_pixels_block(const float* y, const float* transposed, flo
 }
 
 // As above where all output channels fit one vector.
-template <int64_t PIXELS>
+template <bool STREAMED, int64_t PIXELS>
 static inline void mix_pixels_narrow(const float* y, const float* transposed, float* z,
                                      int64_t channels, int64_t stride) {
     Vector sum[PIXELS] = {};
@@ -61,7 +61,7 @@ static inline void mix_pixels_narrow(const float* y, const float* transposed, fl
     }
     for (int64_t p = 0; p < PIXELS; ++p) {
         if (channels == LANES) {
-            store(z + p * channels, sum[p]);
+            store_result<STREAMED>(z + p * channels, sum[p], Whole());
         } else {
             float lanes[LANES];
             store(lanes, sum[p]);
@@ -70,58 +70,64 @@ static inline void mix_pixels_narrow(const float* y, const float* transposed, fl
     }
 }
 
+template <bool STREAMED>
 static inline void mix_pixels(const float* y, const float* transposed, float* z, int64_t channels,
                               int64_t pixels) {
     const int64_t stride = padded(channels);
     int64_t p = 0;
     if (channels <= LANES) {
         for (; p + 8 <= pixels; p += 8)
-            mix_pixels_narrow<8>(y + p * channels, transposed, z + p * channels, channels, stride);
+            mix_pixels_narrow<STREAMED, 8>(y + p * channels, transposed, z + p * channels, channels, stride);
         for (; p < pixels; ++p)
-            mix_pixels_narrow<1>(y + p * channels, transposed, z + p * channels, channels, stride);
+            mix_pixels_narrow<STREAMED, 1>(y + p * channels, transposed, z + p * channels, channels, stride);
         return;
     }
     for (; p + 6 <= pixels; p += 6)
-        mix_pixels_block<6>(y + p * channels, transposed, z + p * channels, channels, stride);
+        mix_pixels_block<STREAMED, 6>(y + p * channels, transposed, z + p * channels, channels, stride);
     for (; p < pixels; ++p)
-        mix_pixels_block<1>(y + p * channels, transposed, z + p * channels, channels, stride);
+        mix_pixels_block<STREAMED, 1>(y + p * channels, transposed, z + p * channels, channels, stride);
 }
 
-// Contiguous: y [C, pixels] with rows y_stride apart -> z likewise; vectors hold pixels.
-template <int64_t OUTPUTS, int64_t VECTORS>
+// Contiguous: y [C, pixels] with rows y_stride apart -> z likewise; vectors hold pixels. The rows of
+// y are read several times and lie together in a cache: those of an image may all want the same
+// place in it.
+template <bool STREAMED, int64_t OUTPUTS>
 static inline void mix_planes_block(const float* y, int64_t y_stride, const float* transposed,
                                     float* z, int64_t z_stride, int64_t channels, int64_t stride) {
-    Vector sum[OUTPUTS][VECTORS] = {};
+    Vector low[OUTPUTS] = {}, high[OUTPUTS] = {};
     for (int64_t i = 0; i < channels; ++i) {
-        Vector value[VECTORS];
-#pragma GCC unroll 2
-        for (int64_t v = 0; v < VECTORS; ++v) value[v] = load(y + i * y_stride + v * LANES);
+        const Vector a = load(y + i * y_stride), b = load(y + i * y_stride + LANES);
 #pragma GCC unroll 8
         for (int64_t o = 0; o < OUTPUTS; ++o) {
-            const Vector a = splat(transposed[i * stride + o]);
-#pragma GCC unroll 2
-            for (int64_t v = 0; v < VECTORS; ++v) sum[o][v] += a * value[v];
+            const Vector value = splat(transposed[i * stride + o]);
+            low[o] += value * a;
+            high[o] += value * b;
         }
     }
-    for (int64_t o = 0; o < OUTPUTS; ++o)
-        for (int64_t v = 0; v < VECTORS; ++v) store(z + o * z_stride + v * LANES, sum[o][v]);
+#pragma GCC unroll 8
+    for (int64_t o = 0; o < OUTPUTS; ++o) {
+        store_result<STREAMED>(z + o * z_stride, low[o], Whole());
+        store_result<STREAMED>(z + o * z_stride + LANES, high[o], Whole());
+    }
 }
 
+template <bool STREAMED>
 static inline void mix_planes(const float* y, int64_t y_stride, const float* transposed, float* z,
                               int64_t z_stride, int64_t channels, int64_t pixels) {
+    const int64_t outputs = LANES == 16 ? 8 : 4;  // as many as there are registers for
     const int64_t stride = padded(channels);
-    int64_t p = 0;
-    for (; p + 2 * LANES <= pixels; p += 2 * LANES) {
-        int64_t o = 0;
-        for (; o + 4 <= channels; o += 4)
-            mix_planes_block<4, 2>(y + p, y_stride, transposed + o, z + o * z_stride + p, z_stride,
-                                   channels, stride);
-        for (; o < channels; ++o)
-            mix_planes_block<1, 2>(y + p, y_stride, transposed + o, z + o * z_stride + p, z_stride,
-                                   channels, stride);
-    }
-    for (int64_t o = 0; o < channels && p < pixels; ++o) {
-        for (int64_t q = p; q < pixels; ++q) {
+    const int64_t whole = pixels / (2 * LANES) * 2 * LANES;
+    int64_t o = 0;
+    for (; o + outputs <= channels; o += outputs)
+        for (int64_t p = 0; p < whole; p += 2 * LANES)
+            mix_planes_block<STREAMED, outputs>(y + p, y_stride, transposed + o, z + o * z_stride + p,
+                                                z_stride, channels, stride);
+    for (; o < channels; ++o)
+        for (int64_t p = 0; p < whole; p += 2 * LANES)
+            mix_planes_block<STREAMED, 1>(y + p, y_stride, transposed + o, z + o * z_stride + p,
+                                          z_stride, channels, stride);
+    for (o = 0; o < channels && whole < pixels; ++o) {
+        for (int64_t q = whole; q < pixels; ++q) {
             float sum = 0.0f;
             for (int64_t i = 0; i < channels; ++i)
                 sum += transposed[i * stride + o] * y[i * y_stride + q];

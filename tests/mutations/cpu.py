@@ -80,7 +80,7 @@ MUTANTS = [
     ),
     ("conv1x1", "grad_z[p * channels + o + k]) * value", "grad_z[p * channels + k]) * value"),
     ("anomaly", "value < 0.0f ? -1.0f", "value < 0.0f ? 1.0f"),
-    ("anomaly", "__builtin_fabsf(zc[i] - mc[i])", "__builtin_fabsf(zc[i] + mc[i])"),
+    ("anomaly", "load(zc + i, count) - load(", "load(zc + i, count) + load("),
     ("pointwise", "in[3 * i + 2]) * g2 + o2", "in[3 * i + 1]) * g2 + o2"),
     ("vector_math", "x > 89.0f ? splat(89.0f)", "x > 80.0f ? splat(80.0f)"),
     ("vector_math", "9.96852964e-2f", "9.97852964e-2f"),

@@ -1,11 +1,15 @@
 // One level of the anomaly map: the channel mean of |z - template|, and its gradient.
-#include "common.h"
+#include "vector.h"
 
 namespace pyramidflow::PYRAMIDFLOW_LEVEL {
 
 namespace {
 
-const int64_t TILE = 1024;  // pixels
+const int64_t TILE = 4096;  // pixels: long runs, each is a start for the prefetcher
+
+PYRAMIDFLOW_INLINE Vector magnitude(Vector value) {
+    return (Vector)((Integers)value & 0x7fffffff);
+}
 
 float sign(float value) { return value > 0.0f ? 1.0f : value < 0.0f ? -1.0f : value; }
 
@@ -37,10 +41,15 @@ int anomaly_level(const float* latent, const float* mean, float* level, Pyramidf
                 float sum[TILE];
                 for (int64_t i = 0; i < pixels; ++i) sum[i] = 0.0f;
                 for (int64_t c = 0; c < channels; ++c) {
-                    const float* zc = z + c * area + p;
-                    const float* mc = m + c * area + p;
-#pragma omp simd
-                    for (int64_t i = 0; i < pixels; ++i) sum[i] += __builtin_fabsf(zc[i] - mc[i]);
+                    const float *zc = z + c * area + p, *mc = m + c * area + p;
+                    // The next channel's pixels, at last the next tile's.
+                    const int64_t next = c + 1 < channels ? area : pixels - c * area;
+                    for_vectors(pixels, [&](int64_t i, auto count) {
+                        prefetch(zc + next + i);
+                        prefetch(mc + next + i);
+                        const Vector difference = load(zc + i, count) - load(mc + i, count);
+                        store(sum + i, load(sum + i, count) + magnitude(difference), count);
+                    });
                 }
                 for (int64_t i = 0; i < pixels; ++i) out[i] = sum[i] * scale;
             }

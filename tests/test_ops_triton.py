@@ -415,7 +415,7 @@ WINDOWS = [
     ((2, 16, 8, 9), 5, 2, "none", torch.float32),
     ((1, 70, 3, 3), 3, 1, "cvn", torch.float32),
     ((1, 1, 1, 1), 1, 1, "cvn", torch.float32),
-    ((1, 3, 1, 66), 3, 1, "row", torch.float32),
+    ((2, 3, 1, 66), 3, 1, "row", torch.float32),
     ((0, 3, 4, 4), 3, 1, "cvn", torch.float32),
     ((2, 16, 6, 7), 7, 1, "cvn", torch.float16),
     ((1, 24, 5, 6), 3, 2, "svn", torch.bfloat16),

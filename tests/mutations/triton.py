@@ -30,6 +30,7 @@ TESTS = "tests/test_ops_triton.py"
 DOWN, UP, MAXIMUM = "pyramid_down", "pyramid_up", "pyramid_down or maximum_of_ties"
 COUPLING, FUSED, CONV = "test_affine_coupling", "coupling_conv1x1", "invertible_conv1x1"
 MAP, IMAGE, ARCTANGENT = "anomaly_map", "normalize_image", "arctangent"
+BLOCK = "conv_coupling"
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,7 @@ class Mutant:
 
 
 PYRAMID, AFFINE, MIXING = "pyramid.py", "coupling.py", "conv1x1.py"
+BLOCKS, BLOCK_KERNEL = "conv_coupling.py", "conv_coupling_conv1x1_forward_kernel"
 MUTANTS = (
     Mutant(PYRAMID, "_locate", "(tile % tiles_h)", "(tile % tiles_w)", DOWN),
     Mutant(PYRAMID, "_load", "(column < width)", "(column <= width)", DOWN),
@@ -183,6 +185,20 @@ MUTANTS = (
         "(3 * batch - channel)",
         IMAGE,
     ),
+    Mutant(BLOCKS, BLOCK_KERNEL, "width * STRIDE - SIZE", "width - SIZE", BLOCK),
+    Mutant(BLOCKS, BLOCK_KERNEL, "pixel % width * STRIDE", "pixel % width", BLOCK),
+    Mutant(BLOCKS, BLOCK_KERNEL, "at_row >= 0", "at_row >= -1", BLOCK),
+    Mutant(BLOCKS, BLOCK_KERNEL, "at_row < hidden_height", "at_row <= hidden_height", BLOCK),
+    Mutant(BLOCKS, BLOCK_KERNEL, "at_column >= 0", "at_column >= 1", BLOCK),
+    Mutant(BLOCKS, BLOCK_KERNEL, "at_column < hidden_width", "at_column <= hidden_width", BLOCK),
+    Mutant(BLOCKS, BLOCK_KERNEL, "row + place // SIZE", "row + place % SIZE", BLOCK),
+    Mutant(BLOCKS, BLOCK_KERNEL, "product % 2 * channels", "(1 - product % 2) * channels", BLOCK),
+    Mutant(BLOCKS, BLOCK_KERNEL, "step % blocks * BLOCK_K", "step // blocks * BLOCK_K", BLOCK),
+    Mutant(BLOCKS, BLOCK_KERNEL, "clamp_inverse) - mean", "clamp_inverse) + mean", BLOCK),
+    Mutant(BLOCKS, BLOCK_KERNEL, "* x + t", "* x - t", BLOCK),
+    Mutant(BLOCKS, BLOCK_KERNEL, "channel * channels + mixed", "mixed * channels + channel", BLOCK),
+    Mutant(BLOCKS, BLOCK_KERNEL, "pixel * mean_strides[3]", "pixel * mean_strides[1]", BLOCK),
+    Mutant(BLOCKS, BLOCK_KERNEL, "batch * mean_strides[0]", "batch * mean_strides[1]", BLOCK),
 )
 
 

@@ -529,14 +529,61 @@ def test_convolution_of_two_resized_sources() -> None:
     )
     shape = spectral.described(joined, weight, "none")
     prepared = spectral.PreparedConvolution(
-        shape, planner.with_tile(shape, 20), weight, channels=(5, 7), slope=0.01
+        shape, planner.with_tile(shape, 20), weight, channels=(5, 7)
     )
     y = torch.full((2, 4, 17, 11), math.nan).contiguous(memory_format=torch.channels_last)
     sources = (spectral.source(fine, -1), spectral.source(coarse, 1))
-    prepared.run(sources, y, torch.full((prepared.workspace_size,), math.nan))
+    prepared.run(sources, y, torch.full((prepared.workspace_size,), math.nan), slope=0.01)
     expected = functional.conv2d(joined.double(), weight.double(), padding=3)
     expected = functional.leaky_relu(expected, 0.01)
     assert (y - expected).norm() <= FORWARD * expected.norm()
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("channels", [3, 16, 20])
+def test_convolution_with_an_epilogue(level, channels: int, stride: int) -> None:
+    make = Maker("channels-last")
+    x, weight, bias = make(2, 4, 19, 30), make(channels, 4, 3, 3), make(channels)
+    shape = spectral.described(x, weight, "none" if stride == 1 else "down")
+    prepared = spectral.PreparedConvolution(shape, planner.with_tile(shape, 16), weight)
+    added = make(2, channels, *spectral.output_size(shape))
+    y, workspace = (
+        torch.full_like(added, math.nan),
+        torch.full((prepared.workspace_size,), math.nan),
+    )
+    prepared.run((spectral.source(x),), y, workspace, slope=0.0, bias=bias, added=added)
+    expected = functional.conv2d(x.double(), weight.double(), bias.double(), stride, padding=1)
+    expected = (expected + added).relu()
+    assert (y - expected).norm() <= FORWARD * expected.norm()
+
+
+@pytest.mark.parametrize("tile", [8, 16, 24])
+@pytest.mark.parametrize("resample", ["none", "down"])
+@pytest.mark.parametrize("norm", ["cvn", "svn", "none"])
+@pytest.mark.parametrize("channels", [3, 16, 24])
+def test_coupling_behind_a_convolution(level, channels, norm, resample, tile) -> None:
+    make = Maker("channels-last")
+    hidden, weight = make(2, 6, 21, 18), 0.2 * make(2 * channels, 6, 5, 5)
+    shape = spectral.described(hidden, weight, resample)
+    height, width = spectral.output_size(shape)
+    x, matrix = make(2, channels, height, width), make(channels, channels)
+    zeros = torch.zeros(channels)
+    pixel_mean = make(height, width) if norm == "cvn" else None
+    channel_mean = make(channels) if norm == "svn" else zeros
+    prepared = spectral.PreparedConvolution(shape, planner.with_tile(shape, tile), weight)
+    workspace = torch.full((prepared.coupling_workspace_size,), math.nan)
+    z = x.clone(memory_format=torch.channels_last)
+    prepared.run_coupling(
+        (spectral.source(hidden),), z, pixel_mean, channel_mean, matrix, z, workspace, 2.0
+    )
+    params = oracle.conv2d(hidden.double(), weight.double(), resample, 0)
+    mean = (zeros[:, None, None] if pixel_mean is None else pixel_mean) + channel_mean[
+        :, None, None
+    ]
+    expected, _, _ = oracle.coupling_conv1x1(
+        x.double(), params, mean[None].double(), matrix.double(), norm, "sample", 2.0
+    )
+    assert (z - expected).norm() <= FORWARD * expected.norm()
 
 
 def test_convolution_does_not_depend_on_the_number_of_threads() -> None:

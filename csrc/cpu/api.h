@@ -56,7 +56,13 @@ struct PyramidflowSpectral {
     int64_t tile;    // side of the transforms: 8, 12, 16, 20, 24 or 32
     int64_t block;   // pairs of tiles that are in the workspace at once
     int64_t layout;  // PyramidflowSpectralLayout of the result
-    float slope;     // of the result where it is negative (leaky ReLU); 1: none
+};
+
+// What happens to a convolution's result before it is stored; nothing where null.
+struct PyramidflowEpilogue {
+    const float* bias;   // [C]
+    const float* added;  // an image like the result
+    float slope;         // of the result where it is negative (leaky ReLU); 1: none, 0: ReLU
 };
 
 // Every function of the library, once: name and arguments.
@@ -129,19 +135,45 @@ struct PyramidflowSpectral {
               int64_t batch, int64_t pixels, int64_t threads),                                     \
              (image, mean, std, out, batch, pixels, threads))                                      \
     FUNCTION(spectral_sizes,                                                                       \
-             (PyramidflowSpectral shape, int64_t* weights, int64_t* workspace, int64_t threads),    \
-             (shape, weights, workspace, threads))                                                 \
+             (PyramidflowSpectral shape, int64_t* weights, int64_t* workspace,                     \
+              int64_t* coupling_workspace, int64_t threads),                                       \
+             (shape, weights, workspace, coupling_workspace, threads))                             \
     FUNCTION(spectral_weights,                                                                     \
              (const float* weight, float* spectra, PyramidflowSpectral shape, int64_t threads),    \
              (weight, spectra, shape, threads))                                                    \
     FUNCTION(spectral_conv,                                                                        \
-             (const PyramidflowSource* sources, const float* spectra, float* y, float* workspace,   \
-              PyramidflowSpectral shape, int64_t threads),                                         \
-             (sources, spectra, y, workspace, shape, threads))                                     \
+             (const PyramidflowSource* sources, const float* spectra, float* y,                    \
+              float* workspace, PyramidflowSpectral shape, PyramidflowEpilogue epilogue,           \
+              int64_t threads),                                                                    \
+             (sources, spectra, y, workspace, shape, epilogue, threads))                           \
+    FUNCTION(spectral_coupling,                                                                    \
+             (const PyramidflowSource* sources, const float* spectra, const float* x,              \
+              const float* pixel_mean, const float* channel_mean, const float* weight, float* z,   \
+              float* workspace, PyramidflowSpectral shape, float clamp, int64_t threads),          \
+             (sources, spectra, x, pixel_mean, channel_mean, weight, z, workspace, shape, clamp,   \
+              threads))                                                                            \
     FUNCTION(spectral_grad_weight,                                                                 \
              (const float* x, const float* grad_y, float* grad_weight, PyramidflowSpectral shape,   \
               int64_t threads),                                                                    \
              (x, grad_y, grad_weight, shape, threads))                                             \
+    FUNCTION(lift_uint8,                                                                           \
+             (const uint8_t* image, const float* mean, const float* std, const float* weight,      \
+              float* y, int64_t pixels, int64_t channels, int64_t threads),                        \
+             (image, mean, std, weight, y, pixels, channels, threads))                             \
+    FUNCTION(lift_uint16,                                                                          \
+             (const uint16_t* image, const float* mean, const float* std, const float* weight,     \
+              float* y, int64_t pixels, int64_t channels, int64_t threads),                        \
+             (image, mean, std, weight, y, pixels, channels, threads))                             \
+    FUNCTION(resnet_stem_uint8,                                                                    \
+             (const uint8_t* image, const float* mean, const float* std, const float* weight,      \
+              const float* bias, float* y, int64_t batch, int64_t height, int64_t width,           \
+              int64_t channels, int64_t threads),                                                  \
+             (image, mean, std, weight, bias, y, batch, height, width, channels, threads))         \
+    FUNCTION(resnet_stem_uint16,                                                                   \
+             (const uint16_t* image, const float* mean, const float* std, const float* weight,     \
+              const float* bias, float* y, int64_t batch, int64_t height, int64_t width,           \
+              int64_t channels, int64_t threads),                                                  \
+             (image, mean, std, weight, bias, y, batch, height, width, channels, threads))         \
     FUNCTION(exp, (const float* x, float* y, int64_t count, int64_t threads),                      \
              (x, y, count, threads))                                                               \
     FUNCTION(atan, (const float* x, float* y, int64_t count, int64_t threads),                     \

@@ -56,23 +56,26 @@ class Spectral(ctypes.Structure):
     """A convolution in the frequency domain."""
 
     _fields_ = [
-        *(
-            (name, SIZE)
-            for name in (
-                "batch",
-                "height",
-                "width",
-                "channels0",
-                "channels1",
-                "out_channels",
-                "kernel",
-                "tile",
-                "block",
-                "layout",
-            )
-        ),
-        ("slope", ctypes.c_float),
+        (name, SIZE)
+        for name in (
+            "batch",
+            "height",
+            "width",
+            "channels0",
+            "channels1",
+            "out_channels",
+            "kernel",
+            "tile",
+            "block",
+            "layout",
+        )
     ]
+
+
+class Epilogue(ctypes.Structure):
+    """What happens to a convolution's result before it is stored."""
+
+    _fields_ = [("bias", POINTER), ("added", POINTER), ("slope", ctypes.c_float)]
 
 
 _ARGUMENTS = {
@@ -94,10 +97,15 @@ _ARGUMENTS = {
     "anomaly_level_backward": [POINTER] * 4 + [Image, SIZE, SIZE],
     "normalize_uint8": [POINTER] * 4 + [SIZE] * 3,
     "normalize_uint16": [POINTER] * 4 + [SIZE] * 3,
-    "spectral_sizes": [Spectral, POINTER, POINTER, SIZE],
+    "spectral_sizes": [Spectral] + [POINTER] * 3 + [SIZE],
     "spectral_weights": [POINTER] * 2 + [Spectral, SIZE],
-    "spectral_conv": [POINTER] * 4 + [Spectral, SIZE],
+    "spectral_conv": [POINTER] * 4 + [Spectral, Epilogue, SIZE],
+    "spectral_coupling": [POINTER] * 8 + [Spectral, ctypes.c_float, SIZE],
     "spectral_grad_weight": [POINTER] * 3 + [Spectral, SIZE],
+    "lift_uint8": [POINTER] * 5 + [SIZE] * 3,
+    "lift_uint16": [POINTER] * 5 + [SIZE] * 3,
+    "resnet_stem_uint8": [POINTER] * 6 + [SIZE] * 5,
+    "resnet_stem_uint16": [POINTER] * 6 + [SIZE] * 5,
     "exp": [POINTER] * 2 + [SIZE] * 2,
     "atan": [POINTER] * 2 + [SIZE] * 2,
     "copy": [POINTER] * 2 + [SIZE] * 2,

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from pyramidflow.ops import convolution, planner
 from pyramidflow.ops.allocation import dense, empty
-from pyramidflow.ops.compiled_cpu import SIZE, Source, Spectral, call
+from pyramidflow.ops.compiled_cpu import SIZE, Epilogue, Source, Spectral, call
 from pyramidflow.ops.planner import Convolution, Method
 
 AUTOMATIC = -1
@@ -77,7 +77,7 @@ def _grad_weight(grad_y: Tensor, x: Tensor, taps: Tensor, tile: int) -> Tensor:
         x.contiguous(memory_format=torch.channels_last),
         grad_y.contiguous(memory_format=torch.channels_last),
         grad,
-        Spectral(len(x), *x.shape[2:], inputs, 0, outputs, taps.shape[-1], tile, block, SAME, 1.0),
+        Spectral(len(x), *x.shape[2:], inputs, 0, outputs, taps.shape[-1], tile, block, SAME),
     )
     return grad
 
@@ -110,7 +110,6 @@ class PreparedConvolution:
         method: of the planner, not the direct one.
         weight: ``[O, I, k, k]``.
         channels: inputs of each of two sources, where there are two.
-        slope: of the result where it is negative (leaky ReLU); 1 leaves it as it is.
     """
 
     def __init__(
@@ -119,7 +118,6 @@ class PreparedConvolution:
         method: Method,
         weight: Tensor,
         channels: tuple[int, int] | None = None,
-        slope: float = 1.0,
     ) -> None:
         if shape.resample == "up":
             weight = convolution.fold_upsampling(weight)
@@ -133,21 +131,73 @@ class PreparedConvolution:
             method.tile,
             method.block,
             _LAYOUTS[shape.resample],
-            slope,
         )
-        weights, workspace = SIZE(), SIZE()
-        call("spectral_sizes", self.spectral, ctypes.byref(weights), ctypes.byref(workspace))
-        self.workspace_size = workspace.value
-        self.spectra = torch.empty(weights.value)
+        sizes = [SIZE() for _ in range(3)]
+        call("spectral_sizes", self.spectral, *map(ctypes.byref, sizes))
+        weights, self.workspace_size, self.coupling_workspace_size = (s.value for s in sizes)
+        self.spectra = empty((weights,), like=weight)
         call("spectral_weights", weight.contiguous(), self.spectra, self.spectral)
 
-    def run(self, sources: tuple[Source, ...], y: Tensor, workspace: Tensor) -> None:
-        """Convolve.
+    def run(
+        self,
+        sources: tuple[Source, ...],
+        y: Tensor,
+        workspace: Tensor,
+        slope: float = 1.0,
+        bias: Tensor | None = None,
+        added: Tensor | None = None,
+    ) -> None:
+        """Convolve: ``y = leaky(conv2d(x) + bias + added)``.
 
         Args:
             sources: one or two, channels-last.
             y: the result, channels-last.
             workspace: float32, at least :attr:`workspace_size`.
+            slope: of the result where it is negative; 1 leaves it as it is.
+            bias: ``[O]``; not with an up-sampled input.
+            added: channels-last, like ``y``; not with an up-sampled input.
         """
+        epilogue = Epilogue(
+            None if bias is None else bias.data_ptr(),
+            None if added is None else added.data_ptr(),
+            slope,
+        )
         pair = (Source * 2)(*sources)
-        call("spectral_conv", pair, self.spectra, y, workspace, self.spectral)
+        call("spectral_conv", pair, self.spectra, y, workspace, self.spectral, epilogue)
+
+    def run_coupling(
+        self,
+        sources: tuple[Source, ...],
+        x: Tensor,
+        pixel_mean: Tensor | None,
+        channel_mean: Tensor,
+        weight: Tensor,
+        z: Tensor,
+        workspace: Tensor,
+        clamp: float,
+    ) -> None:
+        """Convolve to ``s0, t``, then ``z = A (exp(clamp · 0.636 · atan(s0 / clamp) − mean) x + t)``.
+
+        Args:
+            sources: one or two, channels-last.
+            x: the level, channels-last.
+            pixel_mean: ``[h, w]`` of the level, or none.
+            channel_mean: ``[C]``; both means are subtracted.
+            weight: ``A [C, C]``.
+            z: the result, channels-last; may be ``x``.
+            workspace: float32, at least :attr:`coupling_workspace_size`.
+            clamp: bound of the soft clamp.
+        """
+        call(
+            "spectral_coupling",
+            (Source * 2)(*sources),
+            self.spectra,
+            x,
+            pixel_mean,
+            channel_mean,
+            weight,
+            z,
+            workspace,
+            self.spectral,
+            clamp,
+        )

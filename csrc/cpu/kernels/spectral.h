@@ -59,6 +59,18 @@ struct SpectralLayout {
     }
 };
 
+// Where a tile is.
+struct Place {
+    int64_t image, row, column;  // of the tile's first output
+    bool present;
+
+    Place(const SpectralLayout& layout, int64_t index)
+        : image(index / (layout.rows * layout.columns)),
+          row(index / layout.columns % layout.rows * layout.outputs),
+          column(index % layout.columns * layout.outputs),
+          present(index < layout.tiles) {}
+};
+
 // Calls `body` with the side of the transforms as a compile-time constant.
 template <typename Body>
 static inline void with_tile(int64_t tile, const Body& body) {
@@ -86,12 +98,18 @@ void spectral_product(const float* weights, const SpectralLayout& layout, int64_
 
 // Spectrum of the pairs [first, first + count) -> their pixels of y.
 void spectral_inverse(const float* spectrum, const SpectralLayout& layout,
-                      const PyramidflowSpectral& shape, int64_t first, int64_t count, float* y,
-                      float* scratch, int64_t threads);
+                      const PyramidflowSpectral& shape, const PyramidflowEpilogue& epilogue,
+                      int64_t first, int64_t count, float* y, float* scratch, int64_t threads);
 
 // Floats of scratch that the transforms need for every thread: one plane of lines, complex.
 static inline int64_t spectral_scratch(int64_t tile) {
     return tile * (tile + 1) * 2 * LANES + 4 * tile * LANES;
+}
+
+// The same for a coupling behind the inverse transform: parameters of two tiles, a row of y.
+static inline int64_t coupling_scratch(const PyramidflowSpectral& shape) {
+    const int64_t outputs = shape.tile - shape.kernel + 1;
+    return ceil_div((2 * outputs + 1) * outputs * shape.out_channels, LANES) * LANES;
 }
 
 }  // namespace pyramidflow::PYRAMIDFLOW_LEVEL

@@ -1,6 +1,7 @@
 // The spectral convolution, y = conv2d(x, weight) with zero padding k / 2, and the gradient of its
 // weight. The gradient of x is the convolution of y's with the weight turned by 180 degrees.
 #include "fft.h"
+#include "mix.h"
 #include "spectral.h"
 
 namespace pyramidflow::PYRAMIDFLOW_LEVEL {
@@ -72,10 +73,12 @@ int64_t weight_channel(const PyramidflowSpectral& shape, int64_t i) {
 }  // namespace
 
 int spectral_sizes(PyramidflowSpectral shape, int64_t* weights, int64_t* workspace,
-                   int64_t threads) {
+                   int64_t* coupling_workspace, int64_t threads) {
     const SpectralLayout layout(shape);
     *weights = layout.weights_size();
     *workspace = layout.spectrum_size() + threads * spectral_scratch(shape.tile);
+    *coupling_workspace = *workspace + threads * coupling_scratch(shape) +
+                          mix_weight_size(ceil_div(shape.out_channels, 2));
     return 0;
 }
 
@@ -137,7 +140,8 @@ int spectral_weights(const float* weight, float* spectra, PyramidflowSpectral sh
 }
 
 int spectral_conv(const PyramidflowSource* sources, const float* spectra, float* y,
-                  float* workspace, PyramidflowSpectral shape, int64_t threads) {
+                  float* workspace, PyramidflowSpectral shape, PyramidflowEpilogue epilogue,
+                  int64_t threads) {
     const SpectralLayout layout(shape);
     float* const scratch = workspace + layout.spectrum_size();
     for (int64_t first = 0; first < layout.pairs; first += layout.block) {
@@ -145,7 +149,7 @@ int spectral_conv(const PyramidflowSource* sources, const float* spectra, float*
         spectral_forward(sources, layout, shape, layout.tile, layout.kernel / 2, first, count,
                          workspace, scratch, threads);
         spectral_product(spectra, layout, count, workspace, threads);
-        spectral_inverse(workspace, layout, shape, first, count, y, scratch, threads);
+        spectral_inverse(workspace, layout, shape, epilogue, first, count, y, scratch, threads);
     }
     return 0;
 }

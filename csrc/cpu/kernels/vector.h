@@ -31,6 +31,17 @@ static PYRAMIDFLOW_INLINE void store(float* p, Vector v) { memcpy(p, &v, sizeof 
 // Subtracting zero changes no float, so nothing but the broadcast is left; adding zero would turn -0
 // into 0 and stays an addition.
 static PYRAMIDFLOW_INLINE Vector splat(float value) { return value - Vector{}; }
+// The first `count` lanes; the others are zero, or stay in memory as they are.
+static PYRAMIDFLOW_INLINE Vector load_channels(const float* p, int64_t count) {
+    if (count == LANES) return load(p);
+    Vector value = {};
+    for (int64_t k = 0; k < count; ++k) value[k] = p[k];
+    return value;
+}
+static PYRAMIDFLOW_INLINE void store_channels(float* p, Vector value, int64_t count) {
+    if (count == LANES) return store(p, value);
+    for (int64_t k = 0; k < count; ++k) p[k] = value[k];
+}
 
 static PYRAMIDFLOW_INLINE float sum_lanes(Vector v) {
 #if defined(__AVX512F__)

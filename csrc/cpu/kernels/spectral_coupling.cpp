@@ -1,0 +1,121 @@
+// A spectral convolution whose result is never stored: behind the inverse transform, while a pair of
+// tiles is in cache, s0 and t are used up by the coupling in evaluation and the 1x1 convolution,
+//
+//   s = clamp * 0.636 * atan(s0 / clamp) - mean,  z = A (exp(s) x + t).
+#include "mix.h"
+#include "spectral_inverse.h"
+#include "vector_math.h"
+
+namespace pyramidflow::PYRAMIDFLOW_LEVEL {
+
+namespace {
+
+const float SOFT_CLAMP_GAIN = 0.636f;
+
+// Two tiles of parameters, pixel by pixel [s0, t]; with a stride only the pixels that are kept.
+struct TileSink {
+    const PyramidflowSpectral& shape;
+    int64_t outputs, stride;
+    float* tiles;
+
+    bool wants_row(int64_t row) const { return row < shape.height && row % stride == 0; }
+
+    float* row(int64_t tile, int64_t tile_row) const {
+        return tiles + (tile * outputs + tile_row) * outputs * shape.out_channels;
+    }
+
+    void write_row(int64_t tile, const Place& place, int64_t tile_row, const float* values,
+                   int64_t channel) const {
+        if (!place.present || !wants_row(place.row + tile_row)) return;
+        const int64_t lanes = smaller(LANES, shape.out_channels - channel);
+        float* pixel = row(tile, tile_row) + channel;
+        for (int64_t x = place.column % stride; x < outputs; x += stride) {
+            store_channels(pixel, load(values + x * LANES), lanes);
+            pixel += shape.out_channels;
+        }
+    }
+};
+
+struct Coupling {
+    const float* x;
+    const float* pixel_mean;    // [H, W] of the level, or null
+    const float* channel_mean;  // [C], zeros without one
+    const float* transposed;    // of A, see mix.h
+    float* z;
+    int64_t channels;
+    float clamp;
+};
+
+// `pixels` neighbours of the level, from `at` on.
+void couple(const Coupling& coupling, const float* params, int64_t image_pixels, int64_t at,
+            int64_t pixels, float* y) {
+    with_channels(coupling.channels, [&](auto channels) {
+        const float gain = coupling.clamp * SOFT_CLAMP_GAIN, inverse = 1.0f / coupling.clamp;
+        for (int64_t p = 0; p < pixels; ++p) {
+            const float* const s0 = params + p * 2 * channels;
+            const float* const t = s0 + channels;
+            const float* const x = coupling.x + (image_pixels + at + p) * channels;
+            float* __restrict const out = y + p * channels;
+            const float mean = coupling.pixel_mean ? coupling.pixel_mean[at + p] : 0.0f;
+#pragma omp simd
+            for (int64_t c = 0; c < channels; ++c) {
+                const float s =
+                    gain * atan_lane(s0[c] * inverse) - mean - coupling.channel_mean[c];
+                out[c] = exp_lane(s) * x[c] + t[c];
+            }
+        }
+        mix_pixels(y, coupling.transposed, coupling.z + (image_pixels + at) * channels, channels,
+                   pixels);
+    });
+}
+
+}  // namespace
+
+int spectral_coupling(const PyramidflowSource* sources, const float* spectra, const float* x,
+                      const float* pixel_mean, const float* channel_mean, const float* weight,
+                      float* z, float* workspace, PyramidflowSpectral shape, float clamp,
+                      int64_t threads) {
+    const SpectralLayout layout(shape);
+    const int64_t channels = shape.out_channels / 2;
+    const int64_t stride = shape.layout == PYRAMIDFLOW_SPECTRAL_HALF ? 2 : 1;
+    const int64_t height = ceil_div(shape.height, stride), width = ceil_div(shape.width, stride);
+    float* const scratch = workspace + layout.spectrum_size();
+    float* const tiles = scratch + threads * spectral_scratch(shape.tile);
+    float* const transposed = tiles + threads * coupling_scratch(shape);
+    prepare_mix(weight, channels, transposed);
+    const Coupling coupling = {x, pixel_mean, channel_mean, transposed, z, channels, clamp};
+    for (int64_t first = 0; first < layout.pairs; first += layout.block) {
+        const int64_t count = smaller(layout.block, layout.pairs - first);
+        spectral_forward(sources, layout, shape, layout.tile, layout.kernel / 2, first, count,
+                         workspace, scratch, threads);
+        spectral_product(spectra, layout, count, workspace, threads);
+        with_tile(layout.tile, [&](auto tile) {
+#pragma omp parallel for num_threads(threads) schedule(static)
+            for (int64_t pair = 0; pair < count; ++pair) {
+                float* const lines = scratch + thread_index() * spectral_scratch(shape.tile);
+                float* const params = tiles + thread_index() * coupling_scratch(shape);
+                float* const y = params + 2 * layout.outputs * layout.outputs * shape.out_channels;
+                const TileSink sink = {shape, layout.outputs, stride, params};
+                for (int64_t vector = 0; vector < layout.out_vectors; ++vector)
+                    inverse_pair<decltype(tile)::value>(
+                        workspace + pair * 4 * layout.slot + vector * LANES, layout, sink,
+                        first + pair, vector * LANES, lines);
+                for (int64_t half = 0; half < 2; ++half) {
+                    const Place place(layout, 2 * (first + pair) + half);
+                    if (!place.present) continue;
+                    const int64_t column = ceil_div(place.column, stride);
+                    const int64_t last = smaller(place.column + layout.outputs, shape.width);
+                    const int64_t pixels = ceil_div(last, stride) - column;
+                    for (int64_t row = 0; row < layout.outputs; ++row) {
+                        if (!sink.wants_row(place.row + row)) continue;
+                        couple(coupling, sink.row(half, row), place.image * height * width,
+                               (place.row + row) / stride * width + column, pixels, y);
+                    }
+                }
+            }
+        });
+    }
+    return 0;
+}
+
+}  // namespace pyramidflow::PYRAMIDFLOW_LEVEL

@@ -29,7 +29,9 @@ from pyramidflow.data import (
     resolve_augmentation,
     split_validation,
 )
+from pyramidflow.data.imageset import stack
 from pyramidflow.encoder_weights import load_encoder_weights
+from pyramidflow.engine import CpuEngine, EngineSlot, Plan
 from pyramidflow.errors import InputError
 from pyramidflow.findings import Inspection, Region, Verdict, find_regions
 from pyramidflow.model import Architecture, EncoderName, PyramidFlow, ResNetEncoder
@@ -116,6 +118,7 @@ class Detector:
         self.without = tuple(without)
         self.seed = seed
         self.training: dict[str, Any] = {}
+        self._engine = EngineSlot()
 
     @property
     def device(self) -> torch.device:
@@ -198,6 +201,7 @@ class Detector:
         )
         self.model.eval()
         self.template = result.template
+        self._engine.empty()
         self.training = {
             "category": data.name,
             "layout": data.layout,
@@ -336,11 +340,47 @@ class Detector:
     def _maps(self, resized: Sequence[Pixels]) -> list[tuple[float, Tensor]]:
         if self.template is None:
             raise InputError("this detector is not trained: call fit, or load a trained one.")
-        batch = self.preprocessing.batch(resized, self.device)
-        maps = self.model.anomaly_map(batch, self.template)  # [B, h, w]
+        if self._runs_on_engine():
+            maps = self._cpu_engine(len(resized)).anomaly_map(stack(resized))  # [B, h, w]
+        else:
+            batch = self.preprocessing.batch(resized, self.device)
+            maps = self.model.anomaly_map(batch, self.template)  # [B, h, w]
         maps = maps * self._interest_mask(maps.shape[-2:])
         scores = maps.amax((1, 2)).cpu()  # [B]
         return [(float(score), m) for score, m in zip(scores, maps.float().cpu(), strict=True)]
+
+    def prepare(
+        self, *, threads: int | None = None, memory_budget: int | None = None
+    ) -> "Plan | None":
+        """Get ready to inspect: freeze the network and allocate everything an inspection needs.
+
+        The first inspection does so by itself; call this to choose, or to pay the time beforehand.
+
+        Args:
+            threads: how many an inspection uses; ``None`` takes PyTorch's number.
+            memory_budget: bytes that the process may have at its peak, everything included;
+                ``None`` for the fastest plan.
+
+        Returns:
+            How each convolution is computed; ``None`` where there is no choice: on a GPU, and
+            without the compiled CPU kernels.
+
+        Raises:
+            InputError: the detector is not trained, or the budget is too small.
+        """
+        if self.template is None:
+            raise InputError("this detector is not trained: call fit, or load a trained one.")
+        self._engine = EngineSlot(threads, memory_budget)
+        return self._cpu_engine(1).plan if self._runs_on_engine() else None
+
+    def _runs_on_engine(self) -> bool:
+        return self.device.type == "cpu" and ops.active_backend("cpu") == "cpu"
+
+    def _cpu_engine(self, batch: int) -> CpuEngine:
+        assert self.template is not None
+        side = self.preprocessing.image_size
+        mean, std = torch.tensor([self.preprocessing.mean, self.preprocessing.std])
+        return self._engine.get(self.model, self.template, (batch, side, side), mean, std)
 
     def _interest_mask(self, size: Sequence[int]) -> Tensor:
         mask = torch.ones(tuple(size), device=self.device)  # [h, w]
@@ -445,6 +485,7 @@ class Detector:
                 f"{path} does not describe a detector ({reason}): copy or make it again."
             ) from error
         detector.model = model.eval().to(target)
+        detector._engine = EngineSlot()
         return detector
 
 

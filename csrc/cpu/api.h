@@ -54,7 +54,8 @@ struct PyramidflowSpectral {
     int64_t out_channels;
     int64_t kernel;  // odd
     int64_t tile;    // side of the transforms: 8, 12, 16, 20, 24 or 32
-    int64_t block;   // pairs of tiles that are in the workspace at once
+    int64_t block;   // pairs of tiles that are transformed before their product
+    int64_t independent;  // whether each block belongs to one thread, else all share each block
     int64_t layout;  // PyramidflowSpectralLayout of the result
 };
 

@@ -8,7 +8,6 @@ from pyramidflow.ops.dispatch import BackendRecord, active_backend, backends, us
 from pyramidflow.ops.functions import (
     CLAMP,
     Reduction,
-    Resampling,
     Statistics,
     VolumeNormKind,
     affine_coupling,
@@ -23,6 +22,7 @@ from pyramidflow.ops.functions import (
     pyramid_merge,
     pyramid_residual,
 )
+from pyramidflow.ops.planner import Resampling
 
 __all__ = [
     "CLAMP",

@@ -67,6 +67,7 @@ class Spectral(ctypes.Structure):
             "kernel",
             "tile",
             "block",
+            "independent",
             "layout",
         )
     ]
@@ -128,15 +129,20 @@ def compiled() -> ctypes.CDLL:
     return loaded
 
 
-def call(name: str, *arguments: object) -> None:
-    """Run one function of the library on the calling process' number of threads.
+def call(name: str, *arguments: object, threads: int | None = None) -> None:
+    """Run one function of the library.
 
     Tensors are passed as pointers, ``None`` as a null pointer.
+
+    Args:
+        name: of the function.
+        arguments: all but the last one.
+        threads: the last one; ``None`` is PyTorch's number.
 
     Raises:
         MemoryError: the kernel could not get its scratch memory.
     """
     pointers = [a.data_ptr() if isinstance(a, Tensor) else a for a in arguments]
     function = getattr(compiled(), f"pyramidflow_cpu_{name}")
-    if function(*pointers, torch.get_num_threads()) != 0:
+    if function(*pointers, threads or torch.get_num_threads()) != 0:
         raise MemoryError(f"no memory for the scratch buffers of {name}.")

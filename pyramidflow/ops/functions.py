@@ -12,12 +12,11 @@ from torch import Tensor
 
 from pyramidflow.errors import InputError
 from pyramidflow.ops import registry
-from pyramidflow.ops.planner import TILES
+from pyramidflow.ops.planner import TILES, Resampling
 
 Reduction = Literal["nearest", "max"]
 VolumeNormKind = Literal["cvn", "svn", "none"]
 Statistics = Literal["sample", "batch"]
-Resampling = Literal["none", "up", "down"]
 
 _ops = registry.NAMESPACE_OPS
 

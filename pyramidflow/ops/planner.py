@@ -7,9 +7,12 @@ and so the same bits, on every run.
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
+from typing import Literal
 
 from pyramidflow.errors import InputError
 from pyramidflow.ops.convolution import folded_size
+
+Resampling = Literal["none", "up", "down"]
 
 TILES = (8, 12, 16, 20, 24, 32)
 """Sides ``N`` of the transforms that the compiled kernels have."""
@@ -17,15 +20,20 @@ TILES = (8, 12, 16, 20, 24, 32)
 MAX_CHANNELS = 512
 """Channels that an operand of the kernels' product has room for."""
 
-SPECTRUM_BYTES = 6 << 20
-"""Spectra that stay in the last-level cache between the steps."""
+CORE_CACHE_BYTES = 1 << 20
+"""Spectra that stay in a core's own cache between the steps."""
+
+SHARED_CACHE_BYTES = 12 << 20
+"""Weights that stay in the last-level cache while every block reads them again."""
 
 # Measured on one core of an AMD EPYC (Zen 4); only the ratios decide.
 _DIRECT_MACS = 50e6
 _PRODUCT_MACS = 48e6
 _TRANSFORM = {8: 45e-6, 12: 190e-6, 16: 450e-6, 20: 750e-6, 24: 1.1e-3, 32: 2.2e-3}
 _WEIGHT_BYTES = 25e6
-"""Per millisecond: multiply-adds, multiply-adds, bytes. Milliseconds: two tiles of one channel."""
+_SHARED_WEIGHT_BYTES = 150e6
+"""Per millisecond: multiply-adds, multiply-adds, bytes from memory and from the last-level cache.
+Milliseconds: two tiles of one channel."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +57,7 @@ class Convolution:
     height: int
     width: int
     kernel: int
-    resample: str = "none"
+    resample: Resampling = "none"
 
 
 @dataclass(frozen=True)
@@ -59,6 +67,8 @@ class Method:
     Attributes:
         tile: side ``N`` of the transforms; 0 is the direct convolution.
         block: pairs of tiles that are transformed before their product.
+        independent: whether each block belongs to one thread and its cache, the weights being read
+            again for each; else all threads share one block, and the weights are read once.
         milliseconds: expected on one core.
         multiply_adds: real ones, of the products alone.
         weight_bytes: weights as they are kept, float32.
@@ -67,6 +77,7 @@ class Method:
 
     tile: int
     block: int
+    independent: bool
     milliseconds: float
     multiply_adds: int
     weight_bytes: int
@@ -124,7 +135,7 @@ def _direct(shape: Convolution) -> Method:
     # A library's kernel fills its vectors with 16 channels.
     padded = _padded(shape.in_channels) * _padded(shape.out_channels)
     waste = padded / (shape.in_channels * shape.out_channels)
-    return Method(0, 0, 0.02 + waste * macs / _DIRECT_MACS, macs, weights, 0)
+    return Method(0, 0, False, 0.02 + waste * macs / _DIRECT_MACS, macs, weights, 0)
 
 
 def spectral_kernel(shape: Convolution) -> int:
@@ -142,16 +153,21 @@ def _spectral(shape: Convolution, tile: int) -> Method:
     frequencies = tile * tile // 2 + 2
     weights = 8 * frequencies * inputs * outputs
     pair_bytes = 16 * frequencies * max(inputs, outputs)
-    block = max(1, min(pairs, max(SPECTRUM_BYTES, weights) // pair_bytes))
+    independent = weights <= SHARED_CACHE_BYTES
+    block = CORE_CACHE_BYTES // pair_bytes if independent else weights // pair_bytes
+    block = max(1, min(pairs, block))
+    if independent:  # as many blocks as cores can share evenly
+        block = max(1, min(block, -(-pairs // 8)))
     macs = 3 * frequencies * 2 * pairs * inputs * outputs
     inverse = outputs * (0.6 if shape.resample == "down" else 1.0)
+    rate = _SHARED_WEIGHT_BYTES if independent else _WEIGHT_BYTES
     milliseconds = (
         0.01
         + pairs * (inputs + inverse) * _TRANSFORM[tile]
         + macs / _PRODUCT_MACS
-        + -(-pairs // block) * weights / _WEIGHT_BYTES
+        + -(-pairs // block) * weights / rate
     )
-    return Method(tile, block, milliseconds, macs, weights, block * pair_bytes)
+    return Method(tile, block, independent, milliseconds, macs, weights, block * pair_bytes)
 
 
 def _padded(channels: int) -> int:

@@ -6,6 +6,7 @@
 
 import ctypes
 import math
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -77,7 +78,7 @@ def _grad_weight(grad_y: Tensor, x: Tensor, taps: Tensor, tile: int) -> Tensor:
         x.contiguous(memory_format=torch.channels_last),
         grad_y.contiguous(memory_format=torch.channels_last),
         grad,
-        Spectral(len(x), *x.shape[2:], inputs, 0, outputs, taps.shape[-1], tile, block, SAME),
+        Spectral(len(x), *x.shape[2:], inputs, 0, outputs, taps.shape[-1], tile, block, 0, SAME),
     )
     return grad
 
@@ -85,7 +86,8 @@ def _grad_weight(grad_y: Tensor, x: Tensor, taps: Tensor, tile: int) -> Tensor:
 def described(x: Tensor, weight: Tensor, resample: str) -> Convolution:
     """Shape of the convolution of an image and a weight."""
     batch, channels, height, width = x.shape
-    return Convolution(batch, channels, len(weight), height, width, weight.shape[-1], resample)
+    resampling = cast(planner.Resampling, resample)
+    return Convolution(batch, channels, len(weight), height, width, weight.shape[-1], resampling)
 
 
 def output_size(shape: Convolution) -> tuple[int, int]:
@@ -104,6 +106,8 @@ def source(x: Tensor, resize: int = 0) -> Source:
 
 class PreparedConvolution:
     """A convolution whose weights are in the frequency domain already.
+
+    It runs on as many threads as PyTorch has when it is made.
 
     Args:
         shape: of the convolution.
@@ -130,8 +134,11 @@ class PreparedConvolution:
             weight.shape[-1],
             method.tile,
             method.block,
+            method.independent,
             _LAYOUTS[shape.resample],
         )
+        # The workspace has room for this many threads: runs use no other number.
+        self.threads = torch.get_num_threads()
         sizes = [SIZE() for _ in range(3)]
         call("spectral_sizes", self.spectral, *map(ctypes.byref, sizes))
         weights, self.workspace_size, self.coupling_workspace_size = (s.value for s in sizes)
@@ -163,7 +170,16 @@ class PreparedConvolution:
             slope,
         )
         pair = (Source * 2)(*sources)
-        call("spectral_conv", pair, self.spectra, y, workspace, self.spectral, epilogue)
+        call(
+            "spectral_conv",
+            pair,
+            self.spectra,
+            y,
+            workspace,
+            self.spectral,
+            epilogue,
+            threads=self.threads,
+        )
 
     def run_coupling(
         self,
@@ -176,7 +192,9 @@ class PreparedConvolution:
         workspace: Tensor,
         clamp: float,
     ) -> None:
-        """Convolve to ``s0, t``, then ``z = A (exp(clamp · 0.636 · atan(s0 / clamp) − mean) x + t)``.
+        """Convolve to ``s0, t``, then couple and mix: ``z = A (exp(s) x + t)``.
+
+        ``s = clamp · 0.636 · atan(s0 / clamp) − mean``.
 
         Args:
             sources: one or two, channels-last.
@@ -200,4 +218,5 @@ class PreparedConvolution:
             workspace,
             self.spectral,
             clamp,
+            threads=self.threads,
         )

@@ -106,6 +106,35 @@ static inline int64_t spectral_scratch(int64_t tile) {
     return tile * (tile + 1) * 2 * LANES + 4 * tile * LANES;
 }
 
+// Floats that `for_blocks` needs: spectra of a block, for every thread or for all, and scratch.
+static inline int64_t blocks_workspace(const SpectralLayout& layout,
+                                       const PyramidflowSpectral& shape, int64_t threads) {
+    return (shape.independent ? threads : 1) * layout.spectrum_size() +
+           threads * spectral_scratch(shape.tile);
+}
+
+// Calls `body(first pair, count, spectrum, scratch, threads)` for every block. Independent blocks
+// each belong to one thread and its cache, else the threads share the work within each block.
+template <typename Body>
+static inline void for_blocks(const SpectralLayout& layout, const PyramidflowSpectral& shape,
+                              float* workspace, int64_t threads, const Body& body) {
+    const int64_t blocks = ceil_div(layout.pairs, layout.block);
+    const int64_t spectra = (shape.independent ? threads : 1) * layout.spectrum_size();
+    if (!shape.independent) {
+        for (int64_t k = 0; k < blocks; ++k)
+            body(k * layout.block, smaller(layout.block, layout.pairs - k * layout.block), workspace,
+                 workspace + spectra, threads);
+        return;
+    }
+#pragma omp parallel for num_threads(threads) schedule(static)
+    for (int64_t k = 0; k < blocks; ++k) {
+        const int64_t own = thread_index();
+        body(k * layout.block, smaller(layout.block, layout.pairs - k * layout.block),
+             workspace + own * layout.spectrum_size(),
+             workspace + spectra + own * spectral_scratch(shape.tile), int64_t{1});
+    }
+}
+
 // The same for a coupling behind the inverse transform: parameters of two tiles, a row of y.
 static inline int64_t coupling_scratch(const PyramidflowSpectral& shape) {
     const int64_t outputs = shape.tile - shape.kernel + 1;

@@ -76,7 +76,7 @@ int spectral_sizes(PyramidflowSpectral shape, int64_t* weights, int64_t* workspa
                    int64_t* coupling_workspace, int64_t threads) {
     const SpectralLayout layout(shape);
     *weights = layout.weights_size();
-    *workspace = layout.spectrum_size() + threads * spectral_scratch(shape.tile);
+    *workspace = blocks_workspace(layout, shape, threads);
     *coupling_workspace = *workspace + threads * coupling_scratch(shape) +
                           mix_weight_size(ceil_div(shape.out_channels, 2));
     return 0;
@@ -143,14 +143,14 @@ int spectral_conv(const PyramidflowSource* sources, const float* spectra, float*
                   float* workspace, PyramidflowSpectral shape, PyramidflowEpilogue epilogue,
                   int64_t threads) {
     const SpectralLayout layout(shape);
-    float* const scratch = workspace + layout.spectrum_size();
-    for (int64_t first = 0; first < layout.pairs; first += layout.block) {
-        const int64_t count = smaller(layout.block, layout.pairs - first);
-        spectral_forward(sources, layout, shape, layout.tile, layout.kernel / 2, first, count,
-                         workspace, scratch, threads);
-        spectral_product(spectra, layout, count, workspace, threads);
-        spectral_inverse(workspace, layout, shape, epilogue, first, count, y, scratch, threads);
-    }
+    for_blocks(layout, shape, workspace, threads,
+               [&](int64_t first, int64_t count, float* spectrum, float* scratch, int64_t team) {
+                   spectral_forward(sources, layout, shape, layout.tile, layout.kernel / 2, first,
+                                    count, spectrum, scratch, team);
+                   spectral_product(spectra, layout, count, spectrum, team);
+                   spectral_inverse(spectrum, layout, shape, epilogue, first, count, y, scratch,
+                                    team);
+               });
     return 0;
 }
 

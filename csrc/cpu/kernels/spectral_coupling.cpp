@@ -50,19 +50,19 @@ struct Coupling {
 void couple(const Coupling& coupling, const float* params, int64_t image_pixels, int64_t at,
             int64_t pixels, float* y) {
     with_channels(coupling.channels, [&](auto channels) {
-        const float gain = coupling.clamp * SOFT_CLAMP_GAIN, inverse = 1.0f / coupling.clamp;
+        const Vector gain = splat(coupling.clamp * SOFT_CLAMP_GAIN);
+        const Vector inverse = splat(1.0f / coupling.clamp);
         for (int64_t p = 0; p < pixels; ++p) {
             const float* const s0 = params + p * 2 * channels;
             const float* const t = s0 + channels;
             const float* const x = coupling.x + (image_pixels + at + p) * channels;
-            float* __restrict const out = y + p * channels;
-            const float mean = coupling.pixel_mean ? coupling.pixel_mean[at + p] : 0.0f;
-#pragma omp simd
-            for (int64_t c = 0; c < channels; ++c) {
-                const float s =
-                    gain * atan_lane(s0[c] * inverse) - mean - coupling.channel_mean[c];
-                out[c] = exp_lane(s) * x[c] + t[c];
-            }
+            float* const out = y + p * channels;
+            const Vector mean = splat(coupling.pixel_mean ? coupling.pixel_mean[at + p] : 0.0f);
+            for_vectors(channels, [&](int64_t c, auto count) {
+                const Vector s = gain * atan_of(load(s0 + c, count) * inverse) - mean -
+                                 load(coupling.channel_mean + c, count);
+                store(out + c, exp_of(s) * load(x + c, count) + load(t + c, count), count);
+            });
         }
         mix_pixels(y, coupling.transposed, coupling.z + (image_pixels + at) * channels, channels,
                    pixels);
@@ -79,42 +79,46 @@ int spectral_coupling(const PyramidflowSource* sources, const float* spectra, co
     const int64_t channels = shape.out_channels / 2;
     const int64_t stride = shape.layout == PYRAMIDFLOW_SPECTRAL_HALF ? 2 : 1;
     const int64_t height = ceil_div(shape.height, stride), width = ceil_div(shape.width, stride);
-    float* const scratch = workspace + layout.spectrum_size();
-    float* const tiles = scratch + threads * spectral_scratch(shape.tile);
+    float* const tiles = workspace + blocks_workspace(layout, shape, threads);
     float* const transposed = tiles + threads * coupling_scratch(shape);
     prepare_mix(weight, channels, transposed);
     const Coupling coupling = {x, pixel_mean, channel_mean, transposed, z, channels, clamp};
-    for (int64_t first = 0; first < layout.pairs; first += layout.block) {
-        const int64_t count = smaller(layout.block, layout.pairs - first);
-        spectral_forward(sources, layout, shape, layout.tile, layout.kernel / 2, first, count,
-                         workspace, scratch, threads);
-        spectral_product(spectra, layout, count, workspace, threads);
-        with_tile(layout.tile, [&](auto tile) {
-#pragma omp parallel for num_threads(threads) schedule(static)
-            for (int64_t pair = 0; pair < count; ++pair) {
-                float* const lines = scratch + thread_index() * spectral_scratch(shape.tile);
-                float* const params = tiles + thread_index() * coupling_scratch(shape);
-                float* const y = params + 2 * layout.outputs * layout.outputs * shape.out_channels;
-                const TileSink sink = {shape, layout.outputs, stride, params};
-                for (int64_t vector = 0; vector < layout.out_vectors; ++vector)
-                    inverse_pair<decltype(tile)::value>(
-                        workspace + pair * 4 * layout.slot + vector * LANES, layout, sink,
-                        first + pair, vector * LANES, lines);
-                for (int64_t half = 0; half < 2; ++half) {
-                    const Place place(layout, 2 * (first + pair) + half);
-                    if (!place.present) continue;
-                    const int64_t column = ceil_div(place.column, stride);
-                    const int64_t last = smaller(place.column + layout.outputs, shape.width);
-                    const int64_t pixels = ceil_div(last, stride) - column;
-                    for (int64_t row = 0; row < layout.outputs; ++row) {
-                        if (!sink.wants_row(place.row + row)) continue;
-                        couple(coupling, sink.row(half, row), place.image * height * width,
-                               (place.row + row) / stride * width + column, pixels, y);
+    for_blocks(
+        layout, shape, workspace, threads,
+        [&](int64_t first, int64_t count, float* spectrum, float* scratch, int64_t team) {
+            spectral_forward(sources, layout, shape, layout.tile, layout.kernel / 2, first, count,
+                             spectrum, scratch, team);
+            spectral_product(spectra, layout, count, spectrum, team);
+            // Within a team of one, the thread's own tiles are those of the team around it.
+            float* const own_tiles =
+                team == 1 ? tiles + thread_index() * coupling_scratch(shape) : tiles;
+            with_tile(layout.tile, [&](auto tile) {
+#pragma omp parallel for num_threads(team) schedule(static)
+                for (int64_t pair = 0; pair < count; ++pair) {
+                    float* const lines = scratch + thread_index() * spectral_scratch(shape.tile);
+                    float* const params = own_tiles + thread_index() * coupling_scratch(shape);
+                    float* const y =
+                        params + 2 * layout.outputs * layout.outputs * shape.out_channels;
+                    const TileSink sink = {shape, layout.outputs, stride, params};
+                    for (int64_t vector = 0; vector < layout.out_vectors; ++vector)
+                        inverse_pair<decltype(tile)::value>(
+                            spectrum + pair * 4 * layout.slot + vector * LANES, layout, sink,
+                            first + pair, vector * LANES, lines);
+                    for (int64_t half = 0; half < 2; ++half) {
+                        const Place place(layout, 2 * (first + pair) + half);
+                        if (!place.present) continue;
+                        const int64_t column = ceil_div(place.column, stride);
+                        const int64_t last = smaller(place.column + layout.outputs, shape.width);
+                        const int64_t pixels = ceil_div(last, stride) - column;
+                        for (int64_t row = 0; row < layout.outputs; ++row) {
+                            if (!sink.wants_row(place.row + row)) continue;
+                            couple(coupling, sink.row(half, row), place.image * height * width,
+                                   (place.row + row) / stride * width + column, pixels, y);
+                        }
                     }
                 }
-            }
+            });
         });
-    }
     return 0;
 }
 

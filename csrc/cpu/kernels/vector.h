@@ -31,18 +31,6 @@ static PYRAMIDFLOW_INLINE void store(float* p, Vector v) { memcpy(p, &v, sizeof 
 // Subtracting zero changes no float, so nothing but the broadcast is left; adding zero would turn -0
 // into 0 and stays an addition.
 static PYRAMIDFLOW_INLINE Vector splat(float value) { return value - Vector{}; }
-// The first `count` lanes; the others are zero, or stay in memory as they are.
-static PYRAMIDFLOW_INLINE Vector load_channels(const float* p, int64_t count) {
-    if (count == LANES) return load(p);
-    Vector value = {};
-    for (int64_t k = 0; k < count; ++k) value[k] = p[k];
-    return value;
-}
-static PYRAMIDFLOW_INLINE void store_channels(float* p, Vector value, int64_t count) {
-    if (count == LANES) return store(p, value);
-    for (int64_t k = 0; k < count; ++k) p[k] = value[k];
-}
-
 static PYRAMIDFLOW_INLINE float sum_lanes(Vector v) {
 #if defined(__AVX512F__)
     return _mm512_reduce_add_ps((__m512)v);
@@ -90,6 +78,15 @@ static PYRAMIDFLOW_INLINE void store(float* p, Vector v, int64_t count) {
 #else
     memcpy(p, &v, static_cast<size_t>(count) * sizeof(float));
 #endif
+}
+
+// Channels of a pixel: a whole vector but for the last ones.
+static PYRAMIDFLOW_INLINE Vector load_channels(const float* p, int64_t count) {
+    return count == LANES ? load(p) : load(p, count);
+}
+static PYRAMIDFLOW_INLINE void store_channels(float* p, Vector value, int64_t count) {
+    if (count == LANES) return store(p, value);
+    store(p, value, count);
 }
 
 // Results of this size have left the caches before anyone reads them. Written past the caches, their

@@ -1,0 +1,137 @@
+"""A planned convolution of frozen weights, by either method, into buffers that exist already."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from pyramidflow import ops
+from pyramidflow.engine.plan import Layer
+from pyramidflow.ops import spectral
+
+
+def channels_last(*shape: int) -> Tensor:
+    """A new buffer ``[B, C, H, W]``."""
+    return torch.empty(shape, memory_format=torch.channels_last)
+
+
+class Workspace:
+    """Scratch memory that the convolutions of an engine share; they run one after the other."""
+
+    def __init__(self) -> None:
+        self._floats = 0
+        self._memory: Tensor | None = None
+
+    def reserve(self, floats: int) -> None:
+        """Ask for room, before the first run."""
+        self._floats = max(self._floats, floats)
+
+    @property
+    def memory(self) -> Tensor:
+        """Float32, as long as the longest request."""
+        if self._memory is None:
+            self._memory = torch.empty(self._floats)
+        return self._memory
+
+
+class Input:
+    """An image that a convolution reads: a buffer, nearest-resized by 2 on the way.
+
+    Args:
+        x: channels-last; the pixels may change from run to run, the memory may not.
+        resize: 1: every pixel twice; −1: every other pixel; 0: as it is.
+    """
+
+    def __init__(self, x: Tensor, resize: int = 0) -> None:
+        self.x = x
+        self.resize = resize
+        self.source = spectral.source(x, resize)
+
+    def resized(self) -> Tensor:
+        """The image after the resizing."""
+        if self.resize < 0:
+            return self.x[:, :, ::2, ::2]
+        return functional.interpolate(self.x, scale_factor=2.0) if self.resize > 0 else self.x
+
+
+class FrozenConvolution:
+    """A convolution with its inputs and the method that the plan chose.
+
+    Args:
+        layer: of the plan.
+        weight: ``[O, I, k, k]``.
+        inputs: one image, or two whose channels are concatenated.
+        workspace: where it gets its scratch memory.
+    """
+
+    def __init__(
+        self, layer: Layer, weight: Tensor, inputs: Sequence[Input], workspace: Workspace
+    ) -> None:
+        self.workspace = workspace
+        self.inputs = inputs
+        self.resample: ops.Resampling = layer.shape.resample
+        self.weight = weight.detach()
+        self.prepared: spectral.PreparedConvolution | None = None
+        if layer.method.tile:
+            counts = [x.x.shape[1] for x in inputs]
+            channels = (counts[0], sum(counts[1:]))
+            self.prepared = spectral.PreparedConvolution(
+                layer.shape, layer.method, self.weight, channels
+            )
+            workspace.reserve(self.prepared.coupling_workspace_size)
+        self._sources = tuple(x.source for x in inputs)
+
+    def run(
+        self,
+        y: Tensor,
+        slope: float = 1.0,
+        bias: Tensor | None = None,
+        added: Tensor | None = None,
+    ) -> None:
+        """``y = leaky(conv2d(inputs) + bias + added)``; arguments as those of the operation."""
+        if self.prepared is not None:
+            self.prepared.run(self._sources, y, self.workspace.memory, slope, bias, added)
+            return
+        result = self.convolved()
+        if bias is not None:
+            result += bias[:, None, None]
+        if added is not None:
+            result += added
+        y.copy_(functional.leaky_relu_(result, slope))
+
+    def couple(
+        self,
+        level: Tensor,
+        pixel_mean: Tensor | None,
+        channel_mean: Tensor,
+        matrix: Tensor,
+    ) -> None:
+        """Transform a level in place: ``z = A (exp(s) x + t)`` with ``s0, t`` the convolution's.
+
+        Args:
+            level: ``[B, C, h, w]``, channels-last.
+            pixel_mean: ``[h, w]``, subtracted from ``s``; or none.
+            channel_mean: ``[C]``, subtracted from ``s``.
+            matrix: ``A [C, C]``.
+        """
+        if self.prepared is None:
+            mean = channel_mean[None, :, None, None]  # [1, C, 1, 1]
+            mean = mean if pixel_mean is None else mean + pixel_mean
+            level.copy_(ops.coupling_conv1x1(level, self.convolved(), matrix, mean)[0])
+            return
+        self.prepared.run_coupling(
+            self._sources,
+            level,
+            pixel_mean,
+            channel_mean,
+            matrix,
+            level,
+            self.workspace.memory,
+            ops.CLAMP,
+        )
+
+    def convolved(self) -> Tensor:
+        """The direct convolution, newly allocated."""
+        x = torch.cat([x.resized() for x in self.inputs], 1)
+        return ops.conv2d(x, self.weight, self.resample, 0)

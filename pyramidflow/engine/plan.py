@@ -1,0 +1,162 @@
+"""Which method computes each convolution of a network: the plan of an engine."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from pyramidflow.errors import InputError
+from pyramidflow.ops.planner import Convolution, Method, methods
+
+WORKSPACE_SHARE = 8
+"""A convolution's scratch memory takes at most this fraction of the budget."""
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A convolution of the network and how it is computed.
+
+    Attributes:
+        name: where it stands, as ``stack 1, up 1 → 0, first``.
+        shape: of the convolution.
+        method: chosen for it.
+    """
+
+    name: str
+    shape: Convolution
+    method: Method
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The convolutions of a network with the method of each.
+
+    Attributes:
+        layers: in the order in which they run.
+        buffer_bytes: memory for images between the layers.
+        memory_budget: bytes that the engine was given, ``None`` for as many as it wants.
+    """
+
+    layers: tuple[Layer, ...]
+    buffer_bytes: int
+    memory_budget: int | None
+
+    @property
+    def weight_bytes(self) -> int:
+        """Memory for weights, in the form in which they are used."""
+        return sum(layer.method.weight_bytes for layer in self.layers)
+
+    @property
+    def workspace_bytes(self) -> int:
+        """Scratch memory; the layers share it."""
+        return max((layer.method.workspace_bytes for layer in self.layers), default=0)
+
+    @property
+    def total_bytes(self) -> int:
+        """All memory that the engine allocates."""
+        return self.weight_bytes + self.workspace_bytes + self.buffer_bytes
+
+    def __str__(self) -> str:
+        """A table: one line a layer, then the sums."""
+        lines = [
+            f"{'convolution':30} {'channels':>11} {'at':>11} {'method':>12} "
+            f"{'weights MB':>10} {'GMAC':>6} {'expected ms':>11}"
+        ]
+        for layer in self.layers:
+            shape, method = layer.shape, layer.method
+            lines.append(
+                f"{layer.name:30} {f'{shape.in_channels} → {shape.out_channels}':>11} "
+                f"{f'{shape.height}×{shape.width}':>11} {method.name:>12} "
+                f"{method.weight_bytes / 1e6:10.1f} {method.multiply_adds / 1e9:6.2f} "
+                f"{method.milliseconds:11.2f}"
+            )
+        macs = sum(layer.method.multiply_adds for layer in self.layers)
+        direct = sum(_direct_macs(layer.shape) for layer in self.layers)
+        expected = sum(layer.method.milliseconds for layer in self.layers)
+        lines += [
+            f"{macs / 1e9:.1f} billion multiply-adds instead of the plain convolutions' "
+            f"{direct / 1e9:.1f}; {expected:.0f} ms expected on one core of an AMD EPYC (Zen 4).",
+            f"{self.total_bytes / 1e6:.0f} MB: weights {self.weight_bytes / 1e6:.0f}, workspace "
+            f"{self.workspace_bytes / 1e6:.0f}, images {self.buffer_bytes / 1e6:.0f}"
+            + (f"; budget {self.memory_budget / 1e6:.0f} MB." if self.memory_budget else "."),
+        ]
+        return "\n".join(lines)
+
+
+def _direct_macs(shape: Convolution) -> int:
+    pixels = shape.batch * shape.height * shape.width * (4 if shape.resample == "up" else 1)
+    return pixels * shape.kernel**2 * shape.in_channels * shape.out_channels
+
+
+def make_plan(
+    shapes: Sequence[tuple[str, Convolution]], buffer_bytes: int, memory_budget: int | None = None
+) -> Plan:
+    """Choose the fastest methods whose memory fits.
+
+    The direct convolution allocates its result, so it is chosen only where no other one can be.
+    With a budget, every layer starts with the method of the smallest weights; then, one step at a
+    time, the layer changes its method that gains most time for its memory.
+
+    Args:
+        shapes: name and shape of each convolution.
+        buffer_bytes: memory that is needed beside the convolutions'.
+        memory_budget: bytes for all of it; ``None`` takes the fastest methods.
+
+    Raises:
+        InputError: not even the smallest plan fits.
+    """
+    options = [_limited(_without_allocation(shape), memory_budget) for _, shape in shapes]
+    if memory_budget is None:
+        chosen = [candidates[0] for candidates in options]
+        return _plan(shapes, chosen, buffer_bytes, None)
+    chosen = [min(candidates, key=lambda m: m.weight_bytes) for candidates in options]
+    if _plan(shapes, chosen, buffer_bytes, memory_budget).total_bytes > memory_budget:
+        least = _plan(shapes, chosen, buffer_bytes, memory_budget).total_bytes
+        raise InputError(
+            f"the memory budget leaves {max(memory_budget, 0) / 1e6:.0f} MB for inspecting, but at "
+            f"least {least / 1e6:.0f} MB are needed: give more, or inspect at a smaller image size."
+        )
+    while True:
+        best, best_rate = None, 0.0
+        for index, candidates in enumerate(options):
+            current = chosen[index]
+            for method in candidates:
+                gain = current.milliseconds - method.milliseconds
+                cost = max(method.weight_bytes - current.weight_bytes, 1)
+                if gain <= 0 or gain / cost <= best_rate:
+                    continue
+                trial = [*chosen[:index], method, *chosen[index + 1 :]]
+                if _plan(shapes, trial, buffer_bytes, None).total_bytes <= memory_budget:
+                    best, best_rate = (index, method), gain / cost
+        if best is None:
+            return _plan(shapes, chosen, buffer_bytes, memory_budget)
+        chosen[best[0]] = best[1]
+
+
+def _without_allocation(shape: Convolution) -> list[Method]:
+    found = methods(shape)
+    return [method for method in found if method.tile] or found
+
+
+def _limited(candidates: list[Method], memory_budget: int | None) -> list[Method]:
+    if memory_budget is None:
+        return candidates
+    limit = memory_budget // WORKSPACE_SHARE
+    limited = []
+    for method in candidates:
+        pairs = method.block
+        if method.workspace_bytes > limit:
+            pairs = max(1, limit * method.block // method.workspace_bytes)
+        workspace = method.workspace_bytes * pairs // max(method.block, 1)
+        limited.append(replace(method, block=pairs, workspace_bytes=workspace))
+    return limited
+
+
+def _plan(
+    shapes: Sequence[tuple[str, Convolution]],
+    chosen: Sequence[Method],
+    buffer_bytes: int,
+    memory_budget: int | None,
+) -> Plan:
+    layers = tuple(
+        Layer(name, shape, method) for (name, shape), method in zip(shapes, chosen, strict=True)
+    )
+    return Plan(layers, buffer_bytes, memory_budget)

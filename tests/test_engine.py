@@ -1,0 +1,251 @@
+"""The engine against the network that it freezes; the plan; its memory."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from pyramidflow import ops
+from pyramidflow.engine import CpuEngine
+from pyramidflow.engine.encoder import folded
+from pyramidflow.engine.plan import make_plan
+from pyramidflow.errors import InputError
+from pyramidflow.model import PyramidFlow
+from pyramidflow.ops import dispatch
+from pyramidflow.ops.planner import Convolution
+
+if not dispatch.status("cpu").available:
+    pytest.skip(dispatch.status("cpu").reason, allow_module_level=True)
+
+MEAN, STD = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
+
+ERROR = 1e-5
+"""Relative error that the design allows forward, here for the whole path in float32."""
+
+
+def trained_network(size: tuple[int, int], **settings) -> PyramidFlow:
+    """A network whose couplings do something and whose running means are not zero."""
+    torch.manual_seed(0)
+    network = PyramidFlow(**settings)
+    for name, parameter in network.named_parameters():
+        if name.endswith("conv2.weight") and "affine" in name:
+            nn.init.normal_(parameter, std=0.03)
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.normal_(module.running_mean, std=0.2)
+            nn.init.uniform_(module.running_var, 0.5, 2.0)
+            nn.init.uniform_(module.weight, 0.5, 1.5)
+            nn.init.normal_(module.bias, std=0.2)
+    network.train()
+    with torch.no_grad():
+        network(torch.randn(2, 3, *size))
+    return network.eval()
+
+
+def pictures(batch: int, size: tuple[int, int], dtype: torch.dtype = torch.uint8) -> Tensor:
+    top = 256 if dtype == torch.uint8 else 65536
+    generator = torch.Generator().manual_seed(1)
+    return torch.randint(0, top, (batch, *size, 3), generator=generator, dtype=torch.int32).to(
+        dtype
+    )
+
+
+def template_of(network: PyramidFlow, size: tuple[int, int]) -> list[Tensor]:
+    with torch.no_grad():
+        latents = network(torch.zeros(1, 3, *size))
+    return [0.5 * torch.randn_like(z) for z in latents]
+
+
+def oracle(network: PyramidFlow, images: Tensor, template: list[Tensor]) -> Tensor:
+    """Anomaly maps of the network in float64 on the reference operations."""
+    double = PyramidFlow.from_architecture(
+        network.architecture,
+        getattr(network.encoder, "module", None)
+        if network.architecture.encoder == "custom"
+        else None,
+    )
+    double.load_state_dict(network.state_dict())
+    double = double.double().eval()
+    pixels = images.double() / (255 if images.dtype == torch.uint8 else 65535)
+    normalized = ((pixels - MEAN) / STD).permute(0, 3, 1, 2)
+    with torch.no_grad(), ops.use_backend("reference"):
+        maps = double.anomaly_map(normalized, [z.double() for z in template])
+    network.float()
+    return maps
+
+
+CASES = {
+    "lift": ((64, 64), {}),
+    "padded": ((50, 70), {"volume_norm": "svn"}),
+    "without a norm": ((40, 48), {"volume_norm": "none"}),
+    "seven levels": ((64, 64), {"levels": 7, "stacks": 2, "channels": 24}),
+    "two levels": ((17, 31), {"levels": 2, "channels": 3}),
+    "one stack, maxima": ((48, 40), {"levels": 3, "stacks": 1, "reduction": "max"}),
+    "kernel of 3": ((40, 64), {"levels": 3, "kernel_size": 3}),
+    "composed first": ((64, 48), {"levels": 3, "pyramid_difference": False}),
+    "resnet18": ((96, 128), {"encoder": "resnet18", "stacks": 2}),
+    "resnet34": ((60, 100), {"encoder": "resnet34", "volume_norm": "svn", "stacks": 1}),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("batch", [1, 3])
+def test_engine_equals_the_network(name: str, batch: int) -> None:
+    size, settings = CASES[name]
+    network = trained_network(size, **settings)
+    images, template = pictures(batch, size), template_of(network, size)
+    engine = CpuEngine(network, template, (batch, *size), MEAN, STD)
+    maps = engine.anomaly_map(images).clone()
+    expected = oracle(network, images, template)
+    assert maps.shape == expected.shape
+    assert (maps - expected).norm() <= ERROR * expected.norm()
+    assert torch.equal(engine.anomaly_map(images), maps)
+
+
+def test_engine_with_an_encoder_of_its_own() -> None:
+    size = (61, 90)
+    encoder = nn.Conv2d(3, 20, 3, stride=2)
+    network = trained_network(size, encoder=encoder, channels=20, volume_norm="svn")
+    images, template = pictures(1, size), template_of(network, size)
+    maps = CpuEngine(network, template, (1, *size), MEAN, STD).anomaly_map(images)
+    expected = network.anomaly_map(ops.normalize_image(images, MEAN, STD), template)
+    assert (maps - expected).norm() <= ERROR * expected.norm()
+
+
+def test_engine_reads_both_depths_of_pixels() -> None:
+    size = (40, 40)
+    network = trained_network(size)
+    template = template_of(network, size)
+    engine = CpuEngine(network, template, (1, *size), MEAN, STD)
+    for dtype in (torch.uint8, torch.uint16, torch.uint8):
+        images = pictures(1, size, dtype)
+        expected = oracle(network, images, template)
+        assert (engine.anomaly_map(images) - expected).norm() <= ERROR * expected.norm()
+
+
+def test_bits_do_not_depend_on_the_number_of_threads() -> None:
+    size = (64, 80)
+    network = trained_network(size)
+    images, template = pictures(1, size), template_of(network, size)
+    maps = [
+        CpuEngine(network, template, (1, *size), MEAN, STD, threads=n).anomaly_map(images).clone()
+        for n in (1, 2, 3)
+    ]
+    assert torch.equal(maps[0], maps[1])
+    assert torch.equal(maps[0], maps[2])
+
+
+def test_number_of_threads_may_change_after_the_engine_is_made() -> None:
+    size = (64, 64)
+    network = trained_network(size)
+    images, template = pictures(1, size), template_of(network, size)
+    before = torch.get_num_threads()
+    engine = CpuEngine(network, template, (1, *size), MEAN, STD, threads=1)
+    maps = engine.anomaly_map(images).clone()
+    torch.set_num_threads(3)
+    try:
+        assert torch.equal(engine.anomaly_map(images), maps)
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_runs_allocate_nothing() -> None:
+    size = (64, 64)
+    network = trained_network(size)
+    images, template = pictures(1, size), template_of(network, size)
+    engine = CpuEngine(network, template, (1, *size), MEAN, STD)
+    assert all(layer.method.tile for layer in engine.plan.layers)
+    engine.anomaly_map(images)
+    with torch.profiler.profile(profile_memory=True) as profile:
+        engine.anomaly_map(images)
+    allocated = [event for event in profile.events() if event.cpu_memory_usage > 0]
+    assert not allocated, [event.name for event in allocated]
+
+
+def test_profile_names_every_step() -> None:
+    size = (32, 32)
+    network = trained_network(size, levels=3, stacks=1)
+    engine = CpuEngine(network, template_of(network, size), (1, *size), MEAN, STD)
+    found = engine.profile(pictures(1, size), rounds=1)
+    layers = [layer.name for layer in engine.plan.layers]
+    assert [name for name, _ in found] == ["lift", "pyramid", *layers, "anomaly map"]
+    assert all(milliseconds > 0 for _, milliseconds in found)
+
+
+def test_batch_norm_is_folded() -> None:
+    torch.manual_seed(0)
+    convolution, norm = nn.Conv2d(3, 5, 3, bias=False), nn.BatchNorm2d(5)
+    nn.init.normal_(norm.running_mean)
+    nn.init.uniform_(norm.running_var, 0.1, 3.0)
+    nn.init.normal_(norm.weight)
+    nn.init.normal_(norm.bias)
+    norm.eval()
+    x = torch.randn(2, 3, 9, 9)
+    weight, bias = folded(convolution, norm)
+    torch.testing.assert_close(
+        nn.functional.conv2d(x, weight, bias), norm(convolution(x)), rtol=1e-5, atol=1e-5
+    )
+
+
+SHAPES = [
+    ("large", Convolution(1, 128, 128, 256, 256, 7)),
+    ("middle", Convolution(1, 128, 128, 64, 64, 7)),
+    ("up", Convolution(1, 64, 128, 128, 128, 7, "up")),
+]
+
+
+def test_plan_keeps_to_its_budget() -> None:
+    free = make_plan(SHAPES, 1000)
+    assert free.total_bytes == free.weight_bytes + free.workspace_bytes + 1000
+    previous = 0.0
+    for share in (1.0, 0.7, 0.5, 0.3, 0.2):
+        budget = int(share * free.total_bytes)
+        plan = make_plan(SHAPES, 1000, budget)
+        assert plan.total_bytes <= budget
+        milliseconds = sum(layer.method.milliseconds for layer in plan.layers)
+        assert milliseconds >= previous
+        previous = milliseconds
+    with pytest.raises(InputError, match=r"at least .* MB are needed"):
+        make_plan(SHAPES, 1000, 1_000_000)
+
+
+def test_plan_with_room_is_the_fastest_one() -> None:
+    free, roomy = make_plan(SHAPES, 0), make_plan(SHAPES, 0, 8 * (1 << 30))
+    assert [a.method.tile for a in free.layers] == [a.method.tile for a in roomy.layers]
+
+
+def test_plan_prints_what_it_does() -> None:
+    text = str(make_plan(SHAPES, 0, 1 << 30))
+    assert text.count("\n") == len(SHAPES) + 2
+    assert "spectral 32" in text
+    assert "budget 1074 MB" in text
+
+
+BUDGET_SCRIPT = """
+import torch
+from pyramidflow.engine import CpuEngine
+from pyramidflow.engine.cpu import resident_bytes
+from pyramidflow.model import PyramidFlow
+torch.set_num_threads(1)
+network = PyramidFlow(encoder="resnet18").eval()
+template = [torch.zeros(1, 64, 128 >> d, 128 >> d) for d in range(4)]
+budget = resident_bytes() + (420 << 20)
+engine = CpuEngine(
+    network, template, (1, 512, 512), torch.zeros(3), torch.ones(3), memory_budget=budget
+)
+engine.anomaly_map(torch.zeros(1, 512, 512, 3, dtype=torch.uint8))
+peak = 1024 * int(open("/proc/self/status").read().split("VmHWM:")[1].split()[0])
+print(peak, budget, engine.plan.weight_bytes)
+"""
+
+
+def test_process_keeps_to_its_memory_budget() -> None:
+    out = subprocess.run(
+        [sys.executable, "-c", BUDGET_SCRIPT], capture_output=True, text=True, check=True
+    ).stdout
+    peak, budget, weights = map(int, out.split())
+    assert peak <= budget
+    assert weights > 200 << 20

@@ -472,8 +472,10 @@ class Detector:
             detector.without = tuple(header["without"])
             detector.seed = header["seed"]
             detector.training = header["training"]
-            model = PyramidFlow.from_architecture(architecture, encoder)
-            model.load_state_dict(tensors_below(tensors, "model/"))
+            # Nothing is initialised that the file's tensors would replace at once.
+            with torch.device("meta"):
+                model = PyramidFlow.from_architecture(architecture, encoder)
+            model.load_state_dict(tensors_below(tensors, "model/"), assign=True)
             detector.template = tuple(
                 tensors[f"template/{d}"].to(target) for d in range(architecture.levels)
             )

@@ -1,7 +1,9 @@
 """The engine against the network that it freezes; the plan; its memory."""
 
+import gc
 import subprocess
 import sys
+import weakref
 
 import pytest
 import torch
@@ -163,6 +165,19 @@ def test_runs_allocate_nothing() -> None:
         engine.anomaly_map(images)
     allocated = [event for event in profile.events() if event.cpu_memory_usage > 0]
     assert not allocated, [event.name for event in allocated]
+
+
+def test_engine_that_is_dropped_gives_its_memory_back() -> None:
+    size = (32, 32)
+    network = trained_network(size, levels=2, stacks=1)
+    engine = CpuEngine(network, template_of(network, size), (1, *size), MEAN, STD)
+    memory = weakref.ref(engine.plan)
+    gc.disable()
+    try:
+        del engine
+        assert memory() is None
+    finally:
+        gc.enable()
 
 
 def test_profile_names_every_step() -> None:

@@ -3,12 +3,14 @@
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from statistics import median
 
 import torch
 from torch import Tensor
 
+from pyramidflow import ops
 from pyramidflow.engine.convolution import FrozenConvolution, Input, Workspace, channels_last
 from pyramidflow.engine.encoder import (
     Camera,
@@ -69,7 +71,6 @@ class CpuEngine:
         memory_budget: int | None = None,
     ) -> None:
         batch, height, width = size
-        self.network = network
         self.threads = threads or torch.get_num_threads()
         self.size = size
         self._camera = Camera(size, mean, std)
@@ -92,10 +93,13 @@ class CpuEngine:
                 self._buffers.features,
                 self._workspace,
             )
-            self._steps.append(("pyramid", self._decompose))
-            self._steps += self._flow_steps(self.plan.layers[encoder_layers:])
-            self._template = [z.contiguous(memory_format=torch.channels_last) for z in template]
-            self._steps.append(("anomaly map", self._contrast))
+            # No step may hold the engine: a cycle would keep its memory when it is replaced.
+            reduction = network.pyramid.reduction
+            self._steps.append(("pyramid", partial(_decompose, self._buffers, reduction)))
+            self._steps += self._flow_steps(network, self.plan.layers[encoder_layers:])
+            means = [z.contiguous(memory_format=torch.channels_last) for z in template]
+            contrast = partial(_contrast, self._buffers, network, means)
+            self._steps.append(("anomaly map", contrast))
 
     @torch.inference_mode()
     def anomaly_map(self, images: Tensor) -> Tensor:
@@ -144,27 +148,9 @@ class CpuEngine:
         finally:
             torch.set_num_threads(before)
 
-    def _decompose(self) -> None:
-        buffers, reduction = self._buffers, self.network.pyramid.reduction
-        height, width = self.feature_size
-        fine = buffers.padded
-        if fine is not buffers.features:
-            fine[:, :, :height, :width] = buffers.features
-            fine[:, :, :height, width:] = fine[:, :, :height, width - 1 : width]
-            fine[:, :, height:] = fine[:, :, height - 1 : height]
-        for coarse, residual, index in zip(
-            buffers.coarse, buffers.levels[:-1], buffers.indices, strict=True
-        ):
-            if reduction == "max":
-                call("pyramid_down_max", fine, coarse, index, _image(fine))
-            else:
-                call("pyramid_down", fine, coarse, _image(fine))
-            call("pyramid_residual", fine, coarse, residual, _image(fine))
-            fine = coarse
-
-    def _flow_steps(self, layers: Sequence[Layer]) -> list[Step]:
+    def _flow_steps(self, network: PyramidFlow, layers: Sequence[Layer]) -> list[Step]:
         steps: list[Step] = []
-        blocks = list(self.network.flow.blocks)
+        blocks = list(network.flow.blocks)
         for index, block in enumerate(blocks):
             assert isinstance(block, CouplingBlock)
             first, second = layers[2 * index : 2 * index + 2]
@@ -186,16 +172,6 @@ class CpuEngine:
             matrix = block.conv1x1.weight().detach()
             steps.append((second.name, _coupling_step(conv2, level, mean, matrix)))
         return steps
-
-    def _contrast(self) -> None:
-        buffers = self._buffers
-        if not self.network.architecture.pyramid_difference:
-            buffers.maps[0][:, 0] = self.network.contrast(buffers.levels, self._template)
-            return
-        for z, mean, level in zip(buffers.levels, self._template, buffers.maps, strict=True):
-            call("anomaly_level", z, mean, level, _image(z), 1)
-        for fine, coarse in zip(buffers.maps[-2::-1], buffers.maps[:0:-1], strict=True):
-            call("pyramid_merge", coarse, fine, fine, _image(fine))
 
 
 class _Buffers:
@@ -241,6 +217,34 @@ class _Buffers:
         tensors += [index for index in self.indices if index is not None]
         tensors += [self.padded] if self.padded is not self.features else []
         return sum(x.numel() * x.element_size() for x in tensors)
+
+
+def _decompose(buffers: _Buffers, reduction: ops.Reduction) -> None:
+    height, width = buffers.features.shape[2:]
+    fine = buffers.padded
+    if fine is not buffers.features:
+        fine[:, :, :height, :width] = buffers.features
+        fine[:, :, :height, width:] = fine[:, :, :height, width - 1 : width]
+        fine[:, :, height:] = fine[:, :, height - 1 : height]
+    for coarse, residual, index in zip(
+        buffers.coarse, buffers.levels[:-1], buffers.indices, strict=True
+    ):
+        if reduction == "max":
+            call("pyramid_down_max", fine, coarse, index, _image(fine))
+        else:
+            call("pyramid_down", fine, coarse, _image(fine))
+        call("pyramid_residual", fine, coarse, residual, _image(fine))
+        fine = coarse
+
+
+def _contrast(buffers: _Buffers, network: PyramidFlow, template: Sequence[Tensor]) -> None:
+    if not network.architecture.pyramid_difference:
+        buffers.maps[0][:, 0] = network.contrast(buffers.levels, template)
+        return
+    for z, mean, level in zip(buffers.levels, template, buffers.maps, strict=True):
+        call("anomaly_level", z, mean, level, _image(z), 1)
+    for fine, coarse in zip(buffers.maps[-2::-1], buffers.maps[:0:-1], strict=True):
+        call("pyramid_merge", coarse, fine, fine, _image(fine))
 
 
 def _conditions(block: CouplingBlock, levels: Sequence[Tensor]) -> list[Input]:

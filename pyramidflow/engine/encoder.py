@@ -10,7 +10,7 @@ from pyramidflow import ops
 from pyramidflow.engine.convolution import FrozenConvolution, Input, Workspace, channels_last
 from pyramidflow.engine.plan import Layer
 from pyramidflow.model import PyramidFlow
-from pyramidflow.model.encoder import Lift, ResNetEncoder
+from pyramidflow.model.encoder import BasicBlock, Lift, ResNetEncoder
 from pyramidflow.ops.compiled_cpu import call
 from pyramidflow.ops.planner import Convolution
 
@@ -88,6 +88,7 @@ def _residual_layers(
     encoder: ResNetEncoder,
 ) -> Iterator[tuple[str, nn.Conv2d, nn.BatchNorm2d]]:
     for index, block in enumerate(encoder.layer1, start=1):
+        assert isinstance(block, BasicBlock)
         yield f"block {index}, first", block.conv1, block.bn1
         yield f"block {index}, second", block.conv2, block.bn2
 

@@ -123,14 +123,16 @@ class InvertibleConv1x1(nn.Module):
     def __init__(self, channels: int, volume_norm: bool = True) -> None:
         super().__init__()
         self.volume_norm = volume_norm
-        orthogonal = nn.init.orthogonal_(torch.empty(channels, channels))
+        # Decomposed on the CPU: the same matrix on every device.
+        orthogonal = nn.init.orthogonal_(torch.empty(channels, channels, device="cpu"))
         permutation, lower, upper = torch.linalg.lu(orthogonal)
         diagonal = upper.diagonal()
-        self.register_buffer("permutation", permutation.contiguous())
-        self.register_buffer("sign", diagonal.sign())
-        self.lower = nn.Parameter(lower.tril(-1).contiguous())
-        self.upper = nn.Parameter(upper.triu(1).contiguous())
-        self.log_diagonal = nn.Parameter(diagonal.abs().log())
+        device = torch.get_default_device()
+        self.register_buffer("permutation", permutation.contiguous().to(device))
+        self.register_buffer("sign", diagonal.sign().to(device))
+        self.lower = nn.Parameter(lower.tril(-1).contiguous().to(device))
+        self.upper = nn.Parameter(upper.triu(1).contiguous().to(device))
+        self.log_diagonal = nn.Parameter(diagonal.abs().log().to(device))
 
     def _log_diagonal(self) -> Tensor:
         if self.volume_norm:

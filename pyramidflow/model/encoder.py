@@ -11,6 +11,9 @@ EncoderName = Literal["none", "resnet18", "resnet34"]
 RESNET_CHANNELS = 64
 """Channels of a ResNet18 or ResNet34 behind its first stage."""
 
+RESNET_BLOCKS = {"resnet18": 2, "resnet34": 3}
+"""Residual blocks of that stage."""
+
 
 class FrozenModule(nn.Module):
     """A module that never learns: no gradients, always in evaluation mode."""
@@ -33,7 +36,8 @@ class Lift(FrozenModule):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.register_buffer("weight", nn.init.orthogonal_(torch.empty(channels, 3)))
+        weight = nn.init.orthogonal_(torch.empty(channels, 3, device="cpu"))
+        self.register_buffer("weight", weight.to(torch.get_default_device()))
         self.eval()
 
     def forward(self, image: Tensor) -> Tensor:
@@ -52,11 +56,28 @@ class Lift(FrozenModule):
         return log_det * (image.shape[-2] * image.shape[-1])
 
 
+class BasicBlock(nn.Module):
+    """``relu(x + bn2(conv2(relu(bn1(conv1(x))))))`` with 3×3 convolutions (He et al., 2016)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(channels)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``[B, C, h, w]`` to the same."""
+        hidden = functional.relu(self.bn1(self.conv1(x)))
+        return functional.relu(x + self.bn2(self.conv2(hidden)))
+
+
 class ResNetEncoder(FrozenModule):
     """First layers of a ResNet: conv1, bn1, relu, maxpool, layer1. ``[B,3,H,W] → [B,64,H/4,W/4]``.
 
-    The weights start at random; the pre-trained ones are loaded from outside
-    (:mod:`pyramidflow.encoder_weights`).
+    Names of the weights are torchvision's, but the blocks are written out here: importing
+    torchvision would take a second and 160 MB of every line's program. The weights start at
+    random; the pre-trained ones are loaded from outside (:mod:`pyramidflow.encoder_weights`).
 
     Args:
         name: ``"resnet18"`` or ``"resnet34"``.
@@ -66,20 +87,17 @@ class ResNetEncoder(FrozenModule):
 
     def __init__(self, name: Literal["resnet18", "resnet34"]) -> None:
         super().__init__()
-        from torchvision import models
-
-        resnet = models.get_model(name, weights=None)
-        self.conv1 = resnet.conv1
-        self.bn1 = resnet.bn1
-        self.relu = resnet.relu
-        self.maxpool = resnet.maxpool
-        self.layer1 = resnet.layer1
+        self.conv1 = nn.Conv2d(3, RESNET_CHANNELS, 7, stride=2, padding=3, bias=False)
+        self.bn1 = nn.BatchNorm2d(RESNET_CHANNELS)
+        blocks = RESNET_BLOCKS[name]
+        self.layer1 = nn.Sequential(*(BasicBlock(RESNET_CHANNELS) for _ in range(blocks)))
         self.requires_grad_(False)
         self.eval()
 
     def forward(self, image: Tensor) -> Tensor:
         """``[B, 3, H, W]`` to ``[B, 64, ⌈H/4⌉, ⌈W/4⌉]``."""
-        stem = self.maxpool(self.relu(self.bn1(self.conv1(image))))  # [B, 64, ⌈H/4⌉, ⌈W/4⌉]
+        stem = functional.relu(self.bn1(self.conv1(image)))  # [B, 64, ⌈H/2⌉, ⌈W/2⌉]
+        stem = functional.max_pool2d(stem, 3, stride=2, padding=1)  # [B, 64, ⌈H/4⌉, ⌈W/4⌉]
         features: Tensor = self.layer1(stem)
         return features
 

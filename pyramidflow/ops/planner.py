@@ -32,8 +32,9 @@ _PRODUCT_MACS = 48e6
 _TRANSFORM = {8: 45e-6, 12: 190e-6, 16: 450e-6, 20: 750e-6, 24: 1.1e-3, 32: 2.2e-3}
 _WEIGHT_BYTES = 25e6
 _SHARED_WEIGHT_BYTES = 150e6
-"""Per millisecond: multiply-adds, multiply-adds, bytes from memory and from the last-level cache.
-Milliseconds: two tiles of one channel."""
+_PREPARED_BYTES = 1.3e6
+"""Per millisecond: multiply-adds, multiply-adds, bytes of weights from memory, from the last-level
+cache, and made. Milliseconds: two tiles of one channel."""
 
 
 @dataclass(frozen=True)
@@ -96,8 +97,14 @@ def methods(shape: Convolution) -> list[Method]:
 
 @cache
 def fastest(shape: Convolution) -> Method:
-    """The way that the model of the work expects to be fastest."""
-    return methods(shape)[0]
+    """The way that is expected to be fastest for weights that are used once, as in training.
+
+    Their transformation counts: it takes as long as it takes to write them.
+    """
+    return min(
+        _methods(shape),
+        key=lambda m: m.milliseconds + (m.weight_bytes / _PREPARED_BYTES if m.tile else 0.0),
+    )
 
 
 def with_tile(shape: Convolution, tile: int) -> Method:

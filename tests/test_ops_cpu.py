@@ -419,6 +419,9 @@ def test_results_larger_than_the_caches(layout: str, level: int) -> None:
             used = getattr(cpu, name)(x, params, None, *settings)[1]
             backward = (grad, log_det, x, params, used, False, *settings)
             check_samples(f"{name}_backward", *backward)
+    coarse = make(3, 16, 212, 216)
+    index = (coarse > 0).to(torch.uint8) + 2 * (coarse > 0.5).to(torch.uint8)
+    check_samples("pyramid_down_backward", coarse, index, 424, 432, "max")
     weight = make(16, 16)
     check_samples("invertible_conv1x1", x, weight)
     check_samples("coupling_conv1x1", x, params, None, weight, "cvn", "sample", 2.0)

@@ -60,7 +60,8 @@ MUTANTS = [
         "map[i] = smaller(source + 1, from - 1)",
     ),
     ("coupling_tile", "target[i] = source[2 * i]", "target[i] = source[2 * i + 1]"),
-    ("vector", "(__m128)b, 0x88)", "(__m128)b, 0xdd)"),
+    ("vector", "(__m128)b, ODD ? 0xdd : 0x88)", "(__m128)b, ODD ? 0x88 : 0xdd)"),
+    ("vector", "alternate<true>(a, b), Whole", "alternate<false>(a, b), Whole"),
     ("vector", "_mm_stream_ps(p, (__m128)v)", "_mm_stream_ps(p, (__m128)(v + v))"),
     (
         "mix",

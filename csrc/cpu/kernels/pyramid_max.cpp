@@ -94,9 +94,11 @@ int pyramid_down_max_backward(const float* grad_y, const uint8_t* index, float* 
     if (scratch.failed()) return 1;
     memset(scratch.get(), 0, static_cast<size_t>(threads * 3 * buffer) * sizeof(float));
 
+    const int64_t stride = fine.channels_last ? planes.channels : planes.width;
+    const bool streamed = streams(grad_x, planes.count * planes.fine_size(), stride);
+
     with_pixel(planes.channels, [&](auto channels) {
-#pragma omp parallel for num_threads(threads) schedule(static)
-        for (int64_t task = 0; task < planes.count * planes.height; ++task) {
+        in_parallel(threads, planes.count * planes.height, [&](int64_t task) {
             const int64_t plane = task / planes.height, r = task % planes.height, m = r / 2;
             const int64_t row_size = planes.half_width * channels;
             const float* const zeros = scratch.get() + thread_index() * 3 * buffer;
@@ -130,35 +132,31 @@ int pyramid_down_max_backward(const float* grad_y, const uint8_t* index, float* 
                 odd_row[j] = (ia[j] & 1 ? a : 0.0f) + (ib[j] & 1 ? b : 0.0f) + (ic[j] & 1 ? c : 0.0f);
             }
             float* const out = grad_x + task * planes.width * channels;
-            const auto left = [&](int64_t j) {
-                return (even[j] + even[j + 2 * channels]) * (1.0f / 16) +
-                       (odd[j] + odd[j + channels]) * (4.0f / 16) + even[j + channels] * (6.0f / 16);
-            };
-            const auto right = [&](int64_t j) {
-                return (odd[j] + odd[j + 2 * channels]) * (1.0f / 16) +
-                       (even[j + channels] + even[j + 2 * channels]) * (4.0f / 16) +
-                       odd[j + channels] * (6.0f / 16);
-            };
+            const Columns columns = {even + channels, odd + channels, channels};
             const int64_t whole = planes.width / 2;
-            if (channels == 1) {
-                float* __restrict o = out;
-#pragma omp simd
-                for (int64_t j = 0; j < whole; ++j) {
-                    o[2 * j] = left(j);
-                    o[2 * j + 1] = right(j);
+            with_flags(streamed, [&](auto past_caches) {
+                if (channels == 1) {
+                    for_vectors(whole, [&](int64_t j, auto count) {
+                        const Filtered pixels = filter_along(columns, j, count);
+                        store_alternating<past_caches.value>(out + 2 * j, pixels.even, pixels.odd, count);
+                    });
+                    return;
                 }
-            } else {
                 for (int64_t j = 0; j < whole; ++j) {
-                    float* __restrict o = out + 2 * j * channels;
-#pragma omp simd
-                    for (int64_t c = 0; c < channels; ++c) o[c] = left(j * channels + c);
-#pragma omp simd
-                    for (int64_t c = 0; c < channels; ++c) o[channels + c] = right(j * channels + c);
+                    float* const place = out + 2 * j * channels;
+                    for_vectors(channels, [&](int64_t c, auto count) {
+                        const Filtered pixels = filter_along(columns, j * channels + c, count);
+                        store_result<past_caches.value>(place + c, pixels.even, count);
+                        store_result<past_caches.value>(place + channels + c, pixels.odd, count);
+                    });
                 }
-            }
-            for (int64_t j = 2 * whole; j < planes.width; ++j)
-                for (int64_t c = 0; c < channels; ++c) out[j * channels + c] = left((j / 2) * channels + c);
-        }
+            });
+            if (planes.width % 2 == 0) return;
+            for_vectors(channels, [&](int64_t c, auto count) {
+                const Filtered pixels = filter_along(columns, whole * channels + c, count);
+                store(out + 2 * whole * channels + c, pixels.even, count);
+            });
+        });
     });
     return 0;
 }

@@ -137,6 +137,42 @@ static PYRAMIDFLOW_INLINE Vector every_second(Vector a, Vector b) {
 #endif
 }
 
+// Two vectors that alternate, from their first lanes (or, if UPPER, from the middle) on.
+template <bool UPPER>
+static PYRAMIDFLOW_INLINE Vector alternate(Vector a, Vector b) {
+#if defined(__AVX512F__)
+    const __m512i lower = _mm512_set_epi32(23, 7, 22, 6, 21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
+    const __m512i places = _mm512_add_epi32(lower, _mm512_set1_epi32(UPPER ? 8 : 0));
+    return (Vector)_mm512_permutex2var_ps((__m512)a, places, (__m512)b);
+#elif defined(__AVX2__)
+    const __m256 low = _mm256_unpacklo_ps((__m256)a, (__m256)b);
+    const __m256 high = _mm256_unpackhi_ps((__m256)a, (__m256)b);
+    return (Vector)_mm256_permute2f128_ps(low, high, UPPER ? 0x31 : 0x20);
+#elif defined(__SSE2__) && !defined(__AVX__)
+    return (Vector)(UPPER ? _mm_unpackhi_ps((__m128)a, (__m128)b) : _mm_unpacklo_ps((__m128)a, (__m128)b));
+#else
+    Vector both;
+    for (int64_t k = 0; k < LANES / 2; ++k) {
+        both[2 * k] = a[k + (UPPER ? LANES / 2 : 0)];
+        both[2 * k + 1] = b[k + (UPPER ? LANES / 2 : 0)];
+    }
+    return both;
+#endif
+}
+
+// 2 count floats, of the two vectors by turns.
+template <bool STREAMED>
+static PYRAMIDFLOW_INLINE void store_alternating(float* p, Vector a, Vector b, Whole) {
+    store_result<STREAMED>(p, alternate<false>(a, b), Whole());
+    store_result<STREAMED>(p + LANES, alternate<true>(a, b), Whole());
+}
+template <bool STREAMED>
+static PYRAMIDFLOW_INLINE void store_alternating(float* p, Vector a, Vector b, int64_t count) {
+    float both[2 * LANES];
+    store_alternating<false>(both, a, b, Whole());
+    memcpy(p, both, static_cast<size_t>(2 * count) * sizeof(float));
+}
+
 // The threads share `count` tasks; what they wrote past the caches is seen when all have ended.
 template <typename Body>
 static inline void in_parallel(int64_t threads, int64_t count, const Body& body) {

@@ -5,7 +5,6 @@
 // tensors, C channels of neighbouring pixels in contiguous ones.
 #pragma once
 
-#include "mix.h"
 #include "vector_math.h"
 
 namespace pyramidflow::PYRAMIDFLOW_LEVEL {

@@ -70,7 +70,7 @@ static inline void mix_pixels_narrow(const float* y, const float* transposed, fl
     }
 }
 
-template <bool STREAMED>
+template <bool STREAMED = false>
 static inline void mix_pixels(const float* y, const float* transposed, float* z, int64_t channels,
                               int64_t pixels) {
     const int64_t stride = padded(channels);
@@ -111,7 +111,7 @@ static inline void mix_planes_block(const float* y, int64_t y_stride, const floa
     }
 }
 
-template <bool STREAMED>
+template <bool STREAMED = false>
 static inline void mix_planes(const float* y, int64_t y_stride, const float* transposed, float* z,
                               int64_t z_stride, int64_t channels, int64_t pixels) {
     const int64_t outputs = LANES == 16 ? 8 : 4;  // as many as there are registers for

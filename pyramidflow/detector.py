@@ -31,7 +31,7 @@ from pyramidflow.data import (
 )
 from pyramidflow.data.imageset import stack
 from pyramidflow.encoder_weights import load_encoder_weights
-from pyramidflow.engine import CpuEngine, EngineSlot, Plan
+from pyramidflow.engine import Engine, EngineSlot, Precision
 from pyramidflow.errors import InputError
 from pyramidflow.findings import Inspection, Region, Verdict, find_regions
 from pyramidflow.model import Architecture, EncoderName, PyramidFlow, ResNetEncoder
@@ -322,15 +322,12 @@ class Detector:
     def _sized_maps(
         self, images: Iterator[Pixels]
     ) -> Iterator[tuple[tuple[int, int], tuple[float, Tensor]]]:
-        # Alone on a CPU an image costs no more than in a batch, and its bits do not depend on its
-        # neighbours.
-        at_once = 1 if self.device.type == "cpu" else GPU_BATCH
         sizes: list[tuple[int, int]] = []
         waiting: list[Pixels] = []
         for image in images:
             sizes.append((image.shape[0], image.shape[1]))
             waiting.append(resize_image(image, self.preprocessing.image_size))
-            if len(waiting) == at_once:
+            if len(waiting) == self._images_at_once:
                 yield from zip(sizes, self._maps(waiting), strict=True)
                 sizes, waiting = [], []
         if waiting:
@@ -340,8 +337,11 @@ class Detector:
     def _maps(self, resized: Sequence[Pixels]) -> list[tuple[float, Tensor]]:
         if self.template is None:
             raise InputError("this detector is not trained: call fit, or load a trained one.")
-        if self._runs_on_engine():
-            maps = self._cpu_engine(len(resized)).anomaly_map(stack(resized))  # [B, h, w]
+        engine = self._ready_engine()
+        images = stack(resized)  # [B, H, W, 3]
+        # The engine of a GPU takes pixels of 8 bits.
+        if engine is not None and (self.device.type == "cpu" or images.dtype == torch.uint8):
+            maps = engine.anomaly_map(images)  # [B, h, w]
         else:
             batch = self.preprocessing.batch(resized, self.device)
             maps = self.model.anomaly_map(batch, self.template)  # [B, h, w]
@@ -350,37 +350,47 @@ class Detector:
         return [(float(score), m) for score, m in zip(scores, maps.float().cpu(), strict=True)]
 
     def prepare(
-        self, *, threads: int | None = None, memory_budget: int | None = None
-    ) -> "Plan | None":
+        self,
+        *,
+        threads: int | None = None,
+        memory_budget: int | None = None,
+        precision: Precision | None = None,
+    ) -> Engine | None:
         """Get ready to inspect: freeze the network and allocate everything an inspection needs.
 
         The first inspection does so by itself; call this to choose, or to pay the time beforehand.
 
         Args:
-            threads: how many an inspection uses; ``None`` takes PyTorch's number.
+            threads: how many an inspection on the CPU uses; ``None`` takes PyTorch's number.
             memory_budget: bytes that the process may have at its peak, everything included;
                 ``None`` for the fastest plan.
+            precision: of the arithmetic: ``"float32"`` on the CPU; ``"half"``, ``"bfloat16"``,
+                ``"tf32"`` or ``"float32"`` on a GPU; ``None`` takes the first.
 
         Returns:
-            How each convolution is computed; ``None`` where there is no choice: on a GPU, and
-            without the compiled CPU kernels.
+            The engine, whose ``plan`` says how it computes; ``None`` where there is none: without
+            the compiled kernels the network runs as it is.
 
         Raises:
-            InputError: the detector is not trained, or the budget is too small.
+            InputError: the detector is not trained, the precision is not there, or the budget is
+                too small.
         """
         if self.template is None:
             raise InputError("this detector is not trained: call fit, or load a trained one.")
-        self._engine = EngineSlot(threads, memory_budget)
-        return self._cpu_engine(1).plan if self._runs_on_engine() else None
+        self._engine = EngineSlot(threads, memory_budget, precision)
+        return self._ready_engine()
 
-    def _runs_on_engine(self) -> bool:
-        return self.device.type == "cpu" and ops.active_backend("cpu") == "cpu"
+    @property
+    def _images_at_once(self) -> int:
+        # Alone on a CPU an image costs no more than in a batch, and its bits do not depend on its
+        # neighbours.
+        return 1 if self.device.type == "cpu" else GPU_BATCH
 
-    def _cpu_engine(self, batch: int) -> CpuEngine:
+    def _ready_engine(self) -> Engine | None:
         assert self.template is not None
-        side = self.preprocessing.image_size
-        mean, std = torch.tensor([self.preprocessing.mean, self.preprocessing.std])
-        return self._engine.get(self.model, self.template, (batch, side, side), mean, std)
+        return self._engine.get(
+            self.model, self.template, self.preprocessing, self._images_at_once, self.device
+        )
 
     def _interest_mask(self, size: Sequence[int]) -> Tensor:
         mask = torch.ones(tuple(size), device=self.device)  # [h, w]

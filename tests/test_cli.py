@@ -51,6 +51,14 @@ def test_train_evaluate_calibrate_inspect_template_info(run, tiny_set, tmp_path)
     assert re.search(r"epoch 2/2 +loss \S+ +held-out loss \S+", err)
     assert model.with_suffix(".checkpoint.safetensors").exists()
 
+    code, out, _ = run("info", model, "--plan", "--threads", 1)
+    assert code == 0
+    assert "multiply-adds instead of" in out
+    assert "Measured on 1 threads" in out
+    assert re.search(r"anomaly map +\S+ ms", out)
+    code, _, err = run("info", model, "--plan", "--memory-budget", 1)
+    assert_one_sentence(code, err, "memory budget", "at least")
+
     code, out, _ = run("evaluate", tiny_set, "--model", model, "--output", tmp_path / "ev")
     assert code == 0
     assert "plate" in out

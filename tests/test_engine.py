@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from pyramidflow import ops
-from pyramidflow.engine import CpuEngine
+from pyramidflow.data import Preprocessing
+from pyramidflow.engine import CpuEngine, EngineSlot
 from pyramidflow.engine.encoder import folded
 from pyramidflow.engine.plan import make_plan
 from pyramidflow.errors import InputError
@@ -241,7 +242,8 @@ def test_plan_prints_what_it_does() -> None:
 
 BUDGET_SCRIPT = """
 import torch
-from pyramidflow.engine import CpuEngine
+from pyramidflow.data import Preprocessing
+from pyramidflow.engine import CpuEngine, EngineSlot
 from pyramidflow.engine.cpu import resident_bytes
 from pyramidflow.model import PyramidFlow
 torch.set_num_threads(1)
@@ -264,3 +266,33 @@ def test_process_keeps_to_its_memory_budget() -> None:
     peak, budget, weights = map(int, out.split())
     assert peak <= budget
     assert weights > 200 << 20
+
+
+def test_slot_makes_its_engine_once_and_anew_when_emptied() -> None:
+    network = trained_network((32, 32), levels=2, stacks=1)
+    template = template_of(network, (32, 32))
+    slot, device = EngineSlot(threads=1), torch.device("cpu")
+    arguments = (network, template, Preprocessing(32), 1, device)
+    first = slot.get(*arguments)
+    assert isinstance(first, CpuEngine)
+    assert first.threads == 1
+    assert slot.get(*arguments) is first
+    slot.empty()
+    assert slot.get(*arguments) is not first
+
+
+def test_slot_has_no_engine_on_other_operations() -> None:
+    network = trained_network((32, 32), levels=2, stacks=1)
+    template = template_of(network, (32, 32))
+    with ops.use_backend("reference"):
+        found = EngineSlot().get(network, template, Preprocessing(32), 1, torch.device("cpu"))
+    assert found is None
+
+
+def test_slot_refuses_a_precision_of_another_device() -> None:
+    network = trained_network((32, 32), levels=2, stacks=1)
+    template = template_of(network, (32, 32))
+    with pytest.raises(InputError, match="on cpu choose one of float32"):
+        EngineSlot(precision="tf32").get(
+            network, template, Preprocessing(32), 1, torch.device("cpu")
+        )

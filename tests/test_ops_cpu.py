@@ -25,6 +25,7 @@ if not dispatch.status("cpu").available:
 from pyramidflow.ops import backend_cpu as cpu
 from pyramidflow.ops import backend_reference as oracle
 from pyramidflow.ops import spectral
+from pyramidflow.ops.compiled_cpu import call
 
 FORWARD, GRADIENT = 1e-5, 1e-4
 """Relative errors allowed by the design."""
@@ -587,6 +588,36 @@ def test_coupling_behind_a_convolution(level, channels, norm, resample, tile) ->
         x.double(), params, mean[None].double(), matrix.double(), norm, "sample", 2.0
     )
     assert (z - expected).norm() <= FORWARD * expected.norm()
+
+
+CAMERA_SIZES = [(1, 9, 13, 64), (2, 1, 1, 5), (1, 64, 31, 20), (2, 70, 1, 16)]
+"""Batch, height, width, channels."""
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.uint16])
+@pytest.mark.parametrize("size", CAMERA_SIZES)
+def test_camera_pixels_to_features(level, size: tuple[int, int, int, int], dtype) -> None:
+    batch, height, width, channels = size
+    top = 255 if dtype == torch.uint8 else 65535
+    image = torch.randint(0, top + 1, (batch, height, width, 3), dtype=torch.int32).to(dtype)
+    mean, std = torch.rand(3), 0.2 + torch.rand(3)
+    pixels = ((image.double() / top - mean) / std).permute(0, 3, 1, 2)
+    weight, bias = torch.randn(channels, 3, 7, 7), torch.randn(channels)
+    kind = str(dtype).removeprefix("torch.")
+
+    expected = functional.conv2d(pixels, weight[:, :, :1, :1].double())
+    lift = weight[:, :, 0, 0].contiguous()
+    y = torch.full_like(expected, math.nan, dtype=torch.float32)
+    y = y.contiguous(memory_format=torch.channels_last)
+    call(f"lift_{kind}", image, mean, std, lift, y, batch * height * width, channels)
+    assert (y - expected).norm() <= FORWARD * expected.norm()
+
+    stem = functional.conv2d(pixels, weight.double(), bias.double(), stride=2, padding=3).relu()
+    expected = functional.max_pool2d(stem, 3, stride=2, padding=1)
+    y = torch.full_like(expected, math.nan, dtype=torch.float32)
+    y = y.contiguous(memory_format=torch.channels_last)
+    call(f"resnet_stem_{kind}", image, mean, std, weight, bias, y, *size)
+    assert (y - expected).norm() <= FORWARD * expected.norm()
 
 
 def test_convolution_does_not_depend_on_the_number_of_threads() -> None:

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from pyramidflow.cli.options import MemoryBudget, Threads, bytes_of
+
 
 def info(
     model: Annotated[
@@ -14,15 +16,47 @@ def info(
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the file's whole header as JSON.")
     ] = False,
+    plan: Annotated[
+        bool,
+        typer.Option(
+            "--plan",
+            help="Say how an inspection on the CPU is computed, and measure where its time goes.",
+        ),
+    ] = False,
+    threads: Threads = None,
+    memory_budget: MemoryBudget = None,
 ) -> None:
-    """Say what is in a detector file."""
+    """Say what is in a detector file, and with --plan how an inspection runs on this machine."""
     import json
 
     from pyramidflow.cli.summary import header_facts, print_facts
     from pyramidflow.storage import read_header
 
+    if plan:
+        typer.echo(_plan(model, threads, bytes_of(memory_budget)))
+        return
     header = read_header(model, "detector")
     if as_json:
         typer.echo(json.dumps(header, indent=2, ensure_ascii=False))
     else:
         print_facts(header_facts(header) | {"file": f"{model} ({model.stat().st_size:,} bytes)"})
+
+
+def _plan(model: Path, threads: int | None, memory_budget: int | None) -> str:
+    import torch
+
+    from pyramidflow.detector import Detector
+    from pyramidflow.engine import CpuEngine
+
+    detector = Detector.load(model, device="cpu")
+    engine = detector.prepare(threads=threads, memory_budget=memory_budget)
+    if not isinstance(engine, CpuEngine):
+        return "There is no plan: the compiled CPU kernels are not in use, see pyramidflow doctor."
+    measured = engine.profile(torch.zeros((*engine.size, 3), dtype=torch.uint8))
+    total = sum(milliseconds for _, milliseconds in measured)
+    lines = [
+        f"{name:34} {milliseconds:9.2f} ms {100 * milliseconds / total:5.1f}%"
+        for name, milliseconds in measured
+    ]
+    title = f"Measured on {engine.threads} threads, medians of 5 runs:"
+    return "\n".join([str(engine.plan), "", title, *lines, f"{'in all':34} {total:9.2f} ms"])

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from pyramidflow.cli.options import Device, ModelFile, ReportFolder
+from pyramidflow.cli.options import Device, MemoryBudget, ModelFile, ReportFolder, Threads, bytes_of
 
 EXIT_DEFECTS_FOUND = 1
 
@@ -31,6 +31,8 @@ def inspect(
         bool, typer.Option("--fail-on-defect", help="Exit with code 1 when a defect was found.")
     ] = False,
     device: Device = "auto",
+    threads: Threads = None,
+    memory_budget: MemoryBudget = None,
 ) -> None:
     """Look for defects in images.
 
@@ -54,6 +56,7 @@ def inspect(
     detector = Detector.load(model, device=device)
     if detector.threshold is None:
         raise InputError(f"{model} has no threshold yet: run pyramidflow calibrate.")
+    detector.prepare(threads=threads, memory_budget=bytes_of(memory_budget))
 
     def show(source: Source, found: Inspection | InputError) -> None:
         if isinstance(found, InputError):

@@ -21,3 +21,24 @@ FalseRejectRate = Annotated[
         help="Share of good parts that may be rejected, between 0 and 1.",
     ),
 ]
+Threads = Annotated[
+    int | None,
+    typer.Option(
+        "--threads", min=1, help="Threads of an inspection on the CPU.", show_default=False
+    ),
+]
+MemoryBudget = Annotated[
+    int | None,
+    typer.Option(
+        "--memory-budget",
+        min=1,
+        metavar="MB",
+        help="Memory that the process may have at its peak, in MB; without it the fastest plan.",
+        show_default=False,
+    ),
+]
+
+
+def bytes_of(megabytes: int | None) -> int | None:
+    """A memory budget in bytes."""
+    return None if megabytes is None else megabytes * 1_000_000

@@ -1,9 +1,11 @@
 """Inspection at line speed: frozen networks on preallocated memory.
 
-``plan.py`` chooses how each convolution is computed, ``cpu.py`` runs the plan.
+``plan.py`` chooses how each convolution is computed on a CPU and ``cpu.py`` runs the plan;
+``cuda.py`` is the engine of a GPU; ``slot.py`` makes the one that fits.
 """
 
-from pyramidflow.engine.cpu import CpuEngine, EngineSlot
+from pyramidflow.engine.cpu import CpuEngine
 from pyramidflow.engine.plan import Layer, Plan
+from pyramidflow.engine.slot import Engine, EngineSlot, Precision
 
-__all__ = ["CpuEngine", "EngineSlot", "Layer", "Plan"]
+__all__ = ["CpuEngine", "Engine", "EngineSlot", "Layer", "Plan", "Precision"]

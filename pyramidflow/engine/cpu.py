@@ -274,46 +274,6 @@ def _image(x: Tensor) -> Image:
     return Image(*x.shape, not x.is_contiguous())
 
 
-class EngineSlot:
-    """Room for the engine of one network, made when it is first needed.
-
-    Args:
-        threads: of the engine.
-        memory_budget: of the engine, in bytes.
-    """
-
-    def __init__(self, threads: int | None = None, memory_budget: int | None = None) -> None:
-        self.threads = threads
-        self.memory_budget = memory_budget
-        self._engine: CpuEngine | None = None
-
-    def empty(self) -> None:
-        """Forget the engine: the network or its template has changed."""
-        self._engine = None
-
-    def get(
-        self,
-        network: PyramidFlow,
-        template: Sequence[Tensor],
-        size: tuple[int, int, int],
-        mean: Tensor,
-        std: Tensor,
-    ) -> CpuEngine:
-        """The engine for images of a size; the arguments are :class:`CpuEngine`'s."""
-        if self._engine is None or self._engine.size != size:
-            self._engine = None  # first its memory, then the next one's
-            self._engine = CpuEngine(
-                network,
-                template,
-                size,
-                mean,
-                std,
-                threads=self.threads,
-                memory_budget=self.memory_budget,
-            )
-        return self._engine
-
-
 def flow_shapes(
     network: PyramidFlow, batch: int, size: tuple[int, int]
 ) -> list[tuple[str, Convolution]]:

@@ -364,8 +364,9 @@ class Detector:
             threads: how many an inspection on the CPU uses; ``None`` takes PyTorch's number.
             memory_budget: bytes that the process may have at its peak, everything included;
                 ``None`` for the fastest plan.
-            precision: of the arithmetic: ``"float32"`` on the CPU; ``"half"``, ``"bfloat16"``,
-                ``"tf32"`` or ``"float32"`` on a GPU; ``None`` takes the first.
+            precision: of the arithmetic: ``"float32"`` or, where the processor has it,
+                ``"bfloat16"`` on the CPU; ``"half"``, ``"bfloat16"``, ``"tf32"`` or ``"float32"``
+                on a GPU; ``None`` takes the first.
 
         Returns:
             The engine, whose ``plan`` says how it computes; ``None`` where there is none: without

@@ -17,6 +17,7 @@ from pyramidflow.engine.plan import make_plan
 from pyramidflow.errors import InputError
 from pyramidflow.model import PyramidFlow
 from pyramidflow.ops import dispatch
+from pyramidflow.ops.compiled_cpu import has_bfloat16
 from pyramidflow.ops.planner import Convolution
 
 if not dispatch.status("cpu").available:
@@ -153,6 +154,23 @@ def test_number_of_threads_may_change_after_the_engine_is_made() -> None:
         assert torch.get_num_threads() == 3
     finally:
         torch.set_num_threads(before)
+
+
+@pytest.mark.skipif(not has_bfloat16(), reason="this processor has no AVX-512 BF16")
+@pytest.mark.parametrize("name", ["lift", "padded", "resnet18"])
+def test_bfloat16_rounds_the_products_alone(name: str) -> None:
+    """bfloat16 has 8 significant bits: operands are off by up to 0.2%, sums are float32."""
+    size, settings = CASES[name]
+    network = trained_network(size, **settings)
+    images, template = pictures(1, size), template_of(network, size)
+    exact = CpuEngine(network, template, (1, *size), MEAN, STD)
+    rounded = CpuEngine(network, template, (1, *size), MEAN, STD, bfloat16=True)
+    expected, maps = exact.anomaly_map(images), rounded.anomaly_map(images)
+    error = (maps - expected).norm() / expected.norm()
+    assert 1e-6 < error < 5e-3
+    weights = [sum(layer.method.weight_bytes for layer in e.plan.layers) for e in (exact, rounded)]
+    assert weights[1] < weights[0]
+    assert "bf16" in str(rounded.plan)
 
 
 def test_runs_allocate_nothing() -> None:
@@ -292,7 +310,7 @@ def test_slot_has_no_engine_on_other_operations() -> None:
 def test_slot_refuses_a_precision_of_another_device() -> None:
     network = trained_network((32, 32), levels=2, stacks=1)
     template = template_of(network, (32, 32))
-    with pytest.raises(InputError, match="on cpu choose one of float32"):
+    with pytest.raises(InputError, match="on cpu choose one of float32, bfloat16"):
         EngineSlot(precision="tf32").get(
             network, template, Preprocessing(32), 1, torch.device("cpu")
         )

@@ -8,6 +8,13 @@
 
 #include <cstdint>
 
+// Compilers that know the instructions of AVX-512 BF16.
+#if (defined(__clang__) && __clang_major__ >= 9) || (!defined(__clang__) && __GNUC__ >= 10)
+#define PYRAMIDFLOW_HAS_BFLOAT16 1
+#else
+#define PYRAMIDFLOW_HAS_BFLOAT16 0
+#endif
+
 #define PYRAMIDFLOW_API extern "C" __attribute__((visibility("default")))
 
 struct PyramidflowImage {
@@ -57,6 +64,7 @@ struct PyramidflowSpectral {
     int64_t block;   // pairs of tiles that are transformed before their product
     int64_t independent;  // whether each block belongs to one thread, else all share each block
     int64_t layout;  // PyramidflowSpectralLayout of the result
+    int64_t bfloat16;  // whether weights and operands of the product are rounded to bfloat16
 };
 
 // What happens to a convolution's result before it is stored; nothing where null.

@@ -45,6 +45,15 @@ PYRAMIDFLOW_API const char* pyramidflow_cpu_level() {
     return names[active];
 }
 
+// Whether products of bfloat16 are there: AVX-512 BF16, in the machine and in this build.
+PYRAMIDFLOW_API int pyramidflow_cpu_has_bfloat16() {
+#if defined(PYRAMIDFLOW_X86) && PYRAMIDFLOW_HAS_BFLOAT16
+    return active == AVX512 && __builtin_cpu_supports("avx512bf16");
+#else
+    return 0;
+#endif
+}
+
 // Lowers the instruction set (never above the machine's), so that each can be tested on one machine.
 PYRAMIDFLOW_API int pyramidflow_cpu_limit_level(int limit) {
     Level best = best_level();

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from pyramidflow.cli.options import MemoryBudget, Threads, bytes_of
+from pyramidflow.cli.options import MemoryBudget, PrecisionName, Threads, bytes_of
 
 
 def info(
@@ -25,6 +25,7 @@ def info(
     ] = False,
     threads: Threads = None,
     memory_budget: MemoryBudget = None,
+    precision: PrecisionName = None,
 ) -> None:
     """Say what is in a detector file, and with --plan how an inspection runs on this machine."""
     import json
@@ -33,7 +34,7 @@ def info(
     from pyramidflow.storage import read_header
 
     if plan:
-        typer.echo(_plan(model, threads, bytes_of(memory_budget)))
+        typer.echo(_plan(model, threads, bytes_of(memory_budget), precision))
         return
     header = read_header(model, "detector")
     if as_json:
@@ -42,14 +43,16 @@ def info(
         print_facts(header_facts(header) | {"file": f"{model} ({model.stat().st_size:,} bytes)"})
 
 
-def _plan(model: Path, threads: int | None, memory_budget: int | None) -> str:
+def _plan(
+    model: Path, threads: int | None, memory_budget: int | None, precision: PrecisionName
+) -> str:
     import torch
 
     from pyramidflow.detector import Detector
     from pyramidflow.engine import CpuEngine
 
     detector = Detector.load(model, device="cpu")
-    engine = detector.prepare(threads=threads, memory_budget=memory_budget)
+    engine = detector.prepare(threads=threads, memory_budget=memory_budget, precision=precision)
     if not isinstance(engine, CpuEngine):
         return "There is no plan: the compiled CPU kernels are not in use, see pyramidflow doctor."
     measured = engine.profile(torch.zeros((*engine.size, 3), dtype=torch.uint8))

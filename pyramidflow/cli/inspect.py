@@ -5,7 +5,15 @@ from typing import Annotated
 
 import typer
 
-from pyramidflow.cli.options import Device, MemoryBudget, ModelFile, ReportFolder, Threads, bytes_of
+from pyramidflow.cli.options import (
+    Device,
+    MemoryBudget,
+    ModelFile,
+    PrecisionName,
+    ReportFolder,
+    Threads,
+    bytes_of,
+)
 
 EXIT_DEFECTS_FOUND = 1
 
@@ -33,6 +41,7 @@ def inspect(
     device: Device = "auto",
     threads: Threads = None,
     memory_budget: MemoryBudget = None,
+    precision: PrecisionName = None,
 ) -> None:
     """Look for defects in images.
 
@@ -56,7 +65,7 @@ def inspect(
     detector = Detector.load(model, device=device)
     if detector.threshold is None:
         raise InputError(f"{model} has no threshold yet: run pyramidflow calibrate.")
-    detector.prepare(threads=threads, memory_budget=bytes_of(memory_budget))
+    detector.prepare(threads=threads, memory_budget=bytes_of(memory_budget), precision=precision)
 
     def show(source: Source, found: Inspection | InputError) -> None:
         if isinstance(found, InputError):

@@ -1,7 +1,7 @@
 """Arguments that several commands share."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -34,6 +34,15 @@ MemoryBudget = Annotated[
         min=1,
         metavar="MB",
         help="Memory that the process may have at its peak, in MB; without it the fastest plan.",
+        show_default=False,
+    ),
+]
+PrecisionName = Annotated[
+    Literal["half", "bfloat16", "tf32", "float32"] | None,
+    typer.Option(
+        "--precision",
+        help="float32 or bfloat16 on a CPU; half, bfloat16, tf32 or float32 on a GPU. By default "
+        "the first.",
         show_default=False,
     ),
 ]

@@ -66,7 +66,11 @@ class FrozenConvolution:
     """
 
     def __init__(
-        self, layer: Layer, weight: Tensor, inputs: Sequence[Input], workspace: Workspace
+        self,
+        layer: Layer,
+        weight: Tensor,
+        inputs: Sequence[Input],
+        workspace: Workspace,
     ) -> None:
         self.workspace = workspace
         self.inputs = inputs

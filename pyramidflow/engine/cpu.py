@@ -20,6 +20,7 @@ from pyramidflow.engine.encoder import (
     feature_size,
 )
 from pyramidflow.engine.plan import Layer, Plan, make_plan
+from pyramidflow.errors import InputError
 from pyramidflow.model import PyramidFlow
 from pyramidflow.model.coupling import (
     LEAKY_SLOPE,
@@ -28,7 +29,7 @@ from pyramidflow.model.coupling import (
     SingleDownCoupling,
     SingleUpCoupling,
 )
-from pyramidflow.ops.compiled_cpu import Image, call
+from pyramidflow.ops.compiled_cpu import Image, call, has_bfloat16
 from pyramidflow.ops.planner import Convolution
 
 ENGINE_RESERVE = 64 << 20
@@ -52,9 +53,10 @@ class CpuEngine:
         threads: how many to use; ``None`` takes PyTorch's number.
         memory_budget: bytes that the process may have at its peak, everything included; ``None``
             for the fastest plan.
+        bfloat16: whether the convolutions' products round their operands to it.
 
     Raises:
-        InputError: the memory budget is too small.
+        InputError: the memory budget is too small, or the processor has no products of bfloat16.
 
     Source: model description, section 12.
     """
@@ -69,7 +71,12 @@ class CpuEngine:
         *,
         threads: int | None = None,
         memory_budget: int | None = None,
+        bfloat16: bool = False,
     ) -> None:
+        if bfloat16 and not has_bfloat16():
+            raise InputError(
+                "this processor has no products of bfloat16 (AVX-512 BF16): inspect in float32."
+            )
         batch, height, width = size
         self.threads = threads or torch.get_num_threads()
         self.size = size
@@ -84,7 +91,7 @@ class CpuEngine:
             available = None
             if memory_budget is not None:
                 available = memory_budget - resident_bytes() - ENGINE_RESERVE
-            self.plan: Plan = make_plan(shapes, self._buffers.bytes(), available)
+            self.plan: Plan = make_plan(shapes, self._buffers.bytes(), available, bfloat16)
             self._workspace = Workspace()
             self._steps = encoder_steps(
                 network,

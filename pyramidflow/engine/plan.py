@@ -57,14 +57,14 @@ class Plan:
     def __str__(self) -> str:
         """A table: one line a layer, then the sums."""
         lines = [
-            f"{'convolution':30} {'channels':>11} {'at':>11} {'method':>12} "
+            f"{'convolution':30} {'channels':>11} {'at':>11} {'method':>16} "
             f"{'weights MB':>10} {'GMAC':>6} {'expected ms':>11}"
         ]
         for layer in self.layers:
             shape, method = layer.shape, layer.method
             lines.append(
                 f"{layer.name:30} {f'{shape.in_channels} → {shape.out_channels}':>11} "
-                f"{f'{shape.height}×{shape.width}':>11} {method.name:>12} "
+                f"{f'{shape.height}×{shape.width}':>11} {method.name:>16} "
                 f"{method.weight_bytes / 1e6:10.1f} {method.multiply_adds / 1e9:6.2f} "
                 f"{method.milliseconds:11.2f}"
             )
@@ -87,7 +87,10 @@ def _direct_macs(shape: Convolution) -> int:
 
 
 def make_plan(
-    shapes: Sequence[tuple[str, Convolution]], buffer_bytes: int, memory_budget: int | None = None
+    shapes: Sequence[tuple[str, Convolution]],
+    buffer_bytes: int,
+    memory_budget: int | None = None,
+    bfloat16: bool = False,
 ) -> Plan:
     """Choose the fastest methods whose memory fits.
 
@@ -99,17 +102,25 @@ def make_plan(
         shapes: name and shape of each convolution.
         buffer_bytes: memory that is needed beside the convolutions'.
         memory_budget: bytes for all of it; ``None`` takes the fastest methods.
+        bfloat16: whether the products round their operands to it.
 
     Raises:
         InputError: not even the smallest plan fits.
     """
-    options = [_limited(_without_allocation(shape), memory_budget) for _, shape in shapes]
+    options = [_limited(_without_allocation(shape, bfloat16), memory_budget) for _, shape in shapes]
+
+    def plan(chosen: Sequence[Method], budget: int | None) -> Plan:
+        layers = tuple(
+            Layer(name, shape, method) for (name, shape), method in zip(shapes, chosen, strict=True)
+        )
+        return Plan(layers, buffer_bytes, budget)
+
     if memory_budget is None:
         chosen = [candidates[0] for candidates in options]
-        return _plan(shapes, chosen, buffer_bytes, None)
+        return plan(chosen, None)
     chosen = [min(candidates, key=lambda m: m.weight_bytes) for candidates in options]
-    if _plan(shapes, chosen, buffer_bytes, memory_budget).total_bytes > memory_budget:
-        least = _plan(shapes, chosen, buffer_bytes, memory_budget).total_bytes
+    if plan(chosen, memory_budget).total_bytes > memory_budget:
+        least = plan(chosen, memory_budget).total_bytes
         raise InputError(
             f"the memory budget leaves {max(memory_budget, 0) / 1e6:.0f} MB for inspecting, but at "
             f"least {least / 1e6:.0f} MB are needed: give more, or inspect at a smaller image size."
@@ -124,15 +135,15 @@ def make_plan(
                 if gain <= 0 or gain / cost <= best_rate:
                     continue
                 trial = [*chosen[:index], method, *chosen[index + 1 :]]
-                if _plan(shapes, trial, buffer_bytes, None).total_bytes <= memory_budget:
+                if plan(trial, None).total_bytes <= memory_budget:
                     best, best_rate = (index, method), gain / cost
         if best is None:
-            return _plan(shapes, chosen, buffer_bytes, memory_budget)
+            return plan(chosen, memory_budget)
         chosen[best[0]] = best[1]
 
 
-def _without_allocation(shape: Convolution) -> list[Method]:
-    found = methods(shape)
+def _without_allocation(shape: Convolution, bfloat16: bool) -> list[Method]:
+    found = methods(shape, bfloat16)
     return [method for method in found if method.tile] or found
 
 
@@ -148,15 +159,3 @@ def _limited(candidates: list[Method], memory_budget: int | None) -> list[Method
         workspace = method.workspace_bytes * pairs // max(method.block, 1)
         limited.append(replace(method, block=pairs, workspace_bytes=workspace))
     return limited
-
-
-def _plan(
-    shapes: Sequence[tuple[str, Convolution]],
-    chosen: Sequence[Method],
-    buffer_bytes: int,
-    memory_budget: int | None,
-) -> Plan:
-    layers = tuple(
-        Layer(name, shape, method) for (name, shape), method in zip(shapes, chosen, strict=True)
-    )
-    return Plan(layers, buffer_bytes, memory_budget)

@@ -14,7 +14,7 @@ from pyramidflow.model import PyramidFlow
 
 Precision = Literal["half", "bfloat16", "tf32", "float32"]
 
-CPU_PRECISIONS: tuple[Precision, ...] = ("float32",)
+CPU_PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16")
 CUDA_PRECISIONS: tuple[Precision, ...] = ("half", "bfloat16", "tf32", "float32")
 """Arithmetic of the engines; the first is each one's own choice."""
 
@@ -111,6 +111,7 @@ class EngineSlot:
                 std,
                 threads=self.threads,
                 memory_budget=self.memory_budget,
+                bfloat16=precision == "bfloat16",
             )
         from pyramidflow.engine.cuda import CudaEngine
 

@@ -69,6 +69,7 @@ class Spectral(ctypes.Structure):
             "block",
             "independent",
             "layout",
+            "bfloat16",
         )
     ]
 
@@ -127,6 +128,11 @@ def compiled() -> ctypes.CDLL:
     for name in ("level", "compiler"):
         getattr(loaded, f"pyramidflow_cpu_{name}").restype = ctypes.c_char_p
     return loaded
+
+
+def has_bfloat16() -> bool:
+    """Whether this processor has products of bfloat16 (AVX-512 BF16), and the library uses them."""
+    return bool(compiled().pyramidflow_cpu_has_bfloat16())
 
 
 def call(name: str, *arguments: object, threads: int | None = None) -> None:

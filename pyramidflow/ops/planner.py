@@ -29,12 +29,13 @@ SHARED_CACHE_BYTES = 12 << 20
 # Measured on one core of an AMD EPYC (Zen 4); only the ratios decide.
 _DIRECT_MACS = 50e6
 _PRODUCT_MACS = 48e6
+_ROUNDED_MACS = 96e6
 _TRANSFORM = {8: 45e-6, 12: 190e-6, 16: 450e-6, 20: 750e-6, 24: 1.1e-3, 32: 2.2e-3}
 _WEIGHT_BYTES = 25e6
 _SHARED_WEIGHT_BYTES = 150e6
 _PREPARED_BYTES = 1.3e6
-"""Per millisecond: multiply-adds, multiply-adds, bytes of weights from memory, from the last-level
-cache, and made. Milliseconds: two tiles of one channel."""
+"""Per millisecond: multiply-adds, direct, in float32 and in bfloat16; bytes of weights from memory,
+from the last-level cache, and made. Milliseconds: two tiles of one channel."""
 
 
 @dataclass(frozen=True)
@@ -72,8 +73,9 @@ class Method:
             again for each; else all threads share one block, and the weights are read once.
         milliseconds: expected on one core.
         multiply_adds: real ones, of the products alone.
-        weight_bytes: weights as they are kept, float32.
+        weight_bytes: weights as they are kept.
         workspace_bytes: scratch memory, float32.
+        bfloat16: whether weights and operands of the products are rounded to it.
     """
 
     tile: int
@@ -83,16 +85,24 @@ class Method:
     multiply_adds: int
     weight_bytes: int
     workspace_bytes: int
+    bfloat16: bool = False
 
     @property
     def name(self) -> str:
         """As a plan prints it."""
-        return f"spectral {self.tile}" if self.tile else "direct"
+        if not self.tile:
+            return "direct"
+        return f"spectral {self.tile}" + (" bf16" if self.bfloat16 else "")
 
 
-def methods(shape: Convolution) -> list[Method]:
-    """Every way to compute a convolution, the fastest first."""
-    return sorted(_methods(shape), key=lambda method: method.milliseconds)
+def methods(shape: Convolution, bfloat16: bool = False) -> list[Method]:
+    """Every way to compute a convolution, the fastest first.
+
+    Args:
+        shape: of the convolution.
+        bfloat16: whether the spectral ways round the operands of their products to it.
+    """
+    return sorted(_methods(shape, bfloat16), key=lambda method: method.milliseconds)
 
 
 @cache
@@ -123,11 +133,11 @@ def with_tile(shape: Convolution, tile: int) -> Method:
     )
 
 
-def _methods(shape: Convolution) -> Iterator[Method]:
+def _methods(shape: Convolution, bfloat16: bool = False) -> Iterator[Method]:
     yield _direct(shape)
     for tile in TILES:
         if spectral_kernel(shape) < tile and _padded(shape.in_channels) <= MAX_CHANNELS:
-            yield _spectral(shape, tile)
+            yield _spectral(shape, tile, bfloat16)
 
 
 def _direct(shape: Convolution) -> Method:
@@ -150,7 +160,7 @@ def spectral_kernel(shape: Convolution) -> int:
     return folded_size(shape.kernel) if shape.resample == "up" else shape.kernel
 
 
-def _spectral(shape: Convolution, tile: int) -> Method:
+def _spectral(shape: Convolution, tile: int, bfloat16: bool) -> Method:
     inputs, outputs = _padded(shape.in_channels), _padded(shape.out_channels)
     if shape.resample == "up":
         outputs = _padded(4 * shape.out_channels)
@@ -158,23 +168,26 @@ def _spectral(shape: Convolution, tile: int) -> Method:
     tiles = shape.batch * -(-shape.height // side) * -(-shape.width // side)
     pairs = -(-tiles // 2)
     frequencies = tile * tile // 2 + 2
-    weights = 8 * frequencies * inputs * outputs
+    weights = (4 if bfloat16 else 8) * frequencies * inputs * outputs
     pair_bytes = 16 * frequencies * max(inputs, outputs)
     independent = weights <= SHARED_CACHE_BYTES
     block = CORE_CACHE_BYTES // pair_bytes if independent else weights // pair_bytes
     block = max(1, min(pairs, block))
     if independent:  # as many blocks as cores can share evenly
         block = max(1, min(block, -(-pairs // 8)))
-    macs = 3 * frequencies * 2 * pairs * inputs * outputs
+    products = 4 if bfloat16 else 3
+    macs = products * frequencies * 2 * pairs * inputs * outputs
     inverse = outputs * (0.6 if shape.resample == "down" else 1.0)
     rate = _SHARED_WEIGHT_BYTES if independent else _WEIGHT_BYTES
     milliseconds = (
         0.01
         + pairs * (inputs + inverse) * _TRANSFORM[tile]
-        + macs / _PRODUCT_MACS
+        + macs / (_ROUNDED_MACS if bfloat16 else _PRODUCT_MACS)
         + -(-pairs // block) * weights / rate
     )
-    return Method(tile, block, independent, milliseconds, macs, weights, block * pair_bytes)
+    return Method(
+        tile, block, independent, milliseconds, macs, weights, block * pair_bytes, bfloat16
+    )
 
 
 def _padded(channels: int) -> int:

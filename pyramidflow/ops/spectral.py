@@ -78,7 +78,7 @@ def _grad_weight(grad_y: Tensor, x: Tensor, taps: Tensor, tile: int) -> Tensor:
         x.contiguous(memory_format=torch.channels_last),
         grad_y.contiguous(memory_format=torch.channels_last),
         grad,
-        Spectral(len(x), *x.shape[2:], inputs, 0, outputs, taps.shape[-1], tile, block, 0, SAME),
+        Spectral(len(x), *x.shape[2:], inputs, 0, outputs, taps.shape[-1], tile, block, 0, SAME, 0),
     )
     return grad
 
@@ -111,7 +111,8 @@ class PreparedConvolution:
 
     Args:
         shape: of the convolution.
-        method: of the planner, not the direct one.
+        method: of the planner, not the direct one; one in bfloat16 only where
+            :func:`pyramidflow.ops.compiled_cpu.has_bfloat16`.
         weight: ``[O, I, k, k]``.
         channels: inputs of each of two sources, where there are two.
     """
@@ -136,6 +137,7 @@ class PreparedConvolution:
             method.block,
             method.independent,
             _LAYOUTS[shape.resample],
+            method.bfloat16,
         )
         # The workspace has room for this many threads: runs use no other number.
         self.threads = torch.get_num_threads()
@@ -144,6 +146,8 @@ class PreparedConvolution:
         weights, self.workspace_size, self.coupling_workspace_size = (s.value for s in sizes)
         self.spectra = empty((weights,), like=weight)
         call("spectral_weights", weight.contiguous(), self.spectra, self.spectral)
+        if method.bfloat16:  # they were rounded into the first half of their memory
+            self.spectra = self.spectra[: weights // 2].clone()
 
     def run(
         self,

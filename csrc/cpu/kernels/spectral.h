@@ -11,6 +11,7 @@
 //
 //   spectrum [frequencies][2 * pairs][re, im][slot channels]
 //   weights  [frequencies][output vectors][input channels][re, im][LANES]
+//            in bfloat16: [...][input channels / 2][re, im][LANES][two inputs]
 #pragma once
 
 #include "vector.h"
@@ -30,6 +31,7 @@ struct SpectralLayout {
     int64_t slot;                        // channels of a row of the spectrum
     int64_t block;                       // pairs in the spectrum at once
     int64_t frequency_stride;            // floats
+    bool bfloat16;                       // weights and operands of the product
 
     SpectralLayout(const PyramidflowSpectral& s)
         : tile(s.tile),
@@ -45,7 +47,8 @@ struct SpectralLayout {
           slot(larger(in_channels, out_vectors * LANES)),
           block(smaller(larger(s.block, 1), larger(pairs, 1))),
           // One vector more: a power of two would put all frequencies into the same cache set.
-          frequency_stride(block * 4 * slot + LANES) {}
+          frequency_stride(block * 4 * slot + LANES),
+          bfloat16(s.bfloat16) {}
 
     int64_t spectrum_size() const { return frequencies * frequency_stride; }
     int64_t weights_size() const { return frequencies * out_vectors * in_channels * 2 * LANES; }
@@ -91,6 +94,9 @@ void spectral_forward(const PyramidflowSource* sources, const SpectralLayout& la
                       const PyramidflowSpectral& shape, int64_t extent, int64_t margin,
                       int64_t first, int64_t count, float* spectrum, float* scratch,
                       int64_t threads);
+
+// The weights in bfloat16, in place: they shrink to the first half of their memory.
+void spectral_round_weights(float* weights, const SpectralLayout& layout);
 
 // spectrum <- spectrum x weights, frequency by frequency, in place.
 void spectral_product(const float* weights, const SpectralLayout& layout, int64_t count,

@@ -136,6 +136,7 @@ int spectral_weights(const float* weight, float* spectra, PyramidflowSpectral sh
             }
         }
     }
+    if (layout.bfloat16) spectral_round_weights(spectra, layout);
     return 0;
 }
 

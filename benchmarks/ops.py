@@ -6,8 +6,10 @@ An operation that moves memory cannot be faster than a copy of as many bytes. Fo
 gives the least bytes it must move (every input read once, every output written once), the bytes
 that the kernel moves (its second passes included), and the GB/s of the least bytes as a share of a
 copy's. All candidates run in one process, in turns. The kernels and the copy write to memory that
-is already mapped, so that the system's page faults are not measured; plain PyTorch allocates as it
-does. On a machine that others use too, ``--processor-time`` counts the time that this process had.
+is already mapped, so that the system's page faults are not measured; plain PyTorch and the
+convolutions allocate as they do. The convolutions run at a quarter of the size; arithmetic bounds
+them, and what their transforms move is not counted. On a machine that others use too,
+``--processor-time`` counts the time that this process had.
 """
 
 import argparse
@@ -66,6 +68,14 @@ def cases(channels: int, size: int, layout: torch.memory_format) -> list[Case]:
     image = torch.randint(0, 256, (1, size, size, 3), dtype=torch.uint8)
     rgb = torch.tensor([0.4, 0.5, 0.6])
     backward = (x, log_det, x, params)
+    # A level of the network, where its convolutions take almost all of the time.
+    level, hidden, below = (
+        tensor(channels, 1 / 4),
+        tensor(2 * channels, 1 / 4),
+        tensor(channels, 1 / 8),
+    )
+    kernel = torch.randn(2 * channels, 2 * channels, 7, 7) / (7 * (2 * channels) ** 0.5)
+    level_mean = pixel[:, :, : level.shape[2], : level.shape[3]].contiguous()
     return [
         Case("pyramid_down", "pyramid_down", (x, "nearest")),
         Case("pyramid_down, max", "pyramid_down", (x, "max")),
@@ -125,6 +135,36 @@ def cases(channels: int, size: int, layout: torch.memory_format) -> list[Case]:
             (4 + 4 + 7) / 7,
             "arithmetic",
         ),
+        Case("conv2d", "conv2d", (hidden, kernel, "none", -1), 1, "arithmetic"),
+        Case(
+            "conv2d, up",
+            "conv2d",
+            (below, kernel[:, :channels].contiguous(), "up", -1),
+            1,
+            "arithmetic",
+        ),
+        Case("conv2d, down", "conv2d", (hidden, kernel, "down", -1), 1, "arithmetic"),
+        Case(
+            "conv2d backward",
+            "conv2d_backward",
+            (hidden, hidden, kernel, "none", -1, True, True),
+            1,
+            "arithmetic",
+        ),
+        Case(
+            "conv_coupling_conv1x1",
+            "conv_coupling_conv1x1",
+            (level, hidden, kernel, level_mean, weight, "none", 2.0),
+            1,
+            "arithmetic",
+        ),
+        Case(
+            "conv_coupling_conv1x1, down block",
+            "conv_coupling_conv1x1",
+            (below, hidden, kernel, level_mean[:, :, ::2, ::2], weight, "down", 2.0),
+            1,
+            "arithmetic",
+        ),
         Case("anomaly_map", "anomaly_map", ([x, coarse], [x + 1, coarse - 1])),
         Case("anomaly_map backward", "anomaly_map_backward", (pixel[0], [x], [x + 1])),
         Case("normalize_image", "normalize_image", (image, rgb, rgb, torch.float32)),
@@ -136,7 +176,7 @@ def least_bytes(case: Case, results: object) -> int:
     total = 0
     for value in [*flat(case.arguments), *flat(results)]:
         total += value.numel() * value.element_size()
-    if "down block" in case.name:
+    if case.name == "affine_coupling, down block":
         _, params, mean = case.arguments[:3]
         total -= 3 * (params.numel() + mean.numel()) * 4 // 4
     return total

@@ -88,13 +88,14 @@ class Step:
 
         self.image = torch.zeros(2, size, size, 3, dtype=torch.uint8, device=device)
         self.rgb = torch.tensor([0.4, 0.5, 0.6], device=device)
-        self.leaves = [leaf(2, 6, size, size), leaf(2, 6, size, size), leaf(3, 3)]
+        self.leaves = [leaf(2, 6, size, size), leaf(2, 6, size, size), leaf(3, 3), leaf(6, 6, 3, 3)]
 
     def fill(self, image: Tensor) -> None:
         self.image.copy_(image)
 
     def __call__(self) -> list[Tensor]:
-        params, resized, weight = self.leaves
+        params, resized, weight, kernel = self.leaves
+        params = ops.conv2d(params, kernel)
         x = ops.normalize_image(self.image, self.rgb, self.rgb)
         z, mean, log_det = ops.coupling_conv1x1(x, params, weight, None, "svn", "batch")
         y, _ = ops.affine_coupling_inverse(z, params, mean)
@@ -104,7 +105,10 @@ class Step:
         merged = ops.pyramid_merge(ops.pyramid_down(residual), residual)
         found = ops.anomaly_map([merged, coarse], [merged.detach() * 0, coarse.detach() * 0])
         loss = found.square().mean() + log_det.mean()
-        return [found.detach(), *torch.autograd.grad(loss, self.leaves)]
+        gradients = torch.autograd.grad(loss, self.leaves)
+        with torch.no_grad():
+            block = ops.conv_coupling_conv1x1(x, params, kernel, weight, torch.zeros_like(x[:, :1]))
+        return [found.detach(), block, *gradients]
 
 
 def images(size: int = 64) -> Tensor:

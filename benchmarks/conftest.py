@@ -21,19 +21,21 @@ class Scale:
     """How large the benchmarks are.
 
     Attributes:
-        image_size: side of the finest level.
-        channels: of a level.
+        image_size: side of the operations' images.
+        channels: of the operations' images.
+        small: whether this only shows that they run.
     """
 
     image_size: int
     channels: int
+    small: bool = False
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Options of every benchmark."""
     group = parser.getgroup("pyramidflow")
-    group.addoption("--image-size", type=int, default=1024, help="side of the finest level")
-    group.addoption("--channels", type=int, default=16, help="channels of a level")
+    group.addoption("--image-size", type=int, default=1024, help="side of the operations' images")
+    group.addoption("--channels", type=int, default=16, help="channels of the operations' images")
     group.addoption("--small", action="store_true", help="tiny sizes: only whether it runs")
 
 
@@ -46,7 +48,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def scale_of(config: pytest.Config) -> Scale:
     """Sizes that the command line asks for."""
     if config.getoption("small"):
-        return Scale(image_size=16, channels=4)
+        return Scale(image_size=16, channels=4, small=True)
     return Scale(config.getoption("image_size"), config.getoption("channels"))
 
 

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 import pyramidflow
+from benchmarks.subjects import images
 from pyramidflow import Detector, PyramidFlow, ops
 from pyramidflow.data import Preprocessing
 
@@ -88,15 +89,6 @@ class Peer:
     path: str
     note: str = ""
     errors: Callable[[], dict[str, float]] | None = None
-
-
-def pixels(setting: Setting) -> Tensor:
-    """An image ``[1, H, W, 3]``, uint8: smooth, with a little noise."""
-    generator = torch.Generator().manual_seed(0)
-    coarse = torch.rand(1, 3, 8, 8, generator=generator)
-    smooth = functional.interpolate(coarse, size=(setting.size,) * 2, mode="bilinear")
-    noise = torch.randn(smooth.shape, generator=generator)
-    return (smooth * 220 + 4 * noise).clamp(0, 255).byte().permute(0, 2, 3, 1).contiguous()
 
 
 def normalised(image: Tensor) -> Tensor:
@@ -167,7 +159,7 @@ def make_detector(setting: Setting) -> Detector:
 def prepare(setting: Setting) -> None:
     """Write the weights, the template, the image, and the released code's results on it."""
     torch.manual_seed(0)
-    image = pixels(setting)
+    image = images(1, setting.size)
     x = normalised(image)
     detector = make_detector(setting)
     case: dict[str, Any] = {"pixels": image}
@@ -290,7 +282,7 @@ def _anomalib(setting: Setting, model: nn.Module, note: str) -> Peer:
     import anomalib
 
     model.eval()
-    image = normalised(pixels(setting))
+    image = normalised(images(1, setting.size))
     return Peer(
         run=lambda: model(image).anomaly_map,
         version=f"anomalib {metadata.version('anomalib')}",

@@ -6,13 +6,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 from pyramidflow import PyramidFlow
 from pyramidflow.data import Preprocessing
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks import gpu_model, peers
+from benchmarks import chart, gpu_model, peers, scaling, scaling_report
+from benchmarks.subjects import detector
 
 
 def test_peers_refuses_a_folder_without_the_released_code(tmp_path):
@@ -108,3 +110,122 @@ def test_gpu_model_bound_is_the_longer_of_memory_and_arithmetic():
     assert gpu_model.bound([memory, arithmetic], device, half=True) == 3 + 4
     assert gpu_model.bound([memory, arithmetic], device, half=False) == 3 + 8
     assert gpu_model.bound([other], device, half=True) == 80
+
+
+def test_scaling_measures_each_point_in_a_process(tmp_path):
+    file = tmp_path / "scaling.md"
+    scaling.main(["--small", "--only", "stacks", "--output", str(file)])
+    [series] = json.loads(file.with_suffix(".json").read_text())["series"]
+    for row, stacks in zip(series["rows"], (1, 2), strict=True):
+        assert row["stacks"] == stacks
+        assert row["milliseconds"] > 0
+        assert 0 < row["start_megabytes"] <= row["peak_megabytes"]
+    first, second = (row["plan"]["multiply_adds"] for row in series["rows"])
+    assert second == 2 * first
+    assert "- A stack costs" in file.read_text()
+    assert min(Image.open(file.with_suffix(".png")).size) > 500
+
+
+def test_scaling_records_what_does_not_fit(tmp_path, capsys):
+    threads = torch.get_num_threads()
+    point = scaling.Point(size=32, channels=4, levels=3, stacks=1, threads=threads, budget=1)
+    file = tmp_path / "detector.safetensors"
+    detector("none", 32, 4, 3, 1).save(file)
+    scaling.answer(json.dumps([vars(point), str(file), None]))
+    found = json.loads(capsys.readouterr().out)["missing"]
+    assert found.startswith("did not fit: the memory budget leaves 0 MB")
+    row = vars(point) | {"missing": found}
+    [line] = scaling_report.table({"name": "size", "rows": [row]})[2:]
+    assert line.startswith("| 32 | within 1 MB; did not fit: the memory budget")
+
+
+def test_scaling_fits():
+    x = [1, 2, 4, 8]
+    assert scaling_report.power(x, [3 * v**1.5 for v in x]) == pytest.approx((3, 1.5, 0))
+    assert scaling_report.line(x, [5 + 2 * v for v in x]) == pytest.approx((5, 2, 0))
+    deviation = scaling_report.power([1, 10, 100], [1, 20, 100]).deviation
+    assert deviation == pytest.approx(1 - 2 ** (-2 / 3))
+    # 7 x + 3 x²: at 8 the quadratic part is 192 of 248.
+    share = scaling_report.quadratic_share(x, [7 * v + 3 * v * v for v in x])
+    assert share == pytest.approx(192 / 248)
+    words = [scaling_report.growth(e) for e in (-1, 0.05, 0.5, 1.05, 1.4, 2, 2.5)]
+    assert words == [
+        "the other way",
+        "hardly at all",
+        "less than linearly",
+        "linearly",
+        "between linearly and quadratically",
+        "quadratically",
+        "more than quadratically",
+    ]
+
+
+def scaling_rows(name, values, milliseconds):
+    common = {"budget": None, "plan": None, "start_megabytes": 500.0}
+    return [
+        vars(scaling.Point())
+        | common
+        | {name: value, "milliseconds": time, "peak_megabytes": 600.0 + value}
+        for value, time in zip(values, milliseconds, strict=True)
+    ]
+
+
+def test_scaling_says_what_the_numbers_show():
+    def explained(*arguments):
+        series = {"name": arguments[0], "rows": scaling_rows(*arguments)}
+        return " ".join(scaling_report.explained(series))
+
+    assert "Time grows quadratically with the channels: to the power 2.00" in explained(
+        "channels", [8, 16, 32], [1.0, 4.0, 16.0]
+    )
+    assert "Time grows linearly with the pixels" in explained("size", [256, 1024], [10.0, 160.0])
+    assert "2 threads are 1.60 times as fast as 1, 80% of the ideal: as if 25%" in explained(
+        "threads", [1, 2], [16.0, 10.0]
+    )
+    assert "A stack costs 3.0 ms; 4.0 ms do not depend on their number, 25% of the time with 4" in (
+        explained("stacks", [1, 2, 4], [7.0, 10.0, 16.0])
+    )
+    assert "from 2 to 4 levels time grows by 50%, while the pyramid's pixels grow by 6%" in (
+        explained("levels", [2, 4], [10.0, 15.0])
+    )
+
+
+def bars(panels):
+    return [
+        [
+            (label.get_text(), bar.get_width())
+            for label, bar in zip(axis.get_yticklabels(), axis.patches, strict=True)
+        ]
+        for axis in chart.draw(panels, "").axes
+    ]
+
+
+def test_chart_draws_what_peers_found():
+    rows = [
+        {"name": "released", "median_milliseconds": 90.0},
+        {"name": "padim", "missing": "no anomalib"},
+        {"name": "default", "median_milliseconds": 30.0},
+    ]
+    [panel] = chart.panels({"cases": {"baseline-256": {"size": 64, "rows": rows}}})
+    assert panel.title == "baseline, 64×64"
+    expected = [("PyramidFlow, this package", 30.0), ("PyramidFlow, released code", 90.0)]
+    assert bars([panel]) == [expected]
+
+
+def test_chart_draws_what_pytest_benchmark_found(tmp_path):
+    information = {"case": "baseline", "batch": 2, "compared_seconds": [0.3, 0.1, 0.2]}
+    found = {"extra_info": information, "stats": {"median": 0.05}}
+    machine = {"processor": "one", "threads": 2, "torch": "2"}
+    tests = [found | {"name": "test_inference[none]"}, found | {"name": "test_training_step"}]
+    report = {"machine_info": machine, "benchmarks": tests}
+    expected = [("PyramidFlow, this package", 25.0), ("the same in plain PyTorch", 100.0)]
+    assert bars(chart.panels(report)) == [expected]
+    file, picture = tmp_path / "model.json", tmp_path / "speed.png"
+    file.write_text(json.dumps(report))
+    chart.main([str(file), "--output", str(picture)])
+    assert min(Image.open(picture).size) > 200
+
+
+def test_chart_refuses_other_files():
+    with pytest.raises(SystemExit, match="neither cases nor benchmarks"):
+        chart.panels({"machine": {}})

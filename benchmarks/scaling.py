@@ -1,0 +1,244 @@
+"""Time and memory of an inspection against image size, channels, levels, stacks and threads.
+
+``python -m benchmarks.scaling`` writes ``benchmarks/results/scaling.md``, ``.json`` and ``.png``.
+What does not fit is recorded as such; ``python -m benchmarks.scaling --help`` has the options.
+"""
+
+import argparse
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmarks import scaling_report
+from benchmarks.ops import machine
+from benchmarks.peer_models import peak_memory
+from benchmarks.subjects import detector
+from benchmarks.turns import timed
+from pyramidflow import Detector
+from pyramidflow.errors import InputError
+from pyramidflow.model import EncoderName
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULT = Path(__file__).parent / "results" / "scaling.md"
+
+SECONDS = 5.0
+"""Time that a point's rounds may take, apart from the least rounds."""
+
+LEAST_ROUNDS, MOST_ROUNDS = 3, 20
+
+
+@dataclass(frozen=True)
+class Point:
+    """What is measured.
+
+    Attributes:
+        encoder: ``"none"`` or a ResNet.
+        size: side of the image.
+        channels: of the baseline; a ResNet has its own.
+        levels: of the pyramid.
+        stacks: of the flow.
+        threads: that inspect.
+        budget: of memory, in MB; ``None`` for the fastest plan.
+    """
+
+    encoder: EncoderName = "none"
+    size: int = 256
+    channels: int = 16
+    levels: int = 4
+    stacks: int = 4
+    threads: int = 1
+    budget: int | None = None
+
+
+@dataclass(frozen=True)
+class Axis:
+    """What is varied, and where.
+
+    Attributes:
+        name: attribute of a :class:`Point`.
+        encoder: of all its points.
+        values: in ascending order.
+    """
+
+    name: str
+    encoder: EncoderName
+    values: tuple[int, ...]
+
+
+def axes(sizes: Sequence[int], threads: int) -> list[Axis]:
+    """All that are measured."""
+    return [
+        Axis("size", "none", tuple(sizes)),
+        Axis("size", "resnet18", tuple(sizes)),
+        Axis("channels", "none", (8, 16, 32, 64)),
+        Axis("levels", "none", tuple(range(2, 9))),
+        Axis("stacks", "none", (1, 2, 4, 8)),
+        Axis("threads", "none", tuple(range(1, threads + 1))),
+    ]
+
+
+def inspect(point: Point, file: Path, memory_limit: int | None) -> dict[str, Any]:
+    """Load, prepare and inspect in this process, which may take no more than the limit in bytes."""
+    if memory_limit is not None:
+        resource.setrlimit(resource.RLIMIT_DATA, (memory_limit, memory_limit))
+    torch.set_num_threads(point.threads)
+    image = np.random.default_rng(0).integers(0, 256, (point.size, point.size, 3), dtype=np.uint8)
+    before = peak_megabytes()
+    loaded = Detector.load(file, device="cpu")
+    budget = None if point.budget is None else point.budget * 10**6
+    engines: list[Any] = []
+    prepare = timed(
+        lambda: engines.append(loaded.prepare(threads=point.threads, memory_budget=budget))
+    )
+    first = timed(lambda: loaded.working_map(image))
+    rounds = max(LEAST_ROUNDS, min(MOST_ROUNDS, int(SECONDS / first)))
+    seconds = [timed(lambda: loaded.working_map(image)) for _ in range(rounds)]
+    plan = getattr(engines[0], "plan", None)
+    planned = plan and {
+        "megabytes": plan.total_bytes / 1e6,
+        "multiply_adds": sum(layer.method.multiply_adds for layer in plan.layers),
+    }
+    return {
+        "milliseconds": 1e3 * statistics.median(seconds),
+        "rounds": rounds,
+        "prepare_milliseconds": 1e3 * prepare,
+        "start_megabytes": before,
+        "peak_megabytes": peak_megabytes(),
+        "plan": planned,
+    }
+
+
+def peak_megabytes() -> float | None:
+    """Most memory that this process has held, in 10⁶ bytes as budgets are."""
+    peak = peak_memory()
+    return None if peak is None else peak * 2**20 / 1e6
+
+
+def measure(point: Point, memory_limit: int | None) -> dict[str, Any]:
+    """One row: a point with what :func:`inspect` finds in a new process, or why it does not."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "detector.safetensors"
+        arguments = (point.encoder, point.size, point.channels, point.levels, point.stacks)
+        detector(*arguments).save(file)
+        question = json.dumps([asdict(point), str(file), memory_limit])
+        child = subprocess.run(
+            [sys.executable, "-m", "benchmarks.scaling", "--point", question],
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=ROOT,
+            env=os.environ | {"OMP_NUM_THREADS": str(point.threads)},
+        )
+    if child.returncode < 0:
+        found = {"missing": f"did not fit: the process was ended by signal {-child.returncode}"}
+    elif child.returncode > 0:
+        raise SystemExit(f"{point} failed: see its messages above.")
+    else:
+        found = json.loads(child.stdout.splitlines()[-1])
+    return asdict(point) | found
+
+
+def answer(question: str) -> None:
+    """What a point's process does."""
+    point, file, memory_limit = json.loads(question)
+    try:
+        found = inspect(Point(**point), Path(file), memory_limit)
+    except (InputError, MemoryError) as error:
+        found = {"missing": f"did not fit: {error}"}
+    except RuntimeError as error:
+        if "allocate memory" not in str(error):
+            raise
+        found = {"missing": "did not fit: an allocation failed"}
+    print(json.dumps(found))
+
+
+def series(axis: Axis, base: Point, budget: int, memory_limit: int | None) -> list[dict[str, Any]]:
+    """Rows of an axis; where the fastest plan is above the budget, one that keeps to it too."""
+    rows: list[dict[str, Any]] = []
+    for value in axis.values:
+        before = len(rows)
+        point = replace(base, **{axis.name: value}, encoder=axis.encoder)
+        rows.append(measure(point, memory_limit))
+        if "missing" in rows[-1] or (rows[-1]["peak_megabytes"] or 0) > budget:
+            rows.append(measure(replace(point, budget=budget), memory_limit))
+        for row in rows[before:]:
+            shown = row.get("missing") or f"{row['milliseconds']:.0f} ms"
+            print(f"{axis.encoder}, {axis.name} {value}: {shown}", file=sys.stderr, flush=True)
+    return rows
+
+
+def available_memory() -> int | None:
+    """Bytes that a process can have here; ``None`` where the system does not say."""
+    file = Path("/proc/meminfo")
+    if not file.exists():
+        return None
+    line = next(x for x in file.read_text().splitlines() if x.startswith("MemAvailable"))
+    return int(line.split()[1]) * 1024
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Options of the command line."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.scaling", description=__doc__)
+    parser.add_argument("--sizes", type=int, nargs="+", default=[256, 512, 1024, 2048, 4096])
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="at most")
+    parser.add_argument(
+        "--budget", type=int, default=4000, metavar="MB", help="where the fastest plan takes more"
+    )
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        choices=["size", "channels", "levels", "stacks", "threads"],
+        help="what to vary",
+    )
+    parser.add_argument("--small", action="store_true", help="tiny: only whether it runs")
+    parser.add_argument("--output", type=Path, default=RESULT, help="Markdown file")
+    parser.add_argument("--point", help=argparse.SUPPRESS)
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure, and write the three files."""
+    options = parse(arguments)
+    if options.point is not None:
+        answer(options.point)
+        return
+    available = available_memory()
+    memory_limit = None if available is None else int(0.8 * available)
+    wanted = axes(options.sizes, options.threads)
+    base = Point(threads=options.threads)
+    if options.small:
+        wanted = [replace(axis, values=axis.values[:2]) for axis in axes((32, 64), 2)]
+        base = Point(size=32, channels=4, levels=3, stacks=1)
+    if options.only:
+        wanted = [axis for axis in wanted if axis.name in options.only]
+    shown = list(arguments) if arguments is not None else sys.argv[1:]
+    report: dict[str, Any] = {
+        "machine": machine()
+        | {
+            "threads": base.threads,
+            "memory budget": f"{options.budget} MB",
+            "command": " ".join(["python -m benchmarks.scaling", *shown]),
+        },
+        "base": asdict(base),
+        "series": [
+            asdict(axis) | {"rows": series(axis, base, options.budget, memory_limit)}
+            for axis in wanted
+        ],
+    }
+    options.output.parent.mkdir(parents=True, exist_ok=True)
+    options.output.with_suffix(".json").write_text(json.dumps(report, indent=1) + "\n")
+    scaling_report.write(report, options.output)
+
+
+if __name__ == "__main__":
+    main()

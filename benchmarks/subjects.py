@@ -1,0 +1,57 @@
+"""What the benchmarks measure: networks, detectors and images, random and the same on every run.
+
+Time does not depend on the weights, so nothing is trained or downloaded.
+"""
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from pyramidflow import Detector, PyramidFlow
+from pyramidflow.engine.cpu import flow_shapes
+from pyramidflow.engine.encoder import feature_size
+from pyramidflow.model import EncoderName
+from pyramidflow.model.coupling import CouplingBlock
+
+
+def detector(
+    encoder: EncoderName, size: int, channels: int, levels: int = 4, stacks: int = 4
+) -> Detector:
+    """A detector as a training would leave it: running means and template of an image's size.
+
+    Args:
+        encoder: ``"none"`` or a ResNet, whose weights are random.
+        size: side of the image.
+        channels: of the baseline; a ResNet has its own.
+        levels: of the pyramid.
+        stacks: of the flow.
+    """
+    found = Detector(size, channels=3, levels=levels, stacks=1, device="cpu")
+    width = channels if encoder == "none" else None
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = PyramidFlow(width, levels, stacks, encoder=encoder).eval()
+        padded = network.pyramid.padded_size(feature_size(network, size, size))
+        seconds = flow_shapes(network, 1, padded)[1::2]
+        for block, (_, shape) in zip(network.flow.blocks, seconds, strict=True):
+            assert isinstance(block, CouplingBlock)
+            # Fresh ones are zero: nothing would flow.
+            torch.nn.init.normal_(
+                block.affine_params.conv2.weight, std=(shape.in_channels * shape.kernel**2) ** -0.5
+            )
+            block.volume_norm.running_mean = torch.randn(1, 1, shape.height, shape.width) / 9
+        template = [
+            torch.randn(1, network.architecture.channels, padded[0] >> d, padded[1] >> d)
+            for d in range(levels)
+        ]
+    found.model, found.template = network, tuple(template)
+    return found
+
+
+def images(count: int, size: int) -> Tensor:
+    """Images ``[B, H, W, 3]``, uint8: smooth, with a little noise."""
+    generator = torch.Generator().manual_seed(0)
+    coarse = torch.rand(count, 3, 8, 8, generator=generator)
+    smooth = functional.interpolate(coarse, size=(size, size), mode="bilinear")
+    noise = torch.randn(smooth.shape, generator=generator)
+    return (smooth * 220 + 4 * noise).clamp(0, 255).byte().permute(0, 2, 3, 1).contiguous()

@@ -1,0 +1,104 @@
+"""The whole network beside itself in plain PyTorch: inference on the engine, and a training step.
+
+The two take turns; ``times_faster`` in the results is the ratio of their medians. Batches of 8 are
+measured at 256×256 only: at 1024×1024 one of them takes plain PyTorch more than a minute.
+"""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from benchmarks.conftest import Scale
+from benchmarks.subjects import detector, images
+from benchmarks.turns import compare
+from pyramidflow import ops
+from pyramidflow.engine import CpuEngine
+from pyramidflow.model import EncoderName
+from pyramidflow.ops import dispatch
+from pyramidflow.training import ContrastLoss, Recipe
+
+CASES: list[tuple[EncoderName, int, int]] = [
+    ("none", 256, 1),
+    ("none", 256, 8),
+    ("none", 1024, 1),
+    ("resnet18", 1024, 1),
+]
+"""Encoder, image size and batch."""
+
+NAMES = {"none": "baseline", "resnet18": "ResNet18"}
+SMALL_SIZE = 32
+
+
+@pytest.fixture(autouse=True)
+def _kernels() -> None:
+    state = dispatch.status("cpu")
+    if not state.available:
+        pytest.skip(state.reason)
+
+
+@pytest.mark.parametrize(("encoder", "size", "batch"), CASES)
+def test_inference(
+    benchmark: Any, scale: Scale, encoder: EncoderName, size: int, batch: int
+) -> None:
+    """From camera pixels to the anomaly map of the feature map's size."""
+    size = SMALL_SIZE if scale.small else size
+    shown = f"{NAMES[encoder]}, {size}×{size}, batch {batch}"
+    subject = detector(encoder, size, 4 if scale.small else 16)
+    network, template = subject.model, subject.template
+    assert template is not None
+    mean, std = torch.tensor([subject.preprocessing.mean, subject.preprocessing.std])
+    engine = CpuEngine(network, template, (batch, size, size), mean, std)
+    pixels = images(batch, size)
+
+    def reference() -> Tensor:
+        with ops.use_backend("reference"):
+            return network.anomaly_map(ops.normalize_image(pixels, mean, std), template)
+
+    with torch.inference_mode():
+        expected = reference()
+        error = (engine.anomaly_map(pixels) - expected).norm() / expected.norm()
+        benchmark.group = f"inference: {shown}"
+        benchmark.extra_info.update(
+            case=shown,
+            batch=batch,
+            relative_difference=float(error),
+            threads=torch.get_num_threads(),
+        )
+        compare(benchmark, lambda: engine.anomaly_map(pixels), reference, scale.small)
+    if benchmark.stats is not None:
+        seconds = benchmark.stats.stats.median
+        benchmark.extra_info["milliseconds_per_image"] = 1e3 * seconds / batch
+
+
+def test_training_step(benchmark: Any, scale: Scale) -> None:
+    """The baseline at 256×256, a batch of 2: loss, gradients, clipping and Adam."""
+    size = SMALL_SIZE if scale.small else 256
+    subject = detector("none", size, 4 if scale.small else 16)
+    network, recipe, loss = subject.model.train(), Recipe(), ContrastLoss()
+    mean, std = torch.tensor([subject.preprocessing.mean, subject.preprocessing.std])
+    batch = ops.normalize_image(images(recipe.batch_size, size), mean, std)
+    optimizer = torch.optim.Adam(
+        (p for p in network.parameters() if p.requires_grad),
+        lr=recipe.learning_rate,
+        eps=recipe.eps,
+        weight_decay=recipe.weight_decay,
+        betas=recipe.betas,
+    )
+
+    def step() -> None:
+        optimizer.zero_grad()
+        torch.autograd.backward(loss(network, batch))
+        nn.utils.clip_grad_norm_(network.parameters(), recipe.clip_norm)
+        optimizer.step()
+
+    def reference() -> None:
+        with ops.use_backend("reference"):
+            step()
+
+    benchmark.group = f"training step: baseline, {size}×{size}, batch {recipe.batch_size}"
+    benchmark.extra_info.update(
+        case=benchmark.group, batch=recipe.batch_size, threads=torch.get_num_threads()
+    )
+    compare(benchmark, step, reference, scale.small)

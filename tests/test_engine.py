@@ -7,7 +7,8 @@ import weakref
 
 import pytest
 import torch
-from torch import Tensor, nn
+from engine_cases import ERROR, MEAN, STD, oracle, pictures, template_of, trained_network
+from torch import nn
 
 from pyramidflow import ops
 from pyramidflow.data import Preprocessing
@@ -15,70 +16,12 @@ from pyramidflow.engine import CpuEngine, EngineSlot
 from pyramidflow.engine.encoder import folded
 from pyramidflow.engine.plan import make_plan
 from pyramidflow.errors import InputError
-from pyramidflow.model import PyramidFlow
 from pyramidflow.ops import dispatch
 from pyramidflow.ops.compiled_cpu import has_bfloat16
 from pyramidflow.ops.planner import Convolution
 
 if not dispatch.status("cpu").available:
     pytest.skip(dispatch.status("cpu").reason, allow_module_level=True)
-
-MEAN, STD = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
-
-ERROR = 1e-5
-"""Relative error that the design allows forward, here for the whole path in float32."""
-
-
-def trained_network(size: tuple[int, int], **settings) -> PyramidFlow:
-    """A network whose couplings do something and whose running means are not zero."""
-    torch.manual_seed(0)
-    network = PyramidFlow(**settings)
-    for name, parameter in network.named_parameters():
-        if name.endswith("conv2.weight") and "affine" in name:
-            nn.init.normal_(parameter, std=0.03)
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            nn.init.normal_(module.running_mean, std=0.2)
-            nn.init.uniform_(module.running_var, 0.5, 2.0)
-            nn.init.uniform_(module.weight, 0.5, 1.5)
-            nn.init.normal_(module.bias, std=0.2)
-    network.train()
-    with torch.no_grad():
-        network(torch.randn(2, 3, *size))
-    return network.eval()
-
-
-def pictures(batch: int, size: tuple[int, int], dtype: torch.dtype = torch.uint8) -> Tensor:
-    top = 256 if dtype == torch.uint8 else 65536
-    generator = torch.Generator().manual_seed(1)
-    return torch.randint(0, top, (batch, *size, 3), generator=generator, dtype=torch.int32).to(
-        dtype
-    )
-
-
-def template_of(network: PyramidFlow, size: tuple[int, int]) -> list[Tensor]:
-    with torch.no_grad():
-        latents = network(torch.zeros(1, 3, *size))
-    return [0.5 * torch.randn_like(z) for z in latents]
-
-
-def oracle(network: PyramidFlow, images: Tensor, template: list[Tensor]) -> Tensor:
-    """Anomaly maps of the network in float64 on the reference operations."""
-    double = PyramidFlow.from_architecture(
-        network.architecture,
-        getattr(network.encoder, "module", None)
-        if network.architecture.encoder == "custom"
-        else None,
-    )
-    double.load_state_dict(network.state_dict())
-    double = double.double().eval()
-    pixels = images.double() / (255 if images.dtype == torch.uint8 else 65535)
-    normalized = ((pixels - MEAN) / STD).permute(0, 3, 1, 2)
-    with torch.no_grad(), ops.use_backend("reference"):
-        maps = double.anomaly_map(normalized, [z.double() for z in template])
-    network.float()
-    return maps
-
 
 CASES = {
     "lift": ((64, 64), {}),
@@ -260,15 +203,14 @@ def test_plan_prints_what_it_does() -> None:
 
 BUDGET_SCRIPT = """
 import torch
-from pyramidflow.data import Preprocessing
-from pyramidflow.engine import CpuEngine, EngineSlot
-from pyramidflow.engine.cpu import resident_bytes
+from pyramidflow.engine import make_engine
+from pyramidflow.engine.choice import resident_bytes
 from pyramidflow.model import PyramidFlow
 torch.set_num_threads(1)
 network = PyramidFlow(encoder="resnet18").eval()
 template = [torch.zeros(1, 64, 128 >> d, 128 >> d) for d in range(4)]
 budget = resident_bytes() + (420 << 20)
-engine = CpuEngine(
+engine = make_engine(
     network, template, (1, 512, 512), torch.zeros(3), torch.ones(3), memory_budget=budget
 )
 engine.anomaly_map(torch.zeros(1, 512, 512, 3, dtype=torch.uint8))
@@ -314,3 +256,17 @@ def test_slot_refuses_a_precision_of_another_device() -> None:
         EngineSlot(precision="tf32").get(
             network, template, Preprocessing(32), 1, torch.device("cpu")
         )
+
+
+def test_engine_refuses_a_template_of_another_size() -> None:
+    network = trained_network((32, 32), levels=2, stacks=1, volume_norm="svn")
+    template = template_of(network, (32, 40))
+    with pytest.raises(InputError, match=r"these images need \[\(32, 32\), \(16, 16\)\]"):
+        CpuEngine(network, template, (1, 32, 32), MEAN, STD)
+
+
+def test_engine_refuses_running_means_of_another_size() -> None:
+    network = trained_network((32, 32), levels=2, stacks=1)
+    template = [torch.zeros(1, 16, 40 >> level, 32 >> level) for level in range(2)]
+    with pytest.raises(InputError, match="works only at its training's image size"):
+        CpuEngine(network, template, (1, 40, 32), MEAN, STD)

@@ -49,11 +49,11 @@ def _plan(
     import torch
 
     from pyramidflow.detector import Detector
-    from pyramidflow.engine import CpuEngine
+    from pyramidflow.engine import CpuEngine, TiledEngine
 
     detector = Detector.load(model, device="cpu")
     engine = detector.prepare(threads=threads, memory_budget=memory_budget, precision=precision)
-    if not isinstance(engine, CpuEngine):
+    if not isinstance(engine, CpuEngine | TiledEngine):
         return "There is no plan: the compiled CPU kernels are not in use, see pyramidflow doctor."
     measured = engine.profile(torch.zeros((*engine.size, 3), dtype=torch.uint8))
     total = sum(milliseconds for _, milliseconds in measured)

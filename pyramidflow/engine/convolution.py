@@ -16,6 +16,13 @@ def channels_last(*shape: int) -> Tensor:
     return torch.empty(shape, memory_format=torch.channels_last)
 
 
+def carved(memory: Tensor, shape: tuple[int, int, int, int], offset: int = 0) -> Tensor:
+    """An image ``[B, C, H, W]``, channels-last, in memory that exists, from an offset on."""
+    batch, channels, height, width = shape
+    floats = memory[offset : offset + batch * channels * height * width]
+    return floats.view(batch, height, width, channels).permute(0, 3, 1, 2)
+
+
 class Workspace:
     """Scratch memory that the convolutions of an engine share; they run one after the other."""
 

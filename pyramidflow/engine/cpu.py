@@ -4,14 +4,20 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
+from math import prod
 from statistics import median
 
 import torch
 from torch import Tensor
 
 from pyramidflow import ops
-from pyramidflow.engine.convolution import FrozenConvolution, Input, Workspace, channels_last
+from pyramidflow.engine.convolution import (
+    FrozenConvolution,
+    Input,
+    Workspace,
+    carved,
+    channels_last,
+)
 from pyramidflow.engine.encoder import (
     Camera,
     Step,
@@ -20,6 +26,7 @@ from pyramidflow.engine.encoder import (
     feature_size,
 )
 from pyramidflow.engine.plan import Layer, Plan, make_plan
+from pyramidflow.engine.window import Reader, Region, whole, window
 from pyramidflow.errors import InputError
 from pyramidflow.model import PyramidFlow
 from pyramidflow.model.coupling import (
@@ -31,9 +38,6 @@ from pyramidflow.model.coupling import (
 )
 from pyramidflow.ops.compiled_cpu import Image, call, has_bfloat16
 from pyramidflow.ops.planner import Convolution
-
-ENGINE_RESERVE = 64 << 20
-"""Bytes of a memory budget that are left to decoding, the allocator and the rest."""
 
 
 class CpuEngine:
@@ -51,12 +55,14 @@ class CpuEngine:
         mean: ``[3]``, of images scaled to [0, 1].
         std: ``[3]``, likewise.
         threads: how many to use; ``None`` takes PyTorch's number.
-        memory_budget: bytes that the process may have at its peak, everything included; ``None``
-            for the fastest plan.
-        bfloat16: whether the convolutions' products round their operands to it.
+        plan: made from :func:`demand`; ``None`` for the fastest one.
+        part_of: height and width of the larger images that template and running means belong to,
+            the images being tiles of them (see :meth:`move_to`); ``None`` where they are whole.
+        bfloat16: whether, without a plan, the convolutions' products round their operands to it.
 
     Raises:
-        InputError: the memory budget is too small, or the processor has no products of bfloat16.
+        InputError: template or running means are those of another image size, or the processor has
+            no products of bfloat16.
 
     Source: model description, section 12.
     """
@@ -70,43 +76,55 @@ class CpuEngine:
         std: Tensor,
         *,
         threads: int | None = None,
-        memory_budget: int | None = None,
+        plan: Plan | None = None,
+        part_of: tuple[int, int] | None = None,
         bfloat16: bool = False,
     ) -> None:
-        if bfloat16 and not has_bfloat16():
-            raise InputError(
-                "this processor has no products of bfloat16 (AVX-512 BF16): inspect in float32."
-            )
         batch, height, width = size
         self.threads = threads or torch.get_num_threads()
         self.size = size
+        if plan is None:
+            needed = demand(network, template, size, is_part=part_of is not None)
+            plan = make_plan(*needed, bfloat16=bfloat16)
+        self.plan = plan
+        if plan.bfloat16 and not has_bfloat16():
+            raise InputError(
+                "this processor has no products of bfloat16 (AVX-512 BF16): inspect in float32."
+            )
         self._camera = Camera(size, mean, std)
+        self._region = Region()
         with torch.inference_mode(), self._threads():
             self.feature_size = feature_size(network, height, width)
-            padded = network.pyramid.padded_size(self.feature_size)
-            shapes = encoder_shapes(network, (batch, *self.feature_size))
-            encoder_layers = len(shapes)
-            shapes += flow_shapes(network, batch, padded)
-            self._buffers = _Buffers(network, batch, self.feature_size, padded)
-            available = None
-            if memory_budget is not None:
-                available = memory_budget - resident_bytes() - ENGINE_RESERVE
-            self.plan: Plan = make_plan(shapes, self._buffers.bytes(), available, bfloat16)
+            whole_size = self.feature_size if part_of is None else feature_size(network, *part_of)
+            _check_sizes(network, template, whole_size)
+            encoder_layers = len(encoder_shapes(network, (batch, *self.feature_size)))
+            self._buffers = _Buffers(network, batch, self.feature_size)
             self._workspace = Workspace()
             self._steps = encoder_steps(
                 network,
                 self._camera,
                 self.plan.layers[:encoder_layers],
-                self._buffers.features,
+                self._buffers.encoder_images,
                 self._workspace,
             )
             # No step may hold the engine: a cycle would keep its memory when it is replaced.
             reduction = network.pyramid.reduction
             self._steps.append(("pyramid", partial(_decompose, self._buffers, reduction)))
-            self._steps += self._flow_steps(network, self.plan.layers[encoder_layers:])
-            means = [z.contiguous(memory_format=torch.channels_last) for z in template]
-            contrast = partial(_contrast, self._buffers, network, means)
+            region = None if part_of is None else self._region
+            layers = self.plan.layers[encoder_layers:]
+            self._steps += _flow_steps(network, layers, self._buffers, self._workspace, region)
+            readers = _template_readers(template, self._buffers, region)
+            contrast = partial(_contrast, self._buffers, network, readers)
             self._steps.append(("anomaly map", contrast))
+
+    def move_to(self, top: int, left: int) -> None:
+        """Say where in the larger feature map the next images' own lie.
+
+        Args:
+            top: in pixels of the feature map, a multiple of ``2^(L-1)``.
+            left: likewise.
+        """
+        self._region.top, self._region.left = top, left
 
     @torch.inference_mode()
     def anomaly_map(self, images: Tensor) -> Tensor:
@@ -155,82 +173,132 @@ class CpuEngine:
         finally:
             torch.set_num_threads(before)
 
-    def _flow_steps(self, network: PyramidFlow, layers: Sequence[Layer]) -> list[Step]:
-        steps: list[Step] = []
-        blocks = list(network.flow.blocks)
-        for index, block in enumerate(blocks):
-            assert isinstance(block, CouplingBlock)
-            first, second = layers[2 * index : 2 * index + 2]
-            level = self._buffers.levels[block.level]
-            hidden = self._buffers.hidden(second.shape)
-            conv1 = FrozenConvolution(
-                first,
-                block.affine_params.conv1.weight,
-                _conditions(block, self._buffers.levels),
-                self._workspace,
-            )
-            conv2 = FrozenConvolution(
-                second, block.affine_params.conv2.weight, [Input(hidden)], self._workspace
-            )
-            mean = block.volume_norm.running_mean
-            if second.shape.resample == "down" and mean.shape[2:] != (1, 1):
+
+def _flow_steps(
+    network: PyramidFlow,
+    layers: Sequence[Layer],
+    buffers: "_Buffers",
+    workspace: Workspace,
+    region: Region | None,
+) -> list[Step]:
+    steps: list[Step] = []
+    # A tile's part of the running means: the blocks share the memory.
+    plane = torch.empty(0 if region is None else buffers.maps[0][0].numel())
+    for index, block in enumerate(network.flow.blocks):
+        assert isinstance(block, CouplingBlock)
+        first, second = layers[2 * index : 2 * index + 2]
+        level = buffers.levels[block.level]
+        hidden = buffers.hidden(second.shape)
+        conv1 = FrozenConvolution(
+            first,
+            block.affine_params.conv1.weight,
+            _conditions(block, buffers.levels),
+            workspace,
+        )
+        conv2 = FrozenConvolution(
+            second, block.affine_params.conv2.weight, [Input(hidden)], workspace
+        )
+        steps.append((first.name, _hidden_step(conv1, hidden)))
+        pixel_mean: Reader | None = None
+        mean = block.volume_norm.running_mean  # [1, 1, h, w], [1, C, 1, 1] or [1, 1, 1, 1]
+        channel_mean = torch.zeros(level.shape[1])
+        if mean.shape[2:] == (1, 1):
+            channel_mean += mean.flatten()
+        else:
+            if second.shape.resample == "down":
                 mean = mean[:, :, ::2, ::2]
-            steps.append((first.name, _hidden_step(conv1, hidden)))
-            matrix = block.conv1x1.weight().detach()
-            steps.append((second.name, _coupling_step(conv2, level, mean, matrix)))
-        return steps
+            if region is None:
+                pixel_mean = whole(mean.contiguous())
+            else:
+                part = carved(plane, (1, 1, *level.shape[2:]))
+                pixel_mean = window(mean, region, block.level, part)
+        matrix = block.conv1x1.weight().detach()
+        steps.append((second.name, _coupling_step(conv2, level, pixel_mean, channel_mean, matrix)))
+    return steps
+
+
+def _template_readers(
+    template: Sequence[Tensor], buffers: "_Buffers", region: Region | None
+) -> list[Reader]:
+    if region is None:
+        return [whole(z.contiguous(memory_format=torch.channels_last)) for z in template]
+    windows = zip(template, buffers.template_windows(), strict=True)
+    return [window(z, region, level, part) for level, (z, part) in enumerate(windows)]
 
 
 class _Buffers:
     """Images between the steps, channels-last.
 
+    What is not needed at the same time lies in the same memory: the encoder's and the pyramid's
+    images, then the hidden image of each block, then a tile's part of the template.
+
     Attributes:
-        features: ``[B, C, h, w]``, the encoder's result.
-        padded: ``[B, C, h_0, w_0]``, the same memory where nothing is padded.
+        encoder_images: ``[B, C, h, w]``, the encoder's result and two that it may use on the way.
+        padded: ``[B, C, h_0, w_0]``, the encoder's result itself where nothing is padded.
         coarse: ``g_1 … g_{L-1}``; the last one is the coarsest level itself.
         levels: ``x_0 … x_{L-1}``, which become ``z_0 … z_{L-1}``.
         indices: of the maxima in the pyramid's cells, where it takes them.
         maps: ``[B, 1, h_d, w_d]``.
     """
 
-    def __init__(
-        self, network: PyramidFlow, batch: int, size: tuple[int, int], padded: tuple[int, int]
-    ) -> None:
+    def __init__(self, network: PyramidFlow, batch: int, size: tuple[int, int]) -> None:
         channels, levels = network.architecture.channels, network.architecture.levels
-        sizes = [(padded[0] >> d, padded[1] >> d) for d in range(levels)]
-        self.features = channels_last(batch, channels, *size)
-        self.padded = self.features if size == padded else channels_last(batch, channels, *padded)
-        self.levels = [channels_last(batch, channels, *s) for s in sizes]
-        self.coarse = [channels_last(batch, channels, *s) for s in sizes[1:-1]]
+        padded = network.pyramid.padded_size(size)
+        shapes = [(batch, channels, padded[0] >> d, padded[1] >> d) for d in range(levels)]
+        features = (batch, channels, *size)
+        room = [2 * prod(shapes[0]), 2 * prod(features)]
+        room.append(prod(features) + sum(map(prod, shapes[1:-1])))
+        if size != padded:
+            room[-1] += prod(shapes[0])
+        self._shared = torch.empty(max(room))
+        self.levels = [channels_last(*shape) for shape in shapes]
+        finest = self.levels[0].permute(0, 2, 3, 1).flatten()
+        self.encoder_images = [
+            carved(self._shared, features),
+            carved(self._shared, features, prod(features)),
+            carved(finest, features),
+        ]
+        self.padded, self.coarse, offset = self.encoder_images[0], [], prod(features)
+        if size != padded:
+            self.padded = carved(self._shared, shapes[0], offset)
+            offset += prod(shapes[0])
+        for shape in shapes[1:-1]:
+            self.coarse.append(carved(self._shared, shape, offset))
+            offset += prod(shape)
         self.coarse.append(self.levels[-1])
         self.indices = [
-            torch.empty((batch, channels, *s), dtype=torch.uint8, memory_format=torch.channels_last)
+            torch.empty(shape, dtype=torch.uint8, memory_format=torch.channels_last)
             if network.pyramid.reduction == "max"
             else None
-            for s in sizes[1:]
+            for shape in shapes[1:]
         ]
-        self.maps = [torch.empty(batch, 1, *s) for s in sizes]
-        self._hidden = torch.empty(batch * 2 * channels * padded[0] * padded[1])
+        self.maps = [torch.empty(batch, 1, *shape[2:]) for shape in shapes]
 
     def hidden(self, shape: Convolution) -> Tensor:
-        """Input of a block's second convolution, ``[B, 2C, h, w]``: the blocks share the memory."""
-        floats = shape.batch * shape.in_channels * shape.height * shape.width
-        pixels = self._hidden[:floats].view(shape.batch, shape.height, shape.width, -1)
-        return pixels.permute(0, 3, 1, 2)
+        """Input of a block's second convolution, ``[B, 2C, h, w]``."""
+        return carved(self._shared, (shape.batch, shape.in_channels, shape.height, shape.width))
+
+    def template_windows(self) -> Iterator[Tensor]:
+        """``[1, C, h_d, w_d]`` of each level."""
+        offset = 0
+        for level in self.levels:
+            shape = (1, *level.shape[1:])
+            yield carved(self._shared, shape, offset)
+            offset += prod(shape)
 
     def bytes(self) -> int:
         """All of it."""
-        tensors = [self.features, *self.levels, *self.coarse[:-1], *self.maps, self._hidden]
-        tensors += [index for index in self.indices if index is not None]
-        tensors += [self.padded] if self.padded is not self.features else []
+        indices = (index for index in self.indices if index is not None)
+        tensors = [self._shared, *self.levels, *self.maps, *indices]
         return sum(x.numel() * x.element_size() for x in tensors)
 
 
 def _decompose(buffers: _Buffers, reduction: ops.Reduction) -> None:
-    height, width = buffers.features.shape[2:]
+    features = buffers.encoder_images[0]
+    height, width = features.shape[2:]
     fine = buffers.padded
-    if fine is not buffers.features:
-        fine[:, :, :height, :width] = buffers.features
+    if fine is not features:
+        fine[:, :, :height, :width] = features
         fine[:, :, :height, width:] = fine[:, :, :height, width - 1 : width]
         fine[:, :, height:] = fine[:, :, height - 1 : height]
     for coarse, residual, index in zip(
@@ -244,7 +312,8 @@ def _decompose(buffers: _Buffers, reduction: ops.Reduction) -> None:
         fine = coarse
 
 
-def _contrast(buffers: _Buffers, network: PyramidFlow, template: Sequence[Tensor]) -> None:
+def _contrast(buffers: _Buffers, network: PyramidFlow, readers: Sequence[Reader]) -> None:
+    template = [read() for read in readers]
     if not network.architecture.pyramid_difference:
         buffers.maps[0][:, 0] = network.contrast(buffers.levels, template)
         return
@@ -267,18 +336,57 @@ def _hidden_step(convolution: FrozenConvolution, hidden: Tensor) -> Callable[[],
 
 
 def _coupling_step(
-    convolution: FrozenConvolution, level: Tensor, mean: Tensor, matrix: Tensor
+    convolution: FrozenConvolution,
+    level: Tensor,
+    pixel_mean: Reader | None,
+    channel_mean: Tensor,
+    matrix: Tensor,
 ) -> Callable[[], object]:
-    channels = level.shape[1]
-    if mean.shape[2:] == (1, 1):  # [1, C, 1, 1], or one number for all
-        pixel_mean, channel_mean = None, mean.expand(1, channels, 1, 1).flatten().contiguous()
-    else:  # [1, 1, h, w]
-        pixel_mean, channel_mean = mean.contiguous(), torch.zeros(channels)
-    return lambda: convolution.couple(level, pixel_mean, channel_mean, matrix)
+    return lambda: convolution.couple(
+        level, None if pixel_mean is None else pixel_mean(), channel_mean, matrix
+    )
 
 
 def _image(x: Tensor) -> Image:
     return Image(*x.shape, not x.is_contiguous())
+
+
+def demand(
+    network: PyramidFlow,
+    template: Sequence[Tensor],
+    size: tuple[int, int, int],
+    *,
+    is_part: bool = False,
+) -> tuple[list[tuple[str, Convolution]], int]:
+    """What an engine of a size has to compute and to keep; nothing is allocated.
+
+    Args:
+        network: with any encoder.
+        template: of whole images.
+        size: batch, height and width of the engine's images.
+        is_part: whether they are tiles.
+
+    Returns:
+        Name and shape of each convolution, and bytes for everything else: what :func:`make_plan`
+        takes.
+    """
+    batch, height, width = size
+    features = feature_size(network, height, width)
+    padded = network.pyramid.padded_size(features)
+    shapes = encoder_shapes(network, (batch, *features)) + flow_shapes(network, batch, padded)
+    with torch.device("meta"):
+        buffers = _Buffers(network, batch, features)
+    total = buffers.bytes() + Camera.bytes_of(size)
+    finest = 4 * network.architecture.channels * prod(padded)
+    if is_part:
+        total += 4 * prod(padded)  # the running mean of a block
+    else:
+        rows = (z for z in template if not z.is_contiguous(memory_format=torch.channels_last))
+        total += sum(4 * z.numel() for z in rows)
+    if not network.architecture.pyramid_difference:
+        # Both compositions, what the last of them is made of, and the difference with its sign.
+        total += (3 * batch + 2) * finest
+    return shapes, total
 
 
 def flow_shapes(
@@ -317,11 +425,21 @@ def flow_shapes(
     return shapes
 
 
-def resident_bytes() -> int:
-    """Memory that this process has now; 0 where the system does not tell."""
-    statistics = Path("/proc/self/statm")
-    if not statistics.exists():
-        return 0
-    import resource
-
-    return int(statistics.read_text().split()[1]) * resource.getpagesize()
+def _check_sizes(network: PyramidFlow, template: Sequence[Tensor], size: tuple[int, int]) -> None:
+    padded = network.pyramid.padded_size(size)
+    sizes = [(padded[0] >> d, padded[1] >> d) for d in range(network.architecture.levels)]
+    found = [tuple(z.shape[2:]) for z in template]
+    if found != sizes:
+        raise InputError(
+            f"the template has levels of {found}, but these images need {sizes}: use a template "
+            "made at the same image size."
+        )
+    for block in network.flow.blocks:
+        assert isinstance(block, CouplingBlock)
+        at = block.level - 1 if isinstance(block, SingleDownCoupling) else block.level
+        mean = tuple(block.volume_norm.running_mean.shape[2:])
+        if mean not in ((1, 1), sizes[at]):
+            raise InputError(
+                f"a running mean has size {mean}, but these images need {sizes[at]}: a model with "
+                "channel volume normalisation works only at its training's image size."
+            )

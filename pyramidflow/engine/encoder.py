@@ -1,13 +1,14 @@
 """Frozen encoders of an engine: camera pixels to a feature map, batch norm folded into weights."""
 
 from collections.abc import Callable, Iterator, Sequence
+from math import prod
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from pyramidflow import ops
-from pyramidflow.engine.convolution import FrozenConvolution, Input, Workspace, channels_last
+from pyramidflow.engine.convolution import FrozenConvolution, Input, Workspace
 from pyramidflow.engine.plan import Layer
 from pyramidflow.model import PyramidFlow
 from pyramidflow.model.encoder import BasicBlock, Lift, ResNetEncoder
@@ -43,6 +44,11 @@ class Camera:
     def kind(self) -> str:
         """Suffix of the compiled functions for the input's type."""
         return str(self.pixels.dtype).removeprefix("torch.")
+
+    @staticmethod
+    def bytes_of(size: tuple[int, int, int]) -> int:
+        """Memory for pixels of both depths."""
+        return (1 + 2) * 3 * prod(size)
 
     def _buffer(self, dtype: torch.dtype) -> Tensor:
         if dtype not in self._buffers:
@@ -108,7 +114,7 @@ def encoder_steps(
     network: PyramidFlow,
     camera: Camera,
     layers: Sequence[Layer],
-    features: Tensor,
+    images: Sequence[Tensor],
     workspace: Workspace,
 ) -> list[Step]:
     """What turns the camera's pixels into the feature map.
@@ -117,14 +123,14 @@ def encoder_steps(
         network: with any encoder, in evaluation mode.
         camera: the input.
         layers: of the plan, as many as :func:`encoder_shapes` has.
-        features: the result, ``[B, C, h, w]``, channels-last.
+        images: ``[B, C, h, w]``, channels-last: the result, and two that ResNets use on the way.
         workspace: scratch memory.
     """
-    encoder = network.encoder
+    encoder, features = network.encoder, images[0]
     if isinstance(encoder, Lift):
         return [("lift", _lift(encoder, camera, features))]
     if isinstance(encoder, ResNetEncoder):
-        return _resnet(encoder, camera, layers, features, workspace)
+        return _resnet(encoder, camera, layers, images, workspace)
 
     def run() -> None:
         image = ops.normalize_image(camera.pixels, camera.mean, camera.std)
@@ -152,13 +158,13 @@ def _resnet(
     encoder: ResNetEncoder,
     camera: Camera,
     layers: Sequence[Layer],
-    features: Tensor,
+    images: Sequence[Tensor],
     workspace: Workspace,
 ) -> list[Step]:
     weight, bias = folded(encoder.conv1, encoder.bn1)
     weight = weight.contiguous()
     batch, height, width = camera.size
-    hidden, other = channels_last(*features.shape), channels_last(*features.shape)
+    features, hidden, other = images
     # The blocks' results alternate between two images, so that the last one is the feature map.
     count = len(layers) // 2
     images = [features, other] if count % 2 == 0 else [other, features]

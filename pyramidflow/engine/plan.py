@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from pyramidflow.engine.tiling import Tiling
 from pyramidflow.errors import InputError
 from pyramidflow.ops.planner import Convolution, Method, methods
 
@@ -33,11 +34,13 @@ class Plan:
         layers: in the order in which they run.
         buffer_bytes: memory for images between the layers.
         memory_budget: bytes that the engine was given, ``None`` for as many as it wants.
+        tiling: how images are cut; the rest of the plan is then a tile's.
     """
 
     layers: tuple[Layer, ...]
     buffer_bytes: int
     memory_budget: int | None
+    tiling: Tiling | None = None
 
     @property
     def weight_bytes(self) -> int:
@@ -50,9 +53,24 @@ class Plan:
         return max((layer.method.workspace_bytes for layer in self.layers), default=0)
 
     @property
+    def milliseconds(self) -> float:
+        """Expected of the convolutions on one core, for a whole image."""
+        tiles = 1 if self.tiling is None else self.tiling.count
+        return tiles * sum(layer.method.milliseconds for layer in self.layers)
+
+    @property
+    def bfloat16(self) -> bool:
+        """Whether a layer's products round their operands to it."""
+        return any(layer.method.bfloat16 for layer in self.layers)
+
+    @property
     def total_bytes(self) -> int:
         """All memory that the engine allocates."""
         return self.weight_bytes + self.workspace_bytes + self.buffer_bytes
+
+    def in_tiles(self, tiling: Tiling) -> "Plan":
+        """The plan of an image whose tiles have this one."""
+        return replace(self, tiling=tiling)
 
     def __str__(self) -> str:
         """A table: one line a layer, then the sums."""
@@ -68,12 +86,16 @@ class Plan:
                 f"{method.weight_bytes / 1e6:10.1f} {method.multiply_adds / 1e9:6.2f} "
                 f"{method.milliseconds:11.2f}"
             )
-        macs = sum(layer.method.multiply_adds for layer in self.layers)
-        direct = sum(_direct_macs(layer.shape) for layer in self.layers)
-        expected = sum(layer.method.milliseconds for layer in self.layers)
+        if self.tiling is not None:
+            twice = f"{self.tiling.computed_twice:.0%} of the image is computed twice"
+            lines.insert(0, f"{self.tiling}, {twice}. Each tile:")
+        tiles = 1 if self.tiling is None else self.tiling.count
+        macs = tiles * sum(layer.method.multiply_adds for layer in self.layers)
+        direct = tiles * sum(_direct_macs(layer.shape) for layer in self.layers)
         lines += [
             f"{macs / 1e9:.1f} billion multiply-adds instead of the plain convolutions' "
-            f"{direct / 1e9:.1f}; {expected:.0f} ms expected on one core of an AMD EPYC (Zen 4).",
+            f"{direct / 1e9:.1f}; {self.milliseconds:.0f} ms expected on one core of an "
+            "AMD EPYC (Zen 4).",
             f"{self.total_bytes / 1e6:.0f} MB: weights {self.weight_bytes / 1e6:.0f}, workspace "
             f"{self.workspace_bytes / 1e6:.0f}, images {self.buffer_bytes / 1e6:.0f}"
             + (f"; budget {self.memory_budget / 1e6:.0f} MB." if self.memory_budget else "."),
@@ -107,7 +129,7 @@ def make_plan(
     Raises:
         InputError: not even the smallest plan fits.
     """
-    options = [_limited(_without_allocation(shape, bfloat16), memory_budget) for _, shape in shapes]
+    options = _options(shapes, memory_budget, bfloat16)
 
     def plan(chosen: Sequence[Method], budget: int | None) -> Plan:
         layers = tuple(
@@ -118,9 +140,9 @@ def make_plan(
     if memory_budget is None:
         chosen = [candidates[0] for candidates in options]
         return plan(chosen, None)
-    chosen = [min(candidates, key=lambda m: m.weight_bytes) for candidates in options]
-    if plan(chosen, memory_budget).total_bytes > memory_budget:
-        least = plan(chosen, memory_budget).total_bytes
+    chosen = [_smallest(candidates) for candidates in options]
+    least = plan(chosen, memory_budget).total_bytes
+    if least > memory_budget:
         raise InputError(
             f"the memory budget leaves {max(memory_budget, 0) / 1e6:.0f} MB for inspecting, but at "
             f"least {least / 1e6:.0f} MB are needed: give more, or inspect at a smaller image size."
@@ -140,6 +162,28 @@ def make_plan(
         if best is None:
             return plan(chosen, memory_budget)
         chosen[best[0]] = best[1]
+
+
+def least_bytes(
+    shapes: Sequence[tuple[str, Convolution]],
+    buffer_bytes: int,
+    memory_budget: int,
+    bfloat16: bool = False,
+) -> int:
+    """Memory of the smallest plan; arguments as :func:`make_plan`'s."""
+    chosen = [_smallest(candidates) for candidates in _options(shapes, memory_budget, bfloat16)]
+    workspace = max((method.workspace_bytes for method in chosen), default=0)
+    return buffer_bytes + workspace + sum(method.weight_bytes for method in chosen)
+
+
+def _smallest(candidates: list[Method]) -> Method:
+    return min(candidates, key=lambda method: method.weight_bytes)
+
+
+def _options(
+    shapes: Sequence[tuple[str, Convolution]], memory_budget: int | None, bfloat16: bool
+) -> list[list[Method]]:
+    return [_limited(_without_allocation(shape, bfloat16), memory_budget) for _, shape in shapes]
 
 
 def _without_allocation(shape: Convolution, bfloat16: bool) -> list[Method]:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from pyramidflow import ops
 from pyramidflow.data import Preprocessing
-from pyramidflow.engine.cpu import CpuEngine
+from pyramidflow.engine.choice import make_engine
 from pyramidflow.errors import InputError
 from pyramidflow.model import PyramidFlow
 
@@ -103,7 +103,7 @@ class EngineSlot:
         side = preprocessing.image_size
         if device.type == "cpu":
             mean, std = torch.tensor([preprocessing.mean, preprocessing.std])
-            return CpuEngine(
+            return make_engine(
                 network,
                 template,
                 (batch, side, side),

@@ -1,0 +1,46 @@
+"""What an engine compares an image with: whole maps, or the part of them where a tile lies."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import Tensor
+
+Reader = Callable[[], Tensor]
+"""Gives a map when a step needs it."""
+
+
+@dataclass
+class Region:
+    """Where in a larger feature map the engine's own lies; it moves from tile to tile.
+
+    Attributes:
+        top: in pixels of the feature map, a multiple of ``2^(L-1)``.
+        left: likewise.
+    """
+
+    top: int = 0
+    left: int = 0
+
+
+def whole(x: Tensor) -> Reader:
+    """A map that is read as it is."""
+    return lambda: x
+
+
+def window(source: Tensor, region: Region, level: int, buffer: Tensor) -> Reader:
+    """The region's part of a map.
+
+    Args:
+        source: ``[1, C, H, W]``, of a level of the larger pyramid.
+        region: where the part is.
+        level: of the pyramid.
+        buffer: ``[1, C, h, w]``; the part is copied into it whenever it is read.
+    """
+    height, width = buffer.shape[2:]
+
+    def read() -> Tensor:
+        top, left = region.top >> level, region.left >> level
+        buffer.copy_(source[:, :, top : top + height, left : left + width])
+        return buffer
+
+    return read

@@ -1,0 +1,63 @@
+"""Networks, images and expected maps for the tests of the engines."""
+
+import torch
+from torch import Tensor, nn
+
+from pyramidflow import ops
+from pyramidflow.model import PyramidFlow
+
+MEAN, STD = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
+
+ERROR = 1e-5
+"""Relative error that the design allows forward, here for the whole path in float32."""
+
+
+def trained_network(size: tuple[int, int], **settings) -> PyramidFlow:
+    """A network whose couplings do something and whose running means are not zero."""
+    torch.manual_seed(0)
+    network = PyramidFlow(**settings)
+    for name, parameter in network.named_parameters():
+        if name.endswith("conv2.weight") and "affine" in name:
+            nn.init.normal_(parameter, std=0.03)
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.normal_(module.running_mean, std=0.2)
+            nn.init.uniform_(module.running_var, 0.5, 2.0)
+            nn.init.uniform_(module.weight, 0.5, 1.5)
+            nn.init.normal_(module.bias, std=0.2)
+    network.train()
+    with torch.no_grad():
+        network(torch.randn(2, 3, *size))
+    return network.eval()
+
+
+def pictures(batch: int, size: tuple[int, int], dtype: torch.dtype = torch.uint8) -> Tensor:
+    top = 256 if dtype == torch.uint8 else 65536
+    generator = torch.Generator().manual_seed(1)
+    return torch.randint(0, top, (batch, *size, 3), generator=generator, dtype=torch.int32).to(
+        dtype
+    )
+
+
+def template_of(network: PyramidFlow, size: tuple[int, int]) -> list[Tensor]:
+    with torch.no_grad():
+        latents = network(torch.zeros(1, 3, *size))
+    return [0.5 * torch.randn_like(z) for z in latents]
+
+
+def oracle(network: PyramidFlow, images: Tensor, template: list[Tensor]) -> Tensor:
+    """Anomaly maps of the network in float64 on the reference operations."""
+    double = PyramidFlow.from_architecture(
+        network.architecture,
+        getattr(network.encoder, "module", None)
+        if network.architecture.encoder == "custom"
+        else None,
+    )
+    double.load_state_dict(network.state_dict())
+    double = double.double().eval()
+    pixels = images.double() / (255 if images.dtype == torch.uint8 else 65535)
+    normalized = ((pixels - MEAN) / STD).permute(0, 3, 1, 2)
+    with torch.no_grad(), ops.use_backend("reference"):
+        maps = double.anomaly_map(normalized, [z.double() for z in template])
+    network.float()
+    return maps

@@ -1,0 +1,315 @@
+"""Tiles against whole images; what a pixel of the map depends on; the choice between the two."""
+
+import subprocess
+import sys
+from itertools import pairwise
+from typing import Any
+
+import pytest
+import torch
+from engine_cases import ERROR, MEAN, STD, oracle, pictures, template_of, trained_network
+from torch import Tensor, nn
+
+from pyramidflow import ops
+from pyramidflow.data import Preprocessing
+from pyramidflow.engine import CpuEngine, EngineSlot, TiledEngine, choice, make_engine
+from pyramidflow.engine.cpu import demand
+from pyramidflow.engine.plan import make_plan
+from pyramidflow.engine.tiling import Axis, Reach, Tiling, cut, map_reach, tilings
+from pyramidflow.errors import InputError
+from pyramidflow.model import PyramidFlow
+from pyramidflow.ops import dispatch
+
+if not dispatch.status("cpu").available:
+    pytest.skip(dispatch.status("cpu").reason, allow_module_level=True)
+
+SMALL = {"stacks": 1, "kernel_size": 3, "channels": 4}
+
+REACHES = {
+    "two levels": {**SMALL, "levels": 2},
+    "three levels": {**SMALL, "levels": 3},
+    "four levels": {**SMALL, "levels": 4},
+    "two stacks": {**SMALL, "levels": 3, "stacks": 2},
+    "kernel of 5": {**SMALL, "levels": 2, "kernel_size": 5},
+    "maxima": {**SMALL, "levels": 3, "reduction": "max"},
+    "resnet18": {"levels": 2, "stacks": 1, "kernel_size": 1, "encoder": "resnet18"},
+    "resnet34": {"levels": 2, "stacks": 1, "kernel_size": 1, "encoder": "resnet34"},
+}
+
+
+def dependencies(network: PyramidFlow, first: int, last: int, size: int) -> Tensor:
+    """Which pixels of the map (in one row) change with which columns of the image: measured."""
+    generator = torch.Generator().manual_seed(2)
+    shape = (3, 16, size)
+    image = torch.randn(shape, generator=generator, dtype=torch.float64)
+    other = torch.randn(shape, generator=generator, dtype=torch.float64)
+    with torch.no_grad(), ops.use_backend("reference"):
+        template = [torch.zeros_like(z) for z in network(image[None])]
+        expected = network.anomaly_map(image[None], template)
+        changed = []
+        for column in range(first, last + 1):
+            changed_image = image.clone()
+            changed_image[:, :, column] += 100 * other[:, :, column]
+            found = network.anomaly_map(changed_image[None], template)
+            changed.append((found != expected).any(1)[0])
+    return torch.stack(changed, 1)  # [map pixels, columns]
+
+
+@pytest.mark.parametrize("name", REACHES)
+def test_reach_is_what_a_pixel_depends_on(name: str) -> None:
+    torch.manual_seed(0)
+    network = PyramidFlow(**REACHES[name], volume_norm="svn").double().eval()
+    for parameter_name, weight in network.named_parameters():
+        if "affine_params.conv2" in parameter_name:
+            nn.init.normal_(weight, std=0.5)  # the others start at random already
+    reach = map_reach(network)
+    period = len(reach.spans)
+    furthest = max(max(-first, last) for first, last in reach.spans)
+    middle = -(-(furthest + 1) // reach.unit) * period
+    size = 2 * (middle + period) * reach.spacing
+    first = middle * reach.spacing - furthest - 1
+    found = dependencies(network, first, size - 1 - first, size)
+    for pixel, span in enumerate(reach.spans):
+        columns = found[middle + pixel].nonzero().flatten()
+        at = (middle + pixel) * reach.spacing
+        measured = (first + int(columns[0]) - at, first + int(columns[-1]) - at)
+        assert measured == span
+
+
+@pytest.mark.parametrize("size", [133, 160, 203])
+@pytest.mark.parametrize("name", ["three levels", "maxima", "resnet18"])
+def test_every_tile_sees_what_its_part_of_the_map_depends_on(name: str, size: int) -> None:
+    reach = map_reach(PyramidFlow(**REACHES[name]))
+    found = [axis for count in range(1, 9) if (axis := cut(reach, size, count)) is not None]
+    assert len(found) > 1
+    assert all(a.length >= b.length for a, b in pairwise(found))
+    for axis in found:
+        spans = list(axis.spans())
+        assert spans[0].image.start == 0
+        assert spans[-1].image.stop == size
+        assert [span.given.start for span in spans[1:]] == [span.given.stop for span in spans[:-1]]
+        assert spans[-1].given.stop == -(-size // reach.spacing)
+        for span in spans:
+            assert span.image.start % reach.unit == 0
+            assert span.image.start == span.start * reach.spacing
+            assert span.image.stop - span.image.start == axis.length
+            for pixel in range(span.given.start, span.given.stop):
+                first, last = reach.spans[pixel % len(reach.spans)]
+                at = pixel * reach.spacing
+                assert span.image.start <= max(at + first, 0)
+                assert min(at + last, size - 1) < span.image.stop
+
+
+def test_tiles_are_the_shortest_that_cover_an_axis() -> None:
+    reach = Reach(1, ((-3, 2), (-4, 1)))
+    assert reach.lost_before == 4
+    assert reach.lost_after(21) == 1
+    assert cut(reach, 21, 2) == Axis(13, 1, (0, 8), (0, 12, 21))
+    assert cut(reach, 9, 2) == Axis(7, 1, (0, 2), (0, 6, 9))
+    assert cut(reach, 7, 2) is None
+
+
+def small_tiling(network: PyramidFlow, size: tuple[int, int], rows: int, columns: int) -> Tiling:
+    reach = map_reach(network)
+    axes = [cut(reach, n, count) for n, count in zip(size, (rows, columns), strict=True)]
+    assert axes[0] is not None
+    assert axes[1] is not None
+    return Tiling(axes[0], axes[1])
+
+
+CASES = {
+    "channel means": ((90, 101), (2, 2), {"levels": 3, "stacks": 1, "kernel_size": 3}),
+    "spatial means": ((97, 90), (2, 2), {"levels": 2, "stacks": 2, "volume_norm": "svn"}),
+    "two levels": ((77, 95), (2, 3), {"levels": 2, "stacks": 1, "channels": 3}),
+    "three stacks": ((90, 100), (2, 2), {"levels": 2, "stacks": 3, "kernel_size": 5}),
+    "four levels": ((150, 163), (2, 2), {"levels": 4, "stacks": 1, "kernel_size": 5}),
+    "across": ((21, 150), (1, 4), {"levels": 3, "stacks": 1, "kernel_size": 3}),
+    "down": ((150, 21), (4, 1), {"levels": 3, "stacks": 1, "kernel_size": 3}),
+    "as published": ((16, 700), (1, 3), {}),
+    "maxima": ((83, 96), (2, 2), {"levels": 3, "stacks": 1, "kernel_size": 3, "reduction": "max"}),
+    "composed first": (
+        (96, 97),
+        (2, 2),
+        {"levels": 3, "stacks": 1, "kernel_size": 3, "pyramid_difference": False},
+    ),
+    "resnet18": (
+        (271, 290),
+        (2, 2),
+        {"levels": 2, "stacks": 1, "kernel_size": 3, "encoder": "resnet18"},
+    ),
+    "resnet18, spatial means": (
+        (64, 610),
+        (1, 2),
+        {"levels": 3, "stacks": 1, "encoder": "resnet18", "volume_norm": "svn"},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_tiles_equal_the_whole_image(name: str) -> None:
+    size, counts, settings = CASES[name]
+    network = trained_network(size, **settings)
+    images, template = pictures(1, size), template_of(network, size)
+    tiling = small_tiling(network, size, *counts)
+    engine = TiledEngine(network, template, (1, *size), MEAN, STD, tiling)
+    maps = engine.anomaly_map(images).clone()
+    assert torch.equal(engine.anomaly_map(images), maps)
+    expected = oracle(network, images, template)
+    assert maps.shape == expected.shape
+    # A wrong border is few pixels, which the norm of the whole would hide.
+    assert (maps - expected).abs().max() <= 10 * ERROR * expected.abs().max()
+    assert (maps - expected).norm() <= ERROR * expected.norm()
+    whole = CpuEngine(network, template, (1, *size), MEAN, STD).anomaly_map(images)
+    assert (maps - whole).norm() <= ERROR * whole.norm()
+
+
+def test_tiles_of_a_batch_of_both_depths() -> None:
+    size = (90, 100)
+    network = trained_network(size, levels=3, stacks=1, kernel_size=3)
+    template, tiling = template_of(network, size), small_tiling(network, size, 2, 2)
+    engine = TiledEngine(network, template, (3, *size), MEAN, STD, tiling)
+    for dtype in (torch.uint8, torch.uint16):
+        images = pictures(3, size, dtype)
+        expected = oracle(network, images, template)
+        assert (engine.anomaly_map(images) - expected).norm() <= ERROR * expected.norm()
+
+
+def test_tiles_allocate_nothing() -> None:
+    size = (90, 100)
+    network = trained_network(size, levels=3, stacks=1, kernel_size=3)
+    images, template = pictures(1, size), template_of(network, size)
+    tiling = small_tiling(network, size, 2, 2)
+    engine = TiledEngine(network, template, (1, *size), MEAN, STD, tiling)
+    engine.anomaly_map(images)
+    with torch.profiler.profile(profile_memory=True) as profile:
+        engine.anomaly_map(images)
+    allocated = [event for event in profile.events() if event.cpu_memory_usage > 0]
+    assert not allocated, [event.name for event in allocated]
+
+
+def test_profile_and_plan_of_tiles() -> None:
+    size = (90, 100)
+    network = trained_network(size, levels=3, stacks=1, kernel_size=3)
+    template, tiling = template_of(network, size), small_tiling(network, size, 2, 2)
+    engine = TiledEngine(network, template, (1, *size), MEAN, STD, tiling)
+    layers = [layer.name for layer in engine.plan.layers]
+    names = [name for name, _ in engine.profile(pictures(1, size), rounds=1)]
+    assert names == ["lift", "pyramid", *layers, "anomaly map"]
+    height, width = tiling.size
+    assert str(engine.plan).startswith(f"2×2 tiles of {height}×{width} pixels")
+    one = CpuEngine(network, template, (1, *size), MEAN, STD).plan
+    share = tiling.computed_pixels / (size[0] * size[1])
+    assert engine.plan.milliseconds == pytest.approx(share * one.milliseconds, rel=0.35)
+
+
+def test_tilings_start_with_the_fewest_pixels() -> None:
+    found = tilings(map_reach(PyramidFlow(levels=2, stacks=1, kernel_size=3)), 300, 200)
+    pixels = [tiling.computed_pixels for tiling in found]
+    assert pixels == sorted(pixels)
+    assert pixels[0] > 300 * 200
+    assert {tiling.count for tiling in found} >= {2, 4}
+    assert found[0].computed_twice == pixels[0] / (300 * 200) - 1
+
+
+SIZE = (256, 256)
+
+
+@pytest.fixture
+def alone(monkeypatch: pytest.MonkeyPatch) -> int:
+    """Bytes that the choice leaves to others, in a process that has nothing yet."""
+    monkeypatch.setattr(choice, "resident_bytes", lambda: 0)
+    return choice.ENGINE_RESERVE + choice.INSPECTION_BYTES * SIZE[0] * SIZE[1]
+
+
+def test_whole_images_are_chosen_where_they_fit(alone: int) -> None:
+    network = trained_network(SIZE, levels=2, stacks=1, kernel_size=3)
+    arguments = (network, template_of(network, SIZE), (1, *SIZE), MEAN, STD)
+    assert isinstance(make_engine(*arguments), CpuEngine)
+    assert isinstance(make_engine(*arguments, memory_budget=alone + (64 << 20)), CpuEngine)
+    with pytest.raises(InputError, match=r"at least \d+ MB are needed, even in tiles"):
+        make_engine(*arguments, memory_budget=alone)
+    for budget in (8 << 20, 16 << 20):
+        engine = make_engine(*arguments, memory_budget=alone + budget)
+        assert isinstance(engine, TiledEngine)
+        assert engine.plan.total_bytes <= budget
+        # Twice the memory of this plan would hold the next larger tile.
+        assert engine.plan.total_bytes > budget / 2
+
+
+def test_choice_counts_what_an_engine_allocates(monkeypatch: pytest.MonkeyPatch) -> None:
+    size = (512, 512)
+    network = trained_network(size, levels=2, stacks=1, kernel_size=3, encoder="resnet18")
+    template = template_of(network, size)
+    needed = demand(network, template, (1, *size))
+    plan = make_plan(*needed)
+    allocated = 0
+    empty = torch.empty
+
+    def counted(*arguments: Any, **settings: Any) -> Tensor:
+        nonlocal allocated
+        made = empty(*arguments, **settings)
+        allocated += made.numel() * made.element_size()
+        return made
+
+    monkeypatch.setattr(torch, "empty", counted)
+    engine = CpuEngine(network, template, (1, *size), MEAN, STD, plan=plan)
+    for dtype in (torch.uint8, torch.uint16):
+        engine.anomaly_map(pictures(1, size, dtype))
+    images = allocated - plan.weight_bytes - plan.workspace_bytes
+    assert needed[1] == pytest.approx(images, abs=1 << 20)
+    copied = demand(network, [z.contiguous() for z in template], (1, *size))
+    assert copied[1] - needed[1] == 4 * sum(z.numel() for z in template)
+    in_tiles = demand(network, [z.contiguous() for z in template], (1, *size), is_part=True)
+    assert in_tiles[1] - needed[1] == 4 * 128 * 128
+
+
+def test_encoder_of_ones_own_is_not_cut(alone: int) -> None:
+    encoder = nn.Conv2d(3, 16, 3, padding=1)
+    network = trained_network(SIZE, levels=2, stacks=1, encoder=encoder, channels=16)
+    arguments = (network, template_of(network, SIZE), (1, *SIZE), MEAN, STD)
+    with pytest.raises(InputError, match="an encoder of one's own not working in tiles"):
+        make_engine(*arguments, memory_budget=alone + (8 << 20))
+    with pytest.raises(InputError, match="how far an encoder of one's own looks is not known"):
+        map_reach(network)
+
+
+def test_slot_takes_tiles(alone: int) -> None:
+    network = trained_network(SIZE, levels=2, stacks=1, kernel_size=3)
+    slot = EngineSlot(memory_budget=alone + (8 << 20))
+    template = template_of(network, SIZE)
+    engine = slot.get(network, template, Preprocessing(SIZE[0]), 1, torch.device("cpu"))
+    assert isinstance(engine, TiledEngine)
+
+
+BUDGET_SCRIPT = """
+import torch
+from pyramidflow.engine import TiledEngine, make_engine
+from pyramidflow.engine.choice import ENGINE_RESERVE, INSPECTION_BYTES, resident_bytes
+from pyramidflow.model import PyramidFlow
+torch.set_num_threads(1)
+side = 1024
+network = PyramidFlow(levels=3, stacks=1, kernel_size=3).eval()
+for block in network.flow.blocks:
+    at = side >> (block.level - (type(block).__name__ == "SingleDownCoupling"))
+    block.volume_norm.running_mean = torch.full((1, 1, at, at), 0.01)
+template = [torch.full((1, 16, side >> d, side >> d), 0.1) for d in range(3)]
+images = torch.zeros(1, side, side, 3, dtype=torch.uint8)
+budget = resident_bytes() + ENGINE_RESERVE + INSPECTION_BYTES * side**2 + (100 << 20)
+engine = make_engine(
+    network, template, (1, side, side), torch.zeros(3), torch.ones(3), memory_budget=budget
+)
+assert isinstance(engine, TiledEngine)
+engine.anomaly_map(images)
+peak = 1024 * int(open("/proc/self/status").read().split("VmHWM:")[1].split()[0])
+print(peak, budget, budget - ENGINE_RESERVE - INSPECTION_BYTES * side**2)
+"""
+
+
+def test_process_with_tiles_keeps_to_its_memory_budget() -> None:
+    out = subprocess.run(
+        [sys.executable, "-c", BUDGET_SCRIPT], capture_output=True, text=True, check=True
+    ).stdout
+    peak, budget, without_reserve = map(int, out.split())
+    assert peak <= budget
+    # What the engine counts is all that it takes, but for the allocator's own.
+    assert peak <= without_reserve + (20 << 20)

@@ -107,7 +107,7 @@ def inspect(point: Point, file: Path, memory_limit: int | None) -> dict[str, Any
     plan = getattr(engines[0], "plan", None)
     planned = plan and {
         "megabytes": plan.total_bytes / 1e6,
-        "multiply_adds": sum(layer.method.multiply_adds for layer in plan.layers),
+        "multiply_adds": plan.multiply_adds,
     }
     return {
         "milliseconds": 1e3 * statistics.median(seconds),

@@ -13,7 +13,7 @@ from pyramidflow.data import Preprocessing
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks import chart, gpu_model, peers, scaling, scaling_report
+from benchmarks import chart, gpu_model, peers, scaling, scaling_report, tiles
 from benchmarks.subjects import detector
 
 
@@ -229,3 +229,15 @@ def test_chart_draws_what_pytest_benchmark_found(tmp_path):
 def test_chart_refuses_other_files():
     with pytest.raises(SystemExit, match="neither cases nor benchmarks"):
         chart.panels({"machine": {}})
+
+
+def test_tiles_compares_both_ways(tmp_path, monkeypatch):
+    file = tmp_path / "tiles.md"
+    arguments = ["--size", "64", "--threads", "1", "--output", str(file)]
+    monkeypatch.setattr(sys, "argv", ["tiles", *arguments])
+    monkeypatch.chdir(Path(tiles.__file__).parents[1])
+    tiles.main()
+    text = file.read_text()
+    assert "| within the budget | " in text
+    assert "| without one | " in text
+    assert "Relative difference of the two maps: 0.0e+00." in text

@@ -59,6 +59,12 @@ class Plan:
         return tiles * sum(layer.method.milliseconds for layer in self.layers)
 
     @property
+    def multiply_adds(self) -> int:
+        """Of the convolutions' products, for a whole image."""
+        tiles = 1 if self.tiling is None else self.tiling.count
+        return tiles * sum(layer.method.multiply_adds for layer in self.layers)
+
+    @property
     def bfloat16(self) -> bool:
         """Whether a layer's products round their operands to it."""
         return any(layer.method.bfloat16 for layer in self.layers)
@@ -90,11 +96,10 @@ class Plan:
             twice = f"{self.tiling.computed_twice:.0%} of the image is computed twice"
             lines.insert(0, f"{self.tiling}, {twice}. Each tile:")
         tiles = 1 if self.tiling is None else self.tiling.count
-        macs = tiles * sum(layer.method.multiply_adds for layer in self.layers)
         direct = tiles * sum(_direct_macs(layer.shape) for layer in self.layers)
         lines += [
-            f"{macs / 1e9:.1f} billion multiply-adds instead of the plain convolutions' "
-            f"{direct / 1e9:.1f}; {self.milliseconds:.0f} ms expected on one core of an "
+            f"{self.multiply_adds / 1e9:.1f} billion multiply-adds instead of the plain "
+            f"convolutions' {direct / 1e9:.1f}; {self.milliseconds:.0f} ms expected on one core of an "
             "AMD EPYC (Zen 4).",
             f"{self.total_bytes / 1e6:.0f} MB: weights {self.weight_bytes / 1e6:.0f}, workspace "
             f"{self.workspace_bytes / 1e6:.0f}, images {self.buffer_bytes / 1e6:.0f}"

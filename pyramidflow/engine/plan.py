@@ -99,8 +99,8 @@ class Plan:
         direct = tiles * sum(_direct_macs(layer.shape) for layer in self.layers)
         lines += [
             f"{self.multiply_adds / 1e9:.1f} billion multiply-adds instead of the plain "
-            f"convolutions' {direct / 1e9:.1f}; {self.milliseconds:.0f} ms expected on one core of an "
-            "AMD EPYC (Zen 4).",
+            f"convolutions' {direct / 1e9:.1f}; {self.milliseconds:.0f} ms expected on one core "
+            "of an AMD EPYC (Zen 4).",
             f"{self.total_bytes / 1e6:.0f} MB: weights {self.weight_bytes / 1e6:.0f}, workspace "
             f"{self.workspace_bytes / 1e6:.0f}, images {self.buffer_bytes / 1e6:.0f}"
             + (f"; budget {self.memory_budget / 1e6:.0f} MB." if self.memory_budget else "."),

@@ -68,8 +68,8 @@ def report(side: int, budget: int, rows: dict[str, dict[str, Any]], difference: 
         "",
         "Baseline (no encoder, 16 channels, 4 levels, 4 stacks, CVN), untrained, random weights, "
         "means and template. A process of its own imports the library, loads the file and inspects "
-        "one PNG file; MB of 10⁶ bytes, the process's peak so far (VmHWM). Other programs ran on "
-        "the same cores: the wall time is an upper bound, beside it the processor's.",
+        "one PNG file; MB of 10⁶ bytes, the process's peak so far (VmHWM). With a load average "
+        "above the threads other programs ran too: beside the wall time stands the processor's.",
         "",
         "| | imported | loaded | peak | prepare s | inspect s | processor s |",
         "|---|---:|---:|---:|---:|---:|---:|",
@@ -83,7 +83,8 @@ def report(side: int, budget: int, rows: dict[str, dict[str, Any]], difference: 
     lines += ["", f"Relative difference of the two maps: {difference:.1e}.", ""]
     for name, row in rows.items():
         plan = row["plan"].splitlines()
-        lines += [f"Plan, {name}:", "", *(f"    {line}" for line in [plan[0], *plan[-2:]]), ""]
+        kept = [line for line in plan[:1] if "tiles" in line] + plan[-2:]
+        lines += [f"Plan, {name}:", "", *(f"    {line}" for line in kept), ""]
     return "\n".join(lines).rstrip() + "\n"
 
 

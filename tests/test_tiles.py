@@ -19,6 +19,7 @@ from pyramidflow.engine.tiling import Axis, Reach, Tiling, cut, map_reach, tilin
 from pyramidflow.errors import InputError
 from pyramidflow.model import PyramidFlow
 from pyramidflow.ops import dispatch
+from pyramidflow.ops.compiled_cpu import has_bfloat16
 
 if not dispatch.status("cpu").available:
     pytest.skip(dispatch.status("cpu").reason, allow_module_level=True)
@@ -195,6 +196,9 @@ def test_profile_and_plan_of_tiles() -> None:
     layers = [layer.name for layer in engine.plan.layers]
     names = [name for name, _ in engine.profile(pictures(1, size), rounds=1)]
     assert names == ["lift", "pyramid", *layers, "anomaly map"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(CpuEngine, "profile", lambda *_: [("step", 3.0)])
+        assert engine.profile(pictures(1, size)) == [("step", 4 * 3.0)]
     height, width = tiling.size
     assert str(engine.plan).startswith(f"2×2 tiles of {height}×{width} pixels")
     one = CpuEngine(network, template, (1, *size), MEAN, STD).plan
@@ -279,6 +283,16 @@ def test_slot_takes_tiles(alone: int) -> None:
     template = template_of(network, SIZE)
     engine = slot.get(network, template, Preprocessing(SIZE[0]), 1, torch.device("cpu"))
     assert isinstance(engine, TiledEngine)
+
+
+@pytest.mark.skipif(not has_bfloat16(), reason="this processor has no AVX-512 BF16")
+def test_tiles_round_products_where_asked(alone: int) -> None:
+    network = trained_network(SIZE, levels=2, stacks=1, kernel_size=3)
+    arguments = (network, template_of(network, SIZE), (1, *SIZE), MEAN, STD)
+    for bfloat16 in (False, True):
+        engine = make_engine(*arguments, memory_budget=alone + (8 << 20), bfloat16=bfloat16)
+        assert isinstance(engine, TiledEngine)
+        assert engine.plan.bfloat16 == bfloat16
 
 
 BUDGET_SCRIPT = """

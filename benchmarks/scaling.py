@@ -8,6 +8,7 @@ import argparse
 import json
 import os
 import resource
+import signal
 import statistics
 import subprocess
 import sys
@@ -139,9 +140,9 @@ def measure(point: Point, memory_limit: int | None) -> dict[str, Any]:
             cwd=ROOT,
             env=os.environ | {"OMP_NUM_THREADS": str(point.threads)},
         )
-    if child.returncode < 0:
-        found = {"missing": f"did not fit: the process was ended by signal {-child.returncode}"}
-    elif child.returncode > 0:
+    if -child.returncode in (signal.SIGKILL, signal.SIGABRT):  # the system's way and C++'s
+        found = {"missing": "did not fit: the process was ended for want of memory"}
+    elif child.returncode != 0:
         raise SystemExit(f"{point} failed: see its messages above.")
     else:
         found = json.loads(child.stdout.splitlines()[-1])

@@ -43,13 +43,13 @@ def test_file_to_verdict(
     subject.calibrate(files, target_false_reject_rate=0.5)  # half of the parts have regions
     with ops.use_backend("reference"):
         reference = [timed(partial(subject.inspect, f)) for f in files[:REFERENCE_IMAGES]]
+    benchmark.group = f"file to verdict: {shown}"
     turn = itertools.cycle(files)
     rounds = FILES if scale.small else IMAGES
     found = benchmark.pedantic(
         subject.inspect, setup=lambda: ((next(turn),), {}), rounds=rounds, warmup_rounds=1
     )
     assert found.verdict in ("ok", "ng")
-    benchmark.group = f"file to verdict: {shown}"
     benchmark.extra_info.update(case=shown, file=kind, threads=torch.get_num_threads())
     if benchmark.stats is None:  # with --benchmark-disable
         return

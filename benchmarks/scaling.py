@@ -109,6 +109,7 @@ def inspect(point: Point, file: Path, memory_limit: int | None) -> dict[str, Any
     planned = plan and {
         "megabytes": plan.total_bytes / 1e6,
         "multiply_adds": plan.multiply_adds,
+        "tiles": 1 if plan.tiling is None else plan.tiling.count,
     }
     return {
         "milliseconds": 1e3 * statistics.median(seconds),

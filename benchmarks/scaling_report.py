@@ -219,6 +219,8 @@ def table(series: dict[str, Any]) -> list[str]:
             lines.append(f"| {row[series['name']]} | {plan}; {row['missing']} | | | | | |")
             continue
         planned = row["plan"]
+        if planned is not None and planned["tiles"] > 1:
+            plan += f", {planned['tiles']} tiles"
         cells = (
             ["", ""]
             if planned is None

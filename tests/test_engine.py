@@ -13,7 +13,6 @@ from torch import nn
 from pyramidflow import ops
 from pyramidflow.data import Preprocessing
 from pyramidflow.engine import CpuEngine, EngineSlot
-from pyramidflow.engine.encoder import folded
 from pyramidflow.engine.plan import make_plan
 from pyramidflow.errors import InputError
 from pyramidflow.ops import dispatch
@@ -150,21 +149,6 @@ def test_profile_names_every_step() -> None:
     layers = [layer.name for layer in engine.plan.layers]
     assert [name for name, _ in found] == ["lift", "pyramid", *layers, "anomaly map"]
     assert all(milliseconds > 0 for _, milliseconds in found)
-
-
-def test_batch_norm_is_folded() -> None:
-    torch.manual_seed(0)
-    convolution, norm = nn.Conv2d(3, 5, 3, bias=False), nn.BatchNorm2d(5)
-    nn.init.normal_(norm.running_mean)
-    nn.init.uniform_(norm.running_var, 0.1, 3.0)
-    nn.init.normal_(norm.weight)
-    nn.init.normal_(norm.bias)
-    norm.eval()
-    x = torch.randn(2, 3, 9, 9)
-    weight, bias = folded(convolution, norm)
-    torch.testing.assert_close(
-        nn.functional.conv2d(x, weight, bias), norm(convolution(x)), rtol=1e-5, atol=1e-5
-    )
 
 
 SHAPES = [

@@ -6,6 +6,7 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from pyramidflow import ops
 from pyramidflow.engine.convolution import FrozenConvolution, Input, Workspace
@@ -54,20 +55,6 @@ class Camera:
         if dtype not in self._buffers:
             self._buffers[dtype] = torch.empty((*self.size, 3), dtype=dtype)
         return self._buffers[dtype]
-
-
-def folded(convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
-    """Weight and bias of a convolution with its batch norm in evaluation.
-
-    ``γ (w ⋆ x − μ) / √(σ² + ε) + β = (γ / √(σ² + ε)) w ⋆ x + (β − γ μ / √(σ² + ε))``.
-    """
-    mean, variance = norm.running_mean, norm.running_var
-    assert mean is not None
-    assert variance is not None
-    scale = norm.weight.double() / (variance.double() + norm.eps).sqrt()
-    weight = convolution.weight.double() * scale[:, None, None, None]
-    bias = norm.bias.double() - mean.double() * scale
-    return weight.float().detach(), bias.float().detach()
 
 
 def encoder_shapes(
@@ -161,8 +148,7 @@ def _resnet(
     images: Sequence[Tensor],
     workspace: Workspace,
 ) -> list[Step]:
-    weight, bias = folded(encoder.conv1, encoder.bn1)
-    weight = weight.contiguous()
+    weight, bias = _folded(encoder.conv1, encoder.bn1)
     batch, height, width = camera.size
     features, hidden, other = images
     # The blocks' results alternate between two images, so that the last one is the feature map.
@@ -192,10 +178,16 @@ def _resnet(
             ((block_input, hidden, None), (hidden, block_output, block_input))
         ):
             layer = layers[2 * index + part]
-            weight_, bias_ = folded(*convolutions[2 * index + part][1:])
+            weight_, bias_ = _folded(*convolutions[2 * index + part][1:])
             convolution = FrozenConvolution(layer, weight_, [Input(x)], workspace)
             steps.append((layer.name, _rectified(convolution, y, bias_, added)))
     return steps
+
+
+def _folded(convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+    fused = fuse_conv_bn_eval(convolution, norm)
+    assert fused.bias is not None
+    return fused.weight.detach().contiguous(), fused.bias.detach()
 
 
 def _rectified(

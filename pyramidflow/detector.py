@@ -337,15 +337,16 @@ class Detector:
     def _maps(self, resized: Sequence[Pixels]) -> list[tuple[float, Tensor]]:
         if self.template is None:
             raise InputError("this detector is not trained: call fit, or load a trained one.")
-        engine = self._ready_engine()
         images = stack(resized)  # [B, H, W, 3]
-        # The engine of a GPU takes pixels of 8 bits.
-        if engine is not None and (self.device.type == "cpu" or images.dtype == torch.uint8):
-            maps = engine.anomaly_map(images)  # [B, h, w]
-        else:
-            batch = self.preprocessing.batch(resized, self.device)
-            maps = self.model.anomaly_map(batch, self.template)  # [B, h, w]
-        maps = maps * self._interest_mask(maps.shape[-2:])
+        with self._engine.lock:
+            engine = self._ready_engine()
+            # The engine of a GPU takes pixels of 8 bits.
+            if engine is not None and (self.device.type == "cpu" or images.dtype == torch.uint8):
+                maps = engine.anomaly_map(images)  # [B, h, w]
+            else:
+                batch = self.preprocessing.batch(resized, self.device)
+                maps = self.model.anomaly_map(batch, self.template)  # [B, h, w]
+            maps = maps * self._interest_mask(maps.shape[-2:])
         scores = maps.amax((1, 2)).cpu()  # [B]
         return [(float(score), m) for score, m in zip(scores, maps.float().cpu(), strict=True)]
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -55,6 +56,17 @@ def test_every_kind_of_image_gives_the_same_result(detector, picture, tmp_path):
     grey = picture[:, :, 0]
     as_rgb = np.stack([grey] * 3, axis=2)
     assert detector.inspect(grey).score == detector.inspect(as_rgb).score
+
+
+def test_inspections_from_several_threads_do_not_mix(detector):
+    rng = np.random.default_rng(0)
+    side = detector.preprocessing.image_size
+    images = [rng.integers(0, 256, (side, side, 3)).astype(np.uint8) for _ in range(200)]
+    alone = [detector.inspect(image).anomaly_map for image in images]
+    with ThreadPoolExecutor(8) as pool:
+        together = list(pool.map(lambda image: detector.inspect(image).anomaly_map, images))
+    for one, other in zip(alone, together, strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_batches_equal_single_images(detector, picture):

@@ -1,6 +1,7 @@
 """Which engine a detector inspects on, made when it is first needed."""
 
 from collections.abc import Sequence
+from threading import Lock
 from typing import Literal, Protocol
 
 import torch
@@ -35,6 +36,9 @@ class EngineSlot:
         memory_budget: bytes that the process may have at its peak with an engine on the CPU;
             ``None`` for the fastest plan.
         precision: of the arithmetic; ``None`` is float32 on the CPU and half on a GPU.
+
+    Attributes:
+        lock: to hold from asking for the engine until its result is used: it has one memory.
     """
 
     def __init__(
@@ -46,6 +50,7 @@ class EngineSlot:
         self.threads = threads
         self.memory_budget = memory_budget
         self.precision = precision
+        self.lock = Lock()
         self._made_for: object = None
         self._engine: Engine | None = None
 

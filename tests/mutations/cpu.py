@@ -92,7 +92,7 @@ MUTANTS = [
     ("fft", "im = b * c - a * s;", "im = b * c + a * s;"),
     ("fft", "re[k1 + F * k2] = tr", "re[k1 * M + k2] = tr"),
     ("spectral", "column(index % layout.columns", "column(index % layout.rows"),
-    ("spectral", "1 + (fx - 1) * tile;", "1 + fx * tile;"),
+    ("spectral", "tile / 2 + 1 + (fx - 1) * tile;", "tile / 2 + (fx - 1) * tile;"),
     ("spectral", "workspace + own * layout.spectrum_size(),", "workspace,"),
     ("spectral_forward", "a.column - margin, extent", "a.column, extent"),
     (

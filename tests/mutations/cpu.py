@@ -103,7 +103,7 @@ MUTANTS = [
     ("spectral_forward", "position / 2 : position * 2", "position / 2 : position * 2 + 1"),
     ("spectral_product", "s[r] - p[r] - q[r]", "s[r] - p[r] + q[r]"),
     ("spectral_product", "rest -= rows;", "rest -= rows + 2;"),
-    ("spectral_output", "row / stride) * width +", "row) * width +"),
+    ("spectral_output", "width = ceil_div(shape.width, stride)", "width = shape.width / stride"),
     ("spectral_output", "phase % 2) *", "phase / 2) *"),
     (
         "spectral_output",

@@ -5,6 +5,7 @@ take part. Without a C++ compiler or without nvcc the package installs all the s
 lacks; ``PYRAMIDFLOW_CPU=1`` and ``PYRAMIDFLOW_CUDA=1`` make that an error, ``0`` skips a library.
 """
 
+import hashlib
 import os
 import platform
 import re
@@ -82,6 +83,16 @@ def run_all(commands: Sequence[Sequence[str]]) -> None:
         list(pool.map(run, commands))
 
 
+def interface(header: Path) -> str:
+    """What stands for a C interface, as a hexadecimal number: comments and layout do not count.
+
+    A library returns the number that it was compiled with, the Python code loads only its own one.
+    """
+    declarations = re.sub(r"//.*", "", header.read_text(encoding="utf-8"))
+    digest = hashlib.sha256("".join(declarations.split()).encode()).hexdigest()
+    return f"0x{digest[:15]}"
+
+
 def build_cpu(target: Path, build: Path) -> None:
     """Compile ``csrc/cpu`` to one shared library for every instruction set of this platform."""
     compiler = os.environ.get("CXX") or next(filter(shutil.which, ("g++", "clang++", "c++")), None)
@@ -102,7 +113,8 @@ def build_cpu(target: Path, build: Path) -> None:
             objects.append(str(object_file))
     dispatch = build / "dispatch.o"
     source = ROOT / "csrc" / "cpu" / "dispatch.cpp"
-    jobs.append([*command, *CPU_FLAGS, "-c", str(source), "-o", str(dispatch)])
+    known_as = f"-DPYRAMIDFLOW_INTERFACE={interface(ROOT / 'csrc' / 'cpu' / 'api.h')}"
+    jobs.append([*command, *CPU_FLAGS, known_as, "-c", str(source), "-o", str(dispatch)])
     run_all(jobs)
     # GNU's OpenMP symbols are left open: they are found in the runtime that PyTorch brings along.
     is_gnu = (
@@ -126,6 +138,8 @@ def build_cuda(target: Path, build: Path) -> None:
         raise MissingToolError("no nvcc found (PATH, CUDA_HOME)")
     sources = sorted((ROOT / "csrc" / "cuda").glob("*.cu"))
     flags = ["-std=c++17", "-O3", "-cudart", "static", "-Xcompiler", "-fPIC,-fvisibility=hidden"]
+    header = ROOT / "csrc" / "cuda" / "pyramidflow_cuda.h"
+    flags.append(f"-DPYRAMIDFLOW_INTERFACE={interface(header)}")
     gencode = []
     for architecture in cuda_architectures(nvcc):
         number, _, ptx = architecture.partition("+")

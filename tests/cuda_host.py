@@ -87,8 +87,8 @@ def launches(path: Path) -> dict[str, int]:
     symbols = {
         int(words[0], 16): words[2] for words in map(str.split, listed.splitlines()) if words[2:]
     }
-    known = next(offset for offset, name in symbols.items() if name == "pyramidflow_cuda_version")
-    function = ctypes.cast(compiled.pyramidflow_cuda_version, ctypes.c_void_p).value
+    known = next(offset for offset, name in symbols.items() if name == "pyramidflow_cuda_interface")
+    function = ctypes.cast(compiled.pyramidflow_cuda_interface, ctypes.c_void_p).value
     assert function is not None
     base = function - known
     return {symbols[(kernels[i] or 0) - base]: shared_bytes[i] for i in range(count)}

@@ -17,6 +17,11 @@
 
 #define PYRAMIDFLOW_API extern "C" __attribute__((visibility("default")))
 
+// Stands for everything declared here: setup.py computes it, and Python compares it on loading.
+#ifndef PYRAMIDFLOW_INTERFACE
+#define PYRAMIDFLOW_INTERFACE 0
+#endif
+
 struct PyramidflowImage {
     int64_t batch, channels, height, width;
     int64_t channels_last;

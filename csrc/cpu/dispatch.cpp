@@ -36,6 +36,8 @@ Level active = best_level();
 
 }  // namespace
 
+PYRAMIDFLOW_API int64_t pyramidflow_cpu_interface() { return PYRAMIDFLOW_INTERFACE; }
+
 PYRAMIDFLOW_API const char* pyramidflow_cpu_level() {
 #ifdef PYRAMIDFLOW_X86
     static const char* const names[] = {"x86-64", "AVX2", "AVX-512"};

@@ -20,8 +20,11 @@ enum { PYRAMIDFLOW_CVN = 0, PYRAMIDFLOW_SVN = 1, PYRAMIDFLOW_NO_NORM = 2 };
 enum { PYRAMIDFLOW_SAMPLE = 0, PYRAMIDFLOW_BATCH = 1 };
 enum { PYRAMIDFLOW_UINT8 = 0, PYRAMIDFLOW_UINT16 = 1 };
 
-// Interface version, raised with every change of a signature.
-PYRAMIDFLOW_EXPORT int64_t pyramidflow_cuda_version();
+// Stands for everything declared here: setup.py computes it, and Python compares it on loading.
+#ifndef PYRAMIDFLOW_INTERFACE
+#define PYRAMIDFLOW_INTERFACE 0
+#endif
+PYRAMIDFLOW_EXPORT int64_t pyramidflow_cuda_interface();
 // Compiler, and virtual architectures in tenths ("750,800"), that the library was built with.
 PYRAMIDFLOW_EXPORT const char* pyramidflow_cuda_compiler();
 PYRAMIDFLOW_EXPORT const char* pyramidflow_cuda_architectures();

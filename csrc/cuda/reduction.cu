@@ -29,7 +29,7 @@ int64_t sum_partials(const Partials& partials, float scale, float* out, cudaStre
 #define PYRAMIDFLOW_TEXT_OF(...) #__VA_ARGS__
 #define PYRAMIDFLOW_TEXT(...) PYRAMIDFLOW_TEXT_OF(__VA_ARGS__)
 
-int64_t pyramidflow_cuda_version() { return 1; }
+int64_t pyramidflow_cuda_interface() { return PYRAMIDFLOW_INTERFACE; }
 
 const char* pyramidflow_cuda_compiler() {
 #if defined(__CUDACC__)

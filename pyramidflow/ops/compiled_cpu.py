@@ -11,6 +11,9 @@ from torch import Tensor
 
 from pyramidflow.ops import library
 
+INTERFACE = 0x6475B2FE398C110
+"""Of ``csrc/cpu/api.h``, as it is declared here; see ``interface`` in ``setup.py``."""
+
 POINTER, SIZE = ctypes.c_void_p, ctypes.c_int64
 
 
@@ -119,9 +122,9 @@ def compiled() -> ctypes.CDLL:
     """The compiled library, its functions' arguments declared.
 
     Raises:
-        LibraryError: it was not built, or does not load.
+        LibraryError: it was not built, does not load, or was built for other declarations.
     """
-    loaded = library.load("cpu")
+    loaded = library.load("cpu", INTERFACE)
     for name, arguments in _ARGUMENTS.items():
         function = getattr(loaded, f"pyramidflow_cpu_{name}")
         function.argtypes, function.restype = arguments, ctypes.c_int

@@ -17,7 +17,7 @@ OPENMP_RUNTIMES = ("libgomp", "libiomp", "libomp")
 
 
 class LibraryError(RuntimeError):
-    """A compiled library is missing or does not load, and what to do about it."""
+    """A compiled library is missing or cannot be used, and what to do about it."""
 
 
 def path(name: str) -> Path:
@@ -26,11 +26,15 @@ def path(name: str) -> Path:
 
 
 @cache
-def load(name: str) -> ctypes.CDLL:
-    """Load the compiled library ``name``.
+def load(name: str, interface: int) -> ctypes.CDLL:
+    """Load a compiled library.
+
+    Args:
+        name: ``"cpu"`` or ``"cuda"``.
+        interface: number of the C interface that the caller declares.
 
     Raises:
-        LibraryError: it was not built, or does not load.
+        LibraryError: it was not built, does not load, or has another interface.
     """
     file = path(name)
     if not file.exists():
@@ -40,12 +44,27 @@ def load(name: str) -> ctypes.CDLL:
         )
     try:
         share_openmp_runtime()
-        return ctypes.CDLL(str(file))
+        loaded = ctypes.CDLL(str(file))
     except OSError as error:
         raise LibraryError(
             f"the compiled {name} library does not load ({error}): install again from source on "
             "this machine."
         ) from error
+    found = _interface(loaded, name)
+    if found != interface:
+        raise LibraryError(
+            f"the compiled {name} library was built for other Python code than this (interface "
+            f"{found:#x} instead of {interface:#x}): install again from source."
+        )
+    return loaded
+
+
+def _interface(loaded: ctypes.CDLL, name: str) -> int:
+    function = getattr(loaded, f"pyramidflow_{name}_interface", None)
+    if function is None:
+        return 0
+    function.restype = ctypes.c_int64
+    return int(function())
 
 
 def share_openmp_runtime() -> None:

@@ -11,6 +11,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+from pyramidflow.ops.compiled_cpu import INTERFACE
+
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = ROOT / "csrc" / "cpu"
 FLAGS = [
@@ -22,6 +24,7 @@ FLAGS = [
     "-fopenmp",
     "-w",
     "-DPYRAMIDFLOW_BASELINE_ONLY",
+    f"-DPYRAMIDFLOW_INTERFACE={INTERFACE}",
 ]
 
 MUTANTS = [

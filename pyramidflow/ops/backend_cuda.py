@@ -22,7 +22,7 @@ DEVICES = frozenset({"cuda"})
 DTYPES = frozenset({torch.float32, torch.float16, torch.bfloat16})
 
 INTERFACE = 0xB2D4893EEB38DC8
-"""Of ``csrc/cuda/pyramidflow_cuda.h``, as this module uses it; see ``interface`` in ``setup.py``."""
+"""Of ``csrc/cuda/pyramidflow_cuda.h``, as it is used here; see ``interface`` in ``setup.py``."""
 
 _TYPES = {torch.float32: 0, torch.float16: 1, torch.bfloat16: 2}
 _PIXEL_TYPES = {torch.uint8: 0, torch.uint16: 1}

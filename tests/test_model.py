@@ -102,6 +102,27 @@ def test_conv1x1_contract(volume_norm):
     assert (abs(float(log_det.detach())) < 1e-9) == volume_norm
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("volume_norm", [True, False])
+def test_log_determinants_of_half_types_are_float32(dtype, volume_norm):
+    conv = InvertibleConv1x1(5, volume_norm).to(dtype)
+    with torch.no_grad():
+        conv.log_diagonal.copy_(torch.linspace(0.5, 1.5, 5))
+    y = torch.zeros(1, 5, 200, 300, dtype=dtype)
+    found = conv.log_det(y)
+    expected = 60_000 * conv.log_diagonal.double().sum()
+    if volume_norm:
+        expected = torch.zeros((), dtype=torch.float64)
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found.double(), expected, rtol=1e-6, atol=0.1)
+    lift = Lift(5).to(dtype)
+    lift.weight.mul_(4)
+    found = lift.log_det(torch.zeros(1, 3, 200, 300, dtype=dtype))
+    expected = 60_000 * torch.linalg.svdvals(lift.weight.double()).log().sum()
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found.double(), expected, rtol=1e-6, atol=0)
+
+
 def test_conv1x1_starts_orthogonal():
     weight = InvertibleConv1x1(8).weight()
     torch.testing.assert_close(weight @ weight.T, torch.eye(8), atol=1e-5, rtol=0)

@@ -134,21 +134,24 @@ class InvertibleConv1x1(nn.Module):
         self.upper = nn.Parameter(upper.triu(1).contiguous().to(device))
         self.log_diagonal = nn.Parameter(diagonal.abs().log().to(device))
 
-    def _log_diagonal(self) -> Tensor:
-        if self.volume_norm:
-            return self.log_diagonal - self.log_diagonal.mean()
-        return self.log_diagonal
+    def _log_diagonal(self, dtype: torch.dtype) -> Tensor:
+        log_diagonal = self.log_diagonal.to(dtype)
+        return log_diagonal - log_diagonal.mean() if self.volume_norm else log_diagonal
 
     def weight(self) -> Tensor:
         """The matrix ``A [C, C]``."""
-        identity = torch.eye(len(self.sign), dtype=self.lower.dtype, device=self.lower.device)
-        lower = self.lower.tril(-1) + identity
-        upper = self.upper.triu(1) + torch.diag(self.sign * self._log_diagonal().exp())
+        dtype = self.lower.dtype
+        lower = self.lower.tril(-1) + torch.eye(
+            len(self.sign), dtype=dtype, device=self.sign.device
+        )
+        upper = self.upper.triu(1) + torch.diag(self.sign * self._log_diagonal(dtype).exp())
         return self.permutation @ lower @ upper
 
     def log_det(self, y: Tensor) -> Tensor:
-        """``h · w · Σ s̃``, the same for every sample (a scalar)."""
-        return self._log_diagonal().sum() * (y.shape[-2] * y.shape[-1])
+        """``h · w · Σ s̃``, the same for every sample: a scalar, float32 or wider."""
+        # A sum over pixels leaves float16's range.
+        dtype = torch.promote_types(y.dtype, torch.float32)
+        return self._log_diagonal(dtype).sum() * (y.shape[-2] * y.shape[-1])
 
     def forward(self, y: Tensor) -> Tensor:
         """``z = A y`` at every pixel of ``[B, C, h, w]``."""

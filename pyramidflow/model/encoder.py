@@ -50,10 +50,14 @@ class Lift(FrozenModule):
         return functional.conv2d(features, pseudo_inverse[:, :, None, None])
 
     def log_det(self, image: Tensor) -> Tensor:
-        """``h · w · ½ logdet WᵀW`` (a scalar); zero up to rounding while ``WᵀW = I``."""
+        """``h · w · ½ logdet WᵀW``, zero up to rounding while ``WᵀW = I``.
+
+        Returns:
+            A scalar, float32 or wider: a sum over pixels leaves float16's range.
+        """
         gram = self.weight.double().T @ self.weight.double()
-        log_det = 0.5 * torch.logdet(gram).to(image.dtype)
-        return log_det * (image.shape[-2] * image.shape[-1])
+        log_det = 0.5 * torch.logdet(gram) * (image.shape[-2] * image.shape[-1])
+        return log_det.to(torch.promote_types(image.dtype, torch.float32))
 
 
 class BasicBlock(nn.Module):

@@ -24,6 +24,7 @@ GRADIENT_TOLERANCE = 1e-4
 TYPES = (torch.float32, torch.float16, torch.bfloat16)
 LAYOUTS = ("contiguous", "channels_last", "strided", "misaligned")
 CLAMP = 2.0
+UNINITIALISED = allocation.empty
 FAKES = {op.name: op.fake for op in registry.OPS}
 
 SHAPES = (
@@ -62,7 +63,7 @@ def check(op: str, *arguments: Any, device: str = "cpu", scales: Any = ()) -> An
     ``scales[k]`` is the least size by which the error of result ``k`` is divided, for results that
     are sums of terms which cancel.
     """
-    with mock.patch.object(backend_cuda, "empty", _nan_filled):
+    with mock.patch.object(allocation, "empty", _nan_filled):
         actual = _outputs(getattr(backend_cuda, op)(*moved(arguments, device)))
     exact = _outputs(getattr(backend_reference, op)(*_converted(arguments, torch.float64)))
     promised = _outputs(FAKES[op](*arguments))
@@ -95,7 +96,7 @@ def _relative_error(actual: Tensor, exact: Tensor, scale: float) -> float:
 
 
 def _nan_filled(shape: Sequence[int], like: Tensor, dtype: torch.dtype | None = None) -> Tensor:
-    result = allocation.empty(shape, like, dtype)
+    result = UNINITIALISED(shape, like, dtype)
     return result.fill_(torch.nan if result.is_floating_point() else 255)
 
 

@@ -13,6 +13,7 @@ from unittest import mock
 
 from pyramidflow import ops
 from pyramidflow.ops import backend_cuda, dispatch
+from pyramidflow.ops.backend_cuda import compiled
 
 ROOT = Path(__file__).parents[1]
 # A test can be pointed at a library that another program built: the mutation script does so.
@@ -66,8 +67,8 @@ def library_path() -> Path:
 @contextmanager
 def library(path: Path) -> Iterator[None]:
     """Let the CUDA backend call this library."""
-    compiled = ctypes.CDLL(str(path))
-    with mock.patch.object(backend_cuda, "_library", return_value=compiled):
+    host = ctypes.CDLL(str(path))
+    with mock.patch.object(compiled, "loaded", return_value=host):
         yield
 
 
@@ -77,18 +78,18 @@ def launches(path: Path) -> dict[str, int]:
     Returns:
         The most bytes of shared memory that each asked for.
     """
-    compiled = ctypes.CDLL(str(path))
+    host = ctypes.CDLL(str(path))
     capacity = 1000
     kernels, shared_bytes = (ctypes.c_void_p * capacity)(), (ctypes.c_int64 * capacity)()
-    compiled.pyramidflow_host_launches.restype = ctypes.c_int64
-    count = compiled.pyramidflow_host_launches(kernels, shared_bytes, ctypes.c_int64(capacity))
+    host.pyramidflow_host_launches.restype = ctypes.c_int64
+    count = host.pyramidflow_host_launches(kernels, shared_bytes, ctypes.c_int64(capacity))
     assert count <= capacity
     listed = subprocess.run(["nm", str(path)], capture_output=True, text=True, check=True).stdout
     symbols = {
         int(words[0], 16): words[2] for words in map(str.split, listed.splitlines()) if words[2:]
     }
     known = next(offset for offset, name in symbols.items() if name == "pyramidflow_cuda_interface")
-    function = ctypes.cast(compiled.pyramidflow_cuda_interface, ctypes.c_void_p).value
+    function = ctypes.cast(host.pyramidflow_cuda_interface, ctypes.c_void_p).value
     assert function is not None
     base = function - known
     return {symbols[(kernels[i] or 0) - base]: shared_bytes[i] for i in range(count)}

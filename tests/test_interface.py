@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from test_build import build_script
 
-from pyramidflow.ops import backend_cpu, backend_cuda, compiled_cpu, library
+from pyramidflow.ops import backend_cpu, compiled_cpu, library
+from pyramidflow.ops.backend_cuda import compiled as compiled_cuda
 
 ROOT = Path(__file__).parents[1]
 CPU_HEADER = ROOT / "csrc" / "cpu" / "api.h"
@@ -24,7 +25,7 @@ STRUCTURES = {
     "PyramidflowSource": compiled_cpu.Source,
     "PyramidflowSpectral": compiled_cpu.Spectral,
     "PyramidflowEpilogue": compiled_cpu.Epilogue,
-    "pyramidflow_coupling": backend_cuda._Coupling,
+    "pyramidflow_coupling": compiled_cuda.Coupling,
 }
 KINDS = {"int64_t": compiled_cpu.SIZE, "float": ctypes.c_float, **STRUCTURES}
 
@@ -46,7 +47,7 @@ def fields(body: str) -> list[tuple[str, object]]:
     return found
 
 
-@pytest.mark.parametrize("module", [compiled_cpu, backend_cuda], ids=["cpu", "cuda"])
+@pytest.mark.parametrize("module", [compiled_cpu, compiled_cuda], ids=["cpu", "cuda"])
 def test_number_is_that_of_the_header(module) -> None:
     header = CPU_HEADER if module is compiled_cpu else CUDA_HEADER
     number = build_script()["interface"](header)

@@ -1,5 +1,6 @@
 """The CUDA sources, compiled unchanged for the host, against the oracle."""
 
+import ctypes
 import os
 import shutil
 import subprocess
@@ -14,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pyramidflow.ops import backend_cuda, backend_reference, registry
+from pyramidflow.ops.backend_cuda import compiled, coupling
 
 ROOT = Path(__file__).parents[1]
 SANITIZERS = ("-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
@@ -250,13 +252,9 @@ def test_two_runs_give_the_same_bits():
 
 def test_a_refused_launch_is_an_error_with_its_name():
     x = torch.randn(1, 310, 1, 1)
-    coupling, _, mean = backend_cuda._means(
-        x, torch.randn(1, 620, 1, 1), None, "svn", "sample", 2.0
-    )
+    described, _, mean = coupling._means(x, torch.randn(1, 620, 1, 1), None, "svn", "sample", 2.0)
     with pytest.raises(RuntimeError, match=r"coupling_conv1x1.*cudaErrorInvalidValue"):
-        backend_cuda._call(
-            "coupling_conv1x1", x, x, mean, x, None, x, x, x, backend_cuda.ctypes.byref(coupling)
-        )
+        compiled.call("coupling_conv1x1", x, x, mean, x, None, x, x, x, ctypes.byref(described))
 
 
 def test_the_sanitizers_find_nothing():

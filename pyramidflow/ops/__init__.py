@@ -1,23 +1,25 @@
 """Stateless operations: what the model computes with, one function each.
 
-``functions.py`` holds the public functions, ``registry.py`` the table of operations that they call,
+``functions`` holds the public functions, ``registry`` the table of operations that they call,
 ``dispatch.py`` the choice among the implementations, ``reference.py`` the oracle in plain PyTorch.
+Where operations are spread over files, the files are the same families everywhere: ``pyramid``,
+``coupling``, ``convolution``, ``image``.
 """
 
 from pyramidflow.ops.dispatch import BackendRecord, active_backend, backends, use_backend
-from pyramidflow.ops.functions import (
+from pyramidflow.ops.functions.convolution import conv2d, invertible_conv1x1
+from pyramidflow.ops.functions.coupling import (
     CLAMP,
-    Reduction,
     Statistics,
     VolumeNormKind,
     affine_coupling,
     affine_coupling_inverse,
-    anomaly_map,
-    conv2d,
     conv_coupling_conv1x1,
     coupling_conv1x1,
-    invertible_conv1x1,
-    normalize_image,
+)
+from pyramidflow.ops.functions.image import anomaly_map, normalize_image
+from pyramidflow.ops.functions.pyramid import (
+    Reduction,
     pyramid_down,
     pyramid_merge,
     pyramid_residual,

@@ -1,6 +1,6 @@
 """Which implementation of the operations runs: the backends, and the choice among them.
 
-A backend is a module with one function for each operation of ``registry.py``, of the same name and
+A backend is a module with one function for each operation of ``registry``, of the same name and
 arguments, and three names more:
 
 - ``DEVICES``: device types whose tensors it takes;

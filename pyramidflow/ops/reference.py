@@ -1,7 +1,7 @@
 """The oracle: every operation in plain PyTorch, for any device and floating type.
 
 Nothing here is fused or approximated beyond what the formula says; each faster implementation is
-proven equal to the function of the same name. Arguments arrive checked (see ``functions.py``).
+proven equal to the function of the same name. Arguments arrive checked (see ``functions``).
 """
 
 from collections.abc import Sequence

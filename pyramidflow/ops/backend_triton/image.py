@@ -1,0 +1,98 @@
+"""Launches of the kernels at the two ends: camera pixels to input, latents to the map."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from pyramidflow import kernels
+from pyramidflow.ops import allocation
+from pyramidflow.ops.backend_triton.launch import device_of, is_flat, pixel_grid, tile_count
+from pyramidflow.ops.backend_triton.pyramid import pyramid_up, pyramid_up_backward
+
+
+def normalize_image(image: Tensor, mean: Tensor, std: Tensor, dtype: torch.dtype) -> Tensor:
+    """``(image / full scale − mean) / std``."""
+    batch, height, width, channels = image.shape
+    out = torch.empty((batch, channels, height, width), dtype=dtype, device=image.device)
+    if not out.numel():
+        return out
+    with device_of(image):
+        kernels.normalize.normalize_image_forward_kernel[
+            lambda blocks: (batch * tile_count(height * width, blocks["BLOCK_P"]),)
+        ](
+            image,
+            mean.contiguous(),
+            std.contiguous(),
+            out,
+            image.stride(),
+            height,
+            width,
+            float(torch.iinfo(image.dtype).max),
+        )
+    return out
+
+
+def anomaly_map(latents: Sequence[Tensor], template: Sequence[Tensor]) -> Tensor:
+    """Composition of the channel means of ``|z_d − z̄_d|``, float32 until the last level."""
+    dtype = latents[0].dtype
+    composed: Tensor | None = None
+    for level in reversed(range(len(latents))):
+        contrast = _contrast(latents[level], template[level])
+        if composed is not None:
+            out = dtype if level == 0 else torch.float32
+            contrast = pyramid_up(composed, contrast, 1.0, out)
+        composed = contrast
+    assert composed is not None
+    return composed.squeeze(1).to(dtype)  # [B, h, w]
+
+
+def _contrast(z: Tensor, template: Tensor) -> Tensor:
+    batch, channels, height, width = z.shape
+    contrast = allocation.empty((batch, 1, height, width), like=z, dtype=torch.float32)
+    contrast = contrast.contiguous()
+    if not contrast.numel():
+        return contrast
+    template = template.expand(batch, -1, -1, -1)
+    with device_of(z):
+        kernels.anomaly_map.anomaly_map_forward_kernel[pixel_grid(z)](
+            z,
+            template,
+            contrast,
+            z.stride(),
+            template.stride(),
+            channels,
+            height,
+            width,
+            FLAT=is_flat(z, template),
+        )
+    return contrast
+
+
+def anomaly_map_backward(
+    grad_map: Tensor, latents: Sequence[Tensor], template: Sequence[Tensor]
+) -> list[Tensor]:
+    """Gradient of every latent level, the map's brought down by ``Uᵀ`` in float32."""
+    grad = grad_map.unsqueeze(1).to(torch.float32).contiguous()  # [B, 1, h, w]
+    grads: list[Tensor] = []
+    for z, mean in zip(latents, template, strict=True):
+        if grads:
+            grad = pyramid_up_backward(grad)  # [B, 1, h_d, w_d]
+        grad_z = allocation.empty(z.shape, like=z)
+        grads.append(grad_z)
+        if not z.numel():
+            continue
+        mean = mean.expand(z.shape)
+        with device_of(z):
+            kernels.anomaly_map.anomaly_map_backward_kernel[pixel_grid(z)](
+                grad,
+                z,
+                mean,
+                grad_z,
+                z.stride(),
+                mean.stride(),
+                grad_z.stride(),
+                *z.shape[1:],
+                FLAT=is_flat(z, mean, grad_z),
+            )
+    return grads

@@ -1,0 +1,231 @@
+"""The affine coupling: alone, inverted, and with the convolutions around it."""
+
+from typing import Literal, cast
+
+from torch import Tensor
+
+from pyramidflow.errors import InputError
+from pyramidflow.ops.functions.checks import (
+    check_choice,
+    check_feature_map,
+    check_mean,
+    check_weight,
+    promoted,
+)
+from pyramidflow.ops.registry.op import NAMESPACE_OPS
+
+VolumeNormKind = Literal["cvn", "svn", "none"]
+Statistics = Literal["sample", "batch"]
+
+CLAMP = 2.0
+"""Bound of the soft clamp on the log-scale (Algorithm 1): ``|s| < CLAMP`` before the mean."""
+
+
+def affine_coupling(
+    x: Tensor,
+    params: Tensor,
+    mean: Tensor | None = None,
+    volume_norm: VolumeNormKind = "cvn",
+    statistics: Statistics = "sample",
+    clamp: float = CLAMP,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Scale and shift a level by the parameters its neighbours gave.
+
+    With ``s0, t`` the two halves of ``params``::
+
+        s = clamp · 0.636 · atan(s0 / clamp) − mean
+        y = exp(s) ⊙ x + t
+
+    Without a given mean, it is taken from the parameters: over channels at each pixel (CVN), or
+    over pixels for each channel (SVN); of each sample, or of the whole batch. Where the parameters
+    have another size than ``x``, ``s`` (after the mean) and ``t`` are resized to it, nearest
+    neighbour.
+
+    Args:
+        x: ``[B, C, H, W]``.
+        params: ``[B, 2C, H', W']``.
+        mean: what to subtract, broadcastable to ``[B, C, H', W']``: the running mean in
+            evaluation; ``None`` takes the mean from the parameters, as in training.
+        volume_norm: ``"cvn"``, ``"svn"``, or ``"none"`` for no mean at all.
+        statistics: ``"sample"`` (Algorithm 2) or ``"batch"`` (the released code).
+        clamp: bound of the soft clamp.
+
+    Returns:
+        ``y [B, C, H, W]``, the subtracted mean (detached), and the log-determinant
+        ``Σ s`` of each sample ``[B]``, in float32 for half types.
+
+    Raises:
+        InputError: shapes do not fit, or a choice is unknown.
+
+    Source: supplement, Algorithms 1 and 2.
+    """
+    _check_coupling(x, params, mean, volume_norm, statistics)
+    x, params, mean = _promoted_coupling(x, params, mean)
+    y, mean_used, log_det = NAMESPACE_OPS.affine_coupling(
+        x, params, mean, volume_norm, statistics, clamp
+    )
+    return y, mean_used if mean is None else mean.detach(), log_det
+
+
+def affine_coupling_inverse(
+    y: Tensor,
+    params: Tensor,
+    mean: Tensor | None = None,
+    volume_norm: VolumeNormKind = "cvn",
+    statistics: Statistics = "sample",
+    clamp: float = CLAMP,
+) -> tuple[Tensor, Tensor]:
+    """Undo :func:`affine_coupling` given the same parameters: ``x = (y − t) ⊙ exp(−s)``.
+
+    Args:
+        y: ``[B, C, H, W]``.
+        params: ``[B, 2C, H', W']``.
+        mean: as for :func:`affine_coupling`.
+        volume_norm: as for :func:`affine_coupling`.
+        statistics: as for :func:`affine_coupling`.
+        clamp: bound of the soft clamp.
+
+    Returns:
+        ``x [B, C, H, W]`` and the log-determinant ``−Σ s`` of each sample ``[B]``,
+        in float32 for half types.
+
+    Raises:
+        InputError: shapes do not fit, or a choice is unknown.
+
+    Source: supplement, Algorithms 1 and 2.
+    """
+    _check_coupling(y, params, mean, volume_norm, statistics)
+    y, params, mean = _promoted_coupling(y, params, mean)
+    x, _, log_det = NAMESPACE_OPS.affine_coupling_inverse(
+        y, params, mean, volume_norm, statistics, clamp
+    )
+    return x, log_det
+
+
+def coupling_conv1x1(
+    x: Tensor,
+    params: Tensor,
+    weight: Tensor,
+    mean: Tensor | None = None,
+    volume_norm: VolumeNormKind = "cvn",
+    statistics: Statistics = "sample",
+    clamp: float = CLAMP,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Scale and shift a level, then mix its channels: ``z = A (exp(s) ⊙ x + t)``.
+
+    :func:`invertible_conv1x1` of :func:`affine_coupling`, in one pass where the backend fuses
+    them; what is between the two is not kept for the gradient, but computed again.
+
+    Args:
+        x: ``[B, C, H, W]``.
+        params: ``[B, 2C, H', W']``.
+        weight: ``A [C, C]``.
+        mean: as for :func:`affine_coupling`.
+        volume_norm: as for :func:`affine_coupling`.
+        statistics: as for :func:`affine_coupling`.
+        clamp: bound of the soft clamp.
+
+    Returns:
+        ``z [B, C, H, W]``, the subtracted mean (detached), and the coupling's log-determinant
+        ``Σ s`` of each sample ``[B]``, in float32 for half types.
+
+    Raises:
+        InputError: shapes do not fit, or a choice is unknown.
+
+    Source: supplement, Algorithm 1.
+    """
+    _check_coupling(x, params, mean, volume_norm, statistics)
+    check_weight(weight, x)
+    x, params, mean = _promoted_coupling(x, params, mean)
+    z, mean_used, log_det = NAMESPACE_OPS.coupling_conv1x1(
+        x, params, mean, weight.to(x.dtype), volume_norm, statistics, clamp
+    )
+    return z, mean_used if mean is None else mean.detach(), log_det
+
+
+def conv_coupling_conv1x1(
+    x: Tensor,
+    hidden: Tensor,
+    kernel: Tensor,
+    weight: Tensor,
+    mean: Tensor,
+    resample: Literal["none", "down"] = "none",
+    clamp: float = CLAMP,
+) -> Tensor:
+    """Convolve to the parameters of a coupling, couple, and mix: a whole block in inference.
+
+    :func:`coupling_conv1x1` of :func:`conv2d`, in one pass where the backend fuses them. With
+    ``resample="down"`` the parameters at rows and columns 0, 2, 4 … are taken, which is what a
+    nearest-neighbour resize to half the size leaves. It has no derivative.
+
+    Args:
+        x: ``[B, C, H, W]``.
+        hidden: ``[B, K, H, W]``; with ``"down"`` ``[B, K, H', W']``, ``H = ⌈H'/2⌉``,
+            ``W = ⌈W'/2⌉``.
+        kernel: ``[2C, K, k, k]``, ``k`` odd.
+        weight: ``A [C, C]``.
+        mean: what the log-scale loses, broadcastable to ``[B, C, H, W]``.
+        resample: ``"none"`` or ``"down"``.
+        clamp: bound of the soft clamp.
+
+    Returns:
+        ``[B, C, H, W]``.
+
+    Raises:
+        InputError: shapes do not fit.
+
+    Source: supplement, Algorithm 1.
+    """
+    check_feature_map("x", x)
+    check_feature_map("hidden", hidden)
+    check_weight(weight, x)
+    batch, channels, height, width = x.shape
+    size = kernel.shape[-1]
+    if kernel.shape != (2 * channels, hidden.shape[1], size, size) or size % 2 == 0:
+        raise InputError(
+            f"kernel has shape {list(kernel.shape)}: give [{2 * channels}, {hidden.shape[1]}, k, k]"
+            " with an odd k."
+        )
+    check_choice("resample", resample, ("none", "down"))
+    stride = 2 if resample == "down" else 1
+    reached = tuple(-(-extent // stride) for extent in hidden.shape[2:])
+    if (batch, height, width) != (hidden.shape[0], *reached):
+        raise InputError(
+            f"x has shape {list(x.shape)}, but hidden {list(hidden.shape)} "
+            f"gives {[hidden.shape[0], channels, *reached]}: give levels of fitting sizes."
+        )
+    check_mean(mean, x.shape)
+    x, hidden, kernel = promoted(x, hidden, kernel)
+    return cast(
+        Tensor,
+        NAMESPACE_OPS.conv_coupling_conv1x1(
+            x, hidden, kernel, mean.to(x.dtype), weight.to(x.dtype), resample, clamp
+        ),
+    )
+
+
+def _promoted_coupling(
+    x: Tensor, params: Tensor, mean: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    if mean is None:
+        x, params = promoted(x, params)
+        return x, params, None
+    x, params, mean = promoted(x, params, mean)
+    return x, params, mean
+
+
+def _check_coupling(
+    x: Tensor, params: Tensor, mean: Tensor | None, volume_norm: str, statistics: str
+) -> None:
+    check_feature_map("the transformed level", x)
+    check_feature_map("params", params)
+    check_choice("volume_norm", volume_norm, ("cvn", "svn", "none"))
+    check_choice("statistics", statistics, ("sample", "batch"))
+    batch, channels = x.shape[:2]
+    if params.shape[:2] != (batch, 2 * channels):
+        raise InputError(
+            f"params has shape {list(params.shape)}, but the level has {list(x.shape)}: "
+            f"give [{batch}, {2 * channels}, H', W']."
+        )
+    if mean is not None:
+        check_mean(mean, (batch, channels, *params.shape[2:]))

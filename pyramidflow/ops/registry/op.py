@@ -1,0 +1,47 @@
+"""A row of the table of operations, and what the rows have in common."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pyramidflow.ops import allocation
+
+NAMESPACE = "pyramidflow"
+
+NAMESPACE_OPS: Any = torch.ops.pyramidflow
+"""The registered operations."""
+
+
+@dataclass(frozen=True)
+class Op:
+    """One operation.
+
+    Attributes:
+        schema: name, arguments and results, as ``torch.library`` writes them.
+        fake: results without values, from the same arguments.
+        save: keeps in the autograd context what ``backward`` needs; ``None`` keeps nothing.
+        backward: gradients of the arguments from those of the results; ``None`` refuses.
+    """
+
+    schema: str
+    fake: Callable[..., Any]
+    save: Callable[..., None] | None = None
+    backward: Callable[..., Any] | None = None
+
+    @property
+    def name(self) -> str:
+        """Name of the operation, as in ``torch.ops.pyramidflow``."""
+        return self.schema.partition("(")[0]
+
+
+def empty_like(x: Tensor) -> Tensor:
+    """A result of the size and type of ``x``."""
+    return allocation.empty(x.shape, like=x)
+
+
+def nothing(like: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+    """A result without elements."""
+    return allocation.empty((0,), like=like, dtype=dtype)

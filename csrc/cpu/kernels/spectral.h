@@ -23,7 +23,7 @@ static const int64_t MAX_SPECTRAL_CHANNELS = 512;
 static inline int64_t vectors_of(int64_t channels) { return ceil_div(channels, LANES); }
 
 struct SpectralLayout {
-    int64_t tile, kernel, outputs;       // N, k, m
+    int64_t tile, kernel, outputs;       // even N, odd k, m: even, so strides of 2 fit
     int64_t rows, columns, tiles;        // of tiles: per image, and in all images
     int64_t pairs;                       // of tiles
     int64_t frequencies;                 // of the kept half

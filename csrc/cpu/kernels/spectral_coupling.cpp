@@ -29,7 +29,7 @@ struct TileSink {
         if (!place.present || !wants_row(place.row + tile_row)) return;
         const int64_t lanes = smaller(LANES, shape.out_channels - channel);
         float* pixel = row(tile, tile_row) + channel;
-        for (int64_t x = place.column % stride; x < outputs; x += stride) {
+        for (int64_t x = 0; x < outputs; x += stride) {
             store_channels(pixel, load(values + x * LANES), lanes);
             pixel += shape.out_channels;
         }
@@ -107,7 +107,7 @@ int spectral_coupling(const PyramidflowSource* sources, const float* spectra, co
                     for (int64_t half = 0; half < 2; ++half) {
                         const Place place(layout, 2 * (first + pair) + half);
                         if (!place.present) continue;
-                        const int64_t column = ceil_div(place.column, stride);
+                        const int64_t column = place.column / stride;
                         const int64_t last = smaller(place.column + layout.outputs, shape.width);
                         const int64_t pixels = ceil_div(last, stride) - column;
                         for (int64_t row = 0; row < layout.outputs; ++row) {

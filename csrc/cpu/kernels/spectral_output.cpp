@@ -20,18 +20,15 @@ struct PixelSink {
         const int64_t row = place.row + tile_row;
         if (!place.present || !wants_row(row)) return;
         const int64_t lanes = smaller(LANES, shape.out_channels - channel);
-        const int64_t first = place.column % stride;
         const int64_t last = smaller(outputs, shape.width - place.column);
         const int64_t height = ceil_div(shape.height, stride), width = ceil_div(shape.width, stride);
-        const int64_t offset = ((place.image * height + row / stride) * width +
-                                (place.column + first) / stride) *
-                                   shape.out_channels +
-                               channel;
+        const int64_t pixels = (place.image * height + row / stride) * width + place.column / stride;
+        const int64_t offset = pixels * shape.out_channels + channel;
         const Vector slope = splat(epilogue.slope);
         const Vector bias = epilogue.bias ? load_channels(epilogue.bias + channel, lanes) : Vector{};
         float* pixel = y + offset;
         const float* added = epilogue.added ? epilogue.added + offset : nullptr;
-        for (int64_t x = first; x < last; x += stride, pixel += shape.out_channels) {
+        for (int64_t x = 0; x < last; x += stride, pixel += shape.out_channels) {
             Vector value = load(values + x * LANES) + bias;
             if (added) {
                 value += load_channels(added, lanes);

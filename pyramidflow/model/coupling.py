@@ -140,11 +140,10 @@ class InvertibleConv1x1(nn.Module):
 
     def weight(self) -> Tensor:
         """The matrix ``A [C, C]``."""
-        dtype = self.lower.dtype
-        lower = self.lower.tril(-1) + torch.eye(
-            len(self.sign), dtype=dtype, device=self.sign.device
-        )
-        upper = self.upper.triu(1) + torch.diag(self.sign * self._log_diagonal(dtype).exp())
+        identity = torch.eye(len(self.sign), dtype=self.lower.dtype, device=self.lower.device)
+        lower = self.lower.tril(-1) + identity
+        scale = self.sign * self._log_diagonal(self.lower.dtype).exp()
+        upper = self.upper.triu(1) + torch.diag(scale)
         return self.permutation @ lower @ upper
 
     def log_det(self, y: Tensor) -> Tensor:

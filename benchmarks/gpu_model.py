@@ -21,7 +21,8 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from pyramidflow import PyramidFlow, __version__
-from pyramidflow.data import Preprocessing
+from pyramidflow.data.preprocessing import IMAGENET_MEAN, IMAGENET_STD
+from pyramidflow.engine import TrainedNetwork
 from pyramidflow.engine.cuda import FrozenNetwork
 from pyramidflow.ops.allocation import memory_format
 
@@ -232,7 +233,9 @@ def ours(encoder: str, size: int, batch: int, dtype: torch.dtype) -> list[Launch
         block.volume_norm.running_mean = torch.zeros(1, 1, side, side)
     sides = [feature >> d for d in range(levels)]
     template = [torch.empty(1, channels, side, side, device=META) for side in sides]
-    frozen = FrozenNetwork(network, template, Preprocessing(size), META, dtype)
+    frozen = FrozenNetwork(
+        TrainedNetwork(network, template, IMAGENET_MEAN, IMAGENET_STD), META, dtype
+    )
     images = torch.empty((batch, size, size, 3), dtype=torch.uint8, device=META)
     with Recorder() as recorder:
         frozen(images).clone()

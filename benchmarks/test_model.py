@@ -14,7 +14,7 @@ from benchmarks.conftest import Scale
 from benchmarks.subjects import detector, images
 from benchmarks.turns import compare
 from pyramidflow import ops
-from pyramidflow.engine import CpuEngine
+from pyramidflow.engine import TrainedNetwork, make_engine
 from pyramidflow.model import EncoderName
 from pyramidflow.ops import dispatch
 from pyramidflow.training import ContrastLoss, Recipe
@@ -49,7 +49,10 @@ def test_inference(
     network, template = subject.model, subject.template
     assert template is not None
     mean, std = torch.tensor([subject.preprocessing.mean, subject.preprocessing.std])
-    engine = CpuEngine(network, template, (batch, size, size), mean, std)
+    trained = TrainedNetwork(
+        network, template, subject.preprocessing.mean, subject.preprocessing.std
+    )
+    engine = make_engine(trained, (batch, size, size))
     pixels = images(batch, size)
 
     def reference() -> Tensor:

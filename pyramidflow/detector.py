@@ -31,7 +31,7 @@ from pyramidflow.data import (
 )
 from pyramidflow.data.imageset import stack
 from pyramidflow.encoder_weights import load_encoder_weights
-from pyramidflow.engine import Engine, EngineSlot, Precision
+from pyramidflow.engine import Engine, EngineSlot, Precision, Settings, TrainedNetwork
 from pyramidflow.errors import InputError
 from pyramidflow.findings import Inspection, Region, Verdict, find_regions
 from pyramidflow.model import Architecture, EncoderName, PyramidFlow, ResNetEncoder
@@ -380,7 +380,7 @@ class Detector:
         """
         if self.template is None:
             raise InputError("this detector is not trained: call fit, or load a trained one.")
-        self._engine = EngineSlot(threads, memory_budget, precision)
+        self._engine = EngineSlot(Settings(threads, memory_budget, precision))
         return self._ready_engine()
 
     @property
@@ -391,9 +391,11 @@ class Detector:
 
     def _ready_engine(self) -> Engine | None:
         assert self.template is not None
-        return self._engine.get(
-            self.model, self.template, self.preprocessing, self._images_at_once, self.device
+        side = self.preprocessing.image_size
+        trained = TrainedNetwork(
+            self.model, self.template, self.preprocessing.mean, self.preprocessing.std
         )
+        return self._engine.get(trained, (self._images_at_once, side, side), self.device)
 
     def _interest_mask(self, size: Sequence[int]) -> Tensor:
         mask = torch.ones(tuple(size), device=self.device)  # [h, w]

@@ -4,9 +4,11 @@ import torch
 from torch import Tensor, nn
 
 from pyramidflow import ops
+from pyramidflow.data.preprocessing import IMAGENET_MEAN, IMAGENET_STD
+from pyramidflow.engine import CpuEngine, Settings, TrainedNetwork, make_engine
 from pyramidflow.model import PyramidFlow
 
-MEAN, STD = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
+MEAN, STD = torch.tensor([IMAGENET_MEAN, IMAGENET_STD])
 
 ERROR = 1e-5
 """Relative error that the design allows forward, here for the whole path in float32."""
@@ -29,6 +31,18 @@ def trained_network(size: tuple[int, int], **settings) -> PyramidFlow:
     with torch.no_grad():
         network(torch.randn(2, 3, *size))
     return network.eval()
+
+
+def trained(network: PyramidFlow, template: list[Tensor]) -> TrainedNetwork:
+    return TrainedNetwork(network, template, IMAGENET_MEAN, IMAGENET_STD)
+
+
+def whole_engine(
+    network: PyramidFlow, template: list[Tensor], size: tuple[int, int, int], **settings
+) -> CpuEngine:
+    engine = make_engine(trained(network, template), size, Settings(**settings))
+    assert isinstance(engine, CpuEngine)
+    return engine
 
 
 def pictures(batch: int, size: tuple[int, int], dtype: torch.dtype = torch.uint8) -> Tensor:

@@ -7,12 +7,21 @@ import weakref
 
 import pytest
 import torch
-from engine_cases import ERROR, MEAN, STD, oracle, pictures, template_of, trained_network
+from engine_cases import (
+    ERROR,
+    MEAN,
+    STD,
+    oracle,
+    pictures,
+    template_of,
+    trained,
+    trained_network,
+    whole_engine,
+)
 from torch import nn
 
 from pyramidflow import ops
-from pyramidflow.data import Preprocessing
-from pyramidflow.engine import CpuEngine, EngineSlot
+from pyramidflow.engine import CpuEngine, EngineSlot, Settings
 from pyramidflow.engine.plan import make_plan
 from pyramidflow.errors import InputError
 from pyramidflow.ops import dispatch
@@ -42,7 +51,7 @@ def test_engine_equals_the_network(name: str, batch: int) -> None:
     size, settings = CASES[name]
     network = trained_network(size, **settings)
     images, template = pictures(batch, size), template_of(network, size)
-    engine = CpuEngine(network, template, (batch, *size), MEAN, STD)
+    engine = whole_engine(network, template, (batch, *size))
     maps = engine.anomaly_map(images).clone()
     expected = oracle(network, images, template)
     assert maps.shape == expected.shape
@@ -55,7 +64,7 @@ def test_engine_with_an_encoder_of_its_own() -> None:
     encoder = nn.Conv2d(3, 20, 3, stride=2)
     network = trained_network(size, encoder=encoder, channels=20, volume_norm="svn")
     images, template = pictures(1, size), template_of(network, size)
-    maps = CpuEngine(network, template, (1, *size), MEAN, STD).anomaly_map(images)
+    maps = whole_engine(network, template, (1, *size)).anomaly_map(images)
     expected = network.anomaly_map(ops.normalize_image(images, MEAN, STD), template)
     assert (maps - expected).norm() <= ERROR * expected.norm()
 
@@ -64,7 +73,7 @@ def test_engine_reads_both_depths_of_pixels() -> None:
     size = (40, 40)
     network = trained_network(size)
     template = template_of(network, size)
-    engine = CpuEngine(network, template, (1, *size), MEAN, STD)
+    engine = whole_engine(network, template, (1, *size))
     for dtype in (torch.uint8, torch.uint16, torch.uint8):
         images = pictures(1, size, dtype)
         expected = oracle(network, images, template)
@@ -76,7 +85,7 @@ def test_bits_do_not_depend_on_the_number_of_threads() -> None:
     network = trained_network(size)
     images, template = pictures(1, size), template_of(network, size)
     maps = [
-        CpuEngine(network, template, (1, *size), MEAN, STD, threads=n).anomaly_map(images).clone()
+        whole_engine(network, template, (1, *size), threads=n).anomaly_map(images).clone()
         for n in (1, 2, 3)
     ]
     assert torch.equal(maps[0], maps[1])
@@ -88,7 +97,7 @@ def test_number_of_threads_may_change_after_the_engine_is_made() -> None:
     network = trained_network(size)
     images, template = pictures(1, size), template_of(network, size)
     before = torch.get_num_threads()
-    engine = CpuEngine(network, template, (1, *size), MEAN, STD, threads=1)
+    engine = whole_engine(network, template, (1, *size), threads=1)
     maps = engine.anomaly_map(images).clone()
     torch.set_num_threads(3)
     try:
@@ -105,8 +114,8 @@ def test_bfloat16_rounds_the_products_alone(name: str) -> None:
     size, settings = CASES[name]
     network = trained_network(size, **settings)
     images, template = pictures(1, size), template_of(network, size)
-    exact = CpuEngine(network, template, (1, *size), MEAN, STD)
-    rounded = CpuEngine(network, template, (1, *size), MEAN, STD, bfloat16=True)
+    exact = whole_engine(network, template, (1, *size))
+    rounded = whole_engine(network, template, (1, *size), precision="bfloat16")
     expected, maps = exact.anomaly_map(images), rounded.anomaly_map(images)
     error = (maps - expected).norm() / expected.norm()
     assert 1e-6 < error < 5e-3
@@ -119,7 +128,7 @@ def test_runs_allocate_nothing() -> None:
     size = (64, 64)
     network = trained_network(size)
     images, template = pictures(1, size), template_of(network, size)
-    engine = CpuEngine(network, template, (1, *size), MEAN, STD)
+    engine = whole_engine(network, template, (1, *size))
     assert all(layer.method.tile for layer in engine.plan.layers)
     engine.anomaly_map(images)
     with torch.profiler.profile(profile_memory=True) as profile:
@@ -131,7 +140,7 @@ def test_runs_allocate_nothing() -> None:
 def test_engine_that_is_dropped_gives_its_memory_back() -> None:
     size = (32, 32)
     network = trained_network(size, levels=2, stacks=1)
-    engine = CpuEngine(network, template_of(network, size), (1, *size), MEAN, STD)
+    engine = whole_engine(network, template_of(network, size), (1, *size))
     memory = weakref.ref(engine.plan)
     gc.disable()
     try:
@@ -144,7 +153,7 @@ def test_engine_that_is_dropped_gives_its_memory_back() -> None:
 def test_profile_names_every_step() -> None:
     size = (32, 32)
     network = trained_network(size, levels=3, stacks=1)
-    engine = CpuEngine(network, template_of(network, size), (1, *size), MEAN, STD)
+    engine = whole_engine(network, template_of(network, size), (1, *size))
     found = engine.profile(pictures(1, size), rounds=1)
     layers = [layer.name for layer in engine.plan.layers]
     assert [name for name, _ in found] == ["lift", "pyramid", *layers, "anomaly map"]
@@ -187,7 +196,7 @@ def test_plan_prints_what_it_does() -> None:
 
 BUDGET_SCRIPT = """
 import torch
-from pyramidflow.engine import make_engine
+from pyramidflow.engine import Settings, TrainedNetwork, make_engine
 from pyramidflow.engine.choice import resident_bytes
 from pyramidflow.model import PyramidFlow
 torch.set_num_threads(1)
@@ -195,7 +204,9 @@ network = PyramidFlow(encoder="resnet18").eval()
 template = [torch.zeros(1, 64, 128 >> d, 128 >> d) for d in range(4)]
 budget = resident_bytes() + (420 << 20)
 engine = make_engine(
-    network, template, (1, 512, 512), torch.zeros(3), torch.ones(3), memory_budget=budget
+    TrainedNetwork(network, template, (0, 0, 0), (1, 1, 1)),
+    (1, 512, 512),
+    Settings(memory_budget=budget),
 )
 engine.anomaly_map(torch.zeros(1, 512, 512, 3, dtype=torch.uint8))
 peak = 1024 * int(open("/proc/self/status").read().split("VmHWM:")[1].split()[0])
@@ -215,8 +226,8 @@ def test_process_keeps_to_its_memory_budget() -> None:
 def test_slot_makes_its_engine_once_and_anew_when_emptied() -> None:
     network = trained_network((32, 32), levels=2, stacks=1)
     template = template_of(network, (32, 32))
-    slot, device = EngineSlot(threads=1), torch.device("cpu")
-    arguments = (network, template, Preprocessing(32), 1, device)
+    slot = EngineSlot(Settings(threads=1))
+    arguments = (trained(network, template), (1, 32, 32), torch.device("cpu"))
     first = slot.get(*arguments)
     assert isinstance(first, CpuEngine)
     assert first.threads == 1
@@ -229,7 +240,7 @@ def test_slot_has_no_engine_on_other_operations() -> None:
     network = trained_network((32, 32), levels=2, stacks=1)
     template = template_of(network, (32, 32))
     with ops.use_backend("reference"):
-        found = EngineSlot().get(network, template, Preprocessing(32), 1, torch.device("cpu"))
+        found = EngineSlot().get(trained(network, template), (1, 32, 32), torch.device("cpu"))
     assert found is None
 
 
@@ -237,8 +248,8 @@ def test_slot_refuses_a_precision_of_another_device() -> None:
     network = trained_network((32, 32), levels=2, stacks=1)
     template = template_of(network, (32, 32))
     with pytest.raises(InputError, match="on cpu choose one of float32, bfloat16"):
-        EngineSlot(precision="tf32").get(
-            network, template, Preprocessing(32), 1, torch.device("cpu")
+        EngineSlot(Settings(precision="tf32")).get(
+            trained(network, template), (1, 32, 32), torch.device("cpu")
         )
 
 
@@ -246,11 +257,11 @@ def test_engine_refuses_a_template_of_another_size() -> None:
     network = trained_network((32, 32), levels=2, stacks=1, volume_norm="svn")
     template = template_of(network, (32, 40))
     with pytest.raises(InputError, match=r"these images need \[\(32, 32\), \(16, 16\)\]"):
-        CpuEngine(network, template, (1, 32, 32), MEAN, STD)
+        whole_engine(network, template, (1, 32, 32))
 
 
 def test_engine_refuses_running_means_of_another_size() -> None:
     network = trained_network((32, 32), levels=2, stacks=1)
     template = [torch.zeros(1, 16, 40 >> level, 32 >> level) for level in range(2)]
     with pytest.raises(InputError, match="works only at its training's image size"):
-        CpuEngine(network, template, (1, 40, 32), MEAN, STD)
+        whole_engine(network, template, (1, 40, 32))

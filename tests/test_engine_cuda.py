@@ -11,13 +11,13 @@ import torch
 from conftest import relative_error
 
 from pyramidflow import PyramidFlow, ops
-from pyramidflow.data import Preprocessing
+from pyramidflow.data.preprocessing import IMAGENET_MEAN, IMAGENET_STD
+from pyramidflow.engine import TrainedNetwork
 from pyramidflow.engine.cuda import CudaEngine, FrozenNetwork, describe, frozen_encoder
 from pyramidflow.errors import InputError
 from pyramidflow.model import ResNetEncoder
 
 CPU = torch.device("cpu")
-PREPROCESSING = Preprocessing(32)
 NETWORKS = [
     {"levels": 4, "stacks": 2, "channels": 5},
     {"levels": 2, "stacks": 1, "kernel_size": 3, "volume_norm": "svn"},
@@ -53,8 +53,12 @@ def trained(size, **settings):
     return network, pixels, template
 
 
+def subject(network, template):
+    return TrainedNetwork(network, template, IMAGENET_MEAN, IMAGENET_STD)
+
+
 def normalised(pixels):
-    mean, std = torch.tensor([PREPROCESSING.mean, PREPROCESSING.std])
+    mean, std = torch.tensor([IMAGENET_MEAN, IMAGENET_STD])
     return ops.normalize_image(pixels, mean, std)
 
 
@@ -68,7 +72,7 @@ def expected_map(network, pixels, template, dtype=torch.float64):
 @pytest.mark.parametrize("size", [(32, 32), (25, 38)])
 def test_frozen_network_equals_the_network(settings, size):
     network, pixels, template = trained(size, **settings)
-    frozen = FrozenNetwork(network, template, PREPROCESSING, CPU, torch.float32)
+    frozen = FrozenNetwork(subject(network, template), CPU, torch.float32)
     for batch in (1, 3):
         found = frozen(pixels[:batch])
         assert found.dtype == torch.float32
@@ -81,7 +85,7 @@ def test_frozen_network_equals_the_network(settings, size):
 @pytest.mark.parametrize("settings", [NETWORKS[0], NETWORKS[5]], ids=str)
 def test_half_types_are_as_exact_as_the_network_in_them(settings, dtype):
     network, pixels, template = trained((32, 32), **settings)
-    frozen = FrozenNetwork(network, template, PREPROCESSING, CPU, dtype)
+    frozen = FrozenNetwork(subject(network, template), CPU, dtype)
     exact = expected_map(network, pixels, template)
     plain = expected_map(network, pixels, template, dtype)
     assert relative_error(frozen(pixels), exact) <= 2 * relative_error(plain, exact)
@@ -99,7 +103,7 @@ def test_batch_norms_are_folded():
 
 def test_plan_names_every_block():
     network, _, template = trained((32, 32), **NETWORKS[0])
-    frozen = FrozenNetwork(network, template, PREPROCESSING, CPU, torch.float16)
+    frozen = FrozenNetwork(subject(network, template), CPU, torch.float16)
     head, *lines = describe(frozen, (1, 32, 32), "half").splitlines()
     assert head == "1 × 32 × 32, half (float16, channels-last), one CUDA graph"
     assert lines[1] == (
@@ -113,9 +117,7 @@ def test_plan_names_every_block():
 def test_engine_refuses_what_it_cannot_run():
     network, _, template = trained((16, 16), levels=2, stacks=1, channels=3, kernel_size=1)
     with pytest.raises(InputError, match="needs a CUDA device"):
-        CudaEngine(network, template, PREPROCESSING, (16, 16), 1, CPU)
-    with pytest.raises(InputError, match="choose one of half"):
-        CudaEngine(network, template, PREPROCESSING, (16, 16), 1, CPU, "int8")
+        CudaEngine(subject(network, template), (1, 16, 16), CPU)
 
 
 INTERPRETED = """
@@ -126,7 +128,7 @@ settings = {"levels": 3, "stacks": 1, "channels": 3, "kernel_size": 3}
 network, pixels, template = t.trained((16, 20), **settings)
 expected = t.expected_map(network, pixels, template)
 with ops.use_backend("triton"), torch.backends.cudnn.flags(allow_tf32=False):
-    frozen = t.FrozenNetwork(network, template, t.PREPROCESSING, t.CPU, torch.float32)
+    frozen = t.FrozenNetwork(t.subject(network, template), t.CPU, torch.float32)
     print("error", t.relative_error(frozen(pixels), expected))
 """
 
@@ -155,7 +157,7 @@ on_a_device = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA 
 def test_engine_equals_the_network(settings, precision, limit):
     network, pixels, template = trained((32, 32), **settings)
     device = torch.device("cuda")
-    engine = CudaEngine(network, template, PREPROCESSING, (32, 32), 3, device, precision)
+    engine = CudaEngine(subject(network, template), (3, 32, 32), device, precision)
     expected = expected_map(network, pixels, template)
     maps = [engine.anomaly_map(images) for images in (pixels, pixels.to(device), pixels[:2])]
     for found in maps:
@@ -168,7 +170,7 @@ def test_engine_equals_the_network(settings, precision, limit):
 @on_a_device
 def test_images_in_flight_do_not_mix():
     network, pixels, template = trained((32, 32), **NETWORKS[0])
-    engine = CudaEngine(network, template, PREPROCESSING, (32, 32), 1, torch.device("cuda"))
+    engine = CudaEngine(subject(network, template), (1, 32, 32), torch.device("cuda"))
     alone = [engine.anomaly_map(image[None]).cpu() for image in pixels]
     together = [engine.anomaly_map(image[None]) for _ in range(20) for image in pixels]
     for number, found in enumerate(together):
@@ -179,7 +181,7 @@ def test_images_in_flight_do_not_mix():
 @on_a_device
 def test_engine_refuses_other_images():
     network, pixels, template = trained((32, 32), **NETWORKS[0])
-    engine = CudaEngine(network, template, PREPROCESSING, (32, 32), 1, torch.device("cuda"))
+    engine = CudaEngine(subject(network, template), (1, 32, 32), torch.device("cuda"))
     for images in (pixels, pixels[:1, :16], pixels[:1].float()):
         with pytest.raises(InputError, match="this engine takes up to 1"):
             engine.anomaly_map(images)

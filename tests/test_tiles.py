@@ -7,12 +7,19 @@ from typing import Any
 
 import pytest
 import torch
-from engine_cases import ERROR, MEAN, STD, oracle, pictures, template_of, trained_network
+from engine_cases import (
+    ERROR,
+    oracle,
+    pictures,
+    template_of,
+    trained,
+    trained_network,
+    whole_engine,
+)
 from torch import Tensor, nn
 
 from pyramidflow import ops
-from pyramidflow.data import Preprocessing
-from pyramidflow.engine import CpuEngine, EngineSlot, TiledEngine, choice, make_engine
+from pyramidflow.engine import CpuEngine, EngineSlot, Settings, TiledEngine, choice, make_engine
 from pyramidflow.engine.cpu import demand
 from pyramidflow.engine.plan import make_plan
 from pyramidflow.engine.tiling import Axis, Reach, Tiling, cut, map_reach, tilings
@@ -118,6 +125,14 @@ def small_tiling(network: PyramidFlow, size: tuple[int, int], rows: int, columns
     return Tiling(axes[0], axes[1])
 
 
+def tiled_engine(
+    network: PyramidFlow, template: list[Tensor], size: tuple[int, int, int], tiling: Tiling
+) -> TiledEngine:
+    subject = trained(network, template)
+    plan = make_plan(*demand(subject, (1, *tiling.size), is_part=True))
+    return TiledEngine(subject, size, tiling, plan)
+
+
 CASES = {
     "channel means": ((90, 101), (2, 2), {"levels": 3, "stacks": 1, "kernel_size": 3}),
     "spatial means": ((97, 90), (2, 2), {"levels": 2, "stacks": 2, "volume_norm": "svn"}),
@@ -152,7 +167,7 @@ def test_tiles_equal_the_whole_image(name: str) -> None:
     network = trained_network(size, **settings)
     images, template = pictures(1, size), template_of(network, size)
     tiling = small_tiling(network, size, *counts)
-    engine = TiledEngine(network, template, (1, *size), MEAN, STD, tiling)
+    engine = tiled_engine(network, template, (1, *size), tiling)
     maps = engine.anomaly_map(images).clone()
     assert torch.equal(engine.anomaly_map(images), maps)
     expected = oracle(network, images, template)
@@ -160,7 +175,7 @@ def test_tiles_equal_the_whole_image(name: str) -> None:
     # A wrong border is few pixels, which the norm of the whole would hide.
     assert (maps - expected).abs().max() <= 10 * ERROR * expected.abs().max()
     assert (maps - expected).norm() <= ERROR * expected.norm()
-    whole = CpuEngine(network, template, (1, *size), MEAN, STD).anomaly_map(images)
+    whole = whole_engine(network, template, (1, *size)).anomaly_map(images)
     assert (maps - whole).norm() <= ERROR * whole.norm()
 
 
@@ -168,7 +183,7 @@ def test_tiles_of_a_batch_of_both_depths() -> None:
     size = (90, 100)
     network = trained_network(size, levels=3, stacks=1, kernel_size=3)
     template, tiling = template_of(network, size), small_tiling(network, size, 2, 2)
-    engine = TiledEngine(network, template, (3, *size), MEAN, STD, tiling)
+    engine = tiled_engine(network, template, (3, *size), tiling)
     for dtype in (torch.uint8, torch.uint16):
         images = pictures(3, size, dtype)
         expected = oracle(network, images, template)
@@ -180,7 +195,7 @@ def test_tiles_allocate_nothing() -> None:
     network = trained_network(size, levels=3, stacks=1, kernel_size=3)
     images, template = pictures(1, size), template_of(network, size)
     tiling = small_tiling(network, size, 2, 2)
-    engine = TiledEngine(network, template, (1, *size), MEAN, STD, tiling)
+    engine = tiled_engine(network, template, (1, *size), tiling)
     engine.anomaly_map(images)
     with torch.profiler.profile(profile_memory=True) as profile:
         engine.anomaly_map(images)
@@ -192,7 +207,7 @@ def test_profile_and_plan_of_tiles() -> None:
     size = (90, 100)
     network = trained_network(size, levels=3, stacks=1, kernel_size=3)
     template, tiling = template_of(network, size), small_tiling(network, size, 2, 2)
-    engine = TiledEngine(network, template, (1, *size), MEAN, STD, tiling)
+    engine = tiled_engine(network, template, (1, *size), tiling)
     layers = [layer.name for layer in engine.plan.layers]
     names = [name for name, _ in engine.profile(pictures(1, size), rounds=1)]
     assert names == ["lift", "pyramid", *layers, "anomaly map"]
@@ -201,7 +216,7 @@ def test_profile_and_plan_of_tiles() -> None:
         assert engine.profile(pictures(1, size)) == [("step", 4 * 3.0)]
     height, width = tiling.size
     assert str(engine.plan).startswith(f"2×2 tiles of {height}×{width} pixels")
-    one = CpuEngine(network, template, (1, *size), MEAN, STD).plan
+    one = whole_engine(network, template, (1, *size)).plan
     share = tiling.computed_pixels / (size[0] * size[1])
     assert engine.plan.milliseconds == pytest.approx(share * one.milliseconds, rel=0.35)
 
@@ -227,13 +242,14 @@ def alone(monkeypatch: pytest.MonkeyPatch) -> int:
 
 def test_whole_images_are_chosen_where_they_fit(alone: int) -> None:
     network = trained_network(SIZE, levels=2, stacks=1, kernel_size=3)
-    arguments = (network, template_of(network, SIZE), (1, *SIZE), MEAN, STD)
+    arguments = (trained(network, template_of(network, SIZE)), (1, *SIZE))
     assert isinstance(make_engine(*arguments), CpuEngine)
-    assert isinstance(make_engine(*arguments, memory_budget=alone + (64 << 20)), CpuEngine)
+    roomy = Settings(memory_budget=alone + (64 << 20))
+    assert isinstance(make_engine(*arguments, roomy), CpuEngine)
     with pytest.raises(InputError, match=r"at least \d+ MB are needed, even in tiles"):
-        make_engine(*arguments, memory_budget=alone)
+        make_engine(*arguments, Settings(memory_budget=alone))
     for budget in (8 << 20, 16 << 20):
-        engine = make_engine(*arguments, memory_budget=alone + budget)
+        engine = make_engine(*arguments, Settings(memory_budget=alone + budget))
         assert isinstance(engine, TiledEngine)
         assert engine.plan.total_bytes <= budget
         # Twice the memory of this plan would hold the next larger tile.
@@ -244,7 +260,8 @@ def test_choice_counts_what_an_engine_allocates(monkeypatch: pytest.MonkeyPatch)
     size = (512, 512)
     network = trained_network(size, levels=2, stacks=1, kernel_size=3, encoder="resnet18")
     template = template_of(network, size)
-    needed = demand(network, template, (1, *size))
+    subject = trained(network, template)
+    needed = demand(subject, (1, *size))
     plan = make_plan(*needed)
     allocated = 0
     empty = torch.empty
@@ -256,48 +273,51 @@ def test_choice_counts_what_an_engine_allocates(monkeypatch: pytest.MonkeyPatch)
         return made
 
     monkeypatch.setattr(torch, "empty", counted)
-    engine = CpuEngine(network, template, (1, *size), MEAN, STD, plan=plan)
+    engine = CpuEngine(subject, (1, *size), plan)
     for dtype in (torch.uint8, torch.uint16):
         engine.anomaly_map(pictures(1, size, dtype))
     images = allocated - plan.weight_bytes - plan.workspace_bytes
     assert needed[1] == pytest.approx(images, abs=1 << 20)
-    copied = demand(network, [z.contiguous() for z in template], (1, *size))
+    by_planes = trained(network, [z.contiguous() for z in template])
+    copied = demand(by_planes, (1, *size))
     assert copied[1] - needed[1] == 4 * sum(z.numel() for z in template)
-    in_tiles = demand(network, [z.contiguous() for z in template], (1, *size), is_part=True)
+    in_tiles = demand(by_planes, (1, *size), is_part=True)
     assert in_tiles[1] - needed[1] == 4 * 128 * 128
 
 
 def test_encoder_of_ones_own_is_not_cut(alone: int) -> None:
     encoder = nn.Conv2d(3, 16, 3, padding=1)
     network = trained_network(SIZE, levels=2, stacks=1, encoder=encoder, channels=16)
-    arguments = (network, template_of(network, SIZE), (1, *SIZE), MEAN, STD)
+    arguments = (trained(network, template_of(network, SIZE)), (1, *SIZE))
     with pytest.raises(InputError, match="an encoder of one's own not working in tiles"):
-        make_engine(*arguments, memory_budget=alone + (8 << 20))
+        make_engine(*arguments, Settings(memory_budget=alone + (8 << 20)))
     with pytest.raises(InputError, match="how far an encoder of one's own looks is not known"):
         map_reach(network)
 
 
 def test_slot_takes_tiles(alone: int) -> None:
     network = trained_network(SIZE, levels=2, stacks=1, kernel_size=3)
-    slot = EngineSlot(memory_budget=alone + (8 << 20))
-    template = template_of(network, SIZE)
-    engine = slot.get(network, template, Preprocessing(SIZE[0]), 1, torch.device("cpu"))
+    slot = EngineSlot(Settings(memory_budget=alone + (8 << 20)))
+    subject = trained(network, template_of(network, SIZE))
+    engine = slot.get(subject, (1, *SIZE), torch.device("cpu"))
     assert isinstance(engine, TiledEngine)
 
 
 @pytest.mark.skipif(not has_bfloat16(), reason="this processor has no AVX-512 BF16")
 def test_tiles_round_products_where_asked(alone: int) -> None:
     network = trained_network(SIZE, levels=2, stacks=1, kernel_size=3)
-    arguments = (network, template_of(network, SIZE), (1, *SIZE), MEAN, STD)
-    for bfloat16 in (False, True):
-        engine = make_engine(*arguments, memory_budget=alone + (8 << 20), bfloat16=bfloat16)
+    arguments = (trained(network, template_of(network, SIZE)), (1, *SIZE))
+    for precision in ("float32", "bfloat16"):
+        engine = make_engine(
+            *arguments, Settings(memory_budget=alone + (8 << 20), precision=precision)
+        )
         assert isinstance(engine, TiledEngine)
-        assert engine.plan.bfloat16 == bfloat16
+        assert engine.plan.bfloat16 == (precision == "bfloat16")
 
 
 BUDGET_SCRIPT = """
 import torch
-from pyramidflow.engine import TiledEngine, make_engine
+from pyramidflow.engine import Settings, TiledEngine, TrainedNetwork, make_engine
 from pyramidflow.engine.choice import ENGINE_RESERVE, INSPECTION_BYTES, resident_bytes
 from pyramidflow.model import PyramidFlow
 torch.set_num_threads(1)
@@ -310,7 +330,9 @@ template = [torch.full((1, 16, side >> d, side >> d), 0.1) for d in range(3)]
 images = torch.zeros(1, side, side, 3, dtype=torch.uint8)
 budget = resident_bytes() + ENGINE_RESERVE + INSPECTION_BYTES * side**2 + (100 << 20)
 engine = make_engine(
-    network, template, (1, side, side), torch.zeros(3), torch.ones(3), memory_budget=budget
+    TrainedNetwork(network, template, (0, 0, 0), (1, 1, 1)),
+    (1, side, side),
+    Settings(memory_budget=budget),
 )
 assert isinstance(engine, TiledEngine)
 engine.anomaly_map(images)

@@ -1,17 +1,14 @@
 """Whether images are inspected whole or in tiles: what a memory budget allows."""
 
-from collections.abc import Sequence
 from math import prod
 from pathlib import Path
 
-from torch import Tensor
-
 from pyramidflow.engine.cpu import CpuEngine, demand
 from pyramidflow.engine.plan import Plan, least_bytes, make_plan
+from pyramidflow.engine.settings import Settings, TrainedNetwork
 from pyramidflow.engine.tiles import TiledEngine
 from pyramidflow.engine.tiling import Tiling, map_reach, tilings
 from pyramidflow.errors import InputError
-from pyramidflow.model import PyramidFlow
 from pyramidflow.model.encoder import CustomEncoder
 
 ENGINE_RESERVE = 64 << 20
@@ -26,49 +23,37 @@ TRIALS = 4
 
 
 def make_engine(
-    network: PyramidFlow,
-    template: Sequence[Tensor],
-    size: tuple[int, int, int],
-    mean: Tensor,
-    std: Tensor,
-    *,
-    threads: int | None = None,
-    memory_budget: int | None = None,
-    bfloat16: bool = False,
+    trained: TrainedNetwork, size: tuple[int, int, int], settings: Settings | None = None
 ) -> CpuEngine | TiledEngine:
     """An engine on the CPU that keeps to a memory budget.
 
     Images are inspected whole where the smallest plan for that fits, else in tiles.
 
     Args:
-        network: in evaluation mode, on the CPU.
-        template: mean latents, levels ``[1, C, h_d, w_d]``, finest first.
+        trained: the network, on the CPU.
         size: batch, height and width of the images in pixels.
-        mean: ``[3]``, of images scaled to [0, 1].
-        std: ``[3]``, likewise.
-        threads: how many to use; ``None`` takes PyTorch's number.
-        memory_budget: bytes that the process may have at its peak, everything included; ``None``
-            for whole images and the fastest plan.
-        bfloat16: whether the convolutions' products round their operands to it.
+        settings: threads, budget and precision; by default PyTorch's threads, and float32 by the
+            fastest plan.
 
     Raises:
-        InputError: the memory budget is too small, or the processor has no products of bfloat16.
+        InputError: the memory budget is too small, or the processor has not the precision.
     """
-    if memory_budget is None:
-        return CpuEngine(network, template, size, mean, std, threads=threads, bfloat16=bfloat16)
+    settings = settings or Settings()
+    bfloat16, threads = settings.precision_on("cpu") == "bfloat16", settings.threads
+    needed = demand(trained, size)
+    if settings.memory_budget is None:
+        return CpuEngine(trained, size, make_plan(*needed, None, bfloat16), threads)
     around = ENGINE_RESERVE + INSPECTION_BYTES * prod(size)
-    available = memory_budget - resident_bytes() - around
-    needed = demand(network, template, size)
+    available = settings.memory_budget - resident_bytes() - around
     least = least_bytes(*needed, available, bfloat16)
     if least <= available:
-        plan = make_plan(*needed, available, bfloat16)
-        return CpuEngine(network, template, size, mean, std, threads=threads, plan=plan)
-    if isinstance(network.encoder, CustomEncoder):
+        return CpuEngine(trained, size, make_plan(*needed, available, bfloat16), threads)
+    if isinstance(trained.network.encoder, CustomEncoder):
         raise _too_small(available, least, ", an encoder of one's own not working in tiles")
     available -= 4 * prod(size)  # the map
     fitting: list[tuple[Tiling, Plan]] = []
-    for tiling in tilings(map_reach(network), *size[1:]):
-        needed = demand(network, template, (1, *tiling.size), is_part=True)
+    for tiling in tilings(map_reach(trained.network), *size[1:]):
+        needed = demand(trained, (1, *tiling.size), is_part=True)
         tile_least = least_bytes(*needed, available, bfloat16)
         least = min(least, tile_least)
         if tile_least <= available:
@@ -78,7 +63,7 @@ def make_engine(
     if not fitting:
         raise _too_small(available, least, ", even in tiles")
     tiling, plan = min(fitting, key=lambda found: found[1].in_tiles(found[0]).milliseconds)
-    return TiledEngine(network, template, size, mean, std, tiling, threads=threads, plan=plan)
+    return TiledEngine(trained, size, tiling, plan, threads)
 
 
 def _too_small(available: int, least: int, why: str) -> InputError:

@@ -25,7 +25,8 @@ from pyramidflow.engine.encoder import (
     encoder_steps,
     feature_size,
 )
-from pyramidflow.engine.plan import Layer, Plan, make_plan
+from pyramidflow.engine.plan import Layer, Plan
+from pyramidflow.engine.settings import TrainedNetwork
 from pyramidflow.engine.window import Reader, Region, whole, window
 from pyramidflow.errors import InputError
 from pyramidflow.model import PyramidFlow
@@ -49,16 +50,12 @@ class CpuEngine:
     coupling block reads its conditions, keeps one hidden image, and changes its level in place.
 
     Args:
-        network: in evaluation mode, on the CPU.
-        template: mean latents, levels ``[1, C, h_d, w_d]``, finest first.
+        trained: the network, on the CPU.
         size: batch, height and width of the images in pixels.
-        mean: ``[3]``, of images scaled to [0, 1].
-        std: ``[3]``, likewise.
+        plan: made from :func:`demand`.
         threads: how many to use; ``None`` takes PyTorch's number.
-        plan: made from :func:`demand`; ``None`` for the fastest one.
         part_of: height and width of the larger images that template and running means belong to,
             the images being tiles of them (see :meth:`move_to`); ``None`` where they are whole.
-        bfloat16: whether, without a plan, the convolutions' products round their operands to it.
 
     Raises:
         InputError: template or running means are those of another image size, or the processor has
@@ -69,29 +66,23 @@ class CpuEngine:
 
     def __init__(
         self,
-        network: PyramidFlow,
-        template: Sequence[Tensor],
+        trained: TrainedNetwork,
         size: tuple[int, int, int],
-        mean: Tensor,
-        std: Tensor,
-        *,
+        plan: Plan,
         threads: int | None = None,
-        plan: Plan | None = None,
+        *,
         part_of: tuple[int, int] | None = None,
-        bfloat16: bool = False,
     ) -> None:
-        batch, height, width = size
-        self.threads = threads or torch.get_num_threads()
-        self.size = size
-        if plan is None:
-            needed = demand(network, template, size, is_part=part_of is not None)
-            plan = make_plan(*needed, bfloat16=bfloat16)
-        self.plan = plan
         if plan.bfloat16 and not has_bfloat16():
             raise InputError(
                 "this processor has no products of bfloat16 (AVX-512 BF16): inspect in float32."
             )
-        self._camera = Camera(size, mean, std)
+        network, template = trained.network, trained.template
+        batch, height, width = size
+        self.threads = threads or torch.get_num_threads()
+        self.size = size
+        self.plan = plan
+        self._camera = Camera(size, torch.tensor(trained.mean), torch.tensor(trained.std))
         self._region = Region()
         with torch.inference_mode(), self._threads():
             self.feature_size = feature_size(network, height, width)
@@ -352,17 +343,12 @@ def _image(x: Tensor) -> Image:
 
 
 def demand(
-    network: PyramidFlow,
-    template: Sequence[Tensor],
-    size: tuple[int, int, int],
-    *,
-    is_part: bool = False,
+    trained: TrainedNetwork, size: tuple[int, int, int], *, is_part: bool = False
 ) -> tuple[list[tuple[str, Convolution]], int]:
     """What an engine of a size has to compute and to keep; nothing is allocated.
 
     Args:
-        network: with any encoder.
-        template: of whole images.
+        trained: the network, with any encoder.
         size: batch, height and width of the engine's images.
         is_part: whether they are tiles.
 
@@ -370,6 +356,7 @@ def demand(
         Name and shape of each convolution, and bytes for everything else: what :func:`make_plan`
         takes.
     """
+    network = trained.network
     batch, height, width = size
     features = feature_size(network, height, width)
     padded = network.pyramid.padded_size(features)
@@ -381,7 +368,9 @@ def demand(
     if is_part:
         total += 4 * prod(padded)  # the running mean of a block
     else:
-        rows = (z for z in template if not z.is_contiguous(memory_format=torch.channels_last))
+        rows = (
+            z for z in trained.template if not z.is_contiguous(memory_format=torch.channels_last)
+        )
         total += sum(4 * z.numel() for z in rows)
     if not network.architecture.pyramid_difference:
         # Both compositions, what the last of them is made of, and the difference with its sign.

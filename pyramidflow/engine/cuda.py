@@ -15,7 +15,7 @@ from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from pyramidflow import ops
-from pyramidflow.data import Preprocessing
+from pyramidflow.engine.settings import Precision, TrainedNetwork
 from pyramidflow.errors import InputError
 from pyramidflow.model import (
     CouplingBlock,
@@ -29,9 +29,7 @@ from pyramidflow.model.coupling import LEAKY_SLOPE
 from pyramidflow.model.encoder import FrozenModule
 from pyramidflow.ops.convolution import fold_upsampling, folded_size
 
-Precision = Literal["half", "bfloat16", "tf32", "float32"]
-
-DTYPES = {
+DTYPES: dict[Precision, torch.dtype] = {
     "half": torch.float16,
     "bfloat16": torch.bfloat16,
     "tf32": torch.float32,
@@ -186,31 +184,22 @@ class FrozenNetwork:
     """From camera pixels to the anomaly map, with everything that is constant computed before.
 
     Args:
-        network: in evaluation mode.
-        template: levels ``[1, C, h_d, w_d]``, finest first.
-        preprocessing: mean and standard deviation of the images.
+        trained: the network, on any device.
         device: where it runs.
         dtype: of weights and features; accumulators are float32.
     """
 
-    def __init__(
-        self,
-        network: PyramidFlow,
-        template: Sequence[Tensor],
-        preprocessing: Preprocessing,
-        device: torch.device,
-        dtype: torch.dtype,
-    ) -> None:
-        self.network = network
+    def __init__(self, trained: TrainedNetwork, device: torch.device, dtype: torch.dtype) -> None:
+        network = self.network = trained.network
         self.dtype = dtype
         self.encoder = frozen_encoder(network.encoder)
         self.encoder.to(device=device, dtype=dtype, memory_format=CHANNELS_LAST)  # type: ignore[call-overload]
         self.blocks = [FrozenBlock(b, device, dtype) for b in _blocks(network)]
         self.template = [
-            z.detach().to(device, dtype).contiguous(memory_format=CHANNELS_LAST) for z in template
+            z.detach().to(device, dtype).contiguous(memory_format=CHANNELS_LAST)
+            for z in trained.template
         ]
-        statistics = torch.tensor([preprocessing.mean, preprocessing.std], device=device)
-        self.mean, self.std = statistics
+        self.mean, self.std = torch.tensor([trained.mean, trained.std], device=device)
 
     @torch.no_grad()
     def __call__(self, images: Tensor) -> Tensor:
@@ -253,38 +242,29 @@ class CudaEngine:
     on the CPU (:class:`FrozenNetwork`), upload and graph are not.
 
     Args:
-        network: in evaluation mode.
-        template: levels ``[1, C, h_d, w_d]``, finest first.
-        preprocessing: mean and standard deviation of the images.
-        image_size: height and width.
-        batch: most images in a call.
+        trained: the network, on any device.
+        size: most images in a call, height and width in pixels.
         device: a CUDA device.
         precision: ``"half"`` or ``"bfloat16"`` on tensor cores, ``"tf32"`` (float32 with rounded
             products), or exact ``"float32"``.
 
     Raises:
-        InputError: the device is not a CUDA device, or the precision is unknown.
+        InputError: the device is not a CUDA device.
     """
 
     def __init__(
         self,
-        network: PyramidFlow,
-        template: Sequence[Tensor],
-        preprocessing: Preprocessing,
-        image_size: tuple[int, int],
-        batch: int,
+        trained: TrainedNetwork,
+        size: tuple[int, int, int],
         device: torch.device,
         precision: Precision = "half",
     ) -> None:
-        if precision not in DTYPES:
-            raise InputError(f"precision is {precision!r}: choose one of {', '.join(DTYPES)}.")
         if device.type != "cuda":
             raise InputError(f"the device is {device}: this engine needs a CUDA device.")
         self.device = device
         self.precision = precision
-        dtype = DTYPES[precision]
-        self.frozen = FrozenNetwork(network, template, preprocessing, device, dtype)
-        shape = (batch, *image_size, 3)
+        self.frozen = FrozenNetwork(trained, device, DTYPES[precision])
+        shape = (*size, 3)
         self._images = torch.zeros(shape, dtype=torch.uint8, device=device)
         self._staging = [
             _Staging(

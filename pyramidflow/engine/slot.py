@@ -1,23 +1,14 @@
 """Which engine a detector inspects on, made when it is first needed."""
 
-from collections.abc import Sequence
 from threading import Lock
-from typing import Literal, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from pyramidflow import ops
-from pyramidflow.data import Preprocessing
 from pyramidflow.engine.choice import make_engine
-from pyramidflow.errors import InputError
-from pyramidflow.model import PyramidFlow
-
-Precision = Literal["half", "bfloat16", "tf32", "float32"]
-
-CPU_PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16")
-CUDA_PRECISIONS: tuple[Precision, ...] = ("half", "bfloat16", "tf32", "float32")
-"""Arithmetic of the engines; the first is each one's own choice."""
+from pyramidflow.engine.settings import Settings, TrainedNetwork
 
 
 class Engine(Protocol):
@@ -32,24 +23,14 @@ class EngineSlot:
     """Room for the engine of one network.
 
     Args:
-        threads: of an engine on the CPU; ``None`` takes PyTorch's number.
-        memory_budget: bytes that the process may have at its peak with an engine on the CPU;
-            ``None`` for the fastest plan.
-        precision: of the arithmetic; ``None`` is float32 on the CPU and half on a GPU.
+        settings: of the engine.
 
     Attributes:
         lock: to hold from asking for the engine until its result is used: it has one memory.
     """
 
-    def __init__(
-        self,
-        threads: int | None = None,
-        memory_budget: int | None = None,
-        precision: Precision | None = None,
-    ) -> None:
-        self.threads = threads
-        self.memory_budget = memory_budget
-        self.precision = precision
+    def __init__(self, settings: Settings | None = None) -> None:
+        self.settings = settings or Settings()
         self.lock = Lock()
         self._made_for: object = None
         self._engine: Engine | None = None
@@ -59,20 +40,13 @@ class EngineSlot:
         self._made_for, self._engine = None, None
 
     def get(
-        self,
-        network: PyramidFlow,
-        template: Sequence[Tensor],
-        preprocessing: Preprocessing,
-        batch: int,
-        device: torch.device,
+        self, trained: TrainedNetwork, size: tuple[int, int, int], device: torch.device
     ) -> Engine | None:
-        """The engine for a number of images of the preprocessing's size.
+        """The engine for images of one size.
 
         Args:
-            network: in evaluation mode.
-            template: levels ``[1, C, h_d, w_d]``, finest first.
-            preprocessing: of the detector.
-            batch: images at once.
+            trained: the network, the same one until :meth:`empty`.
+            size: batch, height and width of the images in pixels.
             device: where the network is.
 
         Returns:
@@ -84,43 +58,20 @@ class EngineSlot:
         backend = ops.active_backend(device.type)
         if (device.type, backend) not in _ENGINES:
             return None
-        if self._made_for != (batch, device):
+        if self._made_for != (size, device):
             self.empty()  # first its memory, then the next one's
-            self._engine = self._make(network, template, preprocessing, batch, device)
-            self._made_for = (batch, device)
+            self._engine = self._make(trained, size, device)
+            self._made_for = (size, device)
         return self._engine
 
     def _make(
-        self,
-        network: PyramidFlow,
-        template: Sequence[Tensor],
-        preprocessing: Preprocessing,
-        batch: int,
-        device: torch.device,
+        self, trained: TrainedNetwork, size: tuple[int, int, int], device: torch.device
     ) -> Engine:
-        known = CPU_PRECISIONS if device.type == "cpu" else CUDA_PRECISIONS
-        precision = self.precision or known[0]
-        if precision not in known:
-            raise InputError(
-                f"the precision is {precision!r}: on {device.type} choose one of "
-                f"{', '.join(known)}."
-            )
-        side = preprocessing.image_size
         if device.type == "cpu":
-            mean, std = torch.tensor([preprocessing.mean, preprocessing.std])
-            return make_engine(
-                network,
-                template,
-                (batch, side, side),
-                mean,
-                std,
-                threads=self.threads,
-                memory_budget=self.memory_budget,
-                bfloat16=precision == "bfloat16",
-            )
+            return make_engine(trained, size, self.settings)
         from pyramidflow.engine.cuda import CudaEngine
 
-        return CudaEngine(network, template, preprocessing, (side, side), batch, device, precision)
+        return CudaEngine(trained, size, device, self.settings.precision_on(device.type))
 
 
 _ENGINES = {("cpu", "cpu"), ("cuda", "cuda"), ("cuda", "triton")}

@@ -1,6 +1,5 @@
 """Inspection on a CPU of images whose buffers memory does not hold: tile by tile."""
 
-from collections.abc import Sequence
 from itertools import product
 
 import torch
@@ -8,8 +7,8 @@ from torch import Tensor
 
 from pyramidflow.engine.cpu import CpuEngine
 from pyramidflow.engine.plan import Plan
+from pyramidflow.engine.settings import TrainedNetwork
 from pyramidflow.engine.tiling import Tiling
-from pyramidflow.model import PyramidFlow
 
 
 class TiledEngine:
@@ -20,46 +19,32 @@ class TiledEngine:
     that belong to a tile are read from the detector's own.
 
     Args:
-        network: in evaluation mode, on the CPU.
-        template: mean latents of whole images, levels ``[1, C, h_d, w_d]``, finest first.
+        trained: the network, on the CPU.
         size: batch, height and width of the whole images in pixels.
-        mean: ``[3]``, of images scaled to [0, 1].
-        std: ``[3]``, likewise.
         tiling: of :func:`pyramidflow.engine.tiling.tilings`.
+        plan: of one tile, batch 1, made from :func:`pyramidflow.engine.cpu.demand`.
         threads: how many to use; ``None`` takes PyTorch's number.
-        plan: of one tile, batch 1; ``None`` for the fastest one.
 
     Raises:
-        InputError: template or running means are those of another image size.
+        InputError: template or running means are those of another image size, or the processor has
+            no products of bfloat16.
     """
 
     def __init__(
         self,
-        network: PyramidFlow,
-        template: Sequence[Tensor],
+        trained: TrainedNetwork,
         size: tuple[int, int, int],
-        mean: Tensor,
-        std: Tensor,
         tiling: Tiling,
-        *,
+        plan: Plan,
         threads: int | None = None,
-        plan: Plan | None = None,
     ) -> None:
         batch, height, width = size
         self.size = size
         self._tiling = tiling
-        self._engine = CpuEngine(
-            network,
-            template,
-            (1, *tiling.size),
-            mean,
-            std,
-            threads=threads,
-            plan=plan,
-            part_of=(height, width),
-        )
+        tile = (1, *tiling.size)
+        self._engine = CpuEngine(trained, tile, plan, threads, part_of=(height, width))
         self.threads = self._engine.threads
-        self.plan: Plan = self._engine.plan.in_tiles(tiling)
+        self.plan = plan.in_tiles(tiling)
         self._maps = torch.empty(batch, tiling.rows.bounds[-1], tiling.columns.bounds[-1])
 
     @torch.inference_mode()

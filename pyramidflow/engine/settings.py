@@ -1,0 +1,66 @@
+"""What an engine is made from: a trained network, and how it is to be run."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import Tensor
+
+from pyramidflow.errors import InputError
+from pyramidflow.model import PyramidFlow
+
+Precision = Literal["half", "bfloat16", "tf32", "float32"]
+
+PRECISIONS: dict[str, tuple[Precision, ...]] = {
+    "cpu": ("float32", "bfloat16"),
+    "cuda": ("half", "bfloat16", "tf32", "float32"),
+}
+"""Arithmetic of the engines by device; the first is each one's own choice."""
+
+
+@dataclass(frozen=True, eq=False)
+class TrainedNetwork:
+    """A network with what it needs to inspect camera pixels.
+
+    Attributes:
+        network: in evaluation mode.
+        template: mean latents of whole images, levels ``[1, C, h_d, w_d]``, finest first.
+        mean: per channel, of images scaled to [0, 1].
+        std: per channel, likewise.
+    """
+
+    network: PyramidFlow
+    template: Sequence[Tensor]
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to inspect.
+
+    Attributes:
+        threads: of an engine on the CPU; ``None`` takes PyTorch's number.
+        memory_budget: bytes that the process may have at its peak with an engine on the CPU,
+            everything included; ``None`` for whole images and the fastest plan.
+        precision: of the arithmetic; ``None`` is float32 on the CPU and half on a GPU.
+    """
+
+    threads: int | None = None
+    memory_budget: int | None = None
+    precision: Precision | None = None
+
+    def precision_on(self, device_type: str) -> Precision:
+        """The precision, or a device's own choice.
+
+        Raises:
+            InputError: the device does not have it.
+        """
+        known = PRECISIONS[device_type]
+        precision = self.precision or known[0]
+        if precision not in known:
+            raise InputError(
+                f"the precision is {precision!r}: on {device_type} choose one of "
+                f"{', '.join(known)}."
+            )
+        return precision

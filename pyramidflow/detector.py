@@ -340,12 +340,11 @@ class Detector:
         images = stack(resized)  # [B, H, W, 3]
         with self._engine.lock:
             engine = self._ready_engine()
-            # The engine of a GPU takes pixels of 8 bits.
-            if engine is not None and (self.device.type == "cpu" or images.dtype == torch.uint8):
-                maps = engine.anomaly_map(images)  # [B, h, w]
-            else:
+            if engine is None:
                 batch = self.preprocessing.batch(resized, self.device)
                 maps = self.model.anomaly_map(batch, self.template)  # [B, h, w]
+            else:
+                maps = engine.anomaly_map(images)  # [B, h, w]
             maps = maps * self._interest_mask(maps.shape[-2:])
         scores = maps.amax((1, 2)).cpu()  # [B]
         return [(float(score), m) for score, m in zip(scores, maps.float().cpu(), strict=True)]

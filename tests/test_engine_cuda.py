@@ -91,6 +91,21 @@ def test_half_types_are_as_exact_as_the_network_in_them(settings, dtype):
     assert relative_error(frozen(pixels), exact) <= 2 * relative_error(plain, exact)
 
 
+def deep(pixels):
+    """The same pictures and more: 16 bits, the low ones at random."""
+    low = torch.randint(0, 256, pixels.shape, generator=torch.Generator().manual_seed(3))
+    return (256 * pixels.long() + low).to(torch.uint16)
+
+
+@pytest.mark.parametrize("settings", [NETWORKS[0], NETWORKS[5]], ids=str)
+def test_frozen_network_reads_pixels_of_16_bits(settings):
+    network, pixels, template = trained((32, 32), **settings)
+    frozen = FrozenNetwork(subject(network, template), CPU, torch.float32)
+    expected = expected_map(network, deep(pixels), template)
+    assert relative_error(frozen(deep(pixels)), expected) <= 1e-5
+    assert relative_error(frozen(pixels), expected) > 1e-4
+
+
 def test_batch_norms_are_folded():
     network, pixels, _ = trained((16, 16), levels=2, stacks=1, encoder="resnet18", kernel_size=1)
     frozen = frozen_encoder(network.encoder)
@@ -126,10 +141,11 @@ import test_engine_cuda as t
 from pyramidflow import ops
 settings = {"levels": 3, "stacks": 1, "channels": 3, "kernel_size": 3}
 network, pixels, template = t.trained((16, 20), **settings)
-expected = t.expected_map(network, pixels, template)
 with ops.use_backend("triton"), torch.backends.cudnn.flags(allow_tf32=False):
     frozen = t.FrozenNetwork(t.subject(network, template), t.CPU, torch.float32)
-    print("error", t.relative_error(frozen(pixels), expected))
+    maps = [frozen(images) for images in (pixels, t.deep(pixels))]
+for images, found in zip((pixels, t.deep(pixels)), maps):
+    print(t.relative_error(found, t.expected_map(network, images, template)))
 """
 
 
@@ -141,7 +157,9 @@ def test_frozen_network_on_triton_kernels_equals_the_network():
     command = [sys.executable, "-c", INTERPRETED]
     run = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
-    assert float(run.stdout.split()[-1]) <= 1e-5
+    errors = [float(line) for line in run.stdout.split()]
+    assert len(errors) == 2
+    assert max(errors) <= 1e-5
 
 
 on_a_device = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device is present")
@@ -164,6 +182,10 @@ def test_engine_equals_the_network(settings, precision, limit):
         assert found.device.type == "cuda"
         assert relative_error(found.cpu(), expected[: len(found)]) <= limit
     assert torch.equal(maps[0], maps[1])
+    expected = expected_map(network, deep(pixels), template)
+    for images in (deep(pixels), deep(pixels).to(device)):
+        assert relative_error(engine.anomaly_map(images).cpu(), expected) <= limit
+    assert torch.equal(engine.anomaly_map(pixels), maps[0])
 
 
 @pytest.mark.gpu

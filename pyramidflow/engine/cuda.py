@@ -206,7 +206,7 @@ class FrozenNetwork:
         """Anomaly map.
 
         Args:
-            images: ``[B, H, W, 3]``, uint8, on the network's device.
+            images: ``[B, H, W, 3]``, uint8 or uint16, on the network's device.
 
         Returns:
             ``[B, h, w]``, float32.
@@ -233,13 +233,73 @@ class _Staging:
     read: torch.cuda.Event
 
 
+class _Replay:
+    """The way from pixels of one type to the map: upload, then one CUDA graph over static buffers.
+
+    Args:
+        frozen: the network, on the current device.
+        shape: of the images.
+        pixel_type: uint8 or uint16.
+        allow_tf32: whether cuDNN may round float32 products.
+    """
+
+    def __init__(
+        self,
+        frozen: FrozenNetwork,
+        shape: tuple[int, ...],
+        pixel_type: torch.dtype,
+        allow_tf32: bool,
+    ) -> None:
+        self._images = torch.zeros(shape, dtype=pixel_type, device="cuda")
+        self._staging = [
+            _Staging(
+                torch.empty(shape, dtype=pixel_type, pin_memory=True),
+                torch.cuda.Event(),  # type: ignore[no-untyped-call]
+            )
+            for _ in range(2)
+        ]
+        flags = torch.backends.cudnn.flags(
+            enabled=True, benchmark=True, deterministic=True, allow_tf32=allow_tf32
+        )
+        stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        stream.wait_stream(torch.cuda.current_stream())
+        with flags:
+            with torch.cuda.stream(stream):
+                for _ in range(WARM_UP):
+                    frozen(self._images)
+            torch.cuda.current_stream().wait_stream(stream)
+            self._graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(self._graph):
+                self._map = frozen(self._images)
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Map of images on the host or the device, in new memory."""
+        self._upload(images)
+        self._graph.replay()
+        return self._map[: len(images)].clone()
+
+    def _upload(self, images: Tensor) -> None:
+        target = self._images[: len(images)]
+        if images.device.type != "cpu":
+            target.copy_(images, non_blocking=True)
+            return
+        staging = self._staging.pop(0)
+        self._staging.append(staging)
+        staging.read.synchronize()  # an upload two calls ago; before the first there is nothing
+        pinned = staging.images[: len(images)]
+        pinned.copy_(images)
+        target.copy_(pinned, non_blocking=True)
+        staging.read.record()
+
+
 class CudaEngine:
     """Anomaly maps of a fixed number of images of a fixed size on a CUDA device.
 
-    The whole way from pixels to map is one CUDA graph over static buffers. The host waits for
-    nothing: images go through two pinned buffers in turn, and the map is on the device. Results
-    repeat to the bit within one engine. **No GPU has run this so far**: the arithmetic is proven
-    on the CPU (:class:`FrozenNetwork`), upload and graph are not.
+    The whole way from pixels to map is one CUDA graph over static buffers, a second one where
+    pixels of 16 bits come. The host waits for nothing: images go through two pinned buffers in
+    turn, and the map is on the device. Results repeat to the bit within one engine. **No GPU has
+    run this so far**: the arithmetic is proven on the CPU (:class:`FrozenNetwork`), upload and
+    graph are not.
 
     Args:
         trained: the network, on any device.
@@ -262,33 +322,25 @@ class CudaEngine:
         if device.type != "cuda":
             raise InputError(f"the device is {device}: this engine needs a CUDA device.")
         self.device = device
+        self.size = size
         self.precision = precision
         self.frozen = FrozenNetwork(trained, device, DTYPES[precision])
-        shape = (*size, 3)
-        self._images = torch.zeros(shape, dtype=torch.uint8, device=device)
-        self._staging = [
-            _Staging(
-                torch.empty(shape, dtype=torch.uint8, pin_memory=True),
-                torch.cuda.Event(),  # type: ignore[no-untyped-call]
-            )
-            for _ in range(2)
-        ]
+        self._replays: dict[torch.dtype, _Replay] = {}
         with torch.cuda.device(device):
-            self._graph, self._map = self._capture()
+            self._replay(torch.uint8)
 
     @property
     def plan(self) -> str:
         """How each convolution is computed: a line for each block."""
-        batch, height, width, _ = self._images.shape
-        return describe(self.frozen, (batch, height, width), self.precision)
+        return describe(self.frozen, self.size, self.precision)
 
     @torch.no_grad()
     def anomaly_map(self, images: Tensor) -> Tensor:
         """Anomaly maps in the resolution of the feature map; nothing waits for the device.
 
         Args:
-            images: ``[B, H, W, 3]``, uint8, on the host or the device; ``B`` may be smaller than
-                the engine's.
+            images: ``[B, H, W, 3]``, uint8 or uint16, on the host or the device; ``B`` may be
+                smaller than the engine's.
 
         Returns:
             ``[B, h, w]``, float32, on the device.
@@ -296,45 +348,26 @@ class CudaEngine:
         Raises:
             InputError: the images have another type or size, or are too many.
         """
-        size = self._images.shape
-        if images.dtype != torch.uint8 or images.shape[1:] != size[1:] or len(images) > size[0]:
+        batch, *size = self.size
+        if (
+            images.dtype not in (torch.uint8, torch.uint16)
+            or list(images.shape[1:]) != [*size, 3]
+            or len(images) > batch
+        ):
             raise InputError(
                 f"the images have shape {list(images.shape)} and type {images.dtype}: this engine "
-                f"takes up to {size[0]} of {list(size[1:])}, uint8."
+                f"takes up to {batch} of {[*size, 3]}, uint8 or uint16."
             )
         with torch.cuda.device(self.device):
-            self._upload(images)
-            self._graph.replay()
-            return self._map[: len(images)].clone()
+            return self._replay(images.dtype)(images)
 
-    def _upload(self, images: Tensor) -> None:
-        target = self._images[: len(images)]
-        if images.device.type != "cpu":
-            target.copy_(images, non_blocking=True)
-            return
-        staging = self._staging.pop(0)
-        self._staging.append(staging)
-        staging.read.synchronize()  # an upload two calls ago; before the first there is nothing
-        pinned = staging.images[: len(images)]
-        pinned.copy_(images)
-        target.copy_(pinned, non_blocking=True)
-        staging.read.record()
-
-    def _capture(self) -> tuple[torch.cuda.CUDAGraph, Tensor]:
-        flags = torch.backends.cudnn.flags(
-            enabled=True, benchmark=True, deterministic=True, allow_tf32=self.precision == "tf32"
-        )
-        stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-        stream.wait_stream(torch.cuda.current_stream())
-        with flags:
-            with torch.cuda.stream(stream):
-                for _ in range(WARM_UP):
-                    self.frozen(self._images)
-            torch.cuda.current_stream().wait_stream(stream)
-            graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(graph):
-                found = self.frozen(self._images)
-        return graph, found
+    def _replay(self, pixel_type: torch.dtype) -> _Replay:
+        if pixel_type not in self._replays:
+            allow_tf32 = self.precision == "tf32"
+            self._replays[pixel_type] = _Replay(
+                self.frozen, (*self.size, 3), pixel_type, allow_tf32
+            )
+        return self._replays[pixel_type]
 
 
 def describe(frozen: FrozenNetwork, size: tuple[int, int, int], precision: str) -> str:

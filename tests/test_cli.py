@@ -350,6 +350,25 @@ def start(*arguments):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
+def test_ctrl_c_ends_an_inspection_with_whole_lines(tiny_set, tiny_detector_file, tmp_path):
+    image = tiny_set / "test" / "good" / "000.png"
+    output = tmp_path / "out"
+    process = start("inspect", *[image] * 5000, "--model", tiny_detector_file, "--output", output)
+    for _ in range(3):
+        process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert err == "interrupted\n"
+    lines = (output / "results.jsonl").read_text().splitlines(keepends=True)
+    assert 3 <= len(lines) < 5000
+    for line in lines:
+        assert line.endswith("\n")
+        assert json.loads(line)["verdict"] in ("ok", "ng")
+    assert not [file for file in (output / "overlays").iterdir() if file.suffix != ".png"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
 def test_ctrl_c_writes_the_checkpoint_and_resume_ends_bit_equal(run, tiny_set, tmp_path):
     settings = (*SMALL.split(), "--epochs", 25)
     stopped = tmp_path / "stopped.safetensors"

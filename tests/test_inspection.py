@@ -479,6 +479,58 @@ def test_sources_are_sorted_and_named_without_clashes(tmp_path):
         find_sources([tmp_path / "c"])
 
 
+FULL_DISK_SCRIPT = """
+import json, resource, sys
+from pathlib import Path
+from pyramidflow.errors import InputError
+from pyramidflow.findings import Inspection
+from pyramidflow.inspection import Source, open_result_folder
+
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+folder, count = Path(sys.argv[1]), 0
+found = Inspection(0.5, 1.0, "ok", (), None)
+try:
+    with open_result_folder(folder, scale=None, keep_maps=False) as results:
+        for count in range(100):
+            results.add(Source(Path(f"{count}.png"), str(count)), None, found)
+except InputError as error:
+    print(count, error)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX limits")
+def test_a_line_that_does_not_fit_is_left_out(tmp_path):
+    command = [sys.executable, "-c", FULL_DISK_SCRIPT, str(tmp_path)]
+    out = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    count, _, error = out.partition(" ")
+    assert error.startswith(f"{tmp_path} cannot be written (File too large): choose another")
+    lines = (tmp_path / "results.jsonl").read_text().splitlines(keepends=True)
+    assert len(lines) == int(count) > 5
+    assert all(line.endswith("\n") for line in lines)
+    assert [json.loads(line)["path"] for line in lines] == [f"{i}.png" for i in range(len(lines))]
+
+
+def test_an_image_that_goes_away_is_recorded(tmp_path, tiny_detector_file):
+    detector = Detector.load(tiny_detector_file)
+    for index in range(3):
+        Image.fromarray(np.full((8, 8, 3), 90 * index, np.uint8)).save(tmp_path / f"{index}.png")
+    with open_result_folder(tmp_path / "out", scale=None, keep_maps=False) as results:
+        sources = find_sources([tmp_path])
+        tally = inspect_sources(
+            detector,
+            sources,
+            results,
+            lambda source, found: (tmp_path / "1.png").unlink(missing_ok=True),
+        )
+    assert tally.unreadable == 1
+    records = [json.loads(x) for x in (tmp_path / "out" / "results.jsonl").read_text().splitlines()]
+    assert ["no such image file" in record.get("error", "") for record in records] == [
+        False,
+        True,
+        False,
+    ]
+
+
 def test_lines_are_on_disk_before_the_next_image_is_looked_at(tmp_path, tiny_detector_file):
     detector = Detector.load(tiny_detector_file)
     paths = []

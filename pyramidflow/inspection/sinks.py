@@ -5,7 +5,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -26,16 +26,18 @@ class ResultFolder:
     """A folder of results: ``results.jsonl``, ``overlays/NAME.png``, ``maps/NAME.tiff``.
 
     Each line of ``results.jsonl`` is complete on disk before the next image is looked at, so that
-    nothing is lost when the process ends early.
+    nothing is lost when the process ends early; a line that does not fit on the disk is left out.
 
     Args:
         folder: where to write.
-        lines: the open ``results.jsonl``.
+        lines: the open ``results.jsonl``, without a buffer.
         scale: anomaly value at the top of the overlays' colour scale; ``None`` draws no overlays.
         keep_maps: write the raw anomaly maps.
     """
 
-    def __init__(self, folder: Path, lines: TextIO, scale: float | None, keep_maps: bool) -> None:
+    def __init__(
+        self, folder: Path, lines: io.FileIO, scale: float | None, keep_maps: bool
+    ) -> None:
         self._folder = folder
         self._lines = lines
         self._scale = scale
@@ -79,10 +81,13 @@ class ResultFolder:
         self._write({"path": str(source.path), "error": str(error)})
 
     def _write(self, record: dict[str, Any]) -> None:
+        line = memoryview((json.dumps(record, ensure_ascii=False) + "\n").encode())
+        start = self._lines.tell()
         try:
-            self._lines.write(json.dumps(record, ensure_ascii=False) + "\n")
-            self._lines.flush()
+            while line:  # a disk that becomes full takes a part first
+                line = line[self._lines.write(line) :]
         except OSError as error:
+            self._lines.truncate(start)
             raise _unwritable(self._folder, error) from error
 
 
@@ -105,7 +110,7 @@ def open_result_folder(
     """
     with exclusive(folder / RESULTS_NAME):
         try:
-            lines = (folder / RESULTS_NAME).open("w", encoding="utf-8")
+            lines = (folder / RESULTS_NAME).open("wb", buffering=0)
         except OSError as error:
             raise _unwritable(folder, error) from error
         with lines:

@@ -4,14 +4,28 @@ They import nothing but torch and triton, and nothing in them is tied to one ven
 :mod:`pyramidflow.ops` allocates, launches and differentiates.
 """
 
-from . import anomaly_map, conv1x1, conv_coupling, coupling, normalize, pyramid, tuning
+from . import (
+    anomaly_map,
+    conv1x1,
+    conv_coupling,
+    coupling,
+    coupling_sums,
+    normalize_image,
+    pyramid_down,
+    pyramid_down_max,
+    pyramid_up,
+    tuning,
+)
 
 __all__ = [
     "anomaly_map",
     "conv1x1",
     "conv_coupling",
     "coupling",
-    "normalize",
-    "pyramid",
+    "coupling_sums",
+    "normalize_image",
+    "pyramid_down",
+    "pyramid_down_max",
+    "pyramid_up",
     "tuning",
 ]

@@ -1,17 +1,15 @@
 """Anomaly map: the contrast of one latent level with its template, averaged over channels.
 
-The composition of the levels is :mod:`pyramidflow.kernels.pyramid`'s, on one channel.
+The composition of the levels is :mod:`pyramidflow.kernels.pyramid_up`'s, on one channel.
 """
 
 import triton
 import triton.language as tl
 
-from .coupling import PIXEL_PRUNING, PIXEL_TILES, locate_pixels, pixel_offset
-
-_KEY = ["channels", "height", "width", "x_strides"]
+from .pixels import KEY, PIXEL_PRUNING, PIXEL_TILES, locate_pixels, pixel_offset
 
 
-@triton.autotune(configs=PIXEL_TILES, key=_KEY, prune_configs_by=PIXEL_PRUNING)
+@triton.autotune(configs=PIXEL_TILES, key=KEY, prune_configs_by=PIXEL_PRUNING)
 @triton.jit
 def anomaly_map_forward_kernel(
     latent_ptr,
@@ -45,7 +43,7 @@ def anomaly_map_forward_kernel(
     tl.store(contrast_ptr, (total / channels)[None, :], mask=mask_pixel)
 
 
-@triton.autotune(configs=PIXEL_TILES, key=_KEY, prune_configs_by=PIXEL_PRUNING)
+@triton.autotune(configs=PIXEL_TILES, key=KEY, prune_configs_by=PIXEL_PRUNING)
 @triton.jit
 def anomaly_map_backward_kernel(
     grad_contrast_ptr,

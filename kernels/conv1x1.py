@@ -11,16 +11,9 @@ from typing import Any
 import triton
 import triton.language as tl
 
-from .coupling import (
-    _nearest_offset,
-    _transform,
-    locate_pixels,
-    pixel_offset,
-    soft_clamp,
-)
+from .coupling import nearest_offset, soft_clamp, transform
+from .pixels import KEY, locate_pixels, pixel_offset
 from .tuning import configurations, pruner
-
-_KEY = ["channels", "height", "width", "x_strides"]
 
 FUSED_CHANNELS = 64
 """Most channels that :func:`coupling_conv1x1_forward_kernel` keeps in one program."""
@@ -51,7 +44,7 @@ def _fused_extents(arguments: Mapping[str, Any]) -> dict[str, int]:
         ],
         stages=(2,),
     ),
-    key=_KEY,
+    key=KEY,
     prune_configs_by=pruner(_forward_extents, grid=("BLOCK_O", "BLOCK_P")),
 )
 @triton.jit
@@ -108,7 +101,7 @@ def invertible_conv1x1_forward_kernel(
         ],
         stages=(2,),
     ),
-    key=_KEY,
+    key=KEY,
     prune_configs_by=pruner(_backward_extents, grid=("BLOCK_O", "BLOCK_C")),
 )
 @triton.jit
@@ -165,7 +158,7 @@ def invertible_conv1x1_backward_kernel(
 @triton.autotune(
     # 64 pixels spill registers at 64 channels in float32.
     configs=configurations([{"BLOCK_P": 16}, {"BLOCK_P": 32}], warps=(4, 8)),
-    key=_KEY,
+    key=KEY,
     prune_configs_by=pruner(_fused_extents, grid=("BLOCK_P",)),
 )
 @triton.jit
@@ -208,10 +201,10 @@ def coupling_conv1x1_forward_kernel(
     params_ptr = params_ptr + batch * params_strides[0]
     mean_ptr = mean_ptr + batch * mean_strides[0]
     if RESIZED:
-        params_ptr = params_ptr + _nearest_offset(
+        params_ptr = params_ptr + nearest_offset(
             pixel, width, params_height, params_width, row_scale, column_scale, params_strides
         )
-        mean_ptr = mean_ptr + _nearest_offset(
+        mean_ptr = mean_ptr + nearest_offset(
             pixel, width, params_height, params_width, row_scale, column_scale, mean_strides
         )
     else:
@@ -228,7 +221,7 @@ def coupling_conv1x1_forward_kernel(
     else:
         mean = tl.load(mean_ptr + channel * mean_strides[1], mask=mask, other=0.0).to(tl.float32)
     s = tl.where(mask, s - mean, 0.0)
-    y = _transform(x.to(tl.float32), s, t.to(tl.float32), False)
+    y = transform(x.to(tl.float32), s, t.to(tl.float32), False)
     sums_ptr = sums_ptr + batch * height * width + pixel
     tl.store(sums_ptr, tl.sum(s, 0)[None, :], mask=mask_pixel)
     column = tl.arange(0, BLOCK_C).to(tl.int64)[None, :]

@@ -17,7 +17,8 @@ from typing import Any
 import triton
 import triton.language as tl
 
-from .coupling import locate_pixels, soft_clamp
+from .coupling import soft_clamp
+from .pixels import locate_pixels
 from .tuning import INTERPRETED, configurations, covered
 
 _KEY = ["channels", "inputs", "height", "width", "STRIDE"]

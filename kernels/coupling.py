@@ -2,77 +2,29 @@
 
 ``s = v − m``, ``v = gain · clamp · atan(s0 / clamp)``, and then ``y = e^s x + t`` or, inverted,
 ``x = (y − t) e^{−s}``. The two directions share loads, masks and reductions and differ in the one
-line of :func:`_transform` and of its gradient, so they share kernels too, ``INVERSE`` chooses when
+line of :func:`transform` and of its gradient, so they share kernels too, ``INVERSE`` chooses when
 they are compiled.
 
-A program owns ``BLOCK_P`` pixels of one sample and goes through their channels ``BLOCK_C`` at a
-time. The mean over channels of a sample (CVN) is therefore taken in the program that uses it; any
-other mean comes from sums that a pass over ``s0`` leaves. Sums across programs go through memory
-and are added in a fixed order, so results repeat to the bit. Strides are in elements; a mean or an
-average that is broadcast has stride 0. ``FLAT`` says that rows follow each other without a gap in
-every tensor, so that a pixel's offset needs no division.
+A program owns all channels of its pixels (:mod:`pyramidflow.kernels.pixels`). The mean over
+channels of a sample (CVN) is therefore taken in the program that uses it; any other mean comes from
+the sums of :mod:`pyramidflow.kernels.coupling_sums`. A mean or an average that is broadcast has
+stride 0.
 
 Where the parameters have another size than the level, pixel ``i`` of the level takes parameter
 ``min(⌊i · scale⌋, size − 1)`` along each axis.
 """
 
-from collections.abc import Mapping
-from typing import Any
-
 import triton
 import triton.language as tl
 
-from .tuning import configurations, pruner
+from .pixels import KEY, PIXEL_PRUNING, PIXEL_TILES, locate_pixels, pixel_offset
 
 HALF_PI = tl.constexpr(1.5707963267948966)
 
 
-def pixel_extents(arguments: Mapping[str, Any]) -> dict[str, int]:
-    """Extents that ``BLOCK_C`` and ``BLOCK_P`` cover in a launch."""
-    return {
-        "BLOCK_C": arguments["channels"],
-        "BLOCK_P": arguments["height"] * arguments["width"],
-    }
-
-
-PIXEL_TILES = configurations(
-    [
-        {"BLOCK_C": channels, "BLOCK_P": tile // channels}
-        for tile in (512, 1024)
-        for channels in (1, 4, 8, 16, 32, 64)
-    ]
-)
-
-PIXEL_PRUNING = pruner(pixel_extents, grid=("BLOCK_P",))
-
-SUMMED_PIXELS = 64
-"""``BLOCK_P`` of the kernels that sum over pixels: not tuned, it sizes their result."""
-
-_SUM_TILES = configurations(
-    [{"BLOCK_C": channels, "BLOCK_P": SUMMED_PIXELS} for channels in (4, 8, 16, 32)]
-)
-_KEY = ["channels", "height", "width", "x_strides"]
-
-
 @triton.jit
-def locate_pixels(pixels, BLOCK_P: tl.constexpr):
-    """Sample and pixels ``[1, BLOCK_P]`` of this program, and which of the pixels exist."""
-    tiles = (pixels + BLOCK_P - 1) // BLOCK_P
-    batch = (tl.program_id(0) // tiles).to(tl.int64)
-    pixel = (tl.program_id(0) % tiles) * BLOCK_P + tl.arange(0, BLOCK_P)[None, :]
-    return batch, pixel, pixel < pixels
-
-
-@triton.jit
-def pixel_offset(pixel, width, strides, FLAT: tl.constexpr):
-    """Offset of each pixel in its plane."""
-    if FLAT:
-        return pixel.to(tl.int64) * strides[3]
-    return (pixel // width).to(tl.int64) * strides[2] + (pixel % width).to(tl.int64) * strides[3]
-
-
-@triton.jit
-def _nearest_offset(pixel, width, params_height, params_width, row_scale, column_scale, strides):
+def nearest_offset(pixel, width, params_height, params_width, row_scale, column_scale, strides):
+    """Offset of the parameter that each pixel of a level of another size takes."""
     row = ((pixel // width).to(tl.float32) * row_scale).to(tl.int32)
     column = ((pixel % width).to(tl.float32) * column_scale).to(tl.int32)
     row = tl.minimum(row, params_height - 1).to(tl.int64)
@@ -108,14 +60,15 @@ def soft_clamp(s0, clamp_scale, clamp_inverse):
 
 
 @triton.jit
-def _transform(x, s, t, INVERSE: tl.constexpr):
+def transform(x, s, t, INVERSE: tl.constexpr):
+    """``e^s x + t``, or inverted ``(x − t) e^{−s}``."""
     if INVERSE:
         return (x - t) * tl.exp(-s)
     return tl.exp(s) * x + t
 
 
 @triton.jit
-def _gradients(grad, grad_log_det, x, s, t, INVERSE: tl.constexpr):
+def gradients(grad, grad_log_det, x, s, t, INVERSE: tl.constexpr):
     """Gradients of the input ``x``, ``s`` and ``t`` from those of the output and of ``±Σ s``."""
     if INVERSE:
         grad_input = grad * tl.exp(-s)
@@ -124,46 +77,7 @@ def _gradients(grad, grad_log_det, x, s, t, INVERSE: tl.constexpr):
     return grad_input, grad_input * x + grad_log_det, grad
 
 
-@triton.autotune(configs=_SUM_TILES, key=_KEY, prune_configs_by=PIXEL_PRUNING)
-@triton.jit
-def soft_clamp_sums_forward_kernel(
-    params_ptr,
-    channel_sums_ptr,
-    spatial_sums_ptr,
-    x_strides,
-    spatial_strides,
-    channels,
-    height,
-    width,
-    clamp_scale,
-    clamp_inverse,
-    FLAT: tl.constexpr,
-    BLOCK_C: tl.constexpr,
-    BLOCK_P: tl.constexpr,
-):
-    """``channel_sums[b, p] = Σ_c v`` and ``spatial_sums[b, c, tile] = Σ_{p ∈ tile} v``.
-
-    ``height × width`` is the parameters' size. Bytes: reads ``s0`` once, writes one float for each
-    pixel and one for each channel and tile.
-    """
-    pixels = height * width
-    batch, pixel, mask_pixel = locate_pixels(pixels, BLOCK_P)
-    params_ptr = params_ptr + batch * x_strides[0] + pixel_offset(pixel, width, x_strides, FLAT)
-    tile = tl.program_id(0) % ((pixels + BLOCK_P - 1) // BLOCK_P)
-    spatial_sums_ptr = spatial_sums_ptr + batch * spatial_strides[0] + tile
-    total = tl.zeros((BLOCK_P,), tl.float32)
-    for first in range(0, channels, BLOCK_C):
-        channel = (first + tl.arange(0, BLOCK_C)).to(tl.int64)[:, None]
-        mask = (channel < channels) & mask_pixel
-        s0 = tl.load(params_ptr + channel * x_strides[1], mask=mask, other=0.0).to(tl.float32)
-        v = soft_clamp(s0, clamp_scale, clamp_inverse)
-        total += tl.sum(v, 0)
-        sums = tl.sum(v, 1)[:, None]
-        tl.store(spatial_sums_ptr + channel * spatial_strides[1], sums, mask=channel < channels)
-    tl.store(channel_sums_ptr + batch * pixels + pixel, total[None, :], mask=mask_pixel)
-
-
-@triton.autotune(configs=PIXEL_TILES, key=_KEY, prune_configs_by=PIXEL_PRUNING)
+@triton.autotune(configs=PIXEL_TILES, key=KEY, prune_configs_by=PIXEL_PRUNING)
 @triton.jit
 def affine_coupling_forward_kernel(
     x_ptr,
@@ -204,10 +118,10 @@ def affine_coupling_forward_kernel(
     params_ptr = params_ptr + batch * params_strides[0]
     mean_ptr = mean_ptr + batch * mean_strides[0]
     if RESIZED:
-        params_ptr = params_ptr + _nearest_offset(
+        params_ptr = params_ptr + nearest_offset(
             pixel, width, params_height, params_width, row_scale, column_scale, params_strides
         )
-        mean_ptr = mean_ptr + _nearest_offset(
+        mean_ptr = mean_ptr + nearest_offset(
             pixel, width, params_height, params_width, row_scale, column_scale, mean_strides
         )
     else:
@@ -236,87 +150,10 @@ def affine_coupling_forward_kernel(
             mean = tl.load(mean_ptr + channel * mean_strides[1], mask=mask, other=0.0)
             mean = mean.to(tl.float32)
         s = soft_clamp(s0, clamp_scale, clamp_inverse) - mean
-        y = _transform(x, s, t.to(tl.float32), INVERSE)
+        y = transform(x, s, t.to(tl.float32), INVERSE)
         tl.store(y_ptr + channel * y_strides[1], y, mask=mask)
         total += tl.sum(tl.where(mask, s, 0.0), 0)
     tl.store(sums_ptr + batch * height * width + pixel, total[None, :], mask=mask_pixel)
-
-
-@triton.autotune(configs=_SUM_TILES, key=_KEY, prune_configs_by=PIXEL_PRUNING)
-@triton.jit
-def affine_coupling_sums_backward_kernel(
-    grad_ptr,
-    grad_log_det_ptr,
-    x_ptr,
-    params_ptr,
-    mean_ptr,
-    channel_sums_ptr,
-    spatial_sums_ptr,
-    grad_strides,
-    x_strides,
-    params_strides,
-    mean_strides,
-    spatial_strides,
-    channels,
-    height,
-    width,
-    params_height,
-    params_width,
-    row_scale,
-    column_scale,
-    clamp_scale,
-    clamp_inverse,
-    INVERSE: tl.constexpr,
-    RESIZED: tl.constexpr,
-    FLAT: tl.constexpr,
-    BLOCK_C: tl.constexpr,
-    BLOCK_P: tl.constexpr,
-):
-    """``channel_sums[b, p] = Σ_c ∂s`` and ``spatial_sums[b, c, tile] = Σ_{p ∈ tile} ∂s``.
-
-    ``∂s = grad e^s x + ∂logdet``, inverse ``−grad e^{−s} (x − t) − ∂logdet``: what reaches a mean
-    that the program of one pixel cannot see whole. Bytes: reads the gradient, ``x``, ``s0``
-    (inverse: ``t``) and a mean that is not broadcast once, writes one float for each pixel and one
-    for each channel and tile.
-    """
-    pixels = height * width
-    batch, pixel, mask_pixel = locate_pixels(pixels, BLOCK_P)
-    grad_ptr = grad_ptr + batch * grad_strides[0] + pixel_offset(pixel, width, grad_strides, FLAT)
-    x_ptr = x_ptr + batch * x_strides[0] + pixel_offset(pixel, width, x_strides, FLAT)
-    params_ptr = params_ptr + batch * params_strides[0]
-    mean_ptr = mean_ptr + batch * mean_strides[0]
-    if RESIZED:
-        params_ptr = params_ptr + _nearest_offset(
-            pixel, width, params_height, params_width, row_scale, column_scale, params_strides
-        )
-        mean_ptr = mean_ptr + _nearest_offset(
-            pixel, width, params_height, params_width, row_scale, column_scale, mean_strides
-        )
-    else:
-        params_ptr = params_ptr + pixel_offset(pixel, width, params_strides, FLAT)
-        mean_ptr = mean_ptr + pixel_offset(pixel, width, mean_strides, FLAT)
-    tile = tl.program_id(0) % ((pixels + BLOCK_P - 1) // BLOCK_P)
-    spatial_sums_ptr = spatial_sums_ptr + batch * spatial_strides[0] + tile
-    grad_log_det = tl.load(grad_log_det_ptr + batch).to(tl.float32)
-    total = tl.zeros((BLOCK_P,), tl.float32)
-    for first in range(0, channels, BLOCK_C):
-        channel = (first + tl.arange(0, BLOCK_C)).to(tl.int64)[:, None]
-        mask = (channel < channels) & mask_pixel
-        s0 = tl.load(params_ptr + channel * params_strides[1], mask=mask, other=0.0).to(tl.float32)
-        mean = tl.load(mean_ptr + channel * mean_strides[1], mask=mask, other=0.0).to(tl.float32)
-        x = tl.load(x_ptr + channel * x_strides[1], mask=mask, other=0.0).to(tl.float32)
-        grad = tl.load(grad_ptr + channel * grad_strides[1], mask=mask, other=0.0).to(tl.float32)
-        t = x
-        if INVERSE:
-            offset_t = (channels + channel) * params_strides[1]
-            t = tl.load(params_ptr + offset_t, mask=mask, other=0.0).to(tl.float32)
-        s = soft_clamp(s0, clamp_scale, clamp_inverse) - mean
-        _, grad_s, _ = _gradients(grad, grad_log_det, x, s, t, INVERSE)
-        grad_s = tl.where(mask, grad_s, 0.0)
-        total += tl.sum(grad_s, 0)
-        sums = tl.sum(grad_s, 1)[:, None]
-        tl.store(spatial_sums_ptr + channel * spatial_strides[1], sums, mask=channel < channels)
-    tl.store(channel_sums_ptr + batch * pixels + pixel, total[None, :], mask=mask_pixel)
 
 
 @triton.jit
@@ -333,7 +170,7 @@ def _level_pixel(
     return row.to(tl.int64), column.to(tl.int64), (row < row_end) & (column < column_end)
 
 
-@triton.autotune(configs=PIXEL_TILES, key=_KEY, prune_configs_by=PIXEL_PRUNING)
+@triton.autotune(configs=PIXEL_TILES, key=KEY, prune_configs_by=PIXEL_PRUNING)
 @triton.jit
 def affine_coupling_backward_kernel(
     grad_ptr,
@@ -407,7 +244,7 @@ def affine_coupling_backward_kernel(
                 offset_t = (channels + channel) * params_strides[1]
                 t = tl.load(params_ptr + offset_t, mask=mask, other=0.0).to(tl.float32)
             s = soft_clamp(s0.to(tl.float32), clamp_scale, clamp_inverse) - mean.to(tl.float32)
-            _, grad_s, _ = _gradients(grad.to(tl.float32), grad_log_det, x, s, t, INVERSE)
+            _, grad_s, _ = gradients(grad.to(tl.float32), grad_log_det, x, s, t, INVERSE)
             total += tl.sum(tl.where(mask, grad_s, 0.0), 0)
         channel_average = (total / channels)[None, :]
     for first in range(0, channels, BLOCK_C):
@@ -440,7 +277,7 @@ def affine_coupling_backward_kernel(
                 offset_grad += channel * grad_strides[1]
                 x = tl.load(x_ptr + channel * x_strides[1] + offset_x, mask=mask_level, other=0.0)
                 grad = tl.load(grad_ptr + offset_grad, mask=mask_level, other=0.0)
-                grad_input, step_s, step_t = _gradients(
+                grad_input, step_s, step_t = gradients(
                     grad.to(tl.float32), grad_log_det, x.to(tl.float32), s, t, INVERSE
                 )
                 offset_grad_x += channel * grad_x_strides[1]

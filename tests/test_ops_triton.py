@@ -21,7 +21,17 @@ from torch import Tensor
 triton = pytest.importorskip("triton", reason="triton is not installed")
 
 import triton.language as tl  # noqa: E402
-from pyramidflow.kernels import anomaly_map, conv1x1, coupling, normalize, pyramid, tuning  # noqa: E402
+from pyramidflow.kernels import (  # noqa: E402
+    anomaly_map,
+    conv1x1,
+    coupling,
+    coupling_sums,
+    normalize_image,
+    pyramid_down,
+    pyramid_down_max,
+    pyramid_up,
+    tuning,
+)
 from triton.runtime.autotuner import Autotuner  # noqa: E402
 
 from benchmarks import triton_resources  # noqa: E402
@@ -747,7 +757,7 @@ def test_kernels_compile_without_spills(architecture: int, dtype: torch.dtype, s
 
 @pytest.mark.skipif(INTERPRETED, reason="the interpreter tunes nothing")
 @pytest.mark.parametrize(
-    "kernel", [pyramid.pyramid_up_forward_kernel, coupling.affine_coupling_forward_kernel]
+    "kernel", [pyramid_up.pyramid_up_forward_kernel, coupling.affine_coupling_forward_kernel]
 )
 def test_configurations_follow_the_shape(kernel: Any) -> None:
     def kept(channels: int, side: int, channel_stride: int) -> list[triton.Config]:
@@ -768,7 +778,10 @@ def test_configurations_follow_the_shape(kernel: Any) -> None:
 
 TUNED = {
     name: tuner
-    for module in (anomaly_map, conv1x1, coupling, pyramid, normalize)
+    for module in (
+        *(pyramid_down, pyramid_down_max, pyramid_up),
+        *(coupling, coupling_sums, conv1x1, anomaly_map, normalize_image),
+    )
     for name, tuner in vars(module).items()
     if isinstance(tuner, Autotuner)
 }

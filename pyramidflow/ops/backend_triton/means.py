@@ -30,7 +30,7 @@ def mean_to_subtract(
     of_channels, of_pixels = _sums_buffers(params, channels)
     if of_channels.numel() and of_pixels.numel():
         with device_of(params):
-            kernels.coupling.soft_clamp_sums_forward_kernel[pixel_grid(params)](
+            kernels.coupling_sums.soft_clamp_sums_forward_kernel[pixel_grid(params)](
                 params,
                 of_channels,
                 of_pixels,
@@ -61,7 +61,7 @@ def average_gradient(
     """What reaches the mean, averaged over what the mean was taken over."""
     of_channels, of_pixels = _sums_buffers(x, x.shape[1])
     with device_of(x):
-        kernels.coupling.affine_coupling_sums_backward_kernel[pixel_grid(x)](
+        kernels.coupling_sums.affine_coupling_sums_backward_kernel[pixel_grid(x)](
             grad,
             grad_log_det.contiguous(),
             x,
@@ -88,7 +88,7 @@ def average_gradient(
 
 
 def _sums_buffers(x: Tensor, channels: int) -> tuple[Tensor, Tensor]:
-    tiles = tile_count(x.shape[2] * x.shape[3], kernels.coupling.SUMMED_PIXELS)
+    tiles = tile_count(x.shape[2] * x.shape[3], kernels.coupling_sums.SUMMED_PIXELS)
     of_channels = (x.shape[0], 1, *x.shape[2:])
     of_pixels = (x.shape[0], channels, tiles)
     return (

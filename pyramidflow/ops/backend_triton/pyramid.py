@@ -18,11 +18,11 @@ def pyramid_down(x: Tensor, reduction: str) -> tuple[Tensor, Tensor]:
     sizes = (x.shape[1], *x.shape[2:], *size[2:])
     with device_of(x):
         if reduction == "max":
-            kernels.pyramid.pyramid_down_max_forward_kernel[strip_grid(size)](
+            kernels.pyramid_down_max.pyramid_down_max_forward_kernel[strip_grid(size)](
                 x, y, index, x.stride(), y.stride(), index.stride(), *sizes
             )
         else:
-            kernels.pyramid.pyramid_down_forward_kernel[strip_grid(size)](
+            kernels.pyramid_down.pyramid_down_forward_kernel[strip_grid(size)](
                 x, y, x.stride(), y.stride(), *sizes
             )
     return y, index
@@ -39,11 +39,11 @@ def pyramid_down_backward(
     sizes = (grad_y.shape[1], height, width, *grad_y.shape[2:])
     with device_of(grad_y):
         if reduction == "max":
-            kernels.pyramid.pyramid_down_max_backward_kernel[grid](
+            kernels.pyramid_down_max.pyramid_down_max_backward_kernel[grid](
                 grad_y, index, grad_x, grad_y.stride(), index.stride(), grad_x.stride(), *sizes
             )
         else:
-            kernels.pyramid.pyramid_down_backward_kernel[grid](
+            kernels.pyramid_down.pyramid_down_backward_kernel[grid](
                 grad_y, grad_x, grad_y.stride(), grad_x.stride(), *sizes
             )
     return grad_x
@@ -65,7 +65,7 @@ def pyramid_up(coarse: Tensor, fine: Tensor, sign: float, dtype: torch.dtype) ->
     if not out.numel():
         return out
     with device_of(fine):
-        kernels.pyramid.pyramid_up_forward_kernel[strip_grid(coarse.shape)](
+        kernels.pyramid_up.pyramid_up_forward_kernel[strip_grid(coarse.shape)](
             coarse,
             fine,
             out,
@@ -86,7 +86,7 @@ def pyramid_up_backward(grad: Tensor) -> Tensor:
     if not grad_coarse.numel():
         return grad_coarse
     with device_of(grad):
-        kernels.pyramid.pyramid_up_backward_kernel[strip_grid(size)](
+        kernels.pyramid_up.pyramid_up_backward_kernel[strip_grid(size)](
             grad, grad_coarse, grad.stride(), grad_coarse.stride(), *grad.shape[1:], *size[2:]
         )
     return grad_coarse

@@ -1,0 +1,100 @@
+"""Image sets: read on demand, kept within a budget, stacked."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from image_files import put_deep_png, put_image, random_pixels, refused
+from PIL import Image
+
+from pyramidflow.data import ImageSet, imageset, read_image, resize_image, stack
+
+
+@pytest.fixture
+def decoded(monkeypatch):
+    """The files that are decoded, in order."""
+    seen = []
+
+    def counting(path):
+        seen.append(path.name)
+        return read_image(path)
+
+    monkeypatch.setattr(imageset, "read_image", counting)
+    return seen
+
+
+def test_an_image_set_reads_and_resizes(tmp_path):
+    pixels = random_pixels((20, 30, 3))
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    deep = random_pixels((7, 5, 3), np.uint16)
+    put_deep_png(tmp_path / "b.png", deep)
+    images = ImageSet([tmp_path / "a.png", tmp_path / "b.png"], 8)
+    assert len(images) == 2
+    np.testing.assert_array_equal(images[0], resize_image(pixels, 8))
+    np.testing.assert_array_equal(images[1], resize_image(deep, 8))
+    assert images[1].dtype == np.uint16
+    assert ImageSet([tmp_path / "a.png"], (4, 6))[0].shape == (4, 6, 3)
+    assert [image.shape for image in images] == [(8, 8, 3), (8, 8, 3)]
+
+
+def test_images_are_kept_within_the_budget(tmp_path, decoded):
+    paths = [put_image(tmp_path / f"{index}.png", index) for index in range(3)]
+    bytes_each = 4 * 4 * 3
+    images = ImageSet(paths, 4, cache_bytes=2 * bytes_each)
+    for _ in range(3):
+        assert [int(images[index][0, 0, 0]) for index in range(3)] == [0, 1, 2]
+    assert decoded == ["0.png", "1.png", "2.png", "2.png", "2.png"]
+
+
+def test_nothing_is_kept_without_a_budget(tmp_path, decoded):
+    images = ImageSet([put_image(tmp_path / "a.png")], 4, cache_bytes=0)
+    assert np.array_equal(images[0], images[0])
+    assert decoded == ["a.png", "a.png"]
+
+
+@pytest.mark.parametrize("cache_bytes", [0, 10**6])
+def test_images_of_a_set_cannot_be_written_to(tmp_path, cache_bytes):
+    images = ImageSet([put_image(tmp_path / "a.png")], 4, cache_bytes)
+    with pytest.raises(ValueError, match="read-only"):
+        images[0][0, 0, 0] = 1
+
+
+def test_a_damaged_image_is_refused_when_it_is_asked_for(tmp_path):
+    (tmp_path / "bad.png").write_text("text")
+    images = ImageSet([put_image(tmp_path / "a.png"), tmp_path / "bad.png"], 4)
+    assert images[0].shape == (4, 4, 3)
+    refused(lambda: images[1], "bad.png", "not an image")
+
+
+@pytest.mark.filterwarnings("error")
+def test_stack_makes_a_batch(tmp_path):
+    path = put_image(tmp_path / "a.png", 7)
+    image = ImageSet([path], 4)[0]
+    batch = stack([image, image])
+    assert batch.dtype == torch.uint8
+    assert batch.shape == (2, 4, 4, 3)
+    batch.zero_()
+    assert image.min() == 7
+
+
+def test_stack_promotes_8_bits_to_16():
+    eight = np.array([0, 1, 255], np.uint8).reshape(1, 1, 3)
+    sixteen = np.array([5, 300, 65535], np.uint16).reshape(1, 1, 3)
+    batch = stack([eight, sixteen])
+    assert batch.dtype == torch.uint16
+    assert batch.flatten().tolist() == [0, 257, 65535, 5, 300, 65535]
+
+
+def test_stack_refuses_nothing_and_different_sizes():
+    refused(lambda: stack([]), "none", "one shape", "resize")
+    small, large = random_pixels((2, 2, 3)), random_pixels((2, 4, 3))
+    refused(lambda: stack([small, large]), "[2, 2, 3]", "[2, 4, 3]", "resize")
+
+
+def test_the_package_loads_without_this_room():
+    code = "import sys, pyramidflow; assert 'pyramidflow.data' not in sys.modules"
+    done = subprocess.run([sys.executable, "-c", code], env=os.environ, capture_output=True)
+    assert done.returncode == 0, done.stderr.decode()

@@ -26,6 +26,7 @@ from triton.runtime.autotuner import Autotuner
 from triton.runtime.jit import JITFunction
 
 from pyramidflow.ops import backend_triton
+from pyramidflow.ops.tf32 import convolutions_with_tf32
 
 ARCHITECTURES = (80, 86, 89, 90, 100, 120)
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
@@ -182,7 +183,7 @@ def variants(shape: Shape, dtype: torch.dtype) -> Iterator[tuple[str, Any, tuple
         mean = tensor(1, 1, *level.shape[2:])
         arguments = (level, params, kernel, mean, weight, resample, 2.0)
         for products in ("TF32", "exact") if dtype == torch.float32 else ("",):
-            with torch.backends.cudnn.flags(allow_tf32=products == "TF32"):
+            with convolutions_with_tf32(products == "TF32"):
                 mode = f"{label} {products}".strip()
                 yield mode, backend_triton.conv_coupling_conv1x1, arguments
     template = tensor(1, channels, height, width)

@@ -139,9 +139,10 @@ INTERPRETED = """
 import torch
 import test_engine_cuda as t
 from pyramidflow import ops
+from pyramidflow.ops.tf32 import convolutions_with_tf32
 settings = {"levels": 3, "stacks": 1, "channels": 3, "kernel_size": 3}
 network, pixels, template = t.trained((16, 20), **settings)
-with ops.use_backend("triton"), torch.backends.cudnn.flags(allow_tf32=False):
+with ops.use_backend("triton"), convolutions_with_tf32(False):
     frozen = t.FrozenNetwork(t.subject(network, template), t.CPU, torch.float32)
     maps = [frozen(images) for images in (pixels, t.deep(pixels))]
 for images, found in zip((pixels, t.deep(pixels)), maps):

@@ -15,6 +15,7 @@ from pyramidflow import ops
 from pyramidflow.errors import InputError
 from pyramidflow.model import PyramidFlow
 from pyramidflow.ops import allocation, dispatch, reference, registry
+from pyramidflow.ops.tf32 import convolutions_take_tf32, convolutions_with_tf32
 
 OPS = torch.ops.pyramidflow
 
@@ -371,3 +372,30 @@ def test_conv_coupling_conv1x1_refuses_other_shapes(changed: dict, message: str)
     shapes |= {"weight": (3, 3), "mean": (1, 1, 4, 5)} | changed
     with pytest.raises(InputError, match=message):
         ops.conv_coupling_conv1x1(**{k: torch.zeros(v) for k, v in shapes.items()}, resample="down")
+
+
+def test_tf32_is_known_where_operators_are_set_apart() -> None:
+    program = """
+import torch
+from pyramidflow.ops.tf32 import convolutions_take_tf32, convolutions_with_tf32
+torch.backends.cudnn.conv.fp32_precision = "ieee"
+print(convolutions_take_tf32())
+with convolutions_with_tf32(True):
+    print(convolutions_take_tf32())
+print(torch.backends.cudnn.conv.fp32_precision)
+"""
+    if not hasattr(torch.backends.cudnn, "conv"):
+        pytest.skip("this PyTorch has one setting for all operators of cuDNN")
+    run = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert run.stdout.split() == ["False", "True", "ieee"], run.stderr
+
+
+@pytest.mark.parametrize("rounded", [True, False])
+def test_tf32_follows_the_setting_of_all_operators(rounded: bool) -> None:
+    with torch.backends.cudnn.flags(enabled=True, allow_tf32=rounded):
+        assert convolutions_take_tf32() == rounded
+        with convolutions_with_tf32(not rounded):
+            assert convolutions_take_tf32() != rounded
+        assert convolutions_take_tf32() == rounded

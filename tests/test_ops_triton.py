@@ -37,6 +37,7 @@ from triton.runtime.autotuner import Autotuner  # noqa: E402
 from benchmarks import triton_resources  # noqa: E402
 from pyramidflow import ops  # noqa: E402
 from pyramidflow.ops import allocation, backend_reference, backend_triton  # noqa: E402
+from pyramidflow.ops.tf32 import convolutions_with_tf32  # noqa: E402
 
 INTERPRETED = backend_triton.INTERPRETED
 DEVICE = "cpu" if INTERPRETED else "cuda"
@@ -451,7 +452,7 @@ def test_conv_coupling_conv1x1_equals_oracle(
         x = draw(*size, layout=layout, dtype=dtype)
         resample = "down" if stride == 2 else "none"
         arguments = (x, hidden, kernel.to(dtype), mean, weight, resample, CLAMP)
-        with torch.backends.cudnn.flags(allow_tf32=False):
+        with convolutions_with_tf32(False):
             compare("conv_coupling_conv1x1", *arguments, tolerance=FORWARD)
 
 

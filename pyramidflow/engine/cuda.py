@@ -5,7 +5,8 @@ CPU. :class:`CudaEngine` adds upload and graph.
 """
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -28,6 +29,7 @@ from pyramidflow.model import (
 from pyramidflow.model.coupling import LEAKY_SLOPE
 from pyramidflow.model.encoder import FrozenModule
 from pyramidflow.ops.convolution import fold_upsampling, folded_size
+from pyramidflow.ops.tf32 import convolutions_with_tf32
 
 DTYPES: dict[Precision, torch.dtype] = {
     "half": torch.float16,
@@ -258,12 +260,9 @@ class _Replay:
             )
             for _ in range(2)
         ]
-        flags = torch.backends.cudnn.flags(
-            enabled=True, benchmark=True, deterministic=True, allow_tf32=allow_tf32
-        )
         stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         stream.wait_stream(torch.cuda.current_stream())
-        with flags:
+        with _repeatable_convolutions(), convolutions_with_tf32(allow_tf32):
             with torch.cuda.stream(stream):
                 for _ in range(WARM_UP):
                     frozen(self._images)
@@ -290,6 +289,17 @@ class _Replay:
         pinned.copy_(images)
         target.copy_(pinned, non_blocking=True)
         staging.read.record()
+
+
+@contextmanager
+def _repeatable_convolutions() -> Iterator[None]:
+    cudnn = torch.backends.cudnn
+    before = cudnn.benchmark, cudnn.deterministic
+    cudnn.benchmark, cudnn.deterministic = True, True
+    try:
+        yield
+    finally:
+        cudnn.benchmark, cudnn.deterministic = before
 
 
 class CudaEngine:

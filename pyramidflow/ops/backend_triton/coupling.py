@@ -20,6 +20,7 @@ from pyramidflow.ops.backend_triton.means import (
     takers,
 )
 from pyramidflow.ops.convolution import conv2d
+from pyramidflow.ops.tf32 import convolutions_take_tf32
 
 
 def affine_coupling(
@@ -283,7 +284,7 @@ def conv_coupling_conv1x1(
             SIZE=kernel.shape[-1],
             STRIDE=2 if resample == "down" else 1,
             DOT_TYPE=dot_type(x),
-            PRECISION="tf32" if torch.backends.cudnn.allow_tf32 else "ieee",
+            PRECISION="tf32" if convolutions_take_tf32() else "ieee",
             BLOCK_C=max(16, triton.next_power_of_2(x.shape[1])),
         )
     return allocation.dense(z, like=x)

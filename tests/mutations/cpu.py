@@ -107,7 +107,7 @@ MUTANTS = [
     ("spectral_product", "s[r] - p[r] - q[r]", "s[r] - p[r] + q[r]"),
     ("spectral_product", "rest -= rows;", "rest -= rows + 2;"),
     ("spectral_output", "width = ceil_div(shape.width, stride)", "width = shape.width / stride"),
-    ("spectral_output", "place.column / stride;", "place.column;"),
+    ("spectral_output", "place.column / stride;", "place.column / 2;"),
     ("spectral_output", "phase % 2) *", "phase / 2) *"),
     (
         "spectral_output",

@@ -158,6 +158,11 @@ CASES = {
         (1, 2),
         {"levels": 3, "stacks": 1, "encoder": "resnet18", "volume_norm": "svn"},
     ),
+    "resnet34": (
+        (313, 21),
+        (3, 1),
+        {"levels": 2, "stacks": 1, "kernel_size": 3, "encoder": "resnet34"},
+    ),
 }
 
 
@@ -179,10 +184,11 @@ def test_tiles_equal_the_whole_image(name: str) -> None:
     assert (maps - whole).norm() <= ERROR * whole.norm()
 
 
-def test_tiles_of_a_batch_of_both_depths() -> None:
-    size = (90, 100)
-    network = trained_network(size, levels=3, stacks=1, kernel_size=3)
-    template, tiling = template_of(network, size), small_tiling(network, size, 2, 2)
+@pytest.mark.parametrize("name", ["channel means", "resnet18", "resnet34"])
+def test_tiles_of_a_batch_of_both_depths(name: str) -> None:
+    size, counts, settings = CASES[name]
+    network = trained_network(size, **settings)
+    template, tiling = template_of(network, size), small_tiling(network, size, *counts)
     engine = tiled_engine(network, template, (3, *size), tiling)
     for dtype in (torch.uint8, torch.uint16):
         images = pictures(3, size, dtype)

@@ -15,7 +15,8 @@ from pyramidflow import Detector
 from pyramidflow.errors import InputError
 from pyramidflow.inspection import find_sources, inspect_sources, open_result_folder
 from pyramidflow.inspection.overlay import colour_bar, overlay
-from pyramidflow.inspection.report import Report, ReportExample, write_report
+from pyramidflow.inspection.report import write_report
+from pyramidflow.inspection.report_data import Report, ReportExample
 
 GREY = np.full((40, 60, 3), 120, np.uint8)
 BOX_GREEN = (57, 255, 90)
@@ -402,7 +403,7 @@ def test_pictures_are_shown_at_a_useful_size(shape, shown, tmp_path):
 
 
 def test_long_curves_are_thinned_but_keep_their_shape():
-    from pyramidflow.inspection.report import _drawable
+    from pyramidflow.inspection.report_charts import _drawable
 
     # The bend lies in the first thousandth of the points.
     x = np.concatenate([np.linspace(0, 0.1, 200), np.linspace(0.1, 1, 200_000)])

@@ -3,7 +3,8 @@
 from pyramidflow.inspection.evaluation_report import write_evaluation_report
 from pyramidflow.inspection.line import Tally, inspect_sources
 from pyramidflow.inspection.overlay import overlay
-from pyramidflow.inspection.report import Report, ReportExample, write_report
+from pyramidflow.inspection.report import write_report
+from pyramidflow.inspection.report_data import Report, ReportExample
 from pyramidflow.inspection.sinks import (
     RESULTS_NAME,
     ResultFolder,

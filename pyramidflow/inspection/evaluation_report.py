@@ -9,7 +9,8 @@ from pyramidflow.data import read_image, resize_image, to_uint8
 from pyramidflow.detector import Detector
 from pyramidflow.evaluation import Evaluation, pro_curve, roc_curve
 from pyramidflow.inspection.overlay import overlay
-from pyramidflow.inspection.report import Curve, Report, ReportExample, write_report
+from pyramidflow.inspection.report import write_report
+from pyramidflow.inspection.report_data import Curve, Report, ReportExample
 
 EXAMPLES = 4
 """Examples in each of the report's two sections."""

@@ -1,0 +1,115 @@
+"""What the evaluation report shows, and how it writes numbers."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pyramidflow.errors import InputError
+
+Curve = tuple[NDArray[Any], NDArray[Any]]
+"""Two arrays ``[points]``: false positive rate, then true positive rate or region overlap."""
+
+_MISSING: Final = "–"
+
+
+@dataclass(frozen=True)
+class ReportExample:
+    """One image shown in the report.
+
+    Attributes:
+        name: File name, as it is; the report escapes it.
+        kind: ``good`` or the kind of defect.
+        label_defective: True if the image is known to be defective.
+        score: Anomaly score of the image, in units of the map.
+        verdict: What the detector said, in its own words.
+        image: uint8 ``[H, W, 3]``, RGB.
+        overlay: The image with its map, uint8 ``[H, W, 3]``, from
+            :func:`pyramidflow.inspection.overlay.overlay`.
+        mask: Ground truth, bool ``[H, W]``, or ``None`` if there is none.
+    """
+
+    name: str
+    kind: str
+    label_defective: bool
+    score: float
+    verdict: str
+    image: NDArray[np.uint8]
+    overlay: NDArray[np.uint8]
+    mask: NDArray[np.bool_] | None
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything the report shows.
+
+    Attributes:
+        title: Heading of the page.
+        summary: Facts as (name, value): model, training, sizes, seconds.
+        metrics: Values by key, such as ``image_auroc`` or ``aupro@0.3``; NaN shows as a dash.
+        roc_image: ROC curve over images, or ``None`` if it is not defined.
+        roc_pixel: ROC curve over pixels, or ``None``.
+        pro: Per-region overlap curve, or ``None``.
+        scores: Anomaly score of each test image, ``[N]``.
+        labels: True or 1 for a defective image, ``[N]``.
+        kinds: ``good`` or the kind of defect of each image, ``N`` of them.
+        threshold: An image is rejected if its score is greater than this.
+        scale: Map value of the hottest colour of the overlays.
+        best: Images the detector judged best.
+        worst: Images the detector judged worst.
+    """
+
+    title: str
+    summary: Sequence[tuple[str, str]]
+    metrics: Mapping[str, float]
+    roc_image: Curve | None
+    roc_pixel: Curve | None
+    pro: Curve | None
+    scores: NDArray[Any]
+    labels: NDArray[Any]
+    kinds: Sequence[str]
+    threshold: float
+    scale: float
+    best: Sequence[ReportExample]
+    worst: Sequence[ReportExample]
+
+
+def check(report: Report) -> None:
+    """Refuse what cannot be shown.
+
+    Raises:
+        InputError: Arrays do not fit together, a score or the threshold is not finite, or the scale
+            is not positive.
+    """
+    sizes = len(report.scores), len(report.labels), len(report.kinds)
+    if len(set(sizes)) != 1 or sizes[0] == 0:
+        raise InputError(
+            f"The report got {sizes[0]} scores, {sizes[1]} labels and {sizes[2]} kinds; "
+            "give one of each for every test image."
+        )
+    if not np.isfinite(np.asarray(report.scores, dtype=np.float64)).all():
+        raise InputError("A score is not finite; leave out images that could not be scored.")
+    if not math.isfinite(report.threshold):
+        raise InputError(f"The threshold is {report.threshold}; give a finite number.")
+    if not (math.isfinite(report.scale) and report.scale > 0):
+        raise InputError(f"The scale is {report.scale}; give a finite number greater than 0.")
+    for example in (*report.worst, *report.best):
+        shape = example.image.shape
+        mask_fits = example.mask is None or example.mask.shape == shape[:2]
+        if example.overlay.shape != shape or not mask_fits:
+            raise InputError(
+                f"Image, overlay and mask of {example.name} differ in size; give all three alike."
+            )
+
+
+def number_text(value: float) -> str:
+    """Four significant digits, or a dash for what is not finite."""
+    return f"{value:.4g}" if math.isfinite(value) else _MISSING
+
+
+def rate_text(value: float) -> str:
+    """Four decimals, or a dash for what is not finite."""
+    return f"{value:.4f}" if math.isfinite(value) else _MISSING

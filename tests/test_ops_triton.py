@@ -1,4 +1,4 @@
-"""The Triton backend against the oracle, and what its kernels take of a GPU.
+"""The Triton backend against the oracle.
 
 The comparisons run in Triton's interpreter, in a process of its own (``triton_interpreter.py``). In
 the process of the other tests they are ``gpu`` tests, on a CUDA device and compiled for it.
@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 import torch
 import triton_interpreter
-from devices import moved
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
@@ -21,26 +20,15 @@ from torch import Tensor
 triton = pytest.importorskip("triton", reason="triton is not installed")
 
 import triton.language as tl  # noqa: E402
-from pyramidflow.kernels import (  # noqa: E402
-    anomaly_map,
-    conv1x1,
-    coupling,
-    coupling_sums,
-    normalize_image,
-    pyramid_down,
-    pyramid_down_max,
-    pyramid_up,
-    tuning,
-)
+from pyramidflow.kernels import coupling  # noqa: E402
 from triton.runtime.autotuner import Autotuner  # noqa: E402
+from triton_cases import DEVICE, compare, draw, relative_error  # noqa: E402
 
-from benchmarks import triton_resources  # noqa: E402
 from pyramidflow import ops  # noqa: E402
-from pyramidflow.ops import allocation, backend_reference, backend_triton  # noqa: E402
+from pyramidflow.ops import backend_reference, backend_triton  # noqa: E402
 from pyramidflow.ops.tf32 import convolutions_with_tf32  # noqa: E402
 
 INTERPRETED = backend_triton.INTERPRETED
-DEVICE = "cpu" if INTERPRETED else "cuda"
 CLAMP = 2.0
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 LAYOUTS = ("contiguous", "channels_last", "strided")
@@ -85,73 +73,6 @@ def _smallest_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 smallest_blocks = pytest.mark.usefixtures("_smallest_blocks")
-
-
-def draw(*size: int, layout: str = "contiguous", dtype: torch.dtype = torch.float32) -> Tensor:
-    """Normal numbers in one of the layouts; ``strided`` is neither dense nor in order."""
-    x = torch.randn(size).to(dtype)
-    if layout == "channels_last":
-        return x.contiguous(memory_format=torch.channels_last)
-    if layout == "strided":
-        wide = torch.zeros((*size[:2], size[3] + 1, 2 * size[2]), dtype=dtype)
-        view = wide.transpose(2, 3)[:, :, ::2, 1:]
-        view.copy_(x)
-        return view
-    return x
-
-
-def _map(function: Callable[[Tensor], Tensor], value: Any) -> Any:
-    if isinstance(value, Tensor):
-        return function(value)
-    return [_map(function, v) for v in value] if isinstance(value, list | tuple) else value
-
-
-def _double(x: Tensor) -> Tensor:
-    return x.double() if x.is_floating_point() else x
-
-
-def _results(value: Any) -> list[Tensor]:
-    return list(value) if isinstance(value, list | tuple) else [value]
-
-
-def relative_error(actual: Tensor, expected: Tensor) -> float:
-    difference = actual.cpu().double() - expected.double()
-    return float(difference.norm() / expected.double().norm().clamp_min(1e-300))
-
-
-def compare(name: str, *arguments: Any, tolerance: float, log_det: int | None = None) -> None:
-    """Compare every result of an operation with the oracle's in float64.
-
-    float32 within ``tolerance``; half types within twice the error of plain PyTorch. The result
-    number ``log_det`` is a sum over a sample that may cancel: its error is measured per element.
-    """
-    first = arguments[0] if isinstance(arguments[0], Tensor) else arguments[0][0]
-    actual = _results(getattr(backend_triton, name)(*moved(arguments, DEVICE)))
-    oracle = _results(getattr(backend_reference, name)(*_map(_double, arguments)))
-    plain = _results(getattr(backend_reference, name)(*arguments))
-    assert len(actual) == len(oracle)
-    for number, (ours, exact, theirs) in enumerate(zip(actual, oracle, plain, strict=True)):
-        assert ours.shape == exact.shape
-        assert ours.dtype == theirs.dtype
-        if exact.dim() == 4:
-            assert ours.is_contiguous(memory_format=allocation.memory_format(ours))
-        if not exact.is_floating_point():
-            torch.testing.assert_close(ours.cpu(), exact)
-            continue
-        if not exact.numel() or exact.isnan().all():
-            continue
-        if number == log_det:
-            elements = first[0].numel()
-            error = float((ours.cpu().double() - exact).abs().max()) / elements
-            reference_error = float((theirs.double() - exact).abs().max()) / elements
-            limit = 1e-6
-        else:
-            error = relative_error(ours, exact)
-            reference_error = relative_error(theirs, exact)
-            limit = tolerance
-        if ours.dtype != torch.float32:
-            limit = max(limit, 2 * reference_error)
-        assert error <= limit, f"result {number} of {name}: error {error:.2e}, limit {limit:.2e}"
 
 
 FORWARD = 1e-5
@@ -714,113 +635,3 @@ def test_without_a_device_the_status_says_what_is_missing() -> None:
     status = backend_triton.status()
     assert not status.available
     assert "device" in status.reason
-
-
-@pytest.mark.skipif(INTERPRETED, reason="the interpreter compiles nothing")
-@pytest.mark.parametrize(
-    ("architecture", "dtype", "shape"),
-    [
-        (80, torch.float32, 1),
-        (86, torch.bfloat16, 0),
-        (89, torch.float16, 0),
-        (90, torch.float32, 0),
-        (100, torch.float16, 1),
-        (120, torch.bfloat16, 1),
-    ],
-)
-def test_kernels_compile_without_spills(architecture: int, dtype: torch.dtype, shape: int) -> None:
-    """Each architecture with one type and shape; every one with all: the resources' script."""
-    kernels = set()
-    level = triton_resources.SHAPES[shape]
-    for _, used in triton_resources.resources(architecture, level, dtype):
-        assert used.spill_bytes == 0, used
-        kernels.add(used.kernel)
-    assert kernels == {
-        "pyramid_down_forward_kernel",
-        "pyramid_down_max_forward_kernel",
-        "pyramid_down_backward_kernel",
-        "pyramid_down_max_backward_kernel",
-        "pyramid_up_forward_kernel",
-        "pyramid_up_backward_kernel",
-        "soft_clamp_sums_forward_kernel",
-        "affine_coupling_forward_kernel",
-        "affine_coupling_sums_backward_kernel",
-        "affine_coupling_backward_kernel",
-        "invertible_conv1x1_forward_kernel",
-        "invertible_conv1x1_backward_kernel",
-        "coupling_conv1x1_forward_kernel",
-        "conv_coupling_conv1x1_forward_kernel",
-        "anomaly_map_forward_kernel",
-        "anomaly_map_backward_kernel",
-        "normalize_image_forward_kernel",
-    }
-
-
-@pytest.mark.skipif(INTERPRETED, reason="the interpreter tunes nothing")
-@pytest.mark.parametrize(
-    "kernel", [pyramid_up.pyramid_up_forward_kernel, coupling.affine_coupling_forward_kernel]
-)
-def test_configurations_follow_the_shape(kernel: Any) -> None:
-    def kept(channels: int, side: int, channel_stride: int) -> list[triton.Config]:
-        arguments = {
-            "channels": channels,
-            "x_strides": (1, channel_stride, 1, 1),
-            **dict.fromkeys(("height", "width", "coarse_height", "coarse_width"), side),
-        }
-        configs: list[triton.Config] = kernel.early_config_prune(kernel.configs, arguments)
-        assert 1 <= len(configs) <= tuning.KEPT
-        return configs
-
-    nchw, channels_last = kept(64, 256, 256**2)[0], kept(64, 256, 1)[0]
-    assert channels_last.kwargs["BLOCK_C"] > nchw.kwargs["BLOCK_C"]
-    few = [config for config in kept(3, 256, 256**2) if config.kwargs["BLOCK_C"] > 8]
-    assert not few, "more than twice the lanes that three channels need"
-
-
-TUNED = {
-    name: tuner
-    for module in (
-        *(pyramid_down, pyramid_down_max, pyramid_up),
-        *(coupling, coupling_sums, conv1x1, anomaly_map, normalize_image),
-    )
-    for name, tuner in vars(module).items()
-    if isinstance(tuner, Autotuner)
-}
-
-
-@pytest.mark.skipif(INTERPRETED, reason="the interpreter tunes nothing")
-@pytest.mark.parametrize("name", TUNED)
-@settings(max_examples=50, deadline=None, derandomize=True)
-@given(
-    channels=st.integers(1, 130),
-    height=st.integers(1, 300),
-    width=st.integers(1, 300),
-    channels_last=st.booleans(),
-)
-def test_configurations_waste_few_lanes(
-    name: str, channels: int, height: int, width: int, channels_last: bool
-) -> None:
-    half = {"coarse_height": (height + 1) // 2, "coarse_width": (width + 1) // 2}
-    strides = (1, 1, 1, 1) if channels_last else (1, height * width, width, 1)
-    arguments = {"channels": channels, "height": height, "width": width, "x_strides": strides}
-    tuner = TUNED[name]
-    kept = tuner.early_config_prune(tuner.configs, arguments | half)
-    assert 1 <= len(kept) <= tuning.KEPT
-    assert all(config in tuner.configs for config in kept)
-    extents = {
-        "BLOCK_C": channels,
-        "BLOCK_O": channels,
-        "BLOCK_H": half["coarse_height"],
-        "BLOCK_W": half["coarse_width"],
-        "BLOCK_P": height * width,
-    }
-    if name == "invertible_conv1x1_backward_kernel":
-        del extents["BLOCK_P"]  # a program goes through the pixels of its chunk
-
-    def lanes(config: triton.Config) -> int:
-        """Elements that a launch computes, those outside the shape too."""
-        blocks = {axis: size for axis, size in config.kwargs.items() if axis in extents}
-        return int(np.prod([len(range(0, extents[a], b)) * b for a, b in blocks.items()]))
-
-    fewest = min(map(lanes, tuner.configs))
-    assert max(map(lanes, kept)) <= 2 * fewest

@@ -216,8 +216,8 @@ def copy_package(target: Path) -> None:
     for folder in ("tests", "benchmarks"):
         (target / folder).mkdir()
     for file in (
-        *("pyproject.toml", TESTS, "tests/devices.py", "tests/triton_interpreter.py"),
-        *("benchmarks/__init__.py", "benchmarks/triton_resources.py"),
+        *("pyproject.toml", TESTS, "tests/triton_cases.py"),
+        *("tests/devices.py", "tests/triton_interpreter.py"),
     ):
         shutil.copy(ROOT / file, target / file)
 

@@ -5,6 +5,7 @@ import json
 import re
 import subprocess
 import sys
+import tracemalloc
 from html.parser import HTMLParser
 
 import numpy as np
@@ -74,6 +75,19 @@ def test_normal_part_stays_visible_under_the_hottest_colour():
     image[:, 30:] = 200
     out = overlay(image, flat_map(9.0), 1.0, None).astype(int)
     assert (out[:, 30:].sum(axis=2).min() - out[:, :30].sum(axis=2).max()) > 20
+
+
+def test_rows_are_drawn_one_like_the_other_in_little_memory():
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 256, (1000, 800, 3), dtype=np.uint8)
+    anomaly_map = rng.random((1000, 800), dtype=np.float32)
+    rows = [overlay(image[y : y + 1], anomaly_map[y : y + 1], 1.0, None)[0] for y in range(1000)]
+    tracemalloc.start()
+    out = overlay(image, anomaly_map, 1.0, None)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 8 * 1000 * 800
+    np.testing.assert_array_equal(out, rows)
 
 
 def test_contour_is_the_inner_edge_of_the_region_above_the_threshold():

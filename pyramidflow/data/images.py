@@ -264,11 +264,12 @@ def _decode_with_pillow(image: Image.Image) -> npt.NDArray[Any]:
         values = np.asarray(ImageOps.exif_transpose(image)).astype(np.uint16)  # [H, W]
         # Pillow turns this polarity around for 8 bits but not for 16.
         return (white - values if white_is_zero else values)[..., None]  # [H, W, 1]
-    upright = ImageOps.exif_transpose(image)
-    upright.info.pop("transparency", None)
-    if upright.mode in ("1", "L", "LA"):
-        return np.asarray(upright.convert("L"))[..., None]  # [H, W, 1]
-    return np.asarray(upright.convert("RGB"))  # [H, W, 3]
+    ImageOps.exif_transpose(image, in_place=True)
+    image.info.pop("transparency", None)
+    if image.mode in ("1", "L", "LA"):
+        return np.asarray(image.convert("L"))[..., None]  # [H, W, 1]
+    # A conversion to the same mode is a copy, of a photograph some hundred megabytes.
+    return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))  # [H, W, 3]
 
 
 def _decode_with_tifffile(path: Path) -> npt.NDArray[Any]:
@@ -328,7 +329,7 @@ def _upright(values: npt.NDArray[Any], orientation: int) -> npt.NDArray[Any]:
 def _to_unsigned(values: npt.NDArray[Any], path: Path) -> npt.NDArray[Any]:
     if values.dtype.kind == "u" and values.dtype.itemsize <= 2:
         # Files of the other byte order arrive in it; torch takes only the machine's own.
-        return values.astype(values.dtype.newbyteorder("="))
+        return values.astype(values.dtype.newbyteorder("="), copy=False)
     if values.dtype.kind != "f":
         raise InputError(
             f"{path} holds {values.dtype} values, which name no white level; save it with 8 or 16 "

@@ -20,6 +20,7 @@ _CONTOUR_COLOUR: Final = (0, 229, 255)
 _BOX_COLOUR: Final = (57, 255, 90)
 _PIXELS_PER_LINE_WIDTH: Final = 256
 _WIDEST_LINE: Final = 3
+_ROWS_AT_ONCE: Final = 64
 
 
 def overlay(
@@ -49,13 +50,11 @@ def overlay(
     """
     _check(image, anomaly_map, scale, boxes)
     height, width = anomaly_map.shape
-    colours, opacities = _heat_table()
-    steps = len(opacities) - 1
-    level = np.clip(anomaly_map / scale, 0, 1)
-    index = np.rint(level * steps).astype(np.intp)  # [H, W]
-    opacity = opacities[index][:, :, None]  # [H, W, 1]
-    blended = (1 - opacity) * image + opacity * colours[index]  # [H, W, 3]
-    out: NDArray[np.uint8] = np.rint(blended).astype(np.uint8)
+    out = np.empty((height, width, 3), np.uint8)
+    # In floating point a whole photograph would take more than a gigabyte.
+    for top in range(0, height, _ROWS_AT_ONCE):
+        rows = slice(top, top + _ROWS_AT_ONCE)
+        out[rows] = _blended(image[rows], anomaly_map[rows] / scale)
 
     line = min(_WIDEST_LINE, max(1, round(min(height, width) / _PIXELS_PER_LINE_WIDTH)))
     if threshold is not None:
@@ -77,6 +76,15 @@ def colour_bar(width: int, height: int) -> NDArray[np.uint8]:
     """
     ramp = np.tile(np.linspace(0, 1, width, dtype=np.float32), (height, 1))
     return overlay(np.full((height, width, 3), 128, np.uint8), ramp, 1.0, None)
+
+
+def _blended(image: NDArray[np.uint8], value: NDArray[np.float32]) -> NDArray[np.float32]:
+    colours, opacities = _heat_table()
+    steps = len(opacities) - 1
+    index = np.rint(np.clip(value, 0, 1) * steps).astype(np.intp)  # [h, W]
+    opacity = opacities[index][:, :, None]  # [h, W, 1]
+    blended: NDArray[np.float32] = np.rint((1 - opacity) * image + opacity * colours[index])
+    return blended  # [h, W, 3]
 
 
 @cache

@@ -362,9 +362,10 @@ class Detector:
 
         Args:
             threads: how many an inspection on the CPU uses; ``None`` takes PyTorch's number.
-            memory_budget: bytes that the process may have at its peak, everything included;
-                images that do not fit whole are inspected in tiles, with the same result up to
-                rounding. ``None`` for whole images and the fastest plan.
+            memory_budget: bytes that the process may have at its peak, everything included but
+                the decoding of pictures larger than the image size, about 10 bytes for each of
+                their pixels; images that do not fit whole are inspected in tiles, with the same
+                result up to rounding. ``None`` for whole images and the fastest plan.
             precision: of the arithmetic: ``"float32"`` or, where the processor has it,
                 ``"bfloat16"`` on the CPU; ``"half"``, ``"bfloat16"``, ``"tf32"`` or ``"float32"``
                 on a GPU; ``None`` takes the first.

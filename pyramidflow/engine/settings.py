@@ -42,7 +42,8 @@ class Settings:
     Attributes:
         threads: of an engine on the CPU; ``None`` takes PyTorch's number.
         memory_budget: bytes that the process may have at its peak with an engine on the CPU,
-            everything included; ``None`` for whole images and the fastest plan.
+            decoded pictures of the engine's size included; ``None`` for whole images and the
+            fastest plan.
         precision: of the arithmetic; ``None`` is float32 on the CPU and half on a GPU.
     """
 

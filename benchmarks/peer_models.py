@@ -25,6 +25,7 @@ import pyramidflow
 from benchmarks.subjects import images
 from pyramidflow import Detector, PyramidFlow, ops
 from pyramidflow.data import Preprocessing
+from pyramidflow.errors import InputError
 
 LEVELS, STACKS, KERNEL = 4, 4, 7
 PADIM_DIMENSIONS = 100
@@ -46,6 +47,7 @@ class Setting:
         threads: of PyTorch.
         released: checkout of the released code; ``None`` compares without it.
         patchcore_images: training images whose coreset of 10% fills PatchCore's memory bank.
+        budget: memory that the detector called ``budget`` may take, in MB of 10⁶ bytes.
         folder: where ``prepare`` writes.
     """
 
@@ -55,6 +57,7 @@ class Setting:
     threads: int
     released: str | None
     patchcore_images: int
+    budget: int
     folder: str
 
     @property
@@ -120,14 +123,14 @@ def released_module(setting: Setting) -> Any:
     return model
 
 
-def make_released(setting: Setting) -> nn.Module:
-    """The released network as its training script builds it, in evaluation mode."""
+def make_released(setting: Setting, saves_memory: bool = True) -> nn.Module:
+    """The released network as its training script builds it, unless memory is not to be saved."""
     module = released_module(setting)
     layers = 18 if setting.encoder == "resnet18" else 0
     network: nn.Module = module.PyramidFlow(
-        layers, setting.channels, LEVELS, STACKS, KERNEL, (0, 1), True
+        layers, setting.channels, LEVELS, STACKS, KERNEL, (0, 1), saves_memory
     )
-    return network.eval()
+    return network
 
 
 def released_map(network: Any, image: Tensor, template: list[Tensor]) -> Tensor:
@@ -169,7 +172,7 @@ def prepare(setting: Setting) -> None:
     else:
         network: Any = make_released(setting)
         randomise(list(network.nf.moduleslst))
-        network.nf.train()  # one step leaves running means behind
+        network.eval().nf.train()  # one step leaves running means behind
         network(x)
         network.eval()
         template = list(network(x.flip(-1)))
@@ -191,20 +194,23 @@ def read_case(setting: Setting) -> dict[str, Any]:
 
 def build_released(setting: Setting) -> Peer:
     """The authors' released code."""
-    network = make_released(setting)
+    network = make_released(setting).eval()
     case = read_case(setting)
-    network.load_state_dict(_resized_means(network, case["state"]))
+    network.load_state_dict(resized_means(network, case["state"]))
     image, template = normalised(case["pixels"]), case["template"]
+    version, path = released_version(setting)
+    return Peer(lambda: released_map(network, image, template), version, path)
+
+
+def released_version(setting: Setting) -> tuple[str, str]:
+    """What tells one released code from another, and where it lies."""
     source = Path(str(setting.released)) / "model.py"
-    return Peer(
-        run=lambda: released_map(network, image, template),
-        version=f"model.py, SHA-256 {hashlib.sha256(source.read_bytes()).hexdigest()[:12]}",
-        path=str(source),
-    )
+    digest = hashlib.sha256(source.read_bytes()).hexdigest()
+    return f"model.py, SHA-256 {digest[:12]}", str(source)
 
 
-def _resized_means(network: nn.Module, state: dict[str, Tensor]) -> dict[str, Tensor]:
-    # Its running means start with another shape than they have after a training step.
+def resized_means(network: nn.Module, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The state, for which the network's running means get the shape of a trained one's."""
     for name, _ in list(network.named_buffers()):
         owner, _, leaf = name.rpartition(".")
         if leaf == "running_mean" and owner.endswith("affineParams.norm"):
@@ -229,7 +235,20 @@ def build_reference(setting: Setting) -> Peer:
 
 def build_default(setting: Setting) -> Peer:
     """Ours as users run it: camera pixels in, map in the image's size out."""
+    return _with_engine(setting, Detector.load(setting.detector_file, device="cpu"))
+
+
+def build_budget(setting: Setting) -> Peer:
+    """The same within a memory budget."""
     detector = Detector.load(setting.detector_file, device="cpu")
+    try:
+        detector.prepare(threads=setting.threads, memory_budget=setting.budget * 10**6)
+    except InputError as error:
+        raise Missing(str(error)) from error
+    return _with_engine(setting, detector, f"within {setting.budget / 1e3:.2f} GB")
+
+
+def _with_engine(setting: Setting, detector: Detector, note: str = "") -> Peer:
     case = read_case(setting)
     image = case["pixels"][0].numpy()
 
@@ -239,7 +258,7 @@ def build_default(setting: Setting) -> Peer:
     def to_map() -> Tensor:
         return torch.from_numpy(run()[1])[None]
 
-    return _ours(case, run, to_map, detector, ops.active_backend("cpu"))
+    return _ours(case, run, to_map, detector, ops.active_backend("cpu"), note)
 
 
 def _ours(
@@ -248,6 +267,7 @@ def _ours(
     to_map: Callable[[], Tensor],
     detector: Detector,
     backend: str,
+    note: str = "",
 ) -> Peer:
     def errors() -> dict[str, float]:
         if "map" not in case:
@@ -261,19 +281,21 @@ def _ours(
         latents = detector.model(normalised(case["pixels"]))
         pairs = zip(latents, case["latents"], strict=True)
         return {
-            "map": _relative_error(found, expected),
-            "latents": max(_relative_error(z, theirs) for z, theirs in pairs),
+            "map": relative_error(found, expected),
+            "latents": max(relative_error(z, theirs) for z, theirs in pairs),
         }
 
     return Peer(
         run=run,
         version=f"{pyramidflow.__version__}, backend {backend}",
         path=str(Path(pyramidflow.__file__).parent),
+        note=note,
         errors=errors,
     )
 
 
-def _relative_error(value: Tensor, expected: Tensor) -> float:
+def relative_error(value: Tensor, expected: Tensor) -> float:
+    """Norm of the difference over the norm of what is expected."""
     difference = (value.double() - expected.double()).norm()
     return float(difference / expected.double().norm())
 
@@ -342,19 +364,23 @@ BUILDERS: dict[str, Callable[[Setting], Peer]] = {
     "efficientad": build_efficientad,
     "reference": build_reference,
     "default": build_default,
+    "budget": build_budget,
 }
 
 
 def peak_memory() -> float | None:
-    """Most memory that this process has held, in MB; ``None`` where the system does not say."""
+    """Most memory that this process has held, in MB of 10⁶ bytes, as budgets are.
+
+    ``None`` where the system does not say.
+    """
     status = Path("/proc/self/status")
     if not status.exists():
         return None
     line = next(x for x in status.read_text().splitlines() if x.startswith("VmHWM"))
-    return int(line.split()[1]) / 1024
+    return int(line.split()[1]) * 1024 / 1e6
 
 
-def serve(name: str, setting: Setting) -> None:
+def serve(build: Callable[[Setting], Peer], setting: Setting) -> None:
     """Build a detector and answer the lines on standard input."""
     # Standard output is the answers' alone, whatever the libraries print.
     answers = os.fdopen(os.dup(1), "w", buffering=1)
@@ -364,7 +390,7 @@ def serve(name: str, setting: Setting) -> None:
         print(json.dumps(values), file=answers)
 
     try:
-        peer = BUILDERS[name](setting)
+        peer = build(setting)
     except (Missing, ImportError) as error:
         answer(missing=str(error).splitlines()[0])
         return
@@ -380,17 +406,19 @@ def serve(name: str, setting: Setting) -> None:
             answer(errors=peer.errors() if peer.errors else {})
 
 
-def main() -> None:
-    """Serve one detector, or prepare for all."""
+def answer_lines(
+    builders: dict[str, Callable[[Setting], Peer]], prepare: Callable[[Setting], None]
+) -> None:
+    """Do what the command line asks for: prepare for all, or serve one."""
     name, text = sys.argv[1:]
     setting = Setting(**json.loads(text))
     torch.set_num_threads(setting.threads)
     if name == "prepare":
         prepare(setting)
-        return
-    with torch.inference_mode():
-        serve(name, setting)
+    else:
+        serve(builders[name], setting)
 
 
 if __name__ == "__main__":
-    main()
+    with torch.inference_mode():
+        answer_lines(BUILDERS, prepare)

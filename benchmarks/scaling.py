@@ -70,11 +70,13 @@ class Axis:
         name: attribute of a :class:`Point`.
         encoder: of all its points.
         values: in ascending order.
+        size: side of the image where it is not the base's.
     """
 
     name: str
     encoder: EncoderName
     values: tuple[int, ...]
+    size: int | None = None
 
 
 def axes(sizes: Sequence[int], threads: int) -> list[Axis]:
@@ -86,6 +88,7 @@ def axes(sizes: Sequence[int], threads: int) -> list[Axis]:
         Axis("levels", "none", tuple(range(2, 9))),
         Axis("stacks", "none", (1, 2, 4, 8)),
         Axis("threads", "none", tuple(range(1, threads + 1))),
+        Axis("threads", "resnet18", tuple(range(1, threads + 1)), size=1024),
     ]
 
 
@@ -95,7 +98,7 @@ def inspect(point: Point, file: Path, memory_limit: int | None) -> dict[str, Any
         resource.setrlimit(resource.RLIMIT_DATA, (memory_limit, memory_limit))
     torch.set_num_threads(point.threads)
     image = np.random.default_rng(0).integers(0, 256, (point.size, point.size, 3), dtype=np.uint8)
-    before = peak_megabytes()
+    before = peak_memory()
     loaded = Detector.load(file, device="cpu")
     budget = None if point.budget is None else point.budget * 10**6
     engines: list[Any] = []
@@ -116,15 +119,9 @@ def inspect(point: Point, file: Path, memory_limit: int | None) -> dict[str, Any
         "rounds": rounds,
         "prepare_milliseconds": 1e3 * prepare,
         "start_megabytes": before,
-        "peak_megabytes": peak_megabytes(),
+        "peak_megabytes": peak_memory(),
         "plan": planned,
     }
-
-
-def peak_megabytes() -> float | None:
-    """Most memory that this process has held, in 10⁶ bytes as budgets are."""
-    peak = peak_memory()
-    return None if peak is None else peak * 2**20 / 1e6
 
 
 def measure(point: Point, memory_limit: int | None) -> dict[str, Any]:
@@ -169,7 +166,8 @@ def series(axis: Axis, base: Point, budget: int, memory_limit: int | None) -> li
     rows: list[dict[str, Any]] = []
     for value in axis.values:
         before = len(rows)
-        point = replace(base, **{axis.name: value}, encoder=axis.encoder)
+        point = replace(base, size=axis.size or base.size, encoder=axis.encoder)
+        point = replace(point, **{axis.name: value})
         rows.append(measure(point, memory_limit))
         if "missing" in rows[-1] or (rows[-1]["peak_megabytes"] or 0) > budget:
             rows.append(measure(replace(point, budget=budget), memory_limit))
@@ -219,7 +217,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     wanted = axes(options.sizes, options.threads)
     base = Point(threads=options.threads)
     if options.small:
-        wanted = [replace(axis, values=axis.values[:2]) for axis in axes((32, 64), 2)]
+        wanted = [replace(axis, values=axis.values[:2], size=None) for axis in axes((32, 64), 2)]
         base = Point(size=32, channels=4, levels=3, stacks=1)
     if options.only:
         wanted = [axis for axis in wanted if axis.name in options.only]

@@ -15,8 +15,8 @@ METHOD = """\
 Each point is a process of its own: it loads a detector's file, prepares, and inspects an image that
 is in memory. The time is the median of its rounds after a first one; the memory is the most that
 the process ever held, PyTorch, the file and the preparation included. The plan is the fastest one;
-where that takes more than the memory budget, a second row has the plan that keeps to it. What is
-not varied is that of a baseline at {size}×{size}: channels {channels}, levels {levels}, stacks
+where that takes more than the memory budget, a second row has the plan that keeps to it, in
+overlapping tiles where whole images do not fit. Unless a heading says otherwise, what is not varied is that of a baseline at {size}×{size}: channels {channels}, levels {levels}, stacks
 {stacks}, threads {threads}. The sentences below are made from fits to the numbers; a deviation is
 the largest of a point from its fit, relative.
 """
@@ -96,7 +96,8 @@ def write(report: dict[str, Any], file: Path) -> None:
     lines += ["", *textwrap.wrap(METHOD.format(**report["base"]), 100)]
     lines += ["", f"![Time and memory]({picture.name})"]
     for series in report["series"]:
-        lines += ["", f"## {NAMES[series['encoder']]}, {series['name']}", ""]
+        at = f" at {series['size']}×{series['size']}" if series["size"] else ""
+        lines += ["", f"## {NAMES[series['encoder']]}{at}, {series['name']}", ""]
         lines += [*explained(series), "", *table(series)]
     file.write_text("\n".join(lines) + "\n", encoding="utf-8")
     plot(report["series"]).savefig(picture, dpi=130)

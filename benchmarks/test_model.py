@@ -8,16 +8,17 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from benchmarks.conftest import Scale
+from benchmarks.peer_training import recipe_step
 from benchmarks.subjects import detector, images
 from benchmarks.turns import compare
 from pyramidflow import ops
 from pyramidflow.engine import TrainedNetwork, make_engine
 from pyramidflow.model import EncoderName
 from pyramidflow.ops import dispatch
-from pyramidflow.training import ContrastLoss, Recipe
+from pyramidflow.training import Recipe
 
 CASES: list[tuple[EncoderName, int, int]] = [
     ("none", 256, 1),
@@ -79,29 +80,17 @@ def test_training_step(benchmark: Any, scale: Scale) -> None:
     """The baseline at 256×256, a batch of 2: loss, gradients, clipping and Adam."""
     size = SMALL_SIZE if scale.small else 256
     subject = detector("none", size, 4 if scale.small else 16)
-    network, recipe, loss = subject.model.train(), Recipe(), ContrastLoss()
+    batch_size = Recipe().batch_size
     mean, std = torch.tensor([subject.preprocessing.mean, subject.preprocessing.std])
-    batch = ops.normalize_image(images(recipe.batch_size, size), mean, std)
-    optimizer = torch.optim.Adam(
-        (p for p in network.parameters() if p.requires_grad),
-        lr=recipe.learning_rate,
-        eps=recipe.eps,
-        weight_decay=recipe.weight_decay,
-        betas=recipe.betas,
-    )
-
-    def step() -> None:
-        optimizer.zero_grad()
-        torch.autograd.backward(loss(network, batch))
-        nn.utils.clip_grad_norm_(network.parameters(), recipe.clip_norm)
-        optimizer.step()
+    batch = ops.normalize_image(images(batch_size, size), mean, std)
+    step = recipe_step(subject.model, batch)
 
     def reference() -> None:
         with ops.use_backend("reference"):
             step()
 
-    benchmark.group = f"training step: baseline, {size}×{size}, batch {recipe.batch_size}"
+    benchmark.group = f"training step: baseline, {size}×{size}, batch {batch_size}"
     benchmark.extra_info.update(
-        case=benchmark.group, batch=recipe.batch_size, threads=torch.get_num_threads()
+        case=benchmark.group, batch=batch_size, threads=torch.get_num_threads()
     )
     compare(benchmark, step, reference, scale.small)

@@ -20,7 +20,7 @@ import torch
 from PIL import Image
 
 from benchmarks.ops import machine
-from benchmarks.scaling import peak_megabytes
+from benchmarks.peer_models import peak_memory
 from benchmarks.subjects import detector, images
 from pyramidflow import Detector
 from pyramidflow.engine import CpuEngine, TiledEngine
@@ -34,9 +34,9 @@ THRESHOLD = 1e9
 def measure(folder: Path, budget: int | None, threads: int, output: Path) -> dict[str, Any]:
     """Load, prepare and inspect, in this process."""
     torch.set_num_threads(threads)
-    found: dict[str, Any] = {"imported": peak_megabytes()}
+    found: dict[str, Any] = {"imported": peak_memory()}
     loaded = Detector.load(folder / "detector.safetensors", device="cpu")
-    found["loaded"] = peak_megabytes()
+    found["loaded"] = peak_memory()
     start = time.perf_counter()
     engine = loaded.prepare(threads=threads, memory_budget=budget)
     assert isinstance(engine, CpuEngine | TiledEngine)
@@ -46,7 +46,7 @@ def measure(folder: Path, budget: int | None, threads: int, output: Path) -> dic
     inspection = loaded.inspect(folder / "image.png")
     found["seconds"] = time.perf_counter() - start
     found["processor_seconds"] = time.process_time() - processor
-    found["peak"] = peak_megabytes()
+    found["peak"] = peak_memory()
     np.save(output, inspection.anomaly_map)
     return found
 

@@ -10,10 +10,23 @@ from PIL import Image
 
 from pyramidflow import PyramidFlow
 from pyramidflow.engine import TrainedNetwork
+from pyramidflow.training import ContrastLoss
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks import chart, gpu_model, peers, scaling, scaling_report, tiles
+from benchmarks import (
+    chart,
+    first_result,
+    gpu_model,
+    peer_models,
+    peer_training,
+    peers,
+    precision,
+    scaling,
+    scaling_report,
+    tiles,
+)
+from benchmarks.peer_models import Setting
 from benchmarks.subjects import detector
 
 
@@ -27,19 +40,48 @@ def test_peers_refuses_a_folder_without_the_released_code(tmp_path):
 def test_peers_measures_ours_alone(tmp_path):
     file = tmp_path / "peers.md"
     arguments = ["--cases", "baseline-256", "--size", "32", "--channels", "4", "--threads", "1"]
-    arguments += ["--rounds", "2", "--only", "released", "reference", "default"]
+    arguments += ["--rounds", "2", "--only", "released", "reference", "default", "budget"]
     peers.main([*arguments, "--output", str(file)])
-    released, reference, default = json.loads(file.with_suffix(".json").read_text())["cases"][
-        "baseline-256"
-    ]["rows"]
+    released, reference, default, budget = json.loads(file.with_suffix(".json").read_text())[
+        "cases"
+    ]["baseline-256"]["rows"]
     assert "--released PATH" in released["missing"]
-    for row in (reference, default):
+    for row in (reference, default, budget):
         assert len(row["milliseconds"]) == 2
         assert 0 < row["start_memory"] <= row["peak_memory"]
     text = file.read_text()
     assert "| released | not measured: no checkout was given" in text
     assert f"| default | {default['version']} | " in text
+    assert "within 1.23 GB" in text
     assert str(peers.ROOT) not in text
+
+
+def test_peers_says_which_memory_budget_is_too_small(tmp_path):
+    setting = Setting("none", 32, 4, 1, None, 10, budget=1, folder=str(tmp_path))
+    [row] = peers.compare(peer_models, ["budget"], setting, rounds=1)
+    assert row["missing"].startswith("the memory budget leaves 0 MB")
+
+
+def test_peers_trains_ours_alone(tmp_path):
+    file = tmp_path / "peers.md"
+    arguments = ["--cases", "training-256", "--size", "32", "--channels", "4", "--threads", "1"]
+    arguments += ["--rounds", "2", "--only", "released-keeping", "default", "padim"]
+    peers.main([*arguments, "--output", str(file)])
+    keeping, default = json.loads(file.with_suffix(".json").read_text())["cases"]["training-256"][
+        "rows"
+    ]
+    assert "--released PATH" in keeping["missing"]
+    assert len(default["milliseconds"]) == 2
+
+
+def test_recipe_step_lowers_the_loss():
+    torch.manual_seed(0)
+    network, batch = PyramidFlow(4, levels=2, stacks=1, kernel_size=3), torch.randn(2, 3, 16, 16)
+    step, loss = peer_training.recipe_step(network, batch), ContrastLoss()
+    before = loss(network, batch)
+    for _ in range(20):
+        step()
+    assert loss(network, batch) < before
 
 
 def test_peers_ratio_is_to_the_released_code():
@@ -208,6 +250,8 @@ def test_chart_draws_what_peers_found():
     ]
     [panel] = chart.panels({"cases": {"baseline-256": {"size": 64, "rows": rows}}})
     assert panel.title == "baseline, 64×64"
+    training = {"training-256": {"size": 64, "rows": rows}}
+    assert chart.panels({"cases": training}) == []
     expected = [("PyramidFlow, this package", 30.0), ("PyramidFlow, released code", 90.0)]
     assert bars([panel]) == [expected]
 
@@ -224,6 +268,36 @@ def test_chart_draws_what_pytest_benchmark_found(tmp_path):
     file.write_text(json.dumps(report))
     chart.main([str(file), "--output", str(picture)])
     assert min(Image.open(picture).size) > 200
+
+
+def test_first_result_measures_new_processes(tmp_path):
+    file = tmp_path / "first_result.md"
+    first_result.main(["--small", "--rounds", "2", "--threads", "1", "--output", str(file)])
+    [case] = json.loads(file.with_suffix(".json").read_text())["cases"].values()
+    assert len(case["first_verdicts"]) == 2
+    assert list(case["seconds"]) == list(first_result.STEPS)
+    assert 0 < case["seconds"]["load"] < case["first_verdict"]
+    assert "| baseline, 32×32 | " in file.read_text()
+
+
+def test_precision_deviation():
+    expected = torch.tensor([[3.0, 4.0]])
+    assert precision.deviation(expected, expected) == {"largest": 0, "norm": 0, "score": 0}
+    found = precision.deviation(torch.tensor([[3.0, 3.0]]), expected)
+    assert found == pytest.approx({"largest": 1 / 4, "norm": 1 / 5, "score": 1 / 4})
+
+
+def test_precision_compares_both(tmp_path):
+    file = tmp_path / "precision.md"
+    precision.main(["--small", "--rounds", "2", "--threads", "1", "--output", str(file)])
+    [case] = json.loads(file.with_suffix(".json").read_text())["cases"].values()
+    if "missing" in case:
+        assert f"not measured: {case['missing']}" in file.read_text()
+        return
+    deviations = case["deviations"]
+    assert 0 < deviations["float32 to plain PyTorch"]["largest"] < 1e-5
+    assert 1e-5 < deviations["bfloat16 to float32"]["largest"] < 0.1
+    assert "| baseline, 32×32 | bfloat16 to float32 | " in file.read_text()
 
 
 def test_chart_refuses_other_files():

@@ -16,9 +16,10 @@ Each point is a process of its own: it loads a detector's file, prepares, and in
 is in memory. The time is the median of its rounds after a first one; the memory is the most that
 the process ever held, PyTorch, the file and the preparation included. The plan is the fastest one;
 where that takes more than the memory budget, a second row has the plan that keeps to it, in
-overlapping tiles where whole images do not fit. Unless a heading says otherwise, what is not varied is that of a baseline at {size}×{size}: channels {channels}, levels {levels}, stacks
-{stacks}, threads {threads}. The sentences below are made from fits to the numbers; a deviation is
-the largest of a point from its fit, relative.
+overlapping tiles where whole images do not fit. Unless a heading says otherwise, what is not varied
+is that of a baseline at {size}×{size}: channels {channels}, levels {levels}, stacks {stacks},
+threads {threads}. The sentences below are made from fits to the numbers; a deviation is the largest
+of a point from its fit, relative.
 """
 
 NAMES = {"none": "baseline", "resnet18": "ResNet18"}

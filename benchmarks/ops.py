@@ -4,12 +4,14 @@
 
 An operation that moves memory cannot be faster than a copy of as many bytes. For each, the table
 gives the least bytes it must move (every input read once, every output written once), the bytes
-that the kernel moves (its second passes included), and the GB/s of the least bytes as a share of a
-copy's. All candidates run in one process, in turns. The kernels and the copy write to memory that
-is already mapped, so that the system's page faults are not measured; plain PyTorch and the
-convolutions allocate as they do. The convolutions run at a quarter of the size; arithmetic bounds
-them, and what their transforms move is not counted. On a machine that others use too,
-``--processor-time`` counts the time that this process had.
+that the kernel moves (its second passes included, and only what it reads: the gradient of a
+coupling needs no ``t``), and the GB/s of the least bytes as a share of a copy's. All candidates run
+in one process, in turns. The kernels and the copy write to memory that is already mapped, so that
+the system's page faults are not measured; plain PyTorch and the convolutions allocate as they do.
+Memory moves whole lines of 64 bytes: contiguous, the down block's every second float of a row costs
+all of the row's bytes, which count as moved. The convolutions run at a quarter of the size;
+arithmetic bounds them, and what their transforms move is not counted. On a machine that others use
+too, ``--processor-time`` counts the time that this process had.
 """
 
 import argparse
@@ -68,6 +70,9 @@ def cases(channels: int, size: int, layout: torch.memory_format) -> list[Case]:
     image = torch.randint(0, 256, (1, size, size, 3), dtype=torch.uint8)
     rgb = torch.tensor([0.4, 0.5, 0.6])
     backward = (x, log_det, x, params)
+    # Lines of the down block's input, result, parameters and mean, over the values that it uses.
+    lines = 1 + 1 + (4 if layout is torch.contiguous_format else 2) + 2 / channels
+    down_passes = lines / (1 + 1 + 2 + 1 / channels)
     # A level of the network, where its convolutions take almost all of the time.
     level, hidden, below = (
         tensor(channels, 1 / 4),
@@ -95,17 +100,23 @@ def cases(channels: int, size: int, layout: torch.memory_format) -> list[Case]:
         Case("affine_coupling, evaluation", "affine_coupling", (x, params, pixel, *cvn)),
         Case("affine_coupling, CVN training", "affine_coupling", (x, params, None, *cvn)),
         Case("affine_coupling, SVN training", "affine_coupling", (x, params, None, *svn), 5 / 4),
-        Case("affine_coupling, down block", "affine_coupling", (small, wide, pixel, *cvn)),
+        Case(
+            "affine_coupling, down block",
+            "affine_coupling",
+            (small, wide, pixel, *cvn),
+            down_passes,
+        ),
         Case(
             "affine_coupling backward, CVN",
             "affine_coupling_backward",
             (*backward, pixel, False, *cvn),
+            6 / 7,
         ),
         Case(
             "affine_coupling backward, SVN",
             "affine_coupling_backward",
             (*backward, channel, False, *svn),
-            11 / 7,
+            (6 + 3) / 7,
         ),
         Case("affine_coupling_inverse", "affine_coupling_inverse", (x, params, pixel, *cvn)),
         Case(
@@ -132,7 +143,7 @@ def cases(channels: int, size: int, layout: torch.memory_format) -> list[Case]:
             "coupling_conv1x1 backward, CVN",
             "coupling_conv1x1_backward",
             (x, log_det, x, params, pixel, False, weight, *cvn),
-            (4 + 4 + 7) / 7,
+            1,
             "arithmetic",
         ),
         Case("conv2d", "conv2d", (hidden, kernel, "none", -1), 1, "arithmetic"),

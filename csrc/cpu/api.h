@@ -119,11 +119,12 @@ struct PyramidflowEpilogue {
               float* log_det, PyramidflowCoupling shape, int64_t threads),                         \
              (x, params, mean, weight, y, log_det, shape, threads))                                \
     FUNCTION(coupling_backward,                                                                    \
-             (const float* grad_y, const float* grad_log_det, const float* x, const float* params, \
-              const float* mean, float* grad_x, float* grad_params, PyramidflowCoupling shape,     \
+             (const float* grad, const float* grad_log_det, const float* x, const float* params,   \
+              const float* mean, const float* transposed_weight, float* grad_x,                    \
+              float* grad_params, float* grad_weight, PyramidflowCoupling shape,                   \
               int64_t through_mean, int64_t threads),                                              \
-             (grad_y, grad_log_det, x, params, mean, grad_x, grad_params, shape, through_mean,     \
-              threads))                                                                            \
+             (grad, grad_log_det, x, params, mean, transposed_weight, grad_x, grad_params,         \
+              grad_weight, shape, through_mean, threads))                                          \
     FUNCTION(conv1x1,                                                                              \
              (const float* y, const float* weight, float* z, PyramidflowImage image,               \
               int64_t threads),                                                                    \

@@ -137,8 +137,8 @@ def affine_coupling_backward(
     clamp: float,
 ) -> tuple[Tensor, Tensor]:
     """Gradients of ``affine_coupling``."""
-    settings = (volume_norm, statistics, clamp)
-    return _backward(grad_y, grad_log_det, x, params, mean_used, mean_given, *settings, False)
+    coupling = (x, params, mean_used, mean_given, volume_norm, clamp)
+    return _backward(grad_y, grad_log_det, *coupling, inverse=False)
 
 
 def affine_coupling_inverse_backward(
@@ -153,8 +153,8 @@ def affine_coupling_inverse_backward(
     clamp: float,
 ) -> tuple[Tensor, Tensor]:
     """Gradients of ``affine_coupling_inverse``."""
-    settings = (volume_norm, statistics, clamp)
-    return _backward(grad_x, grad_log_det, y, params, mean_used, mean_given, *settings, True)
+    coupling = (y, params, mean_used, mean_given, volume_norm, clamp)
+    return _backward(grad_x, grad_log_det, *coupling, inverse=True)
 
 
 def coupling_conv1x1_backward(
@@ -170,15 +170,10 @@ def coupling_conv1x1_backward(
     clamp: float,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of ``coupling_conv1x1``; what is between the two steps is computed again."""
-    settings = (volume_norm, statistics, clamp)
-    y, _, _ = affine_coupling(
-        x, params, _mean_tensor(mean_used, mean_given, volume_norm), *settings
-    )
-    grad_y, grad_weight = invertible_conv1x1_backward(grad_z, y, weight)
-    grad_x, grad_params = affine_coupling_backward(
-        grad_y, grad_log_det, x, params, mean_used, mean_given, *settings
-    )
-    return grad_x, grad_params, grad_weight
+    coupling = (x, params, mean_used, mean_given, volume_norm, clamp)
+    grad_weight = allocation.empty(weight.shape, like=weight)
+    grads = _backward(grad_z, grad_log_det, *coupling, False, weight, grad_weight)
+    return *grads, grad_weight
 
 
 def invertible_conv1x1(y: Tensor, weight: Tensor) -> Tensor:
@@ -279,11 +274,6 @@ def _coupling(
     return Coupling(*size, _channels_last(x), inverse, mean_kind, mean_batch, clamp)
 
 
-def _mean_tensor(mean_used: Tensor, mean_given: bool, volume_norm: str) -> Tensor | None:
-    # Without volume normalisation the mean that was "taken" is zero: none need be subtracted.
-    return None if volume_norm == "none" and not mean_given else mean_used
-
-
 def _given_mean(mean: Tensor, params: Tensor, like: Tensor) -> tuple[Tensor, int, int]:
     batch, channels, height, width = mean.shape
     size = params.shape[2:]
@@ -332,19 +322,21 @@ def _forward(
 
 
 def _backward(
-    grad_y: Tensor,
+    grad: Tensor,
     grad_log_det: Tensor,
     x: Tensor,
     params: Tensor,
     mean_used: Tensor,
     mean_given: bool,
     volume_norm: str,
-    statistics: str,
     clamp: float,
     inverse: bool,
+    weight: Tensor | None = None,
+    grad_weight: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     x, original = dense(x, like=x), params
-    params, grad_y = dense(params, like=x), dense(grad_y, like=x)
+    params, grad = dense(params, like=x), dense(grad, like=x)
+    transposed = None if weight is None else weight.t().contiguous()
     grad_x, grad_params = allocation.empty(x.shape, like=x), allocation.empty(params.shape, like=x)
     through = MEAN_NONE if mean_given else MEAN_KINDS[volume_norm]
     if mean_given:
@@ -352,6 +344,6 @@ def _backward(
     else:
         values, kind, batch = mean_used.contiguous(), through, mean_used.shape[0]
     shape = _coupling(x, params, kind, batch, clamp, inverse)
-    grads = (grad_y, grad_log_det.contiguous())
-    call("coupling_backward", *grads, x, params, values, grad_x, grad_params, shape, through)
+    given = (grad, grad_log_det.contiguous(), x, params, values, transposed)
+    call("coupling_backward", *given, grad_x, grad_params, grad_weight, shape, through)
     return grad_x, dense(grad_params, like=original)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pyramidflow.ops import library
 
-INTERFACE = 0x6475B2FE398C110
+INTERFACE = 0xD077AC20658D01F
 """Of ``csrc/cpu/api.h``, as it is declared here; see ``interface`` in ``setup.py``."""
 
 POINTER, SIZE = ctypes.c_void_p, ctypes.c_int64
@@ -95,7 +95,7 @@ _ARGUMENTS = {
     "coupling_mean_channel": [POINTER] * 2 + [Coupling, SIZE],
     "coupling": [POINTER] * 6 + [Coupling, SIZE],
     "coupling_pixel_mean": [POINTER] * 6 + [Coupling, SIZE],
-    "coupling_backward": [POINTER] * 7 + [Coupling, SIZE, SIZE],
+    "coupling_backward": [POINTER] * 9 + [Coupling, SIZE, SIZE],
     "conv1x1": [POINTER] * 3 + [Image, SIZE],
     "conv1x1_grad_weight": [POINTER] * 3 + [Image, SIZE],
     "anomaly_level": [POINTER] * 3 + [Image, SIZE, SIZE],

@@ -10,15 +10,16 @@ namespace pyramidflow::PYRAMIDFLOW_LEVEL {
 
 namespace {
 
+template <int64_t GAP>
 struct FromParameters {
     SoftClamp clamp;
     Runs s0;
     PYRAMIDFLOW_INLINE const float* after(int64_t r, int64_t rows, int64_t length) const {
-        return s0.after(r, rows, length);
+        return s0.after(r, rows, GAP * length);
     }
     template <typename Count>
     PYRAMIDFLOW_INLINE Vector operator()(int64_t r, int64_t j, Count count) const {
-        return clamp(load(s0[r] + j, count));
+        return clamp(load_apart<GAP>(s0[r], j, count));
     }
 };
 template <typename Length>
@@ -32,26 +33,33 @@ struct FromBuffer {
     }
 };
 
+// Pixels. Where some are left out, the processor's own prefetch would bring these, too.
+const int64_t AHEAD = 32;
+
 // y (or x) of a tile, and the sum of its log-scales.
-template <bool INVERSE, bool MEAN_VARIES, bool STREAMED, typename ChannelsLast, typename LogScale,
-          typename Length>
+template <bool INVERSE, bool MEAN_VARIES, bool STREAMED, int64_t GAP, typename ChannelsLast,
+          typename LogScale, typename Length>
 double couple(ChannelsLast channels_last, const LogScale& log_scale, const Source& source, const Runs& x,
               float* y, int64_t y_stride, int64_t rows, Length length) {
     Vector total = {};
     for (int64_t r = 0; r < rows; ++r) {
         const float *xr = x[r], *tr = source.t[r], *mean = source.mean[r];
         float* const yr = y + r * y_stride;
-        const float *x_next = x.after(r, rows, length), *t_next = source.t.after(r, rows, length);
+        const float *x_next = x.after(r, rows, length), *t_next = source.t.after(r, rows, GAP * length);
         const float* s_next = log_scale.after(r, rows, length);
         for_vectors(length, [&](int64_t j, auto count) {
+            if (channels_last && source.t.map) {
+                prefetch(tr + AHEAD * source.step + j);
+                prefetch(source.s0[r] + AHEAD * source.step + j);
+            }
             if (!channels_last) {
                 prefetch(x_next + j);
-                prefetch(t_next + j);
-                prefetch(s_next + j);
+                prefetch_apart<GAP>(t_next, j);
+                prefetch_apart<GAP>(s_next, j);
             }
-            const Vector m = MEAN_VARIES ? load(mean + j, count) : splat(mean[0]);
+            const Vector m = MEAN_VARIES ? load_apart<GAP>(mean, j, count) : splat(mean[0]);
             const Vector s = log_scale(r, j, count) - m;
-            const Vector value = load(xr + j, count), t = load(tr + j, count);
+            const Vector value = load(xr + j, count), t = load_apart<GAP>(tr, j, count);
             total += first_lanes(s, count);
             store_result<STREAMED>(
                 yr + j, INVERSE ? (value - t) * exp_of(-s) : exp_of(s) * value + t, count);
@@ -117,17 +125,20 @@ int forward(const float* x, const float* params, const float* mean, float* mean_
                     source.mean = {pixel, channels_last, nullptr};
                     const FromBuffer<decltype(length)> buffer = {s + m * member_size, length};
                     with_flags(shape.inverse, streamed && !weight, [&](auto inverse, auto past_caches) {
-                        *log_scales = couple<inverse.value, !channels_last.value, past_caches.value>(
+                        *log_scales = couple<inverse.value, !channels_last.value, past_caches.value, 1>(
                             channels_last, buffer, source, in, target, target_stride, rows, length);
                     });
                 } else {
-                    const FromParameters parameters = {clamp, source.s0};
-                    with_flags(shape.inverse, streamed && !weight, source.mean_varies,
-                               [&](auto inverse, auto past_caches, auto varies) {
-                                   *log_scales = couple<inverse.value, varies.value, past_caches.value>(
-                                       channels_last, parameters, source, in, target, target_stride,
-                                       rows, length);
-                               });
+                    with_gap(channels_last, source, [&](auto gap) {
+                        const FromParameters<gap.value> parameters = {clamp, source.s0};
+                        with_flags(shape.inverse, streamed && !weight, source.mean_varies,
+                                   [&](auto inverse, auto past_caches, auto varies) {
+                                       *log_scales = couple<inverse.value, varies.value,
+                                                            past_caches.value, gap.value>(
+                                           channels_last, parameters, source, in, target,
+                                           target_stride, rows, length);
+                                   });
+                    });
                 }
                 if (!weight) continue;
                 with_flags(streamed, [&](auto past_caches) {

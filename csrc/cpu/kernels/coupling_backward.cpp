@@ -3,11 +3,20 @@
 // The gradient of s goes through the mean first, then through the clamp. Where the mean is over the
 // channels of a pixel, both gradients wait for it in a buffer of cache size; where it is over all
 // pixels, or where several pixels took the same parameters, in the result itself.
+//
+// Of a coupling with the 1x1 convolution behind it, z = A y, the gradient of z is given. A tile's
+// gradient of y and y itself, for the gradient of A, are made in the caches: y takes less than its way
+// to memory and back.
 #include "coupling_tile.h"
+#include "mix.h"
+#include "outer.h"
 
 namespace pyramidflow::PYRAMIDFLOW_LEVEL {
 
 namespace {
+
+// Pixels. The processor's own prefetch would bring the parameters between those of s, too.
+const int64_t AHEAD = 16;
 
 struct ClampDerivative {
     float inverse;
@@ -20,52 +29,139 @@ struct ClampDerivative {
 };
 
 struct Gradients {
-    const float *grad_y, *grad_log_det, *x;
-    float *grad_x, *grad_params;
+    const float *grad, *grad_log_det, *x, *transposed_weight;
+    float *grad_x, *grad_params, *grad_weight;
 };
 
+// The 1x1 convolution behind the coupling, if there is one.
+class Convolution {
+public:
+    Convolution(const Gradients& all, int64_t channels, int64_t capacity, int64_t threads)
+        : exists(all.transposed_weight != nullptr),
+          channels_(exists ? channels : 0),
+          size_(channels_ * capacity),
+          weight_(mix_weight_size(channels_)),
+          buffers_(threads * 3 * size_),
+          gradient_(channels_) {
+        if (exists && !failed()) prepare_mix(all.transposed_weight, channels, weight_.get());
+    }
+    bool failed() const { return weight_.failed() || buffers_.failed() || gradient_.failed(); }
+
+    // Of which each thread takes whole ones.
+    int64_t chunks(int64_t tasks) const { return exists ? WeightGradient::CHUNKS : tasks; }
+
+    // This thread's tile of y, to be filled.
+    float* y() const { return buffer(2); }
+
+    const float* grad_y(Constant<1>, const float* grad_z, int64_t, int64_t pixels) const {
+        mix_pixels(grad_z, weight_.get(), buffer(1), channels_, pixels);
+        return buffer(1);
+    }
+    const float* grad_y(Constant<0>, const float* grad_z, int64_t stride, int64_t pixels) const {
+        pack(grad_z, stride, channels_, pixels, buffer(0));
+        mix_planes(buffer(0), pixels, weight_.get(), buffer(1), pixels, channels_, pixels);
+        return buffer(1);
+    }
+
+    // Once the tile of y is there.
+    void add(Constant<1>, int64_t chunk, const float* grad_z, int64_t pixels) const {
+        gradient_.add_pixels(chunk, grad_z, y(), pixels);
+    }
+    void add(Constant<0>, int64_t chunk, const float*, int64_t pixels) const {
+        gradient_.add_planes(chunk, buffer(0), y(), pixels, pixels);
+    }
+    void write(float* grad_weight) const { gradient_.write(grad_weight); }
+
+    const bool exists;
+
+private:
+    float* buffer(int64_t index) const {
+        return buffers_.get() + (3 * thread_index() + index) * size_;
+    }
+
+    int64_t channels_, size_;
+    Scratch<float> weight_, buffers_;
+    WeightGradient gradient_;
+};
+
+enum Direction : int64_t { FORWARD, INVERSE, CONVOLVED };
+
+template <typename Body>
+void with_direction(bool inverse, bool convolved, const Body& body) {
+    if (convolved)
+        body(Constant<CONVOLVED>());
+    else if (inverse)
+        body(Constant<INVERSE>());
+    else
+        body(Constant<FORWARD>());
+}
+
 // Gradients of x and t of a tile; `take(r, j, count, grad_s, s0)` gets that of s.
-template <bool INVERSE, bool MEAN_VARIES, bool STREAMED, typename ChannelsLast, typename Length,
-          typename Take>
-void gradients(ChannelsLast channels_last, const Coupling& coupling, const Tile& tile,
-               const Source& source, const Gradients& all, float* grad_t, int64_t grad_t_stride,
-               int64_t rows, Length length, const Take& take) {
+template <int64_t DIRECTION, bool MEAN_VARIES, bool STREAMED, int64_t GAP, typename ChannelsLast,
+          typename Length, typename Take>
+void gradients(ChannelsLast channels_last, const Coupling& coupling, const Tile& tile, int64_t chunk,
+               const Source& source, const Gradients& all, const Convolution& convolution,
+               float* grad_t, int64_t grad_t_stride, int64_t rows, Length length, const Take& take) {
     const SoftClamp clamp(coupling.shape.clamp);
     const int64_t offset = coupling.level_offset(tile), stride = coupling.level_stride();
     const Runs x_runs = {all.x + offset, stride, nullptr};
-    const Runs g_runs = {all.grad_y + offset, stride, nullptr};
+    const Runs grad_runs = {all.grad + offset, stride, nullptr};
+    Runs g_runs = grad_runs;
+    float* y = nullptr;
+    if (DIRECTION == CONVOLVED) {
+        const float* const grad_y =
+            convolution.grad_y(channels_last, grad_runs.first, stride, tile.pixels);
+        g_runs = {grad_y, length, nullptr};
+        y = convolution.y();
+    }
     const float grad_log_det = all.grad_log_det[tile.b];
     for (int64_t r = 0; r < rows; ++r) {
         const float *s0r = source.s0[r], *tr = source.t[r], *mean = source.mean[r];
         const float *gr = g_runs[r], *xr = x_runs[r];
-        const float *g_next = g_runs.after(r, rows, length), *x_next = x_runs.after(r, rows, length);
-        const float* s0_next = source.s0.after(r, rows, length);
-        const float* t_next = source.t.after(r, rows, length);
+        // The processor fetches nothing while it is busy with the products of a convolution: then
+        // the next tile is asked for during this one.
+        const float *g_next, *x_next, *s0_next, *t_next;
+        if (DIRECTION == CONVOLVED)
+            g_next = grad_runs.in_next_tile(channels_last, r, rows, length);
+        else
+            g_next = g_runs.after(r, rows, length);
+        if (channels_last) {
+            x_next = x_runs.in_next_tile(channels_last, r, rows, length);
+            s0_next = source.s0.in_next_tile(channels_last, r, rows, length);
+            t_next = source.t.in_next_tile(channels_last, r, rows, length);
+        } else {
+            x_next = x_runs.after(r, rows, length);
+            s0_next = source.s0.after(r, rows, GAP * length);
+            t_next = source.t.after(r, rows, GAP * length);
+        }
         float* const gx = all.grad_x + offset + r * stride;
         float* const gt = grad_t + r * grad_t_stride;
         for_vectors(length, [&](int64_t j, auto count) {
-            if (!channels_last) {
+            if (!channels_last || DIRECTION == CONVOLVED) {
                 prefetch(g_next + j);
                 prefetch(x_next + j);
-                prefetch(s0_next + j);
-                if (INVERSE) prefetch(t_next + j);
+                prefetch_apart<GAP>(s0_next, j);
+                if (DIRECTION != FORWARD) prefetch_apart<GAP>(t_next, j);
             }
-            const Vector s0 = load(s0r + j, count);
-            const Vector s = clamp(s0) - (MEAN_VARIES ? load(mean + j, count) : splat(mean[0]));
+            const Vector s0 = load_apart<GAP>(s0r, j, count);
+            const Vector s = clamp(s0) - (MEAN_VARIES ? load_apart<GAP>(mean, j, count) : splat(mean[0]));
             const Vector g = load(gr + j, count), x = load(xr + j, count);
-            if (INVERSE) {
+            if (DIRECTION == INVERSE) {
                 const Vector scaled = g * exp_of(-s);
                 store_result<STREAMED>(gx + j, scaled, count);
                 store_result<STREAMED>(gt + j, -scaled, count);
-                take(r, j, count, -scaled * (x - load(tr + j, count)) - grad_log_det, s0);
+                take(r, j, count, -scaled * (x - load_apart<GAP>(tr, j, count)) - grad_log_det, s0);
             } else {
-                const Vector scaled = g * exp_of(s);
+                const Vector scale = exp_of(s), scaled = g * scale;
+                if (DIRECTION == CONVOLVED)
+                    store(y + r * length + j, scale * x + load_apart<GAP>(tr, j, count), count);
                 store_result<STREAMED>(gx + j, scaled, count);
                 store_result<STREAMED>(gt + j, g, count);
                 take(r, j, count, scaled * x + grad_log_det, s0);
             }
         });
     }
+    if (DIRECTION == CONVOLVED) convolution.add(channels_last, chunk, grad_runs.first, tile.pixels);
 }
 
 // Sums over a tile's pixels: [C] in channels-last tensors, [C, LANES] in contiguous ones.
@@ -103,32 +199,45 @@ bool streams_all(const Coupling& coupling, const Gradients& all) {
            streams(all.grad_params, size, coupling.params_stride());
 }
 
+// The products of a convolution want tiles that are not too short.
+int64_t pixels_per_tile(const Coupling& coupling, const Gradients& all, int64_t waiting) {
+    const int64_t least = all.transposed_weight ? 2 : 0;
+    const bool halved = all.transposed_weight && coupling.shape.channels_last;
+    return coupling.pixels_per_tile(larger(waiting, least) / (halved ? 2 : 1));
+}
+
 // Where the mean needs no gradient: one pass.
 int backward_given_mean(const Coupling& coupling, const Gradients& all, int64_t threads) {
     const PyramidflowCoupling& shape = coupling.shape;
-    const int64_t capacity = coupling.pixels_per_tile(0), tiles = ceil_div(coupling.area, capacity);
+    const int64_t capacity = pixels_per_tile(coupling, all, 0);
+    const int64_t tiles = ceil_div(coupling.area, capacity), tasks = shape.batch * tiles;
+    const Convolution convolution(all, shape.channels, capacity, threads);
+    if (convolution.failed()) return 1;
     const int64_t stride = coupling.params_stride();
     const ClampDerivative derivative(shape.clamp);
     const bool streamed = streams_all(coupling, all);
     with_runs(shape, [&](auto channels_last, auto channels) {
-        in_parallel(threads, shape.batch * tiles, [&](int64_t task) {
+        in_chunks(threads, convolution.chunks(tasks), tasks, [&](int64_t task, int64_t chunk) {
             const Tile tile = coupling.tile(task / tiles, task % tiles, capacity);
             const auto length = run_length(channels_last, channels, tile.pixels);
             const int64_t rows = run_count(channels_last, channels, tile.pixels);
             float* const grad_s0 = all.grad_params + coupling.params_offset(tile.b, tile.column);
             float* const grad_t = grad_s0 + coupling.half();
             const Source source = coupling.source(tile, nullptr);
-            with_flags(shape.inverse, streamed, source.mean_varies,
-                       [&](auto inverse, auto past_caches, auto varies) {
-                           gradients<inverse.value, varies.value, past_caches.value>(
-                               channels_last, coupling, tile, source, all, grad_t, stride, rows, length,
-                               [&](int64_t r, int64_t j, auto count, Vector grad_s, Vector s0) {
-                                   store_result<decltype(past_caches)::value>(
-                                       grad_s0 + r * stride + j, grad_s * derivative(s0), count);
-                               });
-                       });
+            with_direction(shape.inverse, convolution.exists, [&](auto direction) {
+                with_flags(streamed, source.mean_varies, [&](auto past_caches, auto varies) {
+                    gradients<direction.value, varies.value, past_caches.value, 1>(
+                        channels_last, coupling, tile, chunk, source, all, convolution, grad_t, stride,
+                        rows, length,
+                        [&](int64_t r, int64_t j, auto count, Vector grad_s, Vector s0) {
+                            store_result<decltype(past_caches)::value>(
+                                grad_s0 + r * stride + j, grad_s * derivative(s0), count);
+                        });
+                });
+            });
         });
     });
+    convolution.write(all.grad_weight);
     return 0;
 }
 
@@ -137,18 +246,19 @@ int backward_pixel_mean(const Coupling& coupling, const Gradients& all, int64_t 
     const PyramidflowCoupling& shape = coupling.shape;
     const int64_t members = shape.mean_batch == 1 ? shape.batch : 1;
     const int64_t groups = members == 0 ? 0 : shape.batch / members;
-    const int64_t capacity = coupling.pixels_per_tile(2 * larger(members, 1));
-    const int64_t tiles = ceil_div(coupling.area, capacity);
+    const int64_t capacity = pixels_per_tile(coupling, all, 2 * larger(members, 1));
+    const int64_t tiles = ceil_div(coupling.area, capacity), tasks = groups * tiles;
     const int64_t member_size = shape.channels * capacity;
     const int64_t per_thread = 2 * members * member_size + capacity;
     Scratch<float> scratch(threads * per_thread);
-    if (scratch.failed()) return 1;
+    const Convolution convolution(all, shape.channels, capacity, threads);
+    if (scratch.failed() || convolution.failed()) return 1;
     const ClampDerivative derivative(shape.clamp);
     const float scale = 1.0f / static_cast<float>(members * shape.channels);
     const int64_t stride = coupling.params_stride();
     const bool streamed = streams_all(coupling, all);
     with_runs(shape, [&](auto channels_last, auto channels) {
-        in_parallel(threads, groups * tiles, [&](int64_t task) {
+        in_chunks(threads, convolution.chunks(tasks), tasks, [&](int64_t task, int64_t chunk) {
             float* const waiting = scratch.get() + thread_index() * per_thread;
             float* const pixel = waiting + 2 * members * member_size;
             Tile tile = coupling.tile(task / tiles * members, task % tiles, capacity);
@@ -166,9 +276,12 @@ int backward_pixel_mean(const Coupling& coupling, const Gradients& all, int64_t 
                     add_to_pixels(channels_last, grad_s, count, r, j, pixel);
                 };
                 const Source source = coupling.source(tile, nullptr);
-                with_flags(shape.inverse, streamed, [&](auto inverse, auto past_caches) {
-                    gradients<inverse.value, !channels_last.value, past_caches.value>(
-                        channels_last, coupling, tile, source, all, grad_t, stride, rows, length, wait);
+                with_direction(shape.inverse, convolution.exists, [&](auto direction) {
+                    with_flags(streamed, [&](auto past_caches) {
+                        gradients<direction.value, !channels_last.value, past_caches.value, 1>(
+                            channels_last, coupling, tile, chunk, source, all, convolution, grad_t,
+                            stride, rows, length, wait);
+                    });
                 });
             }
             for (int64_t i = 0; i < tile.pixels; ++i) pixel[i] *= scale;
@@ -191,6 +304,7 @@ int backward_pixel_mean(const Coupling& coupling, const Gradients& all, int64_t 
             }
         });
     });
+    convolution.write(all.grad_weight);
     return 0;
 }
 
@@ -245,6 +359,10 @@ int finish_params(float* grad_params, const float* params, const float* channel_
                         const float *s0 = source.s0[r], *mean = source.mean[r];
                         for_vectors(length, [&](int64_t j, auto count) {
                             float* const place = grad + r * stride + j;
+                            if (channels_last) {
+                                prefetch(place + AHEAD * stride);
+                                prefetch(s0 + j + AHEAD * stride);
+                            }
                             const Vector m = varies ? load(mean + j, count) : splat(mean[0]);
                             const Vector grad_s = load(place, count) - m;
                             store(place, grad_s * derivative(load(s0 + j, count)), count);
@@ -260,15 +378,17 @@ int finish_params(float* grad_params, const float* params, const float* channel_
 // Where the mean is over all pixels: the gradient of s waits in grad_params.
 int backward_channel_mean(const Coupling& coupling, const Gradients& all, int64_t threads) {
     const PyramidflowCoupling& shape = coupling.shape;
-    const int64_t C = shape.channels, capacity = coupling.pixels_per_tile(0);
-    const int64_t tiles = ceil_div(coupling.area, capacity);
-    Scratch<double> partial(shape.batch * tiles * C);
+    const int64_t C = shape.channels;
+    const int64_t capacity = pixels_per_tile(coupling, all, 0);
+    const int64_t tiles = ceil_div(coupling.area, capacity), tasks = shape.batch * tiles;
+    Scratch<double> partial(tasks * C);
     Scratch<float> scratch(threads * ChannelSums::capacity(C)), means(shape.mean_batch * C);
-    if (partial.failed() || scratch.failed() || means.failed()) return 1;
+    const Convolution convolution(all, C, capacity, threads);
+    if (partial.failed() || scratch.failed() || means.failed() || convolution.failed()) return 1;
     const int64_t stride = coupling.params_stride();
     const bool streamed = streams_all(coupling, all);
     with_runs(shape, [&](auto channels_last, auto channels) {
-        in_parallel(threads, shape.batch * tiles, [&](int64_t task) {
+        in_chunks(threads, convolution.chunks(tasks), tasks, [&](int64_t task, int64_t chunk) {
             const Tile tile = coupling.tile(task / tiles, task % tiles, capacity);
             const auto length = run_length(channels_last, channels, tile.pixels);
             const int64_t rows = run_count(channels_last, channels, tile.pixels);
@@ -276,18 +396,22 @@ int backward_channel_mean(const Coupling& coupling, const Gradients& all, int64_
                                    channels_last);
             float* const target = all.grad_params + coupling.params_offset(tile.b, tile.column);
             const Source source = coupling.source(tile, nullptr);
-            with_flags(shape.inverse, streamed, [&](auto inverse, auto past_caches) {
-                gradients<inverse.value, channels_last.value, past_caches.value>(
-                    channels_last, coupling, tile, source, all, target + coupling.half(), stride, rows,
-                    length, [&](int64_t r, int64_t j, auto count, Vector grad_s, Vector) {
-                        store_result<decltype(past_caches)::value>(target + r * stride + j, grad_s,
-                                                                   count);
-                        sums.add(channels_last, grad_s, count, r, j);
-                    });
+            with_direction(shape.inverse, convolution.exists, [&](auto direction) {
+                with_flags(streamed, [&](auto past_caches) {
+                    gradients<direction.value, channels_last.value, past_caches.value, 1>(
+                        channels_last, coupling, tile, chunk, source, all, convolution,
+                        target + coupling.half(), stride, rows, length,
+                        [&](int64_t r, int64_t j, auto count, Vector grad_s, Vector) {
+                            store_result<decltype(past_caches)::value>(target + r * stride + j, grad_s,
+                                                                       count);
+                            sums.add(channels_last, grad_s, count, r, j);
+                        });
+                });
             });
             sums.write(partial.get() + task * C, C);
         });
     });
+    convolution.write(all.grad_weight);
     const int64_t members = shape.mean_batch == 1 ? shape.batch : 1;
     channel_means(partial.get(), shape.mean_batch, members * tiles, C, members * coupling.params_area,
                   means.get());
@@ -305,10 +429,11 @@ int backward_resized(const Coupling& coupling, const Gradients& all, int64_t thr
     const int64_t per_thread = 5 * size + sums_size, params_rows = shape.batch * shape.params_height;
     Scratch<double> partial(params_rows * C);
     Scratch<float> scratch(threads * per_thread), means(shape.mean_batch * C);
-    if (partial.failed() || scratch.failed() || means.failed()) return 1;
+    const Convolution convolution(all, C, capacity, threads);
+    if (partial.failed() || scratch.failed() || means.failed() || convolution.failed()) return 1;
     const int64_t stride = coupling.params_stride();
     with_runs(shape, [&](auto channels_last, auto channels) {
-        in_parallel(threads, params_rows, [&](int64_t task) {
+        in_chunks(threads, convolution.chunks(params_rows), params_rows, [&](int64_t task, int64_t chunk) {
             const int64_t params_row = task % shape.params_height;
             float* const s_gradient = scratch.get() + thread_index() * per_thread;
             float* const grad_t = s_gradient + size;
@@ -333,10 +458,14 @@ int backward_resized(const Coupling& coupling, const Gradients& all, int64_t thr
                         store(s_gradient + r * length + j, grad_s, count);
                         sums.add(channels_last, grad_s, count, r, j);
                     };
-                    with_flags(shape.inverse, source.mean_varies, [&](auto inverse, auto varies) {
-                        gradients<inverse.value, varies.value, false>(
-                            channels_last, coupling, tile, source, all, grad_t,
-                            static_cast<int64_t>(length), rows, length, wait);
+                    with_direction(shape.inverse, convolution.exists, [&](auto direction) {
+                        with_gap(channels_last, source, [&](auto gap) {
+                            with_flags(source.mean_varies, [&](auto varies) {
+                                gradients<direction.value, varies.value, false, gap.value>(
+                                    channels_last, coupling, tile, chunk, source, all, convolution,
+                                    grad_t, static_cast<int64_t>(length), rows, length, wait);
+                            });
+                        });
                     });
                     const int64_t* const map = coupling.column_map + tile.column;
                     for (int64_t r = 0; r < rows; ++r) {
@@ -351,6 +480,7 @@ int backward_resized(const Coupling& coupling, const Gradients& all, int64_t thr
             sums.write(partial.get() + task * C, C);
         });
     });
+    convolution.write(all.grad_weight);
     const int64_t members = shape.mean_batch == 1 ? shape.batch : 1;
     if (through_mean == PYRAMIDFLOW_MEAN_CHANNEL)
         channel_means(partial.get(), shape.mean_batch, members * shape.params_height, C,
@@ -360,13 +490,15 @@ int backward_resized(const Coupling& coupling, const Gradients& all, int64_t thr
 
 }  // namespace
 
-int coupling_backward(const float* grad_y, const float* grad_log_det, const float* x,
-                      const float* params, const float* mean, float* grad_x, float* grad_params,
+int coupling_backward(const float* grad, const float* grad_log_det, const float* x,
+                      const float* params, const float* mean, const float* transposed_weight,
+                      float* grad_x, float* grad_params, float* grad_weight,
                       PyramidflowCoupling shape, int64_t through_mean, int64_t threads) {
     Scratch<int64_t> maps(shape.height + shape.width);
     if (maps.failed()) return 1;
     const Coupling coupling(shape, params, mean, maps.get());
-    const Gradients all = {grad_y, grad_log_det, x, grad_x, grad_params};
+    const Gradients all = {grad,   grad_log_det, x,          transposed_weight,
+                           grad_x, grad_params,  grad_weight};
     if (coupling.resized) return backward_resized(coupling, all, through_mean, threads);
     if (through_mean == PYRAMIDFLOW_MEAN_PIXEL) return backward_pixel_mean(coupling, all, threads);
     if (through_mean == PYRAMIDFLOW_MEAN_CHANNEL) return backward_channel_mean(coupling, all, threads);

@@ -43,12 +43,21 @@ struct Runs {
     PYRAMIDFLOW_INLINE const float* after(int64_t r, int64_t rows, int64_t length) const {
         return r + 1 < rows ? (*this)[r + 1] : first + length;
     }
+    // The same run of the next tile.
+    PYRAMIDFLOW_INLINE const float* in_next_tile(Constant<1>, int64_t r, int64_t rows, int64_t) const {
+        return (*this)[r] + rows * stride;
+    }
+    PYRAMIDFLOW_INLINE const float* in_next_tile(Constant<0>, int64_t r, int64_t, int64_t length) const {
+        return (*this)[r] + length;
+    }
 };
 
 // Where a tile's parameters and mean are, after gathering them if they have another size.
 struct Source {
     Runs s0, t, mean;
     bool mean_varies;  // along a run
+    bool spread;       // over every second float of a run twice as long: a down block's, contiguous
+    int64_t step;      // floats between those of neighbouring pixels, channels-last
 };
 
 struct Coupling {
@@ -108,11 +117,14 @@ struct Coupling {
     Source source(const Tile& tile, float* gathered) const {
         static const float zero = 0.0f;
         const int64_t batch = shape.mean_batch == 1 ? 0 : tile.b;
-        const int64_t pixel = resized ? row_map[tile.row] * shape.params_width : tile.column;
+        const bool spread = shape.params_width == 2 * shape.width && !shape.channels_last;
+        int64_t pixel = resized ? row_map[tile.row] * shape.params_width : tile.column;
+        if (spread) pixel += 2 * tile.column;
         const int64_t C = shape.channels;
         const int64_t* const map = resized && shape.channels_last ? column_map + tile.column : nullptr;
         const float* const s0 = params + params_offset(tile.b, pixel);
-        Source found = {{s0, params_stride(), map}, {s0 + half(), params_stride(), map}, {}, false};
+        Source found = {{s0, params_stride(), map}, {s0 + half(), params_stride(), map}, {}, false, spread,
+                        params_stride() * (shape.params_width / shape.width)};
         switch (shape.mean_kind) {
             case PYRAMIDFLOW_MEAN_PIXEL:
                 found.mean = {mean + batch * params_area + pixel, shape.channels_last ? 1 : 0, map};
@@ -130,7 +142,7 @@ struct Coupling {
             default:
                 found.mean = {&zero, 0, nullptr};
         }
-        if (resized && !shape.channels_last) gather(tile, gathered, &found);
+        if (resized && !spread && !shape.channels_last) gather(tile, gathered, &found);
         return found;
     }
 
@@ -148,22 +160,9 @@ private:
     void gather_runs(const Tile& tile, int64_t rows, float* gathered, Runs* runs) const {
         const int64_t* map = column_map + tile.column;
         for (int64_t r = 0; r < rows; ++r) {
-            const float *source = (*runs)[r], *next = runs->after(r, rows, 0);
-            float* target = gathered + r * tile.pixels;
-            if (shape.params_width == 2 * shape.width) {
-                // The down block takes every second pixel: neighbours, not a gather.
-                source += 2 * tile.column;
-                int64_t i = 0;
-                for (; i + LANES <= tile.pixels; i += LANES) {
-                    prefetch(next + 2 * (tile.column + i));
-                    prefetch(next + 2 * (tile.column + i) + LANES);
-                    const Vector low = load(source + 2 * i), high = load(source + 2 * i + LANES);
-                    store(target + i, every_second<0>(low, high));
-                }
-                for (; i < tile.pixels; ++i) target[i] = source[2 * i];
-            } else {
-                for (int64_t i = 0; i < tile.pixels; ++i) target[i] = source[map[i]];
-            }
+            const float* const source = (*runs)[r];
+            float* const target = gathered + r * tile.pixels;
+            for (int64_t i = 0; i < tile.pixels; ++i) target[i] = source[map[i]];
         }
         *runs = {gathered, rows == 1 ? 0 : tile.pixels, nullptr};
     }
@@ -183,6 +182,19 @@ static inline Channels run_length(Constant<1>, Channels channels, int64_t) { ret
 static inline int64_t run_length(Constant<0>, int64_t, int64_t pixels) { return pixels; }
 static inline int64_t run_count(Constant<1>, int64_t, int64_t pixels) { return pixels; }
 static inline int64_t run_count(Constant<0>, int64_t channels, int64_t) { return channels; }
+
+// Calls `body` with what lies between the parameters of neighbours in a run: 1 float or 2.
+template <typename Body>
+void with_gap(Constant<1>, const Source&, const Body& body) {
+    body(Constant<1>());
+}
+template <typename Body>
+void with_gap(Constant<0>, const Source& source, const Body& body) {
+    if (source.spread)
+        body(Constant<2>());
+    else
+        body(Constant<1>());
+}
 
 struct SoftClamp {
     float gain, inverse;

@@ -88,6 +88,18 @@ static inline void mix_pixels(const float* y, const float* transposed, float* z,
         mix_pixels_block<STREAMED, 1>(y + p * channels, transposed, z + p * channels, channels, stride);
 }
 
+// Rows of a contiguous tensor, `stride` apart, one behind the other.
+static inline void pack(const float* from, int64_t stride, int64_t channels, int64_t pixels, float* to) {
+    for (int64_t c = 0; c < channels; ++c) {
+        const float* source = from + c * stride;
+        const float* next = c + 1 < channels ? source + stride : from + pixels;
+        for_vectors(pixels, [&](int64_t j, auto count) {
+            prefetch(next + j);
+            store(to + c * pixels + j, load(source + j, count), count);
+        });
+    }
+}
+
 // Contiguous: y [C, pixels] with rows y_stride apart -> z likewise; vectors hold pixels. The rows of
 // y are read several times and lie together in a cache: those of an image may all want the same
 // place in it.

@@ -137,6 +137,25 @@ static PYRAMIDFLOW_INLINE Vector every_second(Vector a, Vector b) {
 #endif
 }
 
+// Vector j of a run whose floats are GAP apart: neighbours, or every second one.
+template <int64_t GAP>
+static PYRAMIDFLOW_INLINE Vector load_apart(const float* run, int64_t j, Whole) {
+    if (GAP == 1) return load(run + j);
+    return every_second<0>(load(run + 2 * j), load(run + 2 * j + LANES));
+}
+template <int64_t GAP>
+static PYRAMIDFLOW_INLINE Vector load_apart(const float* run, int64_t j, int64_t count) {
+    if (GAP == 1) return load(run + j, count);
+    float lanes[LANES] = {};
+    for (int64_t k = 0; k < count; ++k) lanes[k] = run[2 * (j + k)];
+    return load(lanes);
+}
+template <int64_t GAP>
+static PYRAMIDFLOW_INLINE void prefetch_apart(const float* run, int64_t j) {
+    prefetch(run + GAP * j);
+    if (GAP == 2) prefetch(run + 2 * j + LANES);
+}
+
 // Two vectors that alternate, from their first lanes (or, if UPPER, from the middle) on.
 template <bool UPPER>
 static PYRAMIDFLOW_INLINE Vector alternate(Vector a, Vector b) {
@@ -184,6 +203,15 @@ static inline void in_parallel(int64_t threads, int64_t count, const Body& body)
         _mm_sfence();
 #endif
     }
+}
+
+// The same in `chunks` of neighbouring tasks, each chunk one after the other in one thread.
+template <typename Body>
+static inline void in_chunks(int64_t threads, int64_t chunks, int64_t count, const Body& body) {
+    in_parallel(threads, chunks, [&](int64_t chunk) {
+        for (int64_t task = count * chunk / chunks; task < count * (chunk + 1) / chunks; ++task)
+            body(task, chunk);
+    });
 }
 
 // Calls `body` with flags that the compiler knows.

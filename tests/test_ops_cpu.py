@@ -385,7 +385,7 @@ def test_results_do_not_depend_on_the_number_of_threads(volume_norm: str, layout
             )
             backward = (x, log_det, x, params, mean, False, weight, volume_norm, "sample", 2.0)
             grads = cpu.coupling_conv1x1_backward(*backward)
-            results.append((z, mean, log_det, *grads))
+            results.append((z, mean, log_det, *grads, *cpu.pyramid_down(x, "max")))
     finally:
         torch.set_num_threads(threads)
     for other in results[1:]:
@@ -423,9 +423,14 @@ def test_results_larger_than_the_caches(layout: str, level: int) -> None:
             used = getattr(cpu, name)(x, params, None, *settings)[1]
             backward = (grad, log_det, x, params, used, False, *settings)
             check_samples(f"{name}_backward", *backward)
-    coarse = make(3, 16, 212, 216)
+    fine, coarse = make(3, 16, 424, 448), make(3, 16, 212, 224)
     index = (coarse > 0).to(torch.uint8) + 2 * (coarse > 0.5).to(torch.uint8)
-    check_samples("pyramid_down_backward", coarse, index, 424, 432, "max")
+    for reduction in ("nearest", "max"):
+        check_samples("pyramid_down", fine, reduction)
+        check_samples("pyramid_down_backward", coarse, index, 424, 448, reduction)
+    check_samples("pyramid_residual", fine, coarse)
+    check_samples("pyramid_merge", coarse, fine)
+    check_samples("pyramid_up_backward", fine)
     weight = make(16, 16)
     check_samples("invertible_conv1x1", x, weight)
     check_samples("coupling_conv1x1", x, params, None, weight, "cvn", "sample", 2.0)
@@ -444,6 +449,15 @@ def test_infinite_pixels_stay_in_their_neighbourhood(level: int) -> None:
     y, _ = cpu.pyramid_down(x, "nearest")
     want, _ = oracle.pyramid_down(x, "nearest")
     assert torch.equal(torch.isfinite(y), torch.isfinite(want))
+
+
+def test_infinite_gradients_stay_in_their_neighbourhood(level: int) -> None:
+    grad, index = torch.zeros(1, 1, 8, 8), torch.full((1, 1, 8, 8), 3, dtype=torch.uint8)
+    grad[0, 0, 4, 4] = math.inf
+    for reduction, start in (("nearest", 6), ("max", 7)):
+        want = torch.zeros(1, 1, 16, 16)
+        want[..., start : start + 5, start : start + 5] = math.inf
+        assert torch.equal(cpu.pyramid_down_backward(grad, index, 16, 16, reduction), want)
 
 
 OPENMP_SCRIPT = """
@@ -467,7 +481,7 @@ def test_no_second_openmp_runtime() -> None:
 
 def test_memory_that_cannot_be_had_is_an_error() -> None:
     x = torch.ones(1, 1, 2, 2)
-    huge = cpu.Image(1, 1, 2, 1 << 58, 0)
+    huge = cpu.Image(1, 1 << 52, 2, 1, 1)
     function = cpu.compiled().pyramidflow_cpu_pyramid_down_max_backward
     assert function(x.data_ptr(), x.data_ptr(), x.data_ptr(), huge, 1) == 1
     assert isinstance(function, ctypes._CFuncPtr)

@@ -4,18 +4,23 @@
 #pragma once
 
 #include "planes.h"
-#include "vector.h"
 
 namespace pyramidflow::PYRAMIDFLOW_LEVEL {
 
 static const float BINOMIAL[5] = {1.0f / 16, 4.0f / 16, 6.0f / 16, 4.0f / 16, 1.0f / 16};
 
-// Coarse pixels in a run: the filtered rows stay in the first-level cache.
-static inline int64_t pixels_per_run(const Planes& planes) {
-    return smaller(planes.half_width, larger(8, 1024 / planes.channels));
+// The binomial sum of five values.
+static PYRAMIDFLOW_INLINE Vector binomial(Vector a, Vector b, Vector c, Vector d, Vector e) {
+    return (a + e) * BINOMIAL[0] + (b + d) * BINOMIAL[1] + c * BINOMIAL[2];
 }
 
-// The filtered row at the fine pixels 2m and 2m + 1 of a coarse pixel m, `step` from one to the next.
+// Coarse pixels in a run: the filtered rows stay in the first-level cache.
+static inline int64_t pixels_per_run(const Planes& planes) {
+    const int64_t most = planes.channels == 1 ? 1024 : larger(8, 256 / planes.channels);
+    return smaller(planes.half_width, most);
+}
+
+// A filtered row at the fine pixels 2m and 2m + 1 of a coarse pixel m, `step` from one to the next.
 struct Columns {
     float *even, *odd;
     int64_t step;
@@ -23,66 +28,89 @@ struct Columns {
 
 // Scratch memory for rows in which all that is outside of the image is zero.
 static inline int64_t columns_size(const Planes& planes) {
-    return (2 * pixels_per_run(planes) + 6) * planes.channels + 8 * LANES;
+    return whole_vectors((2 * pixels_per_run(planes) + 6) * planes.channels) + 8 * LANES;
 }
 
-// Rows top ... top + TAPS - 1, weighted, for the coarse pixels first - 1 ... last.
-template <int64_t TAPS, typename Channels>
-Columns filter_columns(const Planes& planes, const float* plane, int64_t top, const float* weights,
-                       int64_t first, int64_t last, Channels channels, const float* zeros,
-                       float* buffer) {
+// Filters the ROWS fine rows from `top` on for the coarse pixels first - 1 ... last: `filter` makes
+// of a vector of each row a vector of each of the RESULTS filtered ones. Scratch memory holds a row
+// of zeros, then these.
+template <int64_t ROWS, int64_t RESULTS, typename Channels, typename Filter>
+static PYRAMIDFLOW_INLINE void filter_columns(const Planes& planes, const float* plane, int64_t top,
+                                              int64_t first, int64_t last, Channels channels,
+                                              float* scratch, const Filter& filter,
+                                              Columns* columns) {
+    const int64_t size = columns_size(planes);
     const int64_t origin = 2 * first - 2, left = larger(origin, 0);
     const int64_t right = smaller(2 * last + 2, planes.width);
     const int64_t row_size = planes.width * channels;
-    const float *rows[TAPS], *ahead[2];
-    for (int64_t k = 0; k < TAPS; ++k) {
+    const float *rows[ROWS], *ahead[2];
+    for (int64_t k = 0; k < ROWS; ++k) {
         const int64_t r = top + k;
-        const bool inside = r >= 0 && r < planes.height && weights[k] != 0.0f;
-        rows[k] = inside ? plane + r * row_size + left * channels : zeros;
+        const bool inside = r >= 0 && r < planes.height;
+        rows[k] = inside ? plane + r * row_size + left * channels : scratch;
     }
     // The two rows that the next row of coarse pixels needs besides.
     for (int64_t k = 0; k < 2; ++k)
-        ahead[k] = plane + smaller(top + TAPS + k, planes.height - 1) * row_size + left * channels;
-    Vector w[TAPS];
-    for (int64_t k = 0; k < TAPS; ++k) w[k] = splat(weights[k]);
-    const auto sum_at = [&](int64_t j, auto count) {
-        Vector sum = w[0] * load(rows[0] + j, count);
+        ahead[k] = plane + smaller(top + ROWS + k, planes.height - 1) * row_size + left * channels;
+    struct Sums {
+        Vector of[RESULTS];
+    };
+    const auto sums_at = [&](int64_t j, auto count) {
+        Vector values[ROWS];
 #pragma GCC unroll 6
-        for (int64_t k = 1; k < TAPS; ++k) sum += w[k] * load(rows[k] + j, count);
+        for (int64_t k = 0; k < ROWS; ++k) values[k] = load(rows[k] + j, count);
         prefetch(ahead[0] + j);
         prefetch(ahead[1] + j);
-        return sum;
+        Sums sums;
+        filter(values, sums.of);
+        return sums;
     };
+    float* const results = scratch + size;
     if (channels == 1) {
-        const int64_t half = pixels_per_run(planes) + 2 + 2 * LANES;
+        // What is stored in whole vectors begins where vectors do.
+        float* const aligned = results + LANES - 1;
+        const int64_t half = whole_vectors(pixels_per_run(planes) + 2) + 3 * LANES;
         const int64_t before = left - origin, pixels = right - left;
-        float *const even = buffer, *const odd = buffer + half + LANES;
-        even[0] = odd[0] = 0.0f;
+        const auto separate = [&](int64_t j, const Sums& low, const Sums& high) {
+            for (int64_t k = 0; k < RESULTS; ++k) {
+                float* const even = aligned + k * size + (before + j) / 2;
+                store(even, every_second<0>(low.of[k], high.of[k]));
+                store(even + half, every_second<1>(low.of[k], high.of[k]));
+            }
+        };
         int64_t j = 0;
-        float *const to_even = even + before / 2, *const to_odd = odd + before / 2;
-        for (; j + 2 * LANES <= pixels; j += 2 * LANES) {
-            const Vector low = sum_at(j, Whole()), high = sum_at(j + LANES, Whole());
-            store(to_even + j / 2, every_second<0>(low, high));
-            store(to_odd + j / 2, every_second<1>(low, high));
-        }
+        for (; j + 2 * LANES <= pixels; j += 2 * LANES)
+            separate(j, sums_at(j, Whole()), sums_at(j + LANES, Whole()));
         const int64_t rest = pixels - j;
-        Vector low = {}, high = {};
+        Sums low = {}, high = {};
         if (rest >= LANES)
-            low = sum_at(j, Whole());
+            low = sums_at(j, Whole());
         else if (rest > 0)
-            low = sum_at(j, rest);
-        if (rest > LANES) high = sum_at(j + LANES, rest - LANES);
-        store(to_even + j / 2, every_second<0>(low, high));
-        store(to_odd + j / 2, every_second<1>(low, high));
-        to_even[j / 2 + LANES] = to_odd[j / 2 + LANES] = 0.0f;
-        return {even + 1, odd + 1, 1};
+            low = sums_at(j, rest);
+        if (rest > LANES) high = sums_at(j + LANES, rest - LANES);
+        separate(j, low, high);
+        for (int64_t k = 0; k < RESULTS; ++k) {
+            float* const even = aligned + k * size;
+            float* const odd = even + half;
+            if (before > 0) even[0] = odd[0] = 0.0f;
+            even[(before + j) / 2 + LANES] = odd[(before + j) / 2 + LANES] = 0.0f;
+            columns[k] = {even + 1, odd + 1, 1};
+        }
+        return;
     }
     const int64_t before = (left - origin) * channels, count = (right - left) * channels;
     const int64_t total = 2 * (last - first + 2) * channels;
-    for (int64_t j = 0; j < before; ++j) buffer[j] = 0.0f;
-    for_vectors(count, [&](int64_t j, auto n) { store(buffer + before + j, sum_at(j, n), n); });
-    for (int64_t j = before + count; j < total; ++j) buffer[j] = 0.0f;
-    return {buffer + 2 * channels, buffer + 3 * channels, 2 * channels};
+    for_vectors(count, [&](int64_t j, auto n) {
+        const Sums sums = sums_at(j, n);
+        for (int64_t k = 0; k < RESULTS; ++k)
+            store(results + k * size + before + j, sums.of[k], n);
+    });
+    for (int64_t k = 0; k < RESULTS; ++k) {
+        float* const row = results + k * size;
+        for (int64_t j = 0; j < before; ++j) row[j] = 0.0f;
+        for (int64_t j = before + count; j < total; ++j) row[j] = 0.0f;
+        columns[k] = {row + 2 * channels, row + 3 * channels, 2 * channels};
+    }
 }
 
 // Calls `body(offset in the columns, offset in the output, count)` for every vector of the coarse

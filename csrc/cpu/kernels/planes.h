@@ -3,7 +3,7 @@
 // Contiguous tensors are B*C planes with one value per pixel, channels-last ones B planes with C.
 #pragma once
 
-#include "common.h"
+#include "vector.h"
 
 namespace pyramidflow::PYRAMIDFLOW_LEVEL {
 
@@ -20,6 +20,15 @@ struct Planes {
 
     int64_t fine_size() const { return height * width * channels; }
     int64_t coarse_size() const { return half_height * half_width * channels; }
+
+    // Whether results are written past the caches, those of the coarse level too if the fine one, read
+    // at the same time, drives them out.
+    bool streams_fine(const float* out) const {
+        return streams(out, count * fine_size(), channels == 1 ? width : channels);
+    }
+    bool streams_coarse(const float* out) const {
+        return streams(out, count * fine_size(), channels == 1 ? half_width : channels);
+    }
 };
 
 template <typename Body>

@@ -2,7 +2,7 @@
 //
 // Forward keeps the place of the maximum, 2 dy + dx, as one byte. Backward filters the gradients
 // where they stand in the cells: D = max o G, and G is its own transpose.
-#include "columns.h"
+#include "pairs.h"
 
 namespace pyramidflow::PYRAMIDFLOW_LEVEL {
 
@@ -20,10 +20,8 @@ PYRAMIDFLOW_INLINE Filtered filter_along(const Columns& columns, int64_t from, C
     const Vector even_before = load(even - step, count), odd_before = load(odd - step, count);
     const Vector even_here = load(even, count), odd_here = load(odd, count);
     const Vector even_after = load(even + step, count), odd_after = load(odd + step, count);
-    return {(even_before + even_after) * (1.0f / 16) + (odd_before + odd_here) * (4.0f / 16) +
-                even_here * (6.0f / 16),
-            (odd_before + odd_after) * (1.0f / 16) + (even_here + even_after) * (4.0f / 16) +
-                odd_here * (6.0f / 16)};
+    return {binomial(even_before, odd_before, even_here, odd_here, even_after),
+            binomial(odd_before, even_here, odd_here, even_after, odd_after)};
 }
 
 // The later pixel wins only by being larger; not-a-number always wins, as in PyTorch.
@@ -37,47 +35,49 @@ PYRAMIDFLOW_INLINE void offer(Vector value, int32_t candidate, Vector* best, Int
 
 int pyramid_down_max(const float* x, float* y, uint8_t* index, PyramidflowImage fine, int64_t threads) {
     const Planes planes(fine);
-    const int64_t run = pixels_per_run(planes), buffer = columns_size(planes);
-    Scratch<float> scratch(threads * 3 * buffer);
+    const int64_t run = pixels_per_run(planes), size = 3 * columns_size(planes);
+    Scratch<float> scratch(threads * size);
     if (scratch.failed()) return 1;
-    memset(scratch.get(), 0, static_cast<size_t>(threads * 3 * buffer) * sizeof(float));
+    memset(scratch.get(), 0, static_cast<size_t>(threads * size) * sizeof(float));
+    const bool streamed = planes.streams_coarse(y);
+    const auto filter = [](const Vector* r, Vector* sums) {
+        sums[0] = binomial(r[0], r[1], r[2], r[3], r[4]);
+        sums[1] = binomial(r[1], r[2], r[3], r[4], r[5]);
+    };
 
     with_pixel(planes.channels, [&](auto channels) {
         in_parallel(threads, planes.count * planes.half_height, [&](int64_t task) {
             const int64_t plane = task / planes.half_height, m = task % planes.half_height;
-            const float* const zeros = scratch.get() + thread_index() * 3 * buffer;
-            float* const upper_row = scratch.get() + thread_index() * 3 * buffer + buffer;
-            float* const lower_row = upper_row + buffer;
+            float* const own = scratch.get() + thread_index() * size;
             const float* const source = x + plane * planes.fine_size();
             float* const out = y + task * planes.half_width * channels;
             uint8_t* const places = index + task * planes.half_width * channels;
             for (int64_t first = 0; first < planes.half_width; first += run) {
                 const int64_t last = smaller(first + run, planes.half_width);
-                const Columns upper = filter_columns<5>(planes, source, 2 * m - 2, BINOMIAL, first, last,
-                                                        channels, zeros, upper_row);
-                const Columns lower = filter_columns<5>(planes, source, 2 * m - 1, BINOMIAL, first, last,
-                                                        channels, zeros, lower_row);
+                Columns rows[2];
+                filter_columns<6, 2>(planes, source, 2 * m - 2, first, last, channels, own, filter, rows);
                 // Cells at odd borders lack the right or the lower half.
-                const auto maxima = [&](int64_t start, int64_t end, auto right, auto below) {
+                const auto maxima = [&](int64_t start, int64_t end, auto right, auto below,
+                                        auto past_caches) {
                     for_coarse(first, start, end, channels, [&](int64_t from, int64_t to, auto count) {
-                        const Filtered above = filter_along(upper, from, count);
+                        const Filtered above = filter_along(rows[0], from, count);
                         Vector best = above.even;
                         Integers place = {};
                         if (right) offer(above.odd, 1, &best, &place);
                         if (below) {
-                            const Filtered under = filter_along(lower, from, count);
+                            const Filtered under = filter_along(rows[1], from, count);
                             offer(under.even, 2, &best, &place);
                             if (right) offer(under.odd, 3, &best, &place);
                         }
-                        store(out + to, best, count);
+                        store_result<past_caches.value>(out + to, best, count);
                         const Bytes bytes = __builtin_convertvector(place, Bytes);
                         memcpy(places + to, &bytes, static_cast<size_t>(count));
                     });
                 };
                 const int64_t whole = smaller(last, planes.width / 2);
-                with_flags(2 * m + 1 < planes.height, [&](auto below) {
-                    maxima(first, whole, Constant<1>(), below);
-                    maxima(whole, last, Constant<0>(), below);
+                with_flags(2 * m + 1 < planes.height, streamed, [&](auto below, auto past_caches) {
+                    maxima(first, whole, Constant<1>(), below, past_caches);
+                    maxima(whole, last, Constant<0>(), below, Constant<0>());
                 });
             }
         });
@@ -88,74 +88,100 @@ int pyramid_down_max(const float* x, float* y, uint8_t* index, PyramidflowImage 
 int pyramid_down_max_backward(const float* grad_y, const uint8_t* index, float* grad_x,
                               PyramidflowImage fine, int64_t threads) {
     const Planes planes(fine);
-    const int64_t buffer = (planes.half_width + 2) * planes.channels;
-    // Zeros for rows outside, and the filtered rows of even and odd columns between zeros.
-    Scratch<float> scratch(threads * 3 * buffer);
+    const int64_t run = pixels_per_run(planes);
+    const int64_t buffer = pairs_size(planes);
+    // Zeros for rows outside, and of the upper and the lower filtered row the even and odd columns.
+    Scratch<float> scratch(threads * 5 * buffer);
     if (scratch.failed()) return 1;
-    memset(scratch.get(), 0, static_cast<size_t>(threads * 3 * buffer) * sizeof(float));
-
-    const int64_t stride = fine.channels_last ? planes.channels : planes.width;
-    const bool streamed = streams(grad_x, planes.count * planes.fine_size(), stride);
+    memset(scratch.get(), 0, static_cast<size_t>(threads * 5 * buffer) * sizeof(float));
+    const bool streamed = planes.streams_fine(grad_x);
 
     with_pixel(planes.channels, [&](auto channels) {
-        in_parallel(threads, planes.count * planes.height, [&](int64_t task) {
-            const int64_t plane = task / planes.height, r = task % planes.height, m = r / 2;
+        in_parallel(threads, planes.count * planes.half_height, [&](int64_t task) {
+            const int64_t plane = task / planes.half_height, m = task % planes.half_height;
             const int64_t row_size = planes.half_width * channels;
-            const float* const zeros = scratch.get() + thread_index() * 3 * buffer;
-            const uint8_t* const zero_bytes = reinterpret_cast<const uint8_t*>(zeros);
-            float* const even = scratch.get() + thread_index() * 3 * buffer + buffer;
-            float* const odd = even + buffer;
-            const float* g[3];
-            const uint8_t* i[3];
-            for (int64_t k = 0; k < 3; ++k) {
-                const int64_t q = m - 1 + k;
-                const int64_t offset = (plane * planes.half_height + q) * row_size;
-                const bool inside = q >= 0 && q < planes.half_height;
-                g[k] = inside ? grad_y + offset : zeros;
-                i[k] = inside ? index + offset : zero_bytes;
-            }
-            // Weights of the upper (dy = 0) and lower (dy = 1) row of the cells m-1, m, m+1.
-            const float at_even[6] = {1, 4, 6, 4, 1, 0}, at_odd[6] = {0, 1, 4, 6, 4, 1};
-            float w[6];
-            for (int64_t k = 0; k < 6; ++k) w[k] = (r % 2 == 0 ? at_even[k] : at_odd[k]) / 16;
-            const float *ga = g[0], *gb = g[1], *gc = g[2];
-            const uint8_t *ia = i[0], *ib = i[1], *ic = i[2];
-            const float wa0 = w[0], wa1 = w[1], wb0 = w[2], wb1 = w[3], wc0 = w[4], wc1 = w[5];
-            float* __restrict even_row = even + channels;
-            float* __restrict odd_row = odd + channels;
-#pragma omp simd
-            for (int64_t j = 0; j < row_size; ++j) {
-                const float a = (ia[j] & 2 ? wa1 : wa0) * ga[j];
-                const float b = (ib[j] & 2 ? wb1 : wb0) * gb[j];
-                const float c = (ic[j] & 2 ? wc1 : wc0) * gc[j];
-                even_row[j] = (ia[j] & 1 ? 0.0f : a) + (ib[j] & 1 ? 0.0f : b) + (ic[j] & 1 ? 0.0f : c);
-                odd_row[j] = (ia[j] & 1 ? a : 0.0f) + (ib[j] & 1 ? b : 0.0f) + (ic[j] & 1 ? c : 0.0f);
-            }
-            float* const out = grad_x + task * planes.width * channels;
-            const Columns columns = {even + channels, odd + channels, channels};
-            const int64_t whole = planes.width / 2;
-            with_flags(streamed, [&](auto past_caches) {
-                if (channels == 1) {
-                    for_vectors(whole, [&](int64_t j, auto count) {
-                        const Filtered pixels = filter_along(columns, j, count);
-                        store_alternating<past_caches.value>(out + 2 * j, pixels.even, pixels.odd, count);
-                    });
-                    return;
+            float* const zeros = scratch.get() + thread_index() * 5 * buffer;
+            float* const filtered = zeros + buffer + pairs_margin(planes);
+            for (int64_t first = 0; first < planes.half_width; first += run) {
+                const int64_t last = smaller(first + run, planes.half_width);
+                const int64_t left = larger(first - 1, 0);
+                const int64_t right = smaller(last + 1, planes.half_width);
+                const int64_t before = (left - (first - 1)) * channels;
+                const int64_t count = (right - left) * channels;
+                const float* g[3];
+                const uint8_t* i[3];
+                for (int64_t k = 0; k < 3; ++k) {
+                    const int64_t q = m - 1 + k;
+                    const int64_t offset = (plane * planes.half_height + q) * row_size + left * channels;
+                    const bool inside = q >= 0 && q < planes.half_height;
+                    g[k] = inside ? grad_y + offset : zeros;
+                    i[k] = inside ? index + offset : reinterpret_cast<const uint8_t*>(zeros);
                 }
-                for (int64_t j = 0; j < whole; ++j) {
-                    float* const place = out + 2 * j * channels;
-                    for_vectors(channels, [&](int64_t c, auto count) {
-                        const Filtered pixels = filter_along(columns, j * channels + c, count);
-                        store_result<past_caches.value>(place + c, pixels.even, count);
-                        store_result<past_caches.value>(place + channels + c, pixels.odd, count);
+                for (int64_t k = 0; k < 4; ++k) {
+                    float* const row = filtered + k * buffer;
+                    for (int64_t j = 0; j < before; ++j) row[j] = 0.0f;
+                    for (int64_t j = before + count; j < (last - first + 2) * channels; ++j) row[j] = 0.0f;
+                }
+                const auto filter_at = [&](int64_t j, auto n) {
+                    Vector gradients[3];
+                    Integers places[3];
+                    for (int64_t k = 0; k < 3; ++k) {
+                        gradients[k] = load(g[k] + j, n);
+                        places[k] = load_bytes(i[k] + j, n);
+                    }
+                    for (int32_t dx = 0; dx < 2; ++dx) {
+                        Vector column[6];
+                        for (int32_t k = 0; k < 6; ++k)
+                            column[k] = places[k / 2] == 2 * (k % 2) + dx ? gradients[k / 2] : Vector{};
+                        float* const target = filtered + dx * buffer + before + j;
+                        store(target, binomial(column[0], column[1], column[2], column[3], column[4]), n);
+                        store(target + 2 * buffer,
+                              binomial(column[1], column[2], column[3], column[4], column[5]), n);
+                    }
+                };
+                // Down the columns only a little ahead of along the rows: the memory takes what is
+                // written there while more is being computed. Not in a contiguous row, where what lies
+                // beside is part of two vectors and is read only after they have got to the cache.
+                const int64_t ahead = channels == 1 ? count : 3 * channels + 8 * LANES;
+                int64_t done = 0;
+                const auto filter_until = [&](int64_t end) {
+                    for (; done < smaller(end, count); done += LANES) {
+                        if (done + LANES <= count)
+                            filter_at(done, Whole());
+                        else
+                            filter_at(done, count - done);
+                    }
+                };
+                const int64_t whole = smaller(last, planes.width / 2) - first;
+                float* const out =
+                    grad_x + plane * planes.fine_size() + (2 * m * planes.width + 2 * first) * channels;
+                float* const upper = filtered + channels;
+                const Columns rows[2] = {{upper, upper + buffer, channels},
+                                         {upper + 2 * buffer, upper + 3 * buffer, channels}};
+                const bool has_lower = 2 * m + 1 < planes.height;
+                with_flags(streamed, has_lower, [&](auto past_caches, auto lower) {
+                    for_pairs(whole, channels, [&](int64_t from, int64_t to, auto n) {
+                        filter_until(from + ahead);
+#pragma GCC unroll 2
+                        for (int64_t r = 0; r < 1 + lower.value; ++r) {
+                            const Filtered pixels = filter_along(rows[r], from, n);
+                            float* const row = out + r * planes.width * channels;
+                            write_pair(to, pixels.even, pixels.odd, channels, n,
+                                       [&](int64_t place, Vector values, auto k) {
+                                           store_result<past_caches.value>(row + place, values, k);
+                                       });
+                        }
+                    });
+                });
+                filter_until(count);
+                if (first + whole == last) continue;
+                for (int64_t r = 0; r < 1 + has_lower; ++r) {
+                    float* const row = out + (r * planes.width + 2 * whole) * channels;
+                    for_vectors(channels, [&](int64_t c, auto n) {
+                        store(row + c, filter_along(rows[r], whole * channels + c, n).even, n);
                     });
                 }
-            });
-            if (planes.width % 2 == 0) return;
-            for_vectors(channels, [&](int64_t c, auto count) {
-                const Filtered pixels = filter_along(columns, whole * channels + c, count);
-                store(out + 2 * whole * channels + c, pixels.even, count);
-            });
+            }
         });
     });
     return 0;

@@ -51,6 +51,9 @@ static PYRAMIDFLOW_INLINE void for_vectors(Length length, const Body& body) {
     if (j < length) body(j, length - j);
 }
 
+// The next length from `count` on that is one of whole vectors.
+static inline int64_t whole_vectors(int64_t count) { return ceil_div(count, LANES) * LANES; }
+
 // Asks for what is read soon. The processor does so by itself, but not for a run's first lines.
 static PYRAMIDFLOW_INLINE void prefetch(const float* p) { __builtin_prefetch(p, 0, 2); }
 
@@ -87,6 +90,23 @@ static PYRAMIDFLOW_INLINE Vector load_channels(const float* p, int64_t count) {
 static PYRAMIDFLOW_INLINE void store_channels(float* p, Vector value, int64_t count) {
     if (count == LANES) return store(p, value);
     store(p, value, count);
+}
+
+// Bytes as integers. The compiler's own conversion takes them one by one.
+static PYRAMIDFLOW_INLINE Integers load_bytes(const uint8_t* p, int64_t count) {
+    Bytes bytes[16 / LANES] = {};
+    memcpy(bytes, p, static_cast<size_t>(count));
+#if defined(__AVX2__)
+    __m128i lanes;
+    memcpy(&lanes, bytes, sizeof lanes);
+#if defined(__AVX512F__)
+    return (Integers)_mm512_cvtepu8_epi32(lanes);
+#else
+    return (Integers)_mm256_cvtepu8_epi32(lanes);
+#endif
+#else
+    return __builtin_convertvector(bytes[0], Integers);
+#endif
 }
 
 // Results of this size have left the caches before anyone reads them. Written past the caches, their
@@ -177,19 +197,6 @@ static PYRAMIDFLOW_INLINE Vector alternate(Vector a, Vector b) {
     }
     return both;
 #endif
-}
-
-// 2 count floats, of the two vectors by turns.
-template <bool STREAMED>
-static PYRAMIDFLOW_INLINE void store_alternating(float* p, Vector a, Vector b, Whole) {
-    store_result<STREAMED>(p, alternate<false>(a, b), Whole());
-    store_result<STREAMED>(p + LANES, alternate<true>(a, b), Whole());
-}
-template <bool STREAMED>
-static PYRAMIDFLOW_INLINE void store_alternating(float* p, Vector a, Vector b, int64_t count) {
-    float both[2 * LANES];
-    store_alternating<false>(both, a, b, Whole());
-    memcpy(p, both, static_cast<size_t>(2 * count) * sizeof(float));
 }
 
 // The threads share `count` tasks; what they wrote past the caches is seen when all have ended.

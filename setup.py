@@ -13,7 +13,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -39,7 +39,7 @@ LEVELS_X86 = {
 
 CPU_FLAGS = [
     "-std=c++17",
-    "-O3",
+    "-O2",
     "-fPIC",
     "-fvisibility=hidden",
     "-fno-math-errno",
@@ -76,7 +76,7 @@ def run(command: Sequence[str]) -> None:
         print(result.stderr, file=sys.stderr)
 
 
-def run_all(commands: Sequence[Sequence[str]]) -> None:
+def run_all(commands: Iterable[Sequence[str]]) -> None:
     """Run compilers side by side, ``MAX_JOBS`` or one for each processor."""
     jobs = int(os.environ.get("MAX_JOBS") or os.cpu_count() or 1)
     with ThreadPoolExecutor(jobs) as pool:
@@ -99,17 +99,36 @@ def build_cpu(target: Path, build: Path) -> None:
     command = (compiler or "").split()
     if not command or shutil.which(command[0]) is None:
         raise MissingToolError("no C++ compiler found (g++, clang++, or CXX)")
-    sources = sorted((ROOT / "csrc" / "cpu" / "kernels").glob("*.cpp"))
+    is_gnu = (
+        "Free Software Foundation"
+        in subprocess.run([*command, "--version"], capture_output=True, text=True).stdout
+    )
+    kernels = ROOT / "csrc" / "cpu" / "kernels"
+    sources = sorted(kernels.glob("*.cpp"))
     # The slowest file first: the last job to end then ends early.
     sources.sort(key=lambda source: -source.stat().st_size)
     machine = platform.machine() if "CXX" not in os.environ else _target_machine(command)
     levels = LEVELS_X86 if machine in ("x86_64", "AMD64") else {"baseline": []}
+    compilers = {
+        level: [*command, *CPU_FLAGS, *flags, f"-DPYRAMIDFLOW_LEVEL={level}"]
+        for level, flags in levels.items()
+    }
+    if is_gnu:
+        headers = {level: build / level / "system.h" for level in levels}
+        for header in headers.values():
+            header.parent.mkdir()
+        system = str(kernels / "system.h")
+        run_all(
+            [*compilers[level], "-x", "c++-header", system, "-o", f"{header}.gch"]
+            for level, header in headers.items()
+        )
+        for level, header in headers.items():
+            compilers[level] += ["-include", str(header)]
     jobs, objects = [], []
     for source in sources:
-        for level, flags in levels.items():
+        for level, compiler_of_level in compilers.items():
             object_file = build / f"{source.stem}.{level}.o"
-            level_flags = [*CPU_FLAGS, *flags, f"-DPYRAMIDFLOW_LEVEL={level}"]
-            jobs.append([*command, *level_flags, "-c", str(source), "-o", str(object_file)])
+            jobs.append([*compiler_of_level, "-c", str(source), "-o", str(object_file)])
             objects.append(str(object_file))
     dispatch = build / "dispatch.o"
     source = ROOT / "csrc" / "cpu" / "dispatch.cpp"
@@ -117,10 +136,6 @@ def build_cpu(target: Path, build: Path) -> None:
     jobs.append([*command, *CPU_FLAGS, known_as, "-c", str(source), "-o", str(dispatch)])
     run_all(jobs)
     # GNU's OpenMP symbols are left open: they are found in the runtime that PyTorch brings along.
-    is_gnu = (
-        "Free Software Foundation"
-        in subprocess.run([*command, "--version"], capture_output=True, text=True).stdout
-    )
     openmp = [] if is_gnu else ["-fopenmp"]
     run([*command, "-shared", *objects, str(dispatch), *openmp, "-o", str(target)])
 

@@ -52,9 +52,9 @@ MUTANTS = [
     ("pairs", "write(to + channels, odd", "write(to + channels, even"),
     ("coupling", "(value - t) * exp_of(-s)", "(value + t) * exp_of(-s)"),
     ("coupling", "exp_of(s) * value + t", "exp_of(s) * value - t"),
-    ("coupling", "INVERSE ? -sum_lanes(total)", "INVERSE ? sum_lanes(total)"),
+    ("coupling", "inverse ? -sum_lanes(total)", "inverse ? sum_lanes(total)"),
     ("coupling", "static_cast<float>(members * C)", "static_cast<float>(C)"),
-    ("coupling_backward", "(gt + j, -scaled, count)", "(gt + j, scaled, count)"),
+    ("coupling_backward", "gt + j, -scaled, count)", "gt + j, scaled, count)"),
     (
         "coupling_backward",
         "(x - load_apart<GAP>(tr, j, count)) - grad_log_det",
@@ -94,14 +94,14 @@ MUTANTS = [
     ("vector", "_mm_stream_ps(p, (__m128)v)", "_mm_stream_ps(p, (__m128)(v + v))"),
     (
         "mix",
-        "for (; p < pixels; ++p)\n        mix_pixels_block<STREAMED, 1>",
-        "for (; p < 0; ++p)\n        mix_pixels_block<STREAMED, 1>",
+        "for (; p < pixels; ++p)\n        mix_pixels_block<1>",
+        "for (; p < 0; ++p)\n        mix_pixels_block<1>",
     ),
     ("mix", "sum += transposed[i * stride + o] *", "sum += transposed[o * stride + i] *"),
     (
         "mix",
-        "mix_planes_block<STREAMED, outputs>(y + p, y_stride, transposed + o,",
-        "mix_planes_block<STREAMED, outputs>(y + p, y_stride, transposed,",
+        "mix_planes_block<outputs>(y + p, y_stride, transposed + o,",
+        "mix_planes_block<outputs>(y + p, y_stride, transposed,",
     ),
     (
         "outer",
@@ -178,6 +178,8 @@ def main() -> None:
         compile_objects(build / "good", stems, SOURCES / "kernels")
         dispatch = ["g++", *FLAGS, "-c", f"{SOURCES}/dispatch.cpp", "-o", f"{build}/dispatch.o"]
         subprocess.run(dispatch, check=True)
+        unchanged = ("common", "#pragma once", "#pragma once")
+        assert try_mutant(build / "unchanged", build, stems, *unchanged) == "survived"
         survived = 0
         for number, (name, old, new) in enumerate(MUTANTS):
             result = try_mutant(build / str(number), build, stems, name, old, new)

@@ -3,11 +3,8 @@
 // library: the linker would keep one copy of it, perhaps the one for the newest machines.
 #pragma once
 
-#include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
-
 #include "../api.h"
+#include "system.h"
 
 #ifndef PYRAMIDFLOW_LEVEL
 #define PYRAMIDFLOW_LEVEL baseline
@@ -36,7 +33,6 @@ static inline void with_channels(int64_t channels, const Body& body) {
     switch (channels) {
         case 16: return body(Constant<16>());
         case 32: return body(Constant<32>());
-        case 64: return body(Constant<64>());
         default: return body(channels);
     }
 }

@@ -19,21 +19,19 @@ int conv1x1(const float* y, const float* weight, float* z, PyramidflowImage imag
     prepare_mix(weight, channels, transposed.get());
     const int64_t tiles = ceil_div(area, TILE);
     const int64_t stride = image.channels_last ? channels : area;
-    with_flags(streams(z, image.batch * channels * area, stride), [&](auto past_caches) {
-        in_parallel(threads, image.batch * tiles, [&](int64_t task) {
-            const int64_t b = task / tiles, p = (task % tiles) * TILE;
-            const int64_t pixels = smaller(TILE, area - p);
-            if (image.channels_last) {
-                const int64_t offset = (b * area + p) * channels;
-                mix_pixels<past_caches.value>(y + offset, transposed.get(), z + offset, channels, pixels);
-            } else {
-                const int64_t offset = b * channels * area + p;
-                float* const rows = packed.get() + thread_index() * channels * TILE;
-                pack(y + offset, area, channels, pixels, rows);
-                mix_planes<past_caches.value>(rows, pixels, transposed.get(), z + offset, area, channels,
-                                              pixels);
-            }
-        });
+    const bool streamed = streams(z, image.batch * channels * area, stride);
+    in_parallel(threads, image.batch * tiles, [&](int64_t task) {
+        const int64_t b = task / tiles, p = (task % tiles) * TILE;
+        const int64_t pixels = smaller(TILE, area - p);
+        if (image.channels_last) {
+            const int64_t offset = (b * area + p) * channels;
+            mix_pixels(y + offset, transposed.get(), z + offset, channels, pixels, streamed);
+        } else {
+            const int64_t offset = b * channels * area + p;
+            float* const rows = packed.get() + thread_index() * channels * TILE;
+            pack(y + offset, area, channels, pixels, rows);
+            mix_planes(rows, pixels, transposed.get(), z + offset, area, channels, pixels, streamed);
+        }
     });
     return 0;
 }

@@ -37,10 +37,9 @@ struct FromBuffer {
 const int64_t AHEAD = 32;
 
 // y (or x) of a tile, and the sum of its log-scales.
-template <bool INVERSE, bool MEAN_VARIES, bool STREAMED, int64_t GAP, typename ChannelsLast,
-          typename LogScale, typename Length>
-double couple(ChannelsLast channels_last, const LogScale& log_scale, const Source& source, const Runs& x,
-              float* y, int64_t y_stride, int64_t rows, Length length) {
+template <int64_t GAP, typename ChannelsLast, typename LogScale, typename Length>
+double couple(ChannelsLast channels_last, bool inverse, const LogScale& log_scale, const Source& source,
+              const Runs& x, float* y, int64_t y_stride, bool streamed, int64_t rows, Length length) {
     Vector total = {};
     for (int64_t r = 0; r < rows; ++r) {
         const float *xr = x[r], *tr = source.t[r], *mean = source.mean[r];
@@ -57,15 +56,15 @@ double couple(ChannelsLast channels_last, const LogScale& log_scale, const Sourc
                 prefetch_apart<GAP>(t_next, j);
                 prefetch_apart<GAP>(s_next, j);
             }
-            const Vector m = MEAN_VARIES ? load_apart<GAP>(mean, j, count) : splat(mean[0]);
+            const Vector m = source.mean_varies ? load_apart<GAP>(mean, j, count) : splat(mean[0]);
             const Vector s = log_scale(r, j, count) - m;
             const Vector value = load(xr + j, count), t = load_apart<GAP>(tr, j, count);
             total += first_lanes(s, count);
-            store_result<STREAMED>(
-                yr + j, INVERSE ? (value - t) * exp_of(-s) : exp_of(s) * value + t, count);
+            store_result(streamed, yr + j,
+                         inverse ? (value - t) * exp_of(-s) : exp_of(s) * value + t, count);
         });
     }
-    return static_cast<double>(INVERSE ? -sum_lanes(total) : sum_lanes(total));
+    return static_cast<double>(inverse ? -sum_lanes(total) : sum_lanes(total));
 }
 
 template <bool TAKES_MEAN>
@@ -123,31 +122,24 @@ int forward(const float* x, const float* params, const float* mean, float* mean_
                 double* const log_scales = partial.get() + tile.b * tiles + tile_index;
                 if constexpr (TAKES_MEAN) {
                     source.mean = {pixel, channels_last, nullptr};
+                    source.mean_varies = !channels_last;
                     const FromBuffer<decltype(length)> buffer = {s + m * member_size, length};
-                    with_flags(shape.inverse, streamed && !weight, [&](auto inverse, auto past_caches) {
-                        *log_scales = couple<inverse.value, !channels_last.value, past_caches.value, 1>(
-                            channels_last, buffer, source, in, target, target_stride, rows, length);
-                    });
+                    *log_scales = couple<1>(channels_last, shape.inverse, buffer, source, in, target,
+                                            target_stride, streamed && !weight, rows, length);
                 } else {
                     with_gap(channels_last, source, [&](auto gap) {
                         const FromParameters<gap.value> parameters = {clamp, source.s0};
-                        with_flags(shape.inverse, streamed && !weight, source.mean_varies,
-                                   [&](auto inverse, auto past_caches, auto varies) {
-                                       *log_scales = couple<inverse.value, varies.value,
-                                                            past_caches.value, gap.value>(
-                                           channels_last, parameters, source, in, target,
-                                           target_stride, rows, length);
-                                   });
+                        *log_scales = couple<gap.value>(channels_last, shape.inverse, parameters, source,
+                                                        in, target, target_stride, streamed && !weight,
+                                                        rows, length);
                     });
                 }
                 if (!weight) continue;
-                with_flags(streamed, [&](auto past_caches) {
-                    if (channels_last)
-                        mix_pixels<past_caches.value>(mixed, transposed.get(), out, C, tile.pixels);
-                    else
-                        mix_planes<past_caches.value>(mixed, tile.pixels, transposed.get(), out, stride,
-                                                      C, tile.pixels);
-                });
+                if (channels_last)
+                    mix_pixels(mixed, transposed.get(), out, C, tile.pixels, streamed);
+                else
+                    mix_planes(mixed, tile.pixels, transposed.get(), out, stride, C, tile.pixels,
+                               streamed);
             }
         });
     });

@@ -54,12 +54,13 @@ public:
     float* y() const { return buffer(2); }
 
     const float* grad_y(Constant<1>, const float* grad_z, int64_t, int64_t pixels) const {
-        mix_pixels(grad_z, weight_.get(), buffer(1), channels_, pixels);
+        mix_pixels(grad_z, weight_.get(), buffer(1), channels_, pixels, false);
         return buffer(1);
     }
     const float* grad_y(Constant<0>, const float* grad_z, int64_t stride, int64_t pixels) const {
         pack(grad_z, stride, channels_, pixels, buffer(0));
-        mix_planes(buffer(0), pixels, weight_.get(), buffer(1), pixels, channels_, pixels);
+        mix_planes(buffer(0), pixels, weight_.get(), buffer(1), pixels, channels_, pixels,
+                   false);
         return buffer(1);
     }
 
@@ -84,31 +85,20 @@ private:
     WeightGradient gradient_;
 };
 
-enum Direction : int64_t { FORWARD, INVERSE, CONVOLVED };
-
-template <typename Body>
-void with_direction(bool inverse, bool convolved, const Body& body) {
-    if (convolved)
-        body(Constant<CONVOLVED>());
-    else if (inverse)
-        body(Constant<INVERSE>());
-    else
-        body(Constant<FORWARD>());
-}
-
 // Gradients of x and t of a tile; `take(r, j, count, grad_s, s0)` gets that of s.
-template <int64_t DIRECTION, bool MEAN_VARIES, bool STREAMED, int64_t GAP, typename ChannelsLast,
-          typename Length, typename Take>
+template <bool CONVOLVED, int64_t GAP, typename ChannelsLast, typename Length, typename Take>
 void gradients(ChannelsLast channels_last, const Coupling& coupling, const Tile& tile, int64_t chunk,
                const Source& source, const Gradients& all, const Convolution& convolution,
-               float* grad_t, int64_t grad_t_stride, int64_t rows, Length length, const Take& take) {
+               float* grad_t, int64_t grad_t_stride, bool streamed, int64_t rows, Length length,
+               const Take& take) {
     const SoftClamp clamp(coupling.shape.clamp);
+    const bool inverse = !CONVOLVED && coupling.shape.inverse;
     const int64_t offset = coupling.level_offset(tile), stride = coupling.level_stride();
     const Runs x_runs = {all.x + offset, stride, nullptr};
     const Runs grad_runs = {all.grad + offset, stride, nullptr};
     Runs g_runs = grad_runs;
     float* y = nullptr;
-    if (DIRECTION == CONVOLVED) {
+    if (CONVOLVED) {
         const float* const grad_y =
             convolution.grad_y(channels_last, grad_runs.first, stride, tile.pixels);
         g_runs = {grad_y, length, nullptr};
@@ -121,7 +111,7 @@ void gradients(ChannelsLast channels_last, const Coupling& coupling, const Tile&
         // The processor fetches nothing while it is busy with the products of a convolution: then
         // the next tile is asked for during this one.
         const float *g_next, *x_next, *s0_next, *t_next;
-        if (DIRECTION == CONVOLVED)
+        if (CONVOLVED)
             g_next = grad_runs.in_next_tile(channels_last, r, rows, length);
         else
             g_next = g_runs.after(r, rows, length);
@@ -137,31 +127,31 @@ void gradients(ChannelsLast channels_last, const Coupling& coupling, const Tile&
         float* const gx = all.grad_x + offset + r * stride;
         float* const gt = grad_t + r * grad_t_stride;
         for_vectors(length, [&](int64_t j, auto count) {
-            if (!channels_last || DIRECTION == CONVOLVED) {
+            if (!channels_last || CONVOLVED) {
                 prefetch(g_next + j);
                 prefetch(x_next + j);
                 prefetch_apart<GAP>(s0_next, j);
-                if (DIRECTION != FORWARD) prefetch_apart<GAP>(t_next, j);
+                if (CONVOLVED || inverse) prefetch_apart<GAP>(t_next, j);
             }
             const Vector s0 = load_apart<GAP>(s0r, j, count);
-            const Vector s = clamp(s0) - (MEAN_VARIES ? load_apart<GAP>(mean, j, count) : splat(mean[0]));
+            const Vector s = clamp(s0) - (source.mean_varies ? load_apart<GAP>(mean, j, count) : splat(mean[0]));
             const Vector g = load(gr + j, count), x = load(xr + j, count);
-            if (DIRECTION == INVERSE) {
+            if (inverse) {
                 const Vector scaled = g * exp_of(-s);
-                store_result<STREAMED>(gx + j, scaled, count);
-                store_result<STREAMED>(gt + j, -scaled, count);
+                store_result(streamed, gx + j, scaled, count);
+                store_result(streamed, gt + j, -scaled, count);
                 take(r, j, count, -scaled * (x - load_apart<GAP>(tr, j, count)) - grad_log_det, s0);
             } else {
                 const Vector scale = exp_of(s), scaled = g * scale;
-                if (DIRECTION == CONVOLVED)
+                if (CONVOLVED)
                     store(y + r * length + j, scale * x + load_apart<GAP>(tr, j, count), count);
-                store_result<STREAMED>(gx + j, scaled, count);
-                store_result<STREAMED>(gt + j, g, count);
+                store_result(streamed, gx + j, scaled, count);
+                store_result(streamed, gt + j, g, count);
                 take(r, j, count, scaled * x + grad_log_det, s0);
             }
         });
     }
-    if (DIRECTION == CONVOLVED) convolution.add(channels_last, chunk, grad_runs.first, tile.pixels);
+    if (CONVOLVED) convolution.add(channels_last, chunk, grad_runs.first, tile.pixels);
 }
 
 // Sums over a tile's pixels: [C] in channels-last tensors, [C, LANES] in contiguous ones.
@@ -224,16 +214,12 @@ int backward_given_mean(const Coupling& coupling, const Gradients& all, int64_t 
             float* const grad_s0 = all.grad_params + coupling.params_offset(tile.b, tile.column);
             float* const grad_t = grad_s0 + coupling.half();
             const Source source = coupling.source(tile, nullptr);
-            with_direction(shape.inverse, convolution.exists, [&](auto direction) {
-                with_flags(streamed, source.mean_varies, [&](auto past_caches, auto varies) {
-                    gradients<direction.value, varies.value, past_caches.value, 1>(
-                        channels_last, coupling, tile, chunk, source, all, convolution, grad_t, stride,
-                        rows, length,
-                        [&](int64_t r, int64_t j, auto count, Vector grad_s, Vector s0) {
-                            store_result<decltype(past_caches)::value>(
-                                grad_s0 + r * stride + j, grad_s * derivative(s0), count);
-                        });
-                });
+            const auto finish = [&](int64_t r, int64_t j, auto count, Vector grad_s, Vector s0) {
+                store_result(streamed, grad_s0 + r * stride + j, grad_s * derivative(s0), count);
+            };
+            with_flag(convolution.exists, [&](auto convolved) {
+                gradients<convolved.value, 1>(channels_last, coupling, tile, chunk, source, all, convolution,
+                                              grad_t, stride, streamed, rows, length, finish);
             });
         });
     });
@@ -276,12 +262,10 @@ int backward_pixel_mean(const Coupling& coupling, const Gradients& all, int64_t 
                     add_to_pixels(channels_last, grad_s, count, r, j, pixel);
                 };
                 const Source source = coupling.source(tile, nullptr);
-                with_direction(shape.inverse, convolution.exists, [&](auto direction) {
-                    with_flags(streamed, [&](auto past_caches) {
-                        gradients<direction.value, !channels_last.value, past_caches.value, 1>(
-                            channels_last, coupling, tile, chunk, source, all, convolution, grad_t,
-                            stride, rows, length, wait);
-                    });
+                with_flag(convolution.exists, [&](auto convolved) {
+                    gradients<convolved.value, 1>(channels_last, coupling, tile, chunk, source, all,
+                                                  convolution, grad_t, stride, streamed, rows, length,
+                                                  wait);
                 });
             }
             for (int64_t i = 0; i < tile.pixels; ++i) pixel[i] *= scale;
@@ -290,17 +274,14 @@ int backward_pixel_mean(const Coupling& coupling, const Gradients& all, int64_t 
                 const float* const slope = s_gradient + member_size;
                 float* const grad_s0 =
                     all.grad_params + coupling.params_offset(tile.b - members + m, tile.column);
-                with_flags(streamed, [&](auto past_caches) {
-                    for (int64_t r = 0; r < rows; ++r) {
-                        for_vectors(length, [&](int64_t j, auto count) {
-                            const int64_t k = r * length + j;
-                            const Vector mean = channels_last ? splat(pixel[r]) : load(pixel + j, count);
-                            store_result<decltype(past_caches)::value>(
-                                grad_s0 + r * stride + j,
-                                (load(s_gradient + k, count) - mean) * load(slope + k, count), count);
-                        });
-                    }
-                });
+                for (int64_t r = 0; r < rows; ++r) {
+                    for_vectors(length, [&](int64_t j, auto count) {
+                        const int64_t k = r * length + j;
+                        const Vector mean = channels_last ? splat(pixel[r]) : load(pixel + j, count);
+                        store_result(streamed, grad_s0 + r * stride + j,
+                                     (load(s_gradient + k, count) - mean) * load(slope + k, count), count);
+                    });
+                }
             }
         });
     });
@@ -354,21 +335,19 @@ int finish_params(float* grad_params, const float* params, const float* channel_
                 float* const grad = target();
                 Source source = coupling.source(tile, nullptr);
                 if (pixel_means) source.mean = {pixel, channels_last, nullptr};
-                with_flags(source.mean_varies, [&](auto varies) {
-                    for (int64_t r = 0; r < rows; ++r) {
-                        const float *s0 = source.s0[r], *mean = source.mean[r];
-                        for_vectors(length, [&](int64_t j, auto count) {
-                            float* const place = grad + r * stride + j;
-                            if (channels_last) {
-                                prefetch(place + AHEAD * stride);
-                                prefetch(s0 + j + AHEAD * stride);
-                            }
-                            const Vector m = varies ? load(mean + j, count) : splat(mean[0]);
-                            const Vector grad_s = load(place, count) - m;
-                            store(place, grad_s * derivative(load(s0 + j, count)), count);
-                        });
-                    }
-                });
+                for (int64_t r = 0; r < rows; ++r) {
+                    const float *s0 = source.s0[r], *mean = source.mean[r];
+                    for_vectors(length, [&](int64_t j, auto count) {
+                        float* const place = grad + r * stride + j;
+                        if (channels_last) {
+                            prefetch(place + AHEAD * stride);
+                            prefetch(s0 + j + AHEAD * stride);
+                        }
+                        const Vector m = source.mean_varies ? load(mean + j, count) : splat(mean[0]);
+                        const Vector grad_s = load(place, count) - m;
+                        store(place, grad_s * derivative(load(s0 + j, count)), count);
+                    });
+                }
             }
         });
     });
@@ -396,17 +375,13 @@ int backward_channel_mean(const Coupling& coupling, const Gradients& all, int64_
                                    channels_last);
             float* const target = all.grad_params + coupling.params_offset(tile.b, tile.column);
             const Source source = coupling.source(tile, nullptr);
-            with_direction(shape.inverse, convolution.exists, [&](auto direction) {
-                with_flags(streamed, [&](auto past_caches) {
-                    gradients<direction.value, channels_last.value, past_caches.value, 1>(
-                        channels_last, coupling, tile, chunk, source, all, convolution,
-                        target + coupling.half(), stride, rows, length,
-                        [&](int64_t r, int64_t j, auto count, Vector grad_s, Vector) {
-                            store_result<decltype(past_caches)::value>(target + r * stride + j, grad_s,
-                                                                       count);
-                            sums.add(channels_last, grad_s, count, r, j);
-                        });
-                });
+            const auto wait = [&](int64_t r, int64_t j, auto count, Vector grad_s, Vector) {
+                store_result(streamed, target + r * stride + j, grad_s, count);
+                sums.add(channels_last, grad_s, count, r, j);
+            };
+            with_flag(convolution.exists, [&](auto convolved) {
+                gradients<convolved.value, 1>(channels_last, coupling, tile, chunk, source, all, convolution,
+                                              target + coupling.half(), stride, streamed, rows, length, wait);
             });
             sums.write(partial.get() + task * C, C);
         });
@@ -458,13 +433,11 @@ int backward_resized(const Coupling& coupling, const Gradients& all, int64_t thr
                         store(s_gradient + r * length + j, grad_s, count);
                         sums.add(channels_last, grad_s, count, r, j);
                     };
-                    with_direction(shape.inverse, convolution.exists, [&](auto direction) {
+                    with_flag(convolution.exists, [&](auto convolved) {
                         with_gap(channels_last, source, [&](auto gap) {
-                            with_flags(source.mean_varies, [&](auto varies) {
-                                gradients<direction.value, varies.value, false, gap.value>(
-                                    channels_last, coupling, tile, chunk, source, all, convolution,
-                                    grad_t, static_cast<int64_t>(length), rows, length, wait);
-                            });
+                            gradients<convolved.value, gap.value>(
+                                channels_last, coupling, tile, chunk, source, all, convolution, grad_t,
+                                static_cast<int64_t>(length), false, rows, length, wait);
                         });
                     });
                     const int64_t* const map = coupling.column_map + tile.column;

@@ -19,9 +19,9 @@ static inline void prepare_mix(const float* weight, int64_t channels, float* tra
 }
 
 // Channels-last: y [pixels, C] -> z [pixels, C]; vectors hold output channels.
-template <bool STREAMED, int64_t PIXELS>
+template <int64_t PIXELS>
 static inline void mix_pixels_block(const float* y, const float* transposed, float* z,
-                                    int64_t channels, int64_t stride) {
+                                    int64_t channels, int64_t stride, bool streamed) {
     for (int64_t o = 0; o < channels; o += 2 * LANES) {
         Vector low[PIXELS] = {}, high[PIXELS] = {};
         for (int64_t i = 0; i < channels; ++i) {
@@ -37,8 +37,8 @@ static inline void mix_pixels_block(const float* y, const float* transposed, flo
         for (int64_t p = 0; p < PIXELS; ++p) {
             float* out = z + p * channels + o;
             if (o + 2 * LANES <= channels) {
-                store_result<STREAMED>(out, low[p], Whole());
-                store_result<STREAMED>(out + LANES, high[p], Whole());
+                store_result(streamed, out, low[p], Whole());
+                store_result(streamed, out + LANES, high[p], Whole());
             } else {
                 float both[2 * LANES];
                 store(both, low[p]);
@@ -50,9 +50,9 @@ static inline void mix_pixels_block(const float* y, const float* transposed, flo
 }
 
 // As above where all output channels fit one vector.
-template <bool STREAMED, int64_t PIXELS>
+template <int64_t PIXELS>
 static inline void mix_pixels_narrow(const float* y, const float* transposed, float* z,
-                                     int64_t channels, int64_t stride) {
+                                     int64_t channels, int64_t stride, bool streamed) {
     Vector sum[PIXELS] = {};
     for (int64_t i = 0; i < channels; ++i) {
         const Vector a = load(transposed + i * stride);
@@ -61,7 +61,7 @@ static inline void mix_pixels_narrow(const float* y, const float* transposed, fl
     }
     for (int64_t p = 0; p < PIXELS; ++p) {
         if (channels == LANES) {
-            store_result<STREAMED>(z + p * channels, sum[p], Whole());
+            store_result(streamed, z + p * channels, sum[p], Whole());
         } else {
             float lanes[LANES];
             store(lanes, sum[p]);
@@ -70,22 +70,21 @@ static inline void mix_pixels_narrow(const float* y, const float* transposed, fl
     }
 }
 
-template <bool STREAMED = false>
 static inline void mix_pixels(const float* y, const float* transposed, float* z, int64_t channels,
-                              int64_t pixels) {
+                              int64_t pixels, bool streamed) {
     const int64_t stride = padded(channels);
     int64_t p = 0;
     if (channels <= LANES) {
         for (; p + 8 <= pixels; p += 8)
-            mix_pixels_narrow<STREAMED, 8>(y + p * channels, transposed, z + p * channels, channels, stride);
+            mix_pixels_narrow<8>(y + p * channels, transposed, z + p * channels, channels, stride, streamed);
         for (; p < pixels; ++p)
-            mix_pixels_narrow<STREAMED, 1>(y + p * channels, transposed, z + p * channels, channels, stride);
+            mix_pixels_narrow<1>(y + p * channels, transposed, z + p * channels, channels, stride, streamed);
         return;
     }
     for (; p + 6 <= pixels; p += 6)
-        mix_pixels_block<STREAMED, 6>(y + p * channels, transposed, z + p * channels, channels, stride);
+        mix_pixels_block<6>(y + p * channels, transposed, z + p * channels, channels, stride, streamed);
     for (; p < pixels; ++p)
-        mix_pixels_block<STREAMED, 1>(y + p * channels, transposed, z + p * channels, channels, stride);
+        mix_pixels_block<1>(y + p * channels, transposed, z + p * channels, channels, stride, streamed);
 }
 
 // Rows of a contiguous tensor, `stride` apart, one behind the other.
@@ -103,9 +102,10 @@ static inline void pack(const float* from, int64_t stride, int64_t channels, int
 // Contiguous: y [C, pixels] with rows y_stride apart -> z likewise; vectors hold pixels. The rows of
 // y are read several times and lie together in a cache: those of an image may all want the same
 // place in it.
-template <bool STREAMED, int64_t OUTPUTS>
+template <int64_t OUTPUTS>
 static inline void mix_planes_block(const float* y, int64_t y_stride, const float* transposed,
-                                    float* z, int64_t z_stride, int64_t channels, int64_t stride) {
+                                    float* z, int64_t z_stride, int64_t channels, int64_t stride,
+                                    bool streamed) {
     Vector low[OUTPUTS] = {}, high[OUTPUTS] = {};
     for (int64_t i = 0; i < channels; ++i) {
         const Vector a = load(y + i * y_stride), b = load(y + i * y_stride + LANES);
@@ -118,26 +118,25 @@ static inline void mix_planes_block(const float* y, int64_t y_stride, const floa
     }
 #pragma GCC unroll 8
     for (int64_t o = 0; o < OUTPUTS; ++o) {
-        store_result<STREAMED>(z + o * z_stride, low[o], Whole());
-        store_result<STREAMED>(z + o * z_stride + LANES, high[o], Whole());
+        store_result(streamed, z + o * z_stride, low[o], Whole());
+        store_result(streamed, z + o * z_stride + LANES, high[o], Whole());
     }
 }
 
-template <bool STREAMED = false>
 static inline void mix_planes(const float* y, int64_t y_stride, const float* transposed, float* z,
-                              int64_t z_stride, int64_t channels, int64_t pixels) {
+                              int64_t z_stride, int64_t channels, int64_t pixels, bool streamed) {
     const int64_t outputs = LANES == 16 ? 8 : 4;  // as many as there are registers for
     const int64_t stride = padded(channels);
     const int64_t whole = pixels / (2 * LANES) * 2 * LANES;
     int64_t o = 0;
     for (; o + outputs <= channels; o += outputs)
         for (int64_t p = 0; p < whole; p += 2 * LANES)
-            mix_planes_block<STREAMED, outputs>(y + p, y_stride, transposed + o, z + o * z_stride + p,
-                                                z_stride, channels, stride);
+            mix_planes_block<outputs>(y + p, y_stride, transposed + o, z + o * z_stride + p,
+                                                z_stride, channels, stride, streamed);
     for (; o < channels; ++o)
         for (int64_t p = 0; p < whole; p += 2 * LANES)
-            mix_planes_block<STREAMED, 1>(y + p, y_stride, transposed + o, z + o * z_stride + p,
-                                          z_stride, channels, stride);
+            mix_planes_block<1>(y + p, y_stride, transposed + o, z + o * z_stride + p,
+                                          z_stride, channels, stride, streamed);
     for (o = 0; o < channels && whole < pixels; ++o) {
         for (int64_t q = whole; q < pixels; ++q) {
             float sum = 0.0f;

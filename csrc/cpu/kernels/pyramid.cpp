@@ -59,8 +59,7 @@ int decimate(const float* fine, float* coarse, const Planes& planes, int64_t thr
                 Columns columns;
                 filter_columns<Filter::TAPS, 1>(planes, fine + plane * planes.fine_size(), 2 * m - 2,
                                                 first, last, channels, own, filter, &columns);
-                const auto reduce = [&](int64_t start, int64_t end, const float* taps,
-                                        auto past_caches) {
+                const auto reduce = [&](int64_t start, int64_t end, const float* taps) {
                     const int64_t step = columns.step;
                     for_coarse(first, start, end, channels, [&](int64_t from, int64_t to, auto count) {
                         const float *even = columns.even + from, *odd = columns.odd + from;
@@ -68,17 +67,15 @@ int decimate(const float* fine, float* coarse, const Planes& planes, int64_t thr
                                      taps[1] * load(odd - step, count) + taps[2] * load(even, count) +
                                      taps[3] * load(odd, count) + taps[4] * load(even + step, count);
                         if (Filter::TAPS == 6) sum += taps[5] * load(odd + step, count);
-                        store_result<past_caches.value>(out + to, sum, count);
+                        store_result(streamed, out + to, sum, count);
                     });
                 };
                 const bool has_border = Filter::is_border(last - 1, planes.width);
-                with_flags(streamed, [&](auto past_caches) {
-                    reduce(first, last - has_border, inner, past_caches);
-                });
+                reduce(first, last - has_border, inner);
                 if (has_border) {
                     float border[6];
                     Filter::weights(last - 1, planes.width, border);
-                    reduce(last - 1, last, border, Constant<0>());
+                    reduce(last - 1, last, border);
                 }
             }
         });
@@ -202,17 +199,14 @@ int expand(const float* coarse, const float* base, float* out, const Planes& pla
                 for (int64_t r = 2 * m; r < smaller(2 * m + 2, planes.height); ++r) {
                     const int64_t offset = plane * planes.fine_size() + r * planes.width * channels;
                     const float* const u = filtered[r % 2];
-                    with_flags(streamed, [&](auto past_caches) {
-                        for_pairs(pairs, channels, [&](int64_t j, int64_t to, auto n) {
-                            const Vector p = load(u + j, n), q = load(u + j + channels, n);
-                            const Vector s = load(u + j + 2 * channels, n);
-                            const auto combine = [&](int64_t place, Vector up, auto k) {
-                                place += offset + 2 * first * channels;
-                                store_result<past_caches.value>(
-                                    out + place, Combine::apply(base, place, up, k), k);
-                            };
-                            write_pair(to, along.even(p, q, s), along.odd(p, q, s), channels, n, combine);
-                        });
+                    for_pairs(pairs, channels, [&](int64_t j, int64_t to, auto n) {
+                        const Vector p = load(u + j, n), q = load(u + j + channels, n);
+                        const Vector s = load(u + j + 2 * channels, n);
+                        const auto combine = [&](int64_t place, Vector up, auto k) {
+                            place += offset + 2 * first * channels;
+                            store_result(streamed, out + place, Combine::apply(base, place, up, k), k);
+                        };
+                        write_pair(to, along.even(p, q, s), along.odd(p, q, s), channels, n, combine);
                     });
                     for (int64_t column = 2 * (first + pairs); column < end; ++column) {
                         const Pair<Filter> taps(column / 2, planes.width);

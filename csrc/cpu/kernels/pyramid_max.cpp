@@ -57,8 +57,7 @@ int pyramid_down_max(const float* x, float* y, uint8_t* index, PyramidflowImage 
                 Columns rows[2];
                 filter_columns<6, 2>(planes, source, 2 * m - 2, first, last, channels, own, filter, rows);
                 // Cells at odd borders lack the right or the lower half.
-                const auto maxima = [&](int64_t start, int64_t end, auto right, auto below,
-                                        auto past_caches) {
+                const auto maxima = [&](int64_t start, int64_t end, auto right, auto below) {
                     for_coarse(first, start, end, channels, [&](int64_t from, int64_t to, auto count) {
                         const Filtered above = filter_along(rows[0], from, count);
                         Vector best = above.even;
@@ -69,15 +68,15 @@ int pyramid_down_max(const float* x, float* y, uint8_t* index, PyramidflowImage 
                             offer(under.even, 2, &best, &place);
                             if (right) offer(under.odd, 3, &best, &place);
                         }
-                        store_result<past_caches.value>(out + to, best, count);
+                        store_result(streamed, out + to, best, count);
                         const Bytes bytes = __builtin_convertvector(place, Bytes);
                         memcpy(places + to, &bytes, static_cast<size_t>(count));
                     });
                 };
                 const int64_t whole = smaller(last, planes.width / 2);
-                with_flags(2 * m + 1 < planes.height, streamed, [&](auto below, auto past_caches) {
-                    maxima(first, whole, Constant<1>(), below, past_caches);
-                    maxima(whole, last, Constant<0>(), below, Constant<0>());
+                with_flag(2 * m + 1 < planes.height, [&](auto below) {
+                    maxima(first, whole, Constant<1>(), below);
+                    maxima(whole, last, Constant<0>(), below);
                 });
             }
         });
@@ -129,8 +128,10 @@ int pyramid_down_max_backward(const float* grad_y, const uint8_t* index, float* 
                         gradients[k] = load(g[k] + j, n);
                         places[k] = load_bytes(i[k] + j, n);
                     }
+#pragma GCC unroll 2
                     for (int32_t dx = 0; dx < 2; ++dx) {
                         Vector column[6];
+#pragma GCC unroll 6
                         for (int32_t k = 0; k < 6; ++k)
                             column[k] = places[k / 2] == 2 * (k % 2) + dx ? gradients[k / 2] : Vector{};
                         float* const target = filtered + dx * buffer + before + j;
@@ -159,7 +160,7 @@ int pyramid_down_max_backward(const float* grad_y, const uint8_t* index, float* 
                 const Columns rows[2] = {{upper, upper + buffer, channels},
                                          {upper + 2 * buffer, upper + 3 * buffer, channels}};
                 const bool has_lower = 2 * m + 1 < planes.height;
-                with_flags(streamed, has_lower, [&](auto past_caches, auto lower) {
+                with_flag(has_lower, [&](auto lower) {
                     for_pairs(whole, channels, [&](int64_t from, int64_t to, auto n) {
                         filter_until(from + ahead);
 #pragma GCC unroll 2
@@ -168,7 +169,7 @@ int pyramid_down_max_backward(const float* grad_y, const uint8_t* index, float* 
                             float* const row = out + r * planes.width * channels;
                             write_pair(to, pixels.even, pixels.odd, channels, n,
                                        [&](int64_t place, Vector values, auto k) {
-                                           store_result<past_caches.value>(row + place, values, k);
+                                           store_result(streamed, row + place, values, k);
                                        });
                         }
                     });

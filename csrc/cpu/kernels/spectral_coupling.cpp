@@ -65,7 +65,7 @@ void couple(const Coupling& coupling, const float* params, int64_t image_pixels,
             });
         }
         mix_pixels(y, coupling.transposed, coupling.z + (image_pixels + at) * channels, channels,
-                   pixels);
+                   pixels, false);
     });
 }
 

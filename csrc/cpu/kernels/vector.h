@@ -4,10 +4,6 @@
 
 #include "common.h"
 
-#if defined(__SSE2__)
-#include <immintrin.h>
-#endif
-
 namespace pyramidflow::PYRAMIDFLOW_LEVEL {
 
 #if defined(__AVX512F__)
@@ -118,10 +114,10 @@ static inline bool streams(const float* out, int64_t count, int64_t stride) {
     return count * static_cast<int64_t>(sizeof(float)) >= STREAMED_BYTES && stride % LANES == 0 &&
            reinterpret_cast<uintptr_t>(out) % sizeof(Vector) == 0;
 }
-template <bool STREAMED, typename Count>
-static PYRAMIDFLOW_INLINE void store_result(float* p, Vector v, Count count) {
+template <typename Count>
+static PYRAMIDFLOW_INLINE void store_result(bool streamed, float* p, Vector v, Count count) {
 #if defined(__SSE2__)
-    if (STREAMED && count == LANES) {
+    if (streamed && count == LANES) {
 #if defined(__AVX512F__)
         _mm512_stream_ps(p, (__m512)v);
 #elif defined(__AVX__)
@@ -221,23 +217,13 @@ static inline void in_chunks(int64_t threads, int64_t chunks, int64_t count, con
     });
 }
 
-// Calls `body` with flags that the compiler knows.
+// Calls `body` with a flag that the compiler knows.
 template <typename Body>
-static inline void with_flags(bool flag, const Body& body) {
+static inline void with_flag(bool flag, const Body& body) {
     if (flag)
         body(Constant<1>());
     else
         body(Constant<0>());
-}
-template <typename Body>
-static inline void with_flags(bool first, bool second, const Body& body) {
-    with_flags(first, [&](auto a) { with_flags(second, [&](auto b) { body(a, b); }); });
-}
-template <typename Body>
-static inline void with_flags(bool first, bool second, bool third, const Body& body) {
-    with_flags(first, second, [&](auto a, auto b) {
-        with_flags(third, [&](auto c) { body(a, b, c); });
-    });
 }
 
 }  // namespace pyramidflow::PYRAMIDFLOW_LEVEL

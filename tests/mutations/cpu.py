@@ -67,8 +67,8 @@ MUTANTS = [
     ),
     (
         "coupling_backward",
-        "float* y() const { return buffer(2); }",
-        "float* y() const { return buffer(1); }",
+        "add_planes(chunk, buffer(0), y()",
+        "add_planes(chunk, buffer(1), y()",
     ),
     ("coupling_backward", "scaled * x + grad_log_det", "scaled * x"),
     ("coupling_backward", "(1.0f + z * z)", "(1.0f - z * z)"),

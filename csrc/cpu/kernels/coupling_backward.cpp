@@ -41,7 +41,7 @@ public:
           channels_(exists ? channels : 0),
           size_(channels_ * capacity),
           weight_(mix_weight_size(channels_)),
-          buffers_(threads * 3 * size_),
+          buffers_(threads * 2 * size_),
           gradient_(channels_) {
         if (exists && !failed()) prepare_mix(all.transposed_weight, channels, weight_.get());
     }
@@ -50,8 +50,8 @@ public:
     // Of which each thread takes whole ones.
     int64_t chunks(int64_t tasks) const { return exists ? WeightGradient::CHUNKS : tasks; }
 
-    // This thread's tile of y, to be filled.
-    float* y() const { return buffer(2); }
+    // This thread's tile of y, to be filled: each value where the gradient of y was, once that is read.
+    float* y() const { return buffer(1); }
 
     const float* grad_y(Constant<1>, const float* grad_z, int64_t, int64_t pixels) const {
         mix_pixels(grad_z, weight_.get(), buffer(1), channels_, pixels, false);
@@ -77,7 +77,7 @@ public:
 
 private:
     float* buffer(int64_t index) const {
-        return buffers_.get() + (3 * thread_index() + index) * size_;
+        return buffers_.get() + (2 * thread_index() + index) * size_;
     }
 
     int64_t channels_, size_;

@@ -1,5 +1,6 @@
 """What several test files need."""
 
+import math
 import os
 from pathlib import Path
 
@@ -70,3 +71,38 @@ def tiny_detector_file(tiny_set, tmp_path_factory):
     path = tmp_path_factory.mktemp("model") / "plate.safetensors"
     detector.save(path)
     return path
+
+
+@pytest.fixture
+def one_thread():
+    """One thread of PyTorch again, whatever the test takes."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def poisoned_memory(monkeypatch):
+    """Results of operations are allocated full of NaN."""
+    from pyramidflow.ops import allocation
+
+    allocate = allocation.empty
+
+    def poisoned(shape, like, dtype=None):
+        result = allocate(shape, like, dtype)
+        return result.fill_(math.nan if result.is_floating_point() else 255)
+
+    monkeypatch.setattr(allocation, "empty", poisoned)
+
+
+@pytest.fixture(params=[0, 1, 2], ids=["baseline", "avx2", "avx512"])
+def level(request):
+    """Each instruction set of the CPU library."""
+    from pyramidflow.ops import backend_cpu
+
+    limit = backend_cpu.compiled().pyramidflow_cpu_limit_level
+    if limit(request.param) != request.param:
+        pytest.skip("this processor does not have the instruction set")
+    yield request.param
+    limit(2)

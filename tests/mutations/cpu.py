@@ -1,7 +1,7 @@
 """Change one sign or one index in each CPU kernel and see that a test fails.
 
 ``python tests/mutations/cpu.py`` builds the library with each mutant in a temporary folder, runs
-``tests/test_ops_cpu.py`` on it and writes ``tests/mutations/cpu_mutants.md``. It takes a few
+``tests/test_ops_cpu*.py`` on it and writes ``tests/mutations/cpu_mutants.md``. It takes a few
 minutes and is run by hand after the kernels or their tests have changed.
 """
 
@@ -15,6 +15,7 @@ from pyramidflow.ops.compiled_cpu import INTERFACE
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = ROOT / "csrc" / "cpu"
+TESTS = sorted((ROOT / "tests").glob("test_ops_cpu*.py"))
 FLAGS = [
     "-std=c++17",
     "-O1",
@@ -213,7 +214,7 @@ def try_mutant(folder: Path, build: Path, stems: list[str], name: str, old: str,
         "from pyramidflow.ops import library\n"
         f"library.FOLDER = pathlib.Path({str(folder)!r})\n"
         "sys.exit(pytest.main(['-x', '-q', '-p', 'no:cacheprovider', '-k', 'not avx',"
-        f" {str(ROOT / 'tests' / 'test_ops_cpu.py')!r}]))\n"
+        f" *{[str(file) for file in TESTS]!r}]))\n"
     )
     run = subprocess.run(
         [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=300

@@ -103,27 +103,17 @@ def build_cpu(target: Path, build: Path) -> None:
         "Free Software Foundation"
         in subprocess.run([*command, "--version"], capture_output=True, text=True).stdout
     )
-    kernels = ROOT / "csrc" / "cpu" / "kernels"
-    sources = sorted(kernels.glob("*.cpp"))
-    # The slowest file first: the last job to end then ends early.
-    sources.sort(key=lambda source: -source.stat().st_size)
     machine = platform.machine() if "CXX" not in os.environ else _target_machine(command)
     levels = LEVELS_X86 if machine in ("x86_64", "AMD64") else {"baseline": []}
     compilers = {
         level: [*command, *CPU_FLAGS, *flags, f"-DPYRAMIDFLOW_LEVEL={level}"]
         for level, flags in levels.items()
     }
+    kernels = ROOT / "csrc" / "cpu" / "kernels"
     if is_gnu:
-        headers = {level: build / level / "system.h" for level in levels}
-        for header in headers.values():
-            header.parent.mkdir()
-        system = str(kernels / "system.h")
-        run_all(
-            [*compilers[level], "-x", "c++-header", system, "-o", f"{header}.gch"]
-            for level, header in headers.items()
-        )
-        for level, header in headers.items():
-            compilers[level] += ["-include", str(header)]
+        compilers = _with_precompiled(kernels / "system.h", compilers, build)
+    # The slowest file first: the last job to end then ends early.
+    sources = sorted(kernels.glob("*.cpp"), key=lambda source: -source.stat().st_size)
     jobs, objects = [], []
     for source in sources:
         for level, compiler_of_level in compilers.items():
@@ -138,6 +128,23 @@ def build_cpu(target: Path, build: Path) -> None:
     # GNU's OpenMP symbols are left open: they are found in the runtime that PyTorch brings along.
     openmp = [] if is_gnu else ["-fopenmp"]
     run([*command, "-shared", *objects, str(dispatch), *openmp, "-o", str(target)])
+
+
+def _with_precompiled(
+    header: Path, compilers: dict[str, list[str]], build: Path
+) -> dict[str, list[str]]:
+    """Compile a header once for each instruction set: GNU's compiler then need not read it."""
+    compiled = {level: build / level / header.name for level in compilers}
+    for file in compiled.values():
+        file.parent.mkdir()
+    run_all(
+        [*compiler, "-x", "c++-header", str(header), "-o", f"{compiled[level]}.gch"]
+        for level, compiler in compilers.items()
+    )
+    return {
+        level: [*compiler, "-include", str(compiled[level])]
+        for level, compiler in compilers.items()
+    }
 
 
 def _target_machine(command: Sequence[str]) -> str:

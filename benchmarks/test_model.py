@@ -24,7 +24,9 @@ CASES: list[tuple[EncoderName, int, int]] = [
     ("none", 256, 1),
     ("none", 256, 8),
     ("none", 1024, 1),
+    ("none", 1024, 8),
     ("resnet18", 1024, 1),
+    ("resnet18", 1024, 8),
 ]
 """Encoder, image size and batch."""
 

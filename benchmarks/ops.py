@@ -129,7 +129,7 @@ def cases(channels: int, size: int, layout: torch.memory_format) -> list[Case]:
             "invertible_conv1x1 backward",
             "invertible_conv1x1_backward",
             (x, x, weight),
-            4 / 3,
+            1,
             "arithmetic",
         ),
         Case(

@@ -129,10 +129,10 @@ struct PyramidflowEpilogue {
              (const float* y, const float* weight, float* z, PyramidflowImage image,               \
               int64_t threads),                                                                    \
              (y, weight, z, image, threads))                                                       \
-    FUNCTION(conv1x1_grad_weight,                                                                  \
-             (const float* grad_z, const float* y, float* grad_weight, PyramidflowImage image,     \
-              int64_t threads),                                                                    \
-             (grad_z, y, grad_weight, image, threads))                                             \
+    FUNCTION(conv1x1_backward,                                                                     \
+             (const float* grad_z, const float* y, const float* transposed_weight, float* grad_y,  \
+              float* grad_weight, PyramidflowImage image, int64_t threads),                        \
+             (grad_z, y, transposed_weight, grad_y, grad_weight, image, threads))                  \
     FUNCTION(anomaly_level,                                                                        \
              (const float* latent, const float* mean, float* level, PyramidflowImage image,        \
               int64_t mean_batch, int64_t threads),                                                \

@@ -188,9 +188,13 @@ def invertible_conv1x1_backward(grad_z: Tensor, y: Tensor, weight: Tensor) -> tu
     """``Aᵀ grad_z`` and ``Σ grad_z yᵀ``."""
     y = dense(y, like=y)
     grad_z = dense(grad_z, like=y)
-    grad_weight = allocation.empty(weight.shape, like=weight)
-    call("conv1x1_grad_weight", grad_z, y, grad_weight, _image(y))
-    return invertible_conv1x1(grad_z, weight.t()), grad_weight
+    grad_y, grad_weight = (
+        allocation.empty(y.shape, like=y),
+        allocation.empty(weight.shape, like=weight),
+    )
+    transposed = weight.t().contiguous()
+    call("conv1x1_backward", grad_z, y, transposed, grad_y, grad_weight, _image(y))
+    return grad_y, grad_weight
 
 
 def conv_coupling_conv1x1(

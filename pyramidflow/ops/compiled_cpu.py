@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pyramidflow.ops import library
 
-INTERFACE = 0xD077AC20658D01F
+INTERFACE = 0x358A91A7A9C6A7
 """Of ``csrc/cpu/api.h``, as it is declared here; see ``interface`` in ``setup.py``."""
 
 POINTER, SIZE = ctypes.c_void_p, ctypes.c_int64
@@ -97,7 +97,7 @@ _ARGUMENTS = {
     "coupling_pixel_mean": [POINTER] * 6 + [Coupling, SIZE],
     "coupling_backward": [POINTER] * 9 + [Coupling, SIZE, SIZE],
     "conv1x1": [POINTER] * 3 + [Image, SIZE],
-    "conv1x1_grad_weight": [POINTER] * 3 + [Image, SIZE],
+    "conv1x1_backward": [POINTER] * 5 + [Image, SIZE],
     "anomaly_level": [POINTER] * 3 + [Image, SIZE, SIZE],
     "anomaly_level_backward": [POINTER] * 4 + [Image, SIZE, SIZE],
     "normalize_uint8": [POINTER] * 4 + [SIZE] * 3,

@@ -62,7 +62,7 @@ public:
         gradient_.add_pixels(chunk, grad_z, y(), pixels);
     }
     void add(Constant<0>, int64_t chunk, const float*, int64_t pixels) const {
-        gradient_.add_planes(chunk, buffer(0), y(), pixels, pixels);
+        gradient_.add_planes(chunk, buffer(0), pixels, y(), pixels, pixels);
     }
     void write(float* grad_weight) const { gradient_.write(grad_weight); }
 

@@ -101,13 +101,15 @@ static inline void pack(const float* from, int64_t stride, int64_t channels, int
 
 // Contiguous: y [C, pixels] with rows y_stride apart -> z likewise; vectors hold pixels. The rows of
 // y are read several times and lie together in a cache: those of an image may all want the same
-// place in it.
-template <int64_t OUTPUTS>
+// place in it. Each of `next`, rows z_stride apart too, is asked for on the way.
+template <int64_t OUTPUTS, typename... Next>
 static inline void mix_planes_block(const float* y, int64_t y_stride, const float* transposed,
                                     float* z, int64_t z_stride, int64_t channels, int64_t stride,
-                                    bool streamed) {
+                                    bool streamed, Next... next) {
     Vector low[OUTPUTS] = {}, high[OUTPUTS] = {};
     for (int64_t i = 0; i < channels; ++i) {
+        (prefetch(next + i * z_stride), ...);
+        (prefetch(next + i * z_stride + LANES), ...);
         const Vector a = load(y + i * y_stride), b = load(y + i * y_stride + LANES);
 #pragma GCC unroll 8
         for (int64_t o = 0; o < OUTPUTS; ++o) {
@@ -123,20 +125,28 @@ static inline void mix_planes_block(const float* y, int64_t y_stride, const floa
     }
 }
 
+template <typename... Next>
 static inline void mix_planes(const float* y, int64_t y_stride, const float* transposed, float* z,
-                              int64_t z_stride, int64_t channels, int64_t pixels, bool streamed) {
+                              int64_t z_stride, int64_t channels, int64_t pixels, bool streamed,
+                              Next... next) {
     const int64_t outputs = LANES == 16 ? 8 : 4;  // as many as there are registers for
     const int64_t stride = padded(channels);
     const int64_t whole = pixels / (2 * LANES) * 2 * LANES;
     int64_t o = 0;
+    if (outputs <= channels) {
+        for (int64_t p = 0; p < whole; p += 2 * LANES)
+            mix_planes_block<outputs>(y + p, y_stride, transposed, z + p, z_stride, channels, stride,
+                                      streamed, (next + p)...);
+        o = outputs;
+    }
     for (; o + outputs <= channels; o += outputs)
         for (int64_t p = 0; p < whole; p += 2 * LANES)
-            mix_planes_block<outputs>(y + p, y_stride, transposed + o, z + o * z_stride + p,
-                                                z_stride, channels, stride, streamed);
+            mix_planes_block<outputs>(y + p, y_stride, transposed + o, z + o * z_stride + p, z_stride,
+                                      channels, stride, streamed);
     for (; o < channels; ++o)
         for (int64_t p = 0; p < whole; p += 2 * LANES)
-            mix_planes_block<1>(y + p, y_stride, transposed + o, z + o * z_stride + p,
-                                          z_stride, channels, stride, streamed);
+            mix_planes_block<1>(y + p, y_stride, transposed + o, z + o * z_stride + p, z_stride,
+                                channels, stride, streamed);
     for (o = 0; o < channels && whole < pixels; ++o) {
         for (int64_t q = whole; q < pixels; ++q) {
             float sum = 0.0f;

@@ -30,19 +30,19 @@ static inline void outer_pixels(const float* grad_z, const float* y, double* sum
     });
 }
 
-// The same for contiguous planes, rows `stride` apart.
+// The same for contiguous planes, rows g_stride and y_stride apart.
 template <int64_t OUTPUTS, int64_t INPUTS>
-static inline void outer_planes(const float* grad_z, const float* y, double* sum, int64_t channels,
-                                int64_t pixels, int64_t stride) {
+static inline void outer_planes(const float* grad_z, int64_t g_stride, const float* y, int64_t y_stride,
+                                double* sum, int64_t channels, int64_t pixels) {
     Vector total[OUTPUTS][INPUTS] = {};
     int64_t p = 0;
     for (; p + LANES <= pixels; p += LANES) {
         Vector value[INPUTS];
 #pragma GCC unroll 4
-        for (int64_t i = 0; i < INPUTS; ++i) value[i] = load(y + i * stride + p);
+        for (int64_t i = 0; i < INPUTS; ++i) value[i] = load(y + i * y_stride + p);
 #pragma GCC unroll 4
         for (int64_t o = 0; o < OUTPUTS; ++o) {
-            const Vector g = load(grad_z + o * stride + p);
+            const Vector g = load(grad_z + o * g_stride + p);
 #pragma GCC unroll 4
             for (int64_t i = 0; i < INPUTS; ++i) total[o][i] += g * value[i];
         }
@@ -50,20 +50,21 @@ static inline void outer_planes(const float* grad_z, const float* y, double* sum
     for (int64_t o = 0; o < OUTPUTS; ++o) {
         for (int64_t i = 0; i < INPUTS; ++i) {
             float rest = sum_lanes(total[o][i]);
-            for (int64_t q = p; q < pixels; ++q) rest += grad_z[o * stride + q] * y[i * stride + q];
+            for (int64_t q = p; q < pixels; ++q)
+                rest += grad_z[o * g_stride + q] * y[i * y_stride + q];
             sum[o * channels + i] += static_cast<double>(rest);
         }
     }
 }
 
 template <int64_t OUTPUTS>
-static inline void outer_planes_row(const float* grad_z, const float* y, double* sum,
-                                    int64_t channels, int64_t pixels, int64_t stride) {
+static inline void outer_planes_row(const float* grad_z, int64_t g_stride, const float* y,
+                                    int64_t y_stride, double* sum, int64_t channels, int64_t pixels) {
     int64_t i = 0;
     for (; i + 4 <= channels; i += 4)
-        outer_planes<OUTPUTS, 4>(grad_z, y + i * stride, sum + i, channels, pixels, stride);
+        outer_planes<OUTPUTS, 4>(grad_z, g_stride, y + i * y_stride, y_stride, sum + i, channels, pixels);
     for (; i < channels; ++i)
-        outer_planes<OUTPUTS, 1>(grad_z, y + i * stride, sum + i, channels, pixels, stride);
+        outer_planes<OUTPUTS, 1>(grad_z, g_stride, y + i * y_stride, y_stride, sum + i, channels, pixels);
 }
 
 class WeightGradient {
@@ -77,21 +78,23 @@ public:
     }
     bool failed() const { return partial_.failed(); }
 
-    // Tiles of the two tensors: pixels of C channels, or C rows `stride` apart.
+    // Tiles of the two tensors: pixels of C channels, or C rows so far apart.
     void add_pixels(int64_t chunk, const float* grad_z, const float* y, int64_t pixels) const {
         double* const sum = partial_.get() + chunk * channels_ * channels_;
         int64_t o = 0;
         for (; o + 8 <= channels_; o += 8) outer_pixels<8>(grad_z, y, sum, channels_, pixels, o);
         for (; o < channels_; ++o) outer_pixels<1>(grad_z, y, sum, channels_, pixels, o);
     }
-    void add_planes(int64_t chunk, const float* grad_z, const float* y, int64_t pixels,
-                    int64_t stride) const {
+    void add_planes(int64_t chunk, const float* grad_z, int64_t g_stride, const float* y,
+                    int64_t y_stride, int64_t pixels) const {
         double* const sum = partial_.get() + chunk * channels_ * channels_;
         int64_t o = 0;
         for (; o + 4 <= channels_; o += 4)
-            outer_planes_row<4>(grad_z + o * stride, y, sum + o * channels_, channels_, pixels, stride);
+            outer_planes_row<4>(grad_z + o * g_stride, g_stride, y, y_stride, sum + o * channels_,
+                                channels_, pixels);
         for (; o < channels_; ++o)
-            outer_planes_row<1>(grad_z + o * stride, y, sum + o * channels_, channels_, pixels, stride);
+            outer_planes_row<1>(grad_z + o * g_stride, g_stride, y, y_stride, sum + o * channels_,
+                                channels_, pixels);
     }
 
     void write(float* grad_weight) const {

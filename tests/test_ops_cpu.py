@@ -333,6 +333,17 @@ def test_first_of_equal_maxima_is_taken(layout: str, level: int) -> None:
     assert torch.count_nonzero(index) == 0
 
 
+@pytest.mark.parametrize("layout", LAYOUTS[:2])
+def test_a_maximum_of_no_number_is_kept(layout: str, level: int) -> None:
+    x = Maker(layout)(1, 3, 12, 80)
+    x[0, 1, 5, 40] = x[0, 2, 7, 7] = math.nan
+    x[0, 0, 3, 3], x[0, 0, 3, 60] = math.inf, -math.inf
+    y, index = cpu.pyramid_down(x, "max")
+    want, want_index = oracle.pyramid_down(x, "max")
+    assert torch.equal(y.isnan(), want.isnan()) and want.isnan().any()
+    assert torch.equal(index, want_index)
+
+
 def test_infinite_pixels_stay_in_their_neighbourhood(level: int) -> None:
     x = torch.zeros(1, 1, 16, 16)
     x[0, 0, 8, 8] = math.inf

@@ -1,6 +1,8 @@
-// Fine rows of a pyramid filtered down the columns, as far as they are needed for a run of coarse
-// pixels. What a coarse pixel takes along the row is then a step away: the even and odd pixels of a
-// contiguous row are told apart on the way, those of a channels-last one lie apart anyway.
+// Rows of a pyramid: filtered down the columns, then along the row, all in registers.
+//
+// A walk along a row has what is filtered down the columns at three neighbouring coarse pixels: each
+// is read and filtered once and handed on. In a contiguous row a vector holds neighbouring pixels, and
+// what a pixel takes from its neighbours is a shift away; in a channels-last one it holds channels.
 #pragma once
 
 #include "planes.h"
@@ -14,120 +16,190 @@ static PYRAMIDFLOW_INLINE Vector binomial(Vector a, Vector b, Vector c, Vector d
     return (a + e) * BINOMIAL[0] + (b + d) * BINOMIAL[1] + c * BINOMIAL[2];
 }
 
-// Coarse pixels in a run: the filtered rows stay in the first-level cache.
-static inline int64_t pixels_per_run(const Planes& planes) {
-    const int64_t most = planes.channels == 1 ? 1024 : larger(8, 256 / planes.channels);
-    return smaller(planes.half_width, most);
-}
+// A row outside of the image.
+class Zeros {
+public:
+    explicit Zeros(int64_t count) : row_(count) {
+        if (!failed()) memset(row_.get(), 0, static_cast<size_t>(count) * sizeof(float));
+    }
+    bool failed() const { return row_.failed(); }
+    const float* get() const { return row_.get(); }
 
-// A filtered row at the fine pixels 2m and 2m + 1 of a coarse pixel m, `step` from one to the next.
-struct Columns {
-    float *even, *odd;
-    int64_t step;
+private:
+    Scratch<float> row_;
 };
 
-// Scratch memory for rows in which all that is outside of the image is zero.
-static inline int64_t columns_size(const Planes& planes) {
-    return whole_vectors((2 * pixels_per_run(planes) + 6) * planes.channels) + 8 * LANES;
+// What the rows of a pyramid give at the pixels of a vector.
+template <int64_t COUNT>
+struct Values {
+    Vector of[COUNT];
+};
+
+// The values at the pixels before those of `here`, of which `before` are the vector before.
+template <int64_t COUNT>
+static PYRAMIDFLOW_INLINE Values<COUNT> one_before(const Values<COUNT>& before,
+                                                   const Values<COUNT>& here) {
+    Values<COUNT> shifted;
+#pragma GCC unroll 4
+    for (int64_t k = 0; k < COUNT; ++k) shifted.of[k] = from_last(before.of[k], here.of[k]);
+    return shifted;
+}
+template <int64_t COUNT>
+static PYRAMIDFLOW_INLINE Values<COUNT> one_after(const Values<COUNT>& here,
+                                                  const Values<COUNT>& after) {
+    Values<COUNT> shifted;
+#pragma GCC unroll 4
+    for (int64_t k = 0; k < COUNT; ++k) shifted.of[k] = from_second(here.of[k], after.of[k]);
+    return shifted;
 }
 
-// Filters the ROWS fine rows from `top` on for the coarse pixels first - 1 ... last: `filter` makes
-// of a vector of each row a vector of each of the RESULTS filtered ones. Scratch memory holds a row
-// of zeros, then these.
-template <int64_t ROWS, int64_t RESULTS, typename Channels, typename Filter>
-static PYRAMIDFLOW_INLINE void filter_columns(const Planes& planes, const float* plane, int64_t top,
-                                              int64_t first, int64_t last, Channels channels,
-                                              float* scratch, const Filter& filter,
-                                              Columns* columns) {
-    const int64_t size = columns_size(planes);
-    const int64_t origin = 2 * first - 2, left = larger(origin, 0);
-    const int64_t right = smaller(2 * last + 2, planes.width);
-    const int64_t row_size = planes.width * channels;
-    const float *rows[ROWS], *ahead[2];
-    for (int64_t k = 0; k < ROWS; ++k) {
-        const int64_t r = top + k;
-        const bool inside = r >= 0 && r < planes.height;
-        rows[k] = inside ? plane + r * row_size + left * channels : scratch;
-    }
-    // The two rows that the next row of coarse pixels needs besides.
-    for (int64_t k = 0; k < 2; ++k)
-        ahead[k] = plane + smaller(top + ROWS + k, planes.height - 1) * row_size + left * channels;
-    struct Sums {
-        Vector of[RESULTS];
-    };
-    const auto sums_at = [&](int64_t j, auto count) {
-        Vector values[ROWS];
-#pragma GCC unroll 6
-        for (int64_t k = 0; k < ROWS; ++k) values[k] = load(rows[k] + j, count);
-        prefetch(ahead[0] + j);
-        prefetch(ahead[1] + j);
-        Sums sums;
-        filter(values, sums.of);
-        return sums;
-    };
-    float* const results = scratch + size;
+// Calls `body(m, c, before, here, after, count)` for the coarse pixels of a row before `end`: m and c
+// are the first pixel and the first channel of a vector, `count` says how much it holds.
+// `load(m, c, count)` gives the values in the row; outside of it there are zeros.
+template <int64_t COUNT, typename Channels, typename Load, typename Body>
+static PYRAMIDFLOW_INLINE void walk_row(int64_t end, const Planes& planes, Channels channels,
+                                        const Load& load, const Body& body) {
+    typedef Values<COUNT> At;
+    const int64_t width = planes.half_width;
     if (channels == 1) {
-        // What is stored in whole vectors begins where vectors do.
-        float* const aligned = results + LANES - 1;
-        const int64_t half = whole_vectors(pixels_per_run(planes) + 2) + 3 * LANES;
-        const int64_t before = left - origin, pixels = right - left;
-        const auto separate = [&](int64_t j, const Sums& low, const Sums& high) {
-            for (int64_t k = 0; k < RESULTS; ++k) {
-                float* const even = aligned + k * size + (before + j) / 2;
-                store(even, every_second<0>(low.of[k], high.of[k]));
-                store(even + half, every_second<1>(low.of[k], high.of[k]));
-            }
+        const int64_t whole = planes.width / 2;  // pixels to which two fine ones belong
+        const auto rest = [&](int64_t m) {
+            const int64_t count = smaller(width - m, LANES);
+            return count > 0 ? load(m, 0, count) : At{};
         };
-        int64_t j = 0;
-        for (; j + 2 * LANES <= pixels; j += 2 * LANES)
-            separate(j, sums_at(j, Whole()), sums_at(j + LANES, Whole()));
-        const int64_t rest = pixels - j;
-        Sums low = {}, high = {};
-        if (rest >= LANES)
-            low = sums_at(j, Whole());
-        else if (rest > 0)
-            low = sums_at(j, rest);
-        if (rest > LANES) high = sums_at(j + LANES, rest - LANES);
-        separate(j, low, high);
-        for (int64_t k = 0; k < RESULTS; ++k) {
-            float* const even = aligned + k * size;
-            float* const odd = even + half;
-            if (before > 0) even[0] = odd[0] = 0.0f;
-            even[(before + j) / 2 + LANES] = odd[(before + j) / 2 + LANES] = 0.0f;
-            columns[k] = {even + 1, odd + 1, 1};
-        }
+        At before = {}, here = LANES <= whole ? load(0, 0, Whole()) : rest(0);
+        const auto step = [&](int64_t m, const At& after, auto count) {
+            body(m, 0, one_before(before, here), here, one_after(here, after), count);
+            before = here;
+            here = after;
+        };
+        int64_t m = 0;
+        for (; m + 2 * LANES <= whole && m + LANES <= end; m += LANES)
+            step(m, load(m + LANES, 0, Whole()), Whole());
+        for (; m < end; m += LANES) step(m, rest(m + LANES), smaller(end - m, LANES));
         return;
     }
-    const int64_t before = (left - origin) * channels, count = (right - left) * channels;
-    const int64_t total = 2 * (last - first + 2) * channels;
-    for_vectors(count, [&](int64_t j, auto n) {
-        const Sums sums = sums_at(j, n);
-        for (int64_t k = 0; k < RESULTS; ++k)
-            store(results + k * size + before + j, sums.of[k], n);
-    });
-    for (int64_t k = 0; k < RESULTS; ++k) {
-        float* const row = results + k * size;
-        for (int64_t j = 0; j < before; ++j) row[j] = 0.0f;
-        for (int64_t j = before + count; j < total; ++j) row[j] = 0.0f;
-        columns[k] = {row + 2 * channels, row + 3 * channels, 2 * channels};
-    }
-}
-
-// Calls `body(offset in the columns, offset in the output, count)` for every vector of the coarse
-// pixels start ... end - 1 of a run that begins at `first`.
-template <typename Channels, typename Body>
-static PYRAMIDFLOW_INLINE void for_coarse(int64_t first, int64_t start, int64_t end, Channels channels,
-                                          const Body& body) {
-    if (channels == 1) {
-        for_vectors(end - start,
-                    [&](int64_t j, auto count) { body(start - first + j, start + j, count); });
-        return;
-    }
-    for (int64_t m = start; m < end; ++m) {
+    // Many channels are walked a stretch of pixels at a time, which stays in cache from one vector of
+    // channels to the next.
+    const int64_t run = channels <= LANES ? larger(width, 1) : larger(16, 1024 / channels);
+    for (int64_t first = 0; first < end; first += run) {
+        const int64_t last = smaller(first + run, end);
         for_vectors(channels, [&](int64_t c, auto count) {
-            body((m - first) * 2 * channels + c, m * channels + c, count);
+            At before = first > 0 ? load(first - 1, c, count) : At{}, here = load(first, c, count);
+            for (int64_t m = first; m < last; ++m) {
+                const At after = m + 1 < width ? load(m + 1, c, count) : At{};
+                body(m, c, before, here, after, count);
+                before = here;
+                here = after;
+            }
         });
     }
+}
+
+// One pixel of the row, with all of its channels.
+template <int64_t COUNT, typename Channels, typename Load, typename Body>
+static PYRAMIDFLOW_INLINE void visit_pixel(int64_t m, const Planes& planes, Channels channels,
+                                           const Load& load, const Body& body) {
+    typedef Values<COUNT> At;
+    for_vectors(channels, [&](int64_t c, auto count) {
+        const At before = m > 0 ? load(m - 1, c, count) : At{};
+        const At after = m + 1 < planes.half_width ? load(m + 1, c, count) : At{};
+        body(m, c, before, load(m, c, count), after, count);
+    });
+}
+
+// ROWS fine rows from `top` on, filtered down the columns: `filter` makes of a vector of each row a
+// vector of each of RESULTS rows. At a coarse pixel m there are the fine pixels 2m and 2m + 1 of the
+// first of these, then those of the second.
+template <int64_t ROWS, int64_t RESULTS, typename Channels, typename Filter>
+class FineRows {
+public:
+    // `zeros` is a row of them, for those outside of the plane.
+    FineRows(const Planes& planes, const float* plane, int64_t top, const float* zeros,
+             Channels channels, const Filter& filter)
+        : width_(planes.width), channels_(channels), filter_(filter) {
+        const int64_t row_size = planes.width * channels;
+        for (int64_t k = 0; k < ROWS; ++k) {
+            const int64_t r = top + k;
+            const bool inside = r >= 0 && r < planes.height;
+            rows_[k] = inside ? plane + r * row_size : zeros;
+        }
+        // The two rows that the next row of coarse pixels needs besides.
+        for (int64_t k = 0; k < 2; ++k)
+            ahead_[k] = plane + smaller(top + ROWS + k, planes.height - 1) * row_size;
+    }
+
+    template <typename Count>
+    PYRAMIDFLOW_INLINE Values<2 * RESULTS> operator()(int64_t m, int64_t c, Count count) const {
+        if (channels_ == 1) return separated(2 * m, count);
+        const Values<RESULTS> even = filtered(2 * m * channels_ + c, count);
+        Values<RESULTS> odd = {};
+        if (2 * m + 1 < width_) odd = filtered((2 * m + 1) * channels_ + c, count);
+        Values<2 * RESULTS> both;
+#pragma GCC unroll 4
+        for (int64_t k = 0; k < RESULTS; ++k) {
+            both.of[2 * k] = even.of[k];
+            both.of[2 * k + 1] = odd.of[k];
+        }
+        return both;
+    }
+
+private:
+    template <typename Count>
+    PYRAMIDFLOW_INLINE Values<RESULTS> filtered(int64_t j, Count count) const {
+        Vector values[ROWS];
+#pragma GCC unroll 6
+        for (int64_t k = 0; k < ROWS; ++k) values[k] = load(rows_[k] + j, count);
+        prefetch(ahead_[0] + j);
+        prefetch(ahead_[1] + j);
+        Values<RESULTS> results;
+        filter_(values, results.of);
+        return results;
+    }
+    // Of a contiguous row the even and the odd pixels of two vectors.
+    PYRAMIDFLOW_INLINE Values<2 * RESULTS> separated(int64_t j, Whole) const {
+        return separated(filtered(j, Whole()), filtered(j + LANES, Whole()));
+    }
+    PYRAMIDFLOW_INLINE Values<2 * RESULTS> separated(int64_t j, int64_t count) const {
+        const int64_t pixels = smaller(2 * count, width_ - j);
+        Values<RESULTS> high = {};
+        if (pixels > LANES) high = filtered(j + LANES, pixels - LANES);
+        return separated(filtered(j, smaller(pixels, LANES)), high);
+    }
+    PYRAMIDFLOW_INLINE Values<2 * RESULTS> separated(const Values<RESULTS>& low,
+                                                     const Values<RESULTS>& high) const {
+        Values<2 * RESULTS> both;
+#pragma GCC unroll 4
+        for (int64_t k = 0; k < RESULTS; ++k) {
+            both.of[2 * k] = every_second<0>(low.of[k], high.of[k]);
+            both.of[2 * k + 1] = every_second<1>(low.of[k], high.of[k]);
+        }
+        return both;
+    }
+
+    int64_t width_;
+    Channels channels_;
+    const Filter& filter_;
+    const float *rows_[ROWS], *ahead_[2];
+};
+
+// Writes what belongs to the coarse pixels from m on: `even` at the fine pixels 2m, `odd` behind them
+// where the row of `width` has not ended. `write(offset in the fine row, values, count)` does it.
+template <typename Channels, typename Count, typename Write>
+static PYRAMIDFLOW_INLINE void write_pair(int64_t m, int64_t c, Vector even, Vector odd, int64_t width,
+                                          Channels channels, Count count, const Write& write) {
+    const int64_t to = 2 * m * channels + c;
+    if (channels != 1) {
+        write(to, even, count);
+        if (2 * m + 1 < width) write(to + channels, odd, count);
+        return;
+    }
+    const Vector low = alternate<false>(even, odd), high = alternate<true>(even, odd);
+    const int64_t pixels = smaller(2 * count, width - to);
+    if (pixels < LANES) return write(to, low, pixels);
+    write(to, low, Whole());
+    if (pixels == 2 * LANES) return write(to + LANES, high, Whole());
+    if (pixels > LANES) write(to + LANES, high, pixels - LANES);
 }
 
 }  // namespace pyramidflow::PYRAMIDFLOW_LEVEL

@@ -2,8 +2,8 @@
 //
 // Both directions are separable. `decimate` takes every second pixel of a filtered image (5 taps
 // for D, 6 for the transpose of U); `expand` goes to twice the size (3 coarse pixels for an even, 3
-// for an odd output). Rows first, into a buffer that stays in the first-level cache, then columns.
-#include "pairs.h"
+// for an odd output). Down the columns first, then along the row.
+#include "columns.h"
 
 namespace pyramidflow::PYRAMIDFLOW_LEVEL {
 
@@ -32,52 +32,38 @@ struct UpTransposed {
 
 template <typename Filter>
 int decimate(const float* fine, float* coarse, const Planes& planes, int64_t threads) {
-    const int64_t run = pixels_per_run(planes), size = 2 * columns_size(planes);
-    Scratch<float> scratch(threads * size);
-    if (scratch.failed()) return 1;
-    memset(scratch.get(), 0, static_cast<size_t>(threads * size) * sizeof(float));
-    float inner[6];
+    const Zeros zeros(planes.width * planes.channels);
+    if (zeros.failed()) return 1;
+    float inner[6], border[6];
     Filter::weights(1, 1 << 20, inner);
+    Filter::weights(planes.half_width - 1, planes.width, border);
+    const int64_t end = planes.half_width - Filter::is_border(planes.half_width - 1, planes.width);
     const bool streamed = planes.streams_coarse(coarse);
 
     with_pixel(planes.channels, [&](auto channels) {
         in_parallel(threads, planes.count * planes.half_height, [&](int64_t task) {
-            const int64_t plane = task / planes.half_height, m = task % planes.half_height;
-            float* const own = scratch.get() + thread_index() * size;
-            float weights[6];
-            Filter::weights(m, planes.height, weights);
-            Vector w[6];
-            for (int64_t k = 0; k < 6; ++k) w[k] = splat(weights[k]);
+            const int64_t plane = task / planes.half_height, row = task % planes.half_height;
+            float down[6];
+            Filter::weights(row, planes.height, down);
             const auto filter = [&](const Vector* rows, Vector* sum) {
-                *sum = w[0] * rows[0];
+                *sum = down[0] * rows[0];
 #pragma GCC unroll 6
-                for (int64_t k = 1; k < Filter::TAPS; ++k) *sum += w[k] * rows[k];
+                for (int64_t k = 1; k < Filter::TAPS; ++k) *sum += down[k] * rows[k];
             };
+            const FineRows<Filter::TAPS, 1, decltype(channels), decltype(filter)> rows(
+                planes, fine + plane * planes.fine_size(), 2 * row - 2, zeros.get(), channels, filter);
             float* const out = coarse + task * planes.half_width * channels;
-            for (int64_t first = 0; first < planes.half_width; first += run) {
-                const int64_t last = smaller(first + run, planes.half_width);
-                Columns columns;
-                filter_columns<Filter::TAPS, 1>(planes, fine + plane * planes.fine_size(), 2 * m - 2,
-                                                first, last, channels, own, filter, &columns);
-                const auto reduce = [&](int64_t start, int64_t end, const float* taps) {
-                    const int64_t step = columns.step;
-                    for_coarse(first, start, end, channels, [&](int64_t from, int64_t to, auto count) {
-                        const float *even = columns.even + from, *odd = columns.odd + from;
-                        Vector sum = taps[0] * load(even - step, count) +
-                                     taps[1] * load(odd - step, count) + taps[2] * load(even, count) +
-                                     taps[3] * load(odd, count) + taps[4] * load(even + step, count);
-                        if (Filter::TAPS == 6) sum += taps[5] * load(odd + step, count);
-                        store_result(streamed, out + to, sum, count);
-                    });
+            const auto reduce = [&](const float* taps) {
+                return [=](int64_t m, int64_t c, const auto& before, const auto& here,
+                           const auto& after, auto count) {
+                    Vector sum = taps[0] * before.of[0] + taps[1] * before.of[1] + taps[2] * here.of[0] +
+                                 taps[3] * here.of[1] + taps[4] * after.of[0];
+                    if (Filter::TAPS == 6) sum += taps[5] * after.of[1];
+                    store_result(streamed, out + m * channels + c, sum, count);
                 };
-                const bool has_border = Filter::is_border(last - 1, planes.width);
-                reduce(first, last - has_border, inner);
-                if (has_border) {
-                    float border[6];
-                    Filter::weights(last - 1, planes.width, border);
-                    reduce(last - 1, last, border);
-                }
-            }
+            };
+            walk_row<2>(end, planes, channels, rows, reduce(inner));
+            if (end < planes.half_width) visit_pixel<2>(end, planes, channels, rows, reduce(border));
         });
     });
     return 0;
@@ -148,79 +134,68 @@ struct Pair {
     }
 };
 
+// Three coarse rows, filtered down the columns for the fine rows 2m and 2m + 1.
+template <typename Filter, typename Channels>
+struct CoarseRows {
+    const float *rows[3], *ahead;
+    Pair<Filter> down;
+    Channels channels;
+
+    CoarseRows(const Planes& planes, const float* plane, int64_t m, const float* zeros, Channels channels_)
+        : down(m, planes.height), channels(channels_) {
+        const int64_t row_size = planes.half_width * channels;
+        for (int64_t k = 0; k < 3; ++k) {
+            const int64_t q = m - 1 + k;
+            rows[k] = q >= 0 && q < planes.half_height ? plane + q * row_size : zeros;
+        }
+        ahead = plane + smaller(m + 2, planes.half_height - 1) * row_size;
+    }
+    template <typename Count>
+    PYRAMIDFLOW_INLINE Values<2> operator()(int64_t m, int64_t c, Count count) const {
+        const int64_t j = m * channels + c;
+        prefetch(ahead + j);
+        const Vector a = load(rows[0] + j, count), b = load(rows[1] + j, count);
+        const Vector d = load(rows[2] + j, count);
+        return {{down.even(a, b, d), down.odd(a, b, d)}};
+    }
+};
+
 template <typename Filter, typename Combine>
 int expand(const float* coarse, const float* base, float* out, const Planes& planes, int64_t threads) {
-    const int64_t run = pixels_per_run(planes);
-    const int64_t buffer = pairs_size(planes), margin = pairs_margin(planes);
-    Scratch<float> scratch(threads * 3 * buffer);
-    if (scratch.failed()) return 1;
-    memset(scratch.get(), 0, static_cast<size_t>(threads * 3 * buffer) * sizeof(float));
-    const int64_t border = Filter::border(planes.width);
-    const Pair<Filter> along(1 << 20, 1 << 22);
+    const Zeros zeros(planes.half_width * planes.channels);
+    if (zeros.failed()) return 1;
+    const int64_t pairs = Filter::border(planes.width) / 2;
+    const Pair<Filter> inner(1 << 20, 1 << 22);
     const bool streamed = planes.streams_fine(out);
 
     with_pixel(planes.channels, [&](auto channels) {
         in_parallel(threads, planes.count * planes.half_height, [&](int64_t task) {
-            const int64_t plane = task / planes.half_height, m = task % planes.half_height;
-            const float* const zeros = scratch.get() + thread_index() * 3 * buffer;
-            float* const filtered[2] = {scratch.get() + (thread_index() * 3 + 1) * buffer + margin,
-                                        scratch.get() + (thread_index() * 3 + 2) * buffer + margin};
-            const int64_t coarse_row = planes.half_width * channels;
-            const Pair<Filter> down(m, planes.height);
-
-            for (int64_t first = 0; first < planes.half_width; first += run) {
-                const int64_t last = smaller(first + run, planes.half_width);
-                const int64_t left = larger(first - 1, 0);
-                const int64_t right = smaller(last + 1, planes.half_width);
-                const int64_t before = (left - (first - 1)) * channels;
-                const int64_t count = (right - left) * channels;
-                const int64_t total = (last - first + 2) * channels;
-                const float* rows[3];
-                for (int64_t k = 0; k < 3; ++k) {
-                    const int64_t q = m - 1 + k;
-                    const bool inside = q >= 0 && q < planes.half_height;
-                    rows[k] = inside ? coarse + plane * planes.coarse_size() + q * coarse_row +
-                                           left * channels
-                                     : zeros;
-                }
-                for (float* row : filtered) {
-                    for (int64_t j = 0; j < before; ++j) row[j] = 0.0f;
-                    for (int64_t j = before + count; j < total; ++j) row[j] = 0.0f;
-                }
-                for_vectors(count, [&](int64_t j, auto n) {
-                    const Vector a = load(rows[0] + j, n), b = load(rows[1] + j, n);
-                    const Vector c = load(rows[2] + j, n);
-                    store(filtered[0] + before + j, down.even(a, b, c), n);
-                    store(filtered[1] + before + j, down.odd(a, b, c), n);
-                });
-
-                const int64_t end = smaller(2 * last, planes.width);
-                const int64_t pairs = larger(smaller(end, border) / 2 - first, 0);
-                for (int64_t r = 2 * m; r < smaller(2 * m + 2, planes.height); ++r) {
-                    const int64_t offset = plane * planes.fine_size() + r * planes.width * channels;
-                    const float* const u = filtered[r % 2];
-                    for_pairs(pairs, channels, [&](int64_t j, int64_t to, auto n) {
-                        const Vector p = load(u + j, n), q = load(u + j + channels, n);
-                        const Vector s = load(u + j + 2 * channels, n);
-                        const auto combine = [&](int64_t place, Vector up, auto k) {
-                            place += offset + 2 * first * channels;
-                            store_result(streamed, out + place, Combine::apply(base, place, up, k), k);
-                        };
-                        write_pair(to, along.even(p, q, s), along.odd(p, q, s), channels, n, combine);
-                    });
-                    for (int64_t column = 2 * (first + pairs); column < end; ++column) {
-                        const Pair<Filter> taps(column / 2, planes.width);
-                        const float* const p = u + (column / 2 - first) * channels;
-                        for_vectors(channels, [&](int64_t k, auto n) {
-                            const Vector a = load(p + k, n), b = load(p + channels + k, n);
-                            const Vector c = load(p + 2 * channels + k, n);
-                            const Vector up = column % 2 == 0 ? taps.even(a, b, c) : taps.odd(a, b, c);
-                            const int64_t place = offset + column * channels + k;
-                            store(out + place, Combine::apply(base, place, up, n), n);
-                        });
-                    }
-                }
-            }
+            const int64_t plane = task / planes.half_height, row = task % planes.half_height;
+            const int64_t row_size = planes.width * channels;
+            const int64_t offset = plane * planes.fine_size() + 2 * row * row_size;
+            const CoarseRows<Filter, decltype(channels)> rows(planes, coarse + plane * planes.coarse_size(),
+                                                              row, zeros.get(), channels);
+            with_flag(2 * row + 1 < planes.height, [&](auto has_lower) {
+                const auto spread = [&](const Pair<Filter>& along) {
+                    return [&](int64_t m, int64_t c, const auto& before, const auto& here,
+                               const auto& after, auto count) {
+#pragma GCC unroll 2
+                        for (int64_t r = 0; r < 1 + has_lower.value; ++r) {
+                            const Vector a = before.of[r], b = here.of[r], d = after.of[r];
+                            const auto combine = [&](int64_t place, Vector up, auto n) {
+                                place += offset + r * row_size;
+                                if (base) prefetch(base + place + 2 * row_size);  // the next rows
+                                store_result(streamed, out + place, Combine::apply(base, place, up, n), n);
+                            };
+                            write_pair(m, c, along.even(a, b, d), along.odd(a, b, d), planes.width,
+                                       channels, count, combine);
+                        }
+                    };
+                };
+                walk_row<2>(pairs, planes, channels, rows, spread(inner));
+                for (int64_t m = pairs; m < planes.half_width; ++m)
+                    visit_pixel<2>(m, planes, channels, rows, spread(Pair<Filter>(m, planes.width)));
+            });
         });
     });
     return 0;

@@ -153,6 +153,54 @@ static PYRAMIDFLOW_INLINE Vector every_second(Vector a, Vector b) {
 #endif
 }
 
+// Two neighbouring vectors, read from the last float of the first on, and from its second on.
+static PYRAMIDFLOW_INLINE Vector from_last(Vector a, Vector b) {
+#if defined(__AVX512F__)
+    return (Vector)_mm512_alignr_epi32((__m512i)b, (__m512i)a, LANES - 1);
+#elif defined(__AVX2__)
+    const __m256i middle = _mm256_permute2x128_si256((__m256i)a, (__m256i)b, 0x21);
+    return (Vector)_mm256_alignr_epi8((__m256i)b, middle, 12);
+#elif defined(__SSE2__) && !defined(__AVX__)
+    const __m128 middle = _mm_shuffle_ps((__m128)a, (__m128)b, _MM_SHUFFLE(0, 0, 3, 3));
+    return (Vector)_mm_shuffle_ps(middle, (__m128)b, _MM_SHUFFLE(2, 1, 2, 0));
+#else
+    Vector shifted = {a[LANES - 1]};
+    for (int64_t k = 1; k < LANES; ++k) shifted[k] = b[k - 1];
+    return shifted;
+#endif
+}
+static PYRAMIDFLOW_INLINE Vector from_second(Vector a, Vector b) {
+#if defined(__AVX512F__)
+    return (Vector)_mm512_alignr_epi32((__m512i)b, (__m512i)a, 1);
+#elif defined(__AVX2__)
+    const __m256i middle = _mm256_permute2x128_si256((__m256i)a, (__m256i)b, 0x21);
+    return (Vector)_mm256_alignr_epi8(middle, (__m256i)a, 4);
+#elif defined(__SSE2__) && !defined(__AVX__)
+    const __m128 middle = _mm_shuffle_ps((__m128)a, (__m128)b, _MM_SHUFFLE(0, 0, 3, 3));
+    return (Vector)_mm_shuffle_ps((__m128)a, middle, _MM_SHUFFLE(2, 0, 2, 1));
+#else
+    Vector shifted;
+    for (int64_t k = 1; k < LANES; ++k) shifted[k - 1] = a[k];
+    shifted[LANES - 1] = b[0];
+    return shifted;
+#endif
+}
+
+// Whether any lane is not a number.
+static PYRAMIDFLOW_INLINE bool has_nan(Vector v) {
+#if defined(__AVX512F__)
+    return _mm512_cmp_ps_mask((__m512)v, (__m512)v, _CMP_UNORD_Q) != 0;
+#elif defined(__AVX__)
+    return _mm256_movemask_ps(_mm256_cmp_ps((__m256)v, (__m256)v, _CMP_UNORD_Q)) != 0;
+#elif defined(__SSE2__)
+    return _mm_movemask_ps(_mm_cmpunord_ps((__m128)v, (__m128)v)) != 0;
+#else
+    for (int64_t k = 0; k < LANES; ++k)
+        if (v[k] != v[k]) return true;
+    return false;
+#endif
+}
+
 // Vector j of a run whose floats are GAP apart: neighbours, or every second one.
 template <int64_t GAP>
 static PYRAMIDFLOW_INLINE Vector load_apart(const float* run, int64_t j, Whole) {

@@ -79,21 +79,17 @@ static PYRAMIDFLOW_INLINE void walk_row(int64_t end, const Planes& planes, Chann
         for (; m < end; m += LANES) step(m, rest(m + LANES), smaller(end - m, LANES));
         return;
     }
-    // Many channels are walked a stretch of pixels at a time, which stays in cache from one vector of
-    // channels to the next.
-    const int64_t run = channels <= LANES ? larger(width, 1) : larger(16, 1024 / channels);
-    for (int64_t first = 0; first < end; first += run) {
-        const int64_t last = smaller(first + run, end);
-        for_vectors(channels, [&](int64_t c, auto count) {
-            At before = first > 0 ? load(first - 1, c, count) : At{}, here = load(first, c, count);
-            for (int64_t m = first; m < last; ++m) {
-                const At after = m + 1 < width ? load(m + 1, c, count) : At{};
-                body(m, c, before, here, after, count);
-                before = here;
-                here = after;
-            }
-        });
-    }
+    const auto walk = [&](int64_t c, auto count) {
+        At before = {}, here = load(0, c, count);
+        for (int64_t m = 0; m < end; ++m) {
+            const At after = m + 1 < width ? load(m + 1, c, count) : At{};
+            body(m, c, before, here, after, count);
+            before = here;
+            here = after;
+        }
+    };
+    if (channels < LANES) return walk(0, int64_t{channels});
+    for (int64_t c = 0; c < channels; c += LANES) walk(smaller(c, channels - LANES), Whole());
 }
 
 // One pixel of the row, with all of its channels.

@@ -125,8 +125,7 @@ int pyramid_down_max(const float* x, float* y, uint8_t* index, PyramidflowImage 
                                 const Largest best = largest<2 + 2 * has_lower.value>(pixels);
                                 const int64_t to = offset + m * channels + c;
                                 store_result(streamed, y + to, best.value, count);
-                                const Bytes bytes = __builtin_convertvector(best.place, Bytes);
-                                memcpy(index + to, &bytes, static_cast<size_t>(count));
+                                store_bytes(index + to, best.place, count);
                             });
             });
         });

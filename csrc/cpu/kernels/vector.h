@@ -88,20 +88,30 @@ static PYRAMIDFLOW_INLINE void store_channels(float* p, Vector value, int64_t co
     store(p, value, count);
 }
 
-// Bytes as integers. The compiler's own conversion takes them one by one.
+// Bytes as integers, and integers as bytes. The compiler's own conversion takes them one by one.
 static PYRAMIDFLOW_INLINE Integers load_bytes(const uint8_t* p, int64_t count) {
+#if defined(__AVX512F__)
+    const __mmask16 lanes = static_cast<__mmask16>((1 << count) - 1);
+    return (Integers)_mm512_cvtepu8_epi32(_mm_maskz_loadu_epi8(lanes, p));
+#else
     Bytes bytes[16 / LANES] = {};
     memcpy(bytes, p, static_cast<size_t>(count));
 #if defined(__AVX2__)
     __m128i lanes;
     memcpy(&lanes, bytes, sizeof lanes);
-#if defined(__AVX512F__)
-    return (Integers)_mm512_cvtepu8_epi32(lanes);
-#else
     return (Integers)_mm256_cvtepu8_epi32(lanes);
-#endif
 #else
     return __builtin_convertvector(bytes[0], Integers);
+#endif
+#endif
+}
+static PYRAMIDFLOW_INLINE void store_bytes(uint8_t* p, Integers values, int64_t count) {
+#if defined(__AVX512F__)
+    const __mmask16 lanes = static_cast<__mmask16>((1 << count) - 1);
+    _mm512_mask_cvtepi32_storeu_epi8(p, lanes, (__m512i)values);
+#else
+    const Bytes bytes = __builtin_convertvector(values, Bytes);
+    memcpy(p, &bytes, static_cast<size_t>(count));
 #endif
 }
 

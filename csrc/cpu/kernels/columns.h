@@ -53,10 +53,10 @@ static PYRAMIDFLOW_INLINE Values<COUNT> one_after(const Values<COUNT>& here,
     return shifted;
 }
 
-// Calls `body(m, c, before, here, after, count)` for the coarse pixels of a row before `end`: m and c
-// are the first pixel and the first channel of a vector, `count` says how much it holds.
-// `load(m, c, count)` gives the values in the row; outside of it there are zeros.
-template <int64_t COUNT, typename Channels, typename Load, typename Body>
+// Calls `body(r, m, c, before, here, after, count)` for the coarse pixels of a row before `end`: m and
+// c are the first pixel and the first channel of a vector, `count` says how much it holds, and r < ROWS
+// is the row of results. `load(m, c, count)` gives the values in the row; outside of it are zeros.
+template <int64_t COUNT, int64_t ROWS, typename Channels, typename Load, typename Body>
 static PYRAMIDFLOW_INLINE void walk_row(int64_t end, const Planes& planes, Channels channels,
                                         const Load& load, const Body& body) {
     typedef Values<COUNT> At;
@@ -68,8 +68,11 @@ static PYRAMIDFLOW_INLINE void walk_row(int64_t end, const Planes& planes, Chann
             return count > 0 ? load(m, 0, count) : At{};
         };
         At before = {}, here = LANES <= whole ? load(0, 0, Whole()) : rest(0);
-        const auto step = [&](int64_t m, const At& after, auto count) {
-            body(m, 0, one_before(before, here), here, one_after(here, after), count);
+        const auto step = [&](int64_t m, const At& after, auto count) PYRAMIDFLOW_INLINE_LAMBDA {
+            const At left = one_before(before, here), right = one_after(here, after);
+            repeat<0, ROWS>([&](auto r) PYRAMIDFLOW_INLINE_LAMBDA {
+                body(r, m, 0, left, here, right, count);
+            });
             before = here;
             here = after;
         };
@@ -79,28 +82,40 @@ static PYRAMIDFLOW_INLINE void walk_row(int64_t end, const Planes& planes, Chann
         for (; m < end; m += LANES) step(m, rest(m + LANES), smaller(end - m, LANES));
         return;
     }
-    const auto walk = [&](int64_t c, auto count) {
-        At before = {}, here = load(0, c, count);
+    // The channels of a line of memory go together: written past the caches it must be whole.
+    const int64_t line = 16 / LANES;  // vectors
+    const auto walk = [&](int64_t c, auto vectors, auto count) {
+        At before[line] = {}, here[line], after[line];
+        const auto channel = [&](int64_t v) { return smaller(c + v * LANES, channels - count); };
+        for (int64_t v = 0; v < vectors; ++v) here[v] = load(0, channel(v), count);
         for (int64_t m = 0; m < end; ++m) {
-            const At after = m + 1 < width ? load(m + 1, c, count) : At{};
-            body(m, c, before, here, after, count);
-            before = here;
-            here = after;
+            for (int64_t v = 0; v < vectors; ++v)
+                after[v] = m + 1 < width ? load(m + 1, channel(v), count) : At{};
+            repeat<0, ROWS>([&](auto r) PYRAMIDFLOW_INLINE_LAMBDA {
+                for (int64_t v = 0; v < vectors; ++v)
+                    body(r, m, channel(v), before[v], here[v], after[v], count);
+            });
+            for (int64_t v = 0; v < vectors; ++v) {
+                before[v] = here[v];
+                here[v] = after[v];
+            }
         }
     };
-    if (channels < LANES) return walk(0, int64_t{channels});
-    for (int64_t c = 0; c < channels; c += LANES) walk(smaller(c, channels - LANES), Whole());
+    if (channels < LANES) return walk(0, Constant<1>(), int64_t{channels});
+    int64_t c = 0;
+    for (; c + line * LANES <= channels; c += line * LANES) walk(c, Constant<line>(), Whole());
+    if (c < channels) walk(c, ceil_div(channels - c, LANES), Whole());
 }
 
 // One pixel of the row, with all of its channels.
-template <int64_t COUNT, typename Channels, typename Load, typename Body>
+template <int64_t COUNT, int64_t ROWS, typename Channels, typename Load, typename Body>
 static PYRAMIDFLOW_INLINE void visit_pixel(int64_t m, const Planes& planes, Channels channels,
                                            const Load& load, const Body& body) {
     typedef Values<COUNT> At;
     for_vectors(channels, [&](int64_t c, auto count) {
-        const At before = m > 0 ? load(m - 1, c, count) : At{};
+        const At before = m > 0 ? load(m - 1, c, count) : At{}, here = load(m, c, count);
         const At after = m + 1 < planes.half_width ? load(m + 1, c, count) : At{};
-        body(m, c, before, load(m, c, count), after, count);
+        repeat<0, ROWS>([&](auto r) { body(r, m, c, before, here, after, count); });
     });
 }
 

@@ -11,7 +11,8 @@
 #endif
 
 // For what an inner loop calls: one call that stays a call keeps the loop from becoming vector code.
-#define PYRAMIDFLOW_INLINE inline __attribute__((always_inline))
+#define PYRAMIDFLOW_INLINE_LAMBDA __attribute__((always_inline))
+#define PYRAMIDFLOW_INLINE inline PYRAMIDFLOW_INLINE_LAMBDA
 
 namespace pyramidflow::PYRAMIDFLOW_LEVEL {
 
@@ -21,6 +22,15 @@ struct Constant {
     static constexpr int64_t value = VALUE;
     constexpr operator int64_t() const { return VALUE; }
 };
+
+// Calls `body` with the numbers FIRST ... END - 1, each known to the compiler.
+template <int64_t FIRST, int64_t END, typename Body>
+static PYRAMIDFLOW_INLINE void repeat(const Body& body) {
+    if constexpr (FIRST < END) {
+        body(Constant<FIRST>());
+        repeat<FIRST + 1, END>(body);
+    }
+}
 
 static inline int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 static inline int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }

@@ -37,16 +37,6 @@ constexpr double cosine_turn(int64_t k, int64_t n) {
 }
 constexpr double sine_turn(int64_t k, int64_t n) { return cosine_turn(4 * k - n, 4 * n); }
 
-template <int64_t FIRST, int64_t END, typename Body>
-static PYRAMIDFLOW_INLINE void repeat(const Body& body) {
-    if constexpr (FIRST < END) {
-        body(Constant<FIRST>());
-        repeat<FIRST + 1, END>(body);
-    }
-}
-
-#define PYRAMIDFLOW_UNROLLED __attribute__((always_inline))
-
 // (re, im) *= exp(-2 pi i K / N).
 template <int64_t K, int64_t N>
 static PYRAMIDFLOW_INLINE void rotate(Vector& re, Vector& im) {
@@ -140,22 +130,22 @@ static PYRAMIDFLOW_INLINE void transform(Vector (&re)[N], Vector (&im)[N]) {
         // n = M n1 + n2, k = k1 + F k2: transforms of length F, rotations, transforms of length M.
         constexpr int64_t F = first_factor(N), M = N / F;
         Vector tr[F][M], ti[F][M];
-        repeat<0, M>([&](auto n2) PYRAMIDFLOW_UNROLLED {
+        repeat<0, M>([&](auto n2) PYRAMIDFLOW_INLINE_LAMBDA {
             Vector ar[F], ai[F];
-            repeat<0, F>([&](auto n1) PYRAMIDFLOW_UNROLLED {
+            repeat<0, F>([&](auto n1) PYRAMIDFLOW_INLINE_LAMBDA {
                 ar[n1] = re[M * n1 + n2];
                 ai[n1] = im[M * n1 + n2];
             });
             transform<F>(ar, ai);
-            repeat<0, F>([&](auto k1) PYRAMIDFLOW_UNROLLED {
+            repeat<0, F>([&](auto k1) PYRAMIDFLOW_INLINE_LAMBDA {
                 rotate<decltype(k1)::value * decltype(n2)::value, N>(ar[k1], ai[k1]);
                 tr[k1][n2] = ar[k1];
                 ti[k1][n2] = ai[k1];
             });
         });
-        repeat<0, F>([&](auto k1) PYRAMIDFLOW_UNROLLED {
+        repeat<0, F>([&](auto k1) PYRAMIDFLOW_INLINE_LAMBDA {
             transform<M>(tr[k1], ti[k1]);
-            repeat<0, M>([&](auto k2) PYRAMIDFLOW_UNROLLED {
+            repeat<0, M>([&](auto k2) PYRAMIDFLOW_INLINE_LAMBDA {
                 re[k1 + F * k2] = tr[k1][k2];
                 im[k1 + F * k2] = ti[k1][k2];
             });
@@ -172,13 +162,13 @@ template <int64_t N, Conjugate PART = Conjugate::NOTHING>
 static __attribute__((noinline)) void fft(const float* re_in, const float* im_in, int64_t stride_in,
                                           float* re_out, float* im_out, int64_t stride_out) {
     Vector re[N], im[N];
-    repeat<0, N>([&](auto n) PYRAMIDFLOW_UNROLLED {
+    repeat<0, N>([&](auto n) PYRAMIDFLOW_INLINE_LAMBDA {
         re[n] = load(re_in + n * stride_in);
         im[n] = load(im_in + n * stride_in);
         if constexpr (PART == Conjugate::UPPER_FIRST_IN && 2 * decltype(n)::value > N) re[n] = -re[n];
     });
     transform<N>(re, im);
-    repeat<0, N>([&](auto n) PYRAMIDFLOW_UNROLLED {
+    repeat<0, N>([&](auto n) PYRAMIDFLOW_INLINE_LAMBDA {
         if constexpr (PART == Conjugate::UPPER_SECOND_OUT && 2 * decltype(n)::value > N)
             im[n] = -im[n];
         store(re_out + n * stride_out, re[n]);

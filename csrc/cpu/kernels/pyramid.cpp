@@ -54,16 +54,16 @@ int decimate(const float* fine, float* coarse, const Planes& planes, int64_t thr
                 planes, fine + plane * planes.fine_size(), 2 * row - 2, zeros.get(), channels, filter);
             float* const out = coarse + task * planes.half_width * channels;
             const auto reduce = [&](const float* taps) {
-                return [=](int64_t m, int64_t c, const auto& before, const auto& here,
-                           const auto& after, auto count) {
+                return [=](int64_t, int64_t m, int64_t c, const auto& before, const auto& here,
+                           const auto& after, auto count) PYRAMIDFLOW_INLINE_LAMBDA {
                     Vector sum = taps[0] * before.of[0] + taps[1] * before.of[1] + taps[2] * here.of[0] +
                                  taps[3] * here.of[1] + taps[4] * after.of[0];
                     if (Filter::TAPS == 6) sum += taps[5] * after.of[1];
                     store_result(streamed, out + m * channels + c, sum, count);
                 };
             };
-            walk_row<2>(end, planes, channels, rows, reduce(inner));
-            if (end < planes.half_width) visit_pixel<2>(end, planes, channels, rows, reduce(border));
+            walk_row<2, 1>(end, planes, channels, rows, reduce(inner));
+            if (end < planes.half_width) visit_pixel<2, 1>(end, planes, channels, rows, reduce(border));
         });
     });
     return 0;
@@ -177,24 +177,22 @@ int expand(const float* coarse, const float* base, float* out, const Planes& pla
                                                               row, zeros.get(), channels);
             with_flag(2 * row + 1 < planes.height, [&](auto has_lower) {
                 const auto spread = [&](const Pair<Filter>& along) {
-                    return [&](int64_t m, int64_t c, const auto& before, const auto& here,
-                               const auto& after, auto count) {
-#pragma GCC unroll 2
-                        for (int64_t r = 0; r < 1 + has_lower.value; ++r) {
-                            const Vector a = before.of[r], b = here.of[r], d = after.of[r];
-                            const auto combine = [&](int64_t place, Vector up, auto n) {
-                                place += offset + r * row_size;
-                                if (base) prefetch(base + place + 2 * row_size);  // the next rows
-                                store_result(streamed, out + place, Combine::apply(base, place, up, n), n);
-                            };
-                            write_pair(m, c, along.even(a, b, d), along.odd(a, b, d), planes.width,
-                                       channels, count, combine);
-                        }
+                    return [&](int64_t r, int64_t m, int64_t c, const auto& before, const auto& here,
+                               const auto& after, auto count) PYRAMIDFLOW_INLINE_LAMBDA {
+                        const Vector a = before.of[r], b = here.of[r], d = after.of[r];
+                        const auto combine = [&](int64_t place, Vector up, auto n) {
+                            place += offset + r * row_size;
+                            if (base) prefetch(base + place + 2 * row_size);  // the next rows
+                            store_result(streamed, out + place, Combine::apply(base, place, up, n), n);
+                        };
+                        write_pair(m, c, along.even(a, b, d), along.odd(a, b, d), planes.width, channels,
+                                   count, combine);
                     };
                 };
-                walk_row<2>(pairs, planes, channels, rows, spread(inner));
+                walk_row<2, 1 + has_lower.value>(pairs, planes, channels, rows, spread(inner));
                 for (int64_t m = pairs; m < planes.half_width; ++m)
-                    visit_pixel<2>(m, planes, channels, rows, spread(Pair<Filter>(m, planes.width)));
+                    visit_pixel<2, 1 + has_lower.value>(m, planes, channels, rows,
+                                                        spread(Pair<Filter>(m, planes.width)));
             });
         });
     });

@@ -110,23 +110,23 @@ int pyramid_down_max(const float* x, float* y, uint8_t* index, PyramidflowImage 
                 planes, x + plane * planes.fine_size(), 2 * row - 2, zeros.get(), channels, filter);
             // The last cells of an odd height lack the lower half.
             with_flag(2 * row + 1 < planes.height, [&](auto has_lower) {
-                walk_row<4>(planes.half_width, planes, channels, rows,
-                            [&](int64_t m, int64_t c, const auto& before, const auto& here,
-                                const auto& after, auto count) {
-                                const int64_t last = m + (channels == 1 ? int64_t{count} : 1);
-                                Vector pixels[4];
+                const auto reduce = [&](int64_t, int64_t m, int64_t c, const auto& before,
+                                        const auto& here, const auto& after,
+                                       auto count) PYRAMIDFLOW_INLINE_LAMBDA {
+                    const int64_t last = m + (channels == 1 ? int64_t{count} : 1);
+                    Vector pixels[4];
 #pragma GCC unroll 2
-                                for (int64_t r = 0; r < 1 + has_lower.value; ++r) {
-                                    const Filtered pair = filter_along(r, before, here, after);
-                                    pixels[2 * r] = pair.even;
-                                    pixels[2 * r + 1] =
-                                        last > whole ? only_first(pair.odd, whole - m) : pair.odd;
-                                }
-                                const Largest best = largest<2 + 2 * has_lower.value>(pixels);
-                                const int64_t to = offset + m * channels + c;
-                                store_result(streamed, y + to, best.value, count);
-                                store_bytes(index + to, best.place, count);
-                            });
+                    for (int64_t r = 0; r < 1 + has_lower.value; ++r) {
+                        const Filtered pair = filter_along(r, before, here, after);
+                        pixels[2 * r] = pair.even;
+                        pixels[2 * r + 1] = last > whole ? only_first(pair.odd, whole - m) : pair.odd;
+                    }
+                    const Largest best = largest<2 + 2 * has_lower.value>(pixels);
+                    const int64_t to = offset + m * channels + c;
+                    store_result(streamed, y + to, best.value, count);
+                    store_bytes(index + to, best.place, count);
+                };
+                walk_row<4, 1>(planes.half_width, planes, channels, rows, reduce);
             });
         });
     });
@@ -154,20 +154,17 @@ int pyramid_down_max_backward(const float* grad_y, const uint8_t* index, float* 
             }
             const int64_t row_size = planes.width * channels;
             float* const out = grad_x + plane * planes.fine_size() + 2 * row * row_size;
+            const auto write_row = [&](int64_t r, int64_t m, int64_t c, const auto& before,
+                                       const auto& here, const auto& after,
+                                       auto count) PYRAMIDFLOW_INLINE_LAMBDA {
+                const Filtered pair = filter_along(r, before, here, after);
+                const auto write = [&](int64_t place, Vector values, auto n) {
+                    store_result(streamed, out + r * row_size + place, values, n);
+                };
+                write_pair(m, c, pair.even, pair.odd, planes.width, channels, count, write);
+            };
             with_flag(2 * row + 1 < planes.height, [&](auto has_lower) {
-                walk_row<4>(planes.half_width, planes, channels, rows,
-                            [&](int64_t m, int64_t c, const auto& before, const auto& here,
-                                const auto& after, auto count) {
-#pragma GCC unroll 2
-                                for (int64_t r = 0; r < 1 + has_lower.value; ++r) {
-                                    const Filtered pair = filter_along(r, before, here, after);
-                                    const auto write = [&](int64_t place, Vector values, auto n) {
-                                        store_result(streamed, out + r * row_size + place, values, n);
-                                    };
-                                    write_pair(m, c, pair.even, pair.odd, planes.width, channels, count,
-                                               write);
-                                }
-                            });
+                walk_row<4, 1 + has_lower.value>(planes.half_width, planes, channels, rows, write_row);
             });
         });
     });

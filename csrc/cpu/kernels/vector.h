@@ -94,14 +94,14 @@ static PYRAMIDFLOW_INLINE Integers load_bytes(const uint8_t* p, int64_t count) {
     const __mmask16 lanes = static_cast<__mmask16>((1 << count) - 1);
     return (Integers)_mm512_cvtepu8_epi32(_mm_maskz_loadu_epi8(lanes, p));
 #else
-    Bytes bytes[16 / LANES] = {};
-    memcpy(bytes, p, static_cast<size_t>(count));
+    uint64_t bytes = 0;
+    memcpy(&bytes, p, static_cast<size_t>(count));
 #if defined(__AVX2__)
-    __m128i lanes;
-    memcpy(&lanes, bytes, sizeof lanes);
-    return (Integers)_mm256_cvtepu8_epi32(lanes);
+    return (Integers)_mm256_cvtepu8_epi32(_mm_cvtsi64_si128(static_cast<long long>(bytes)));
 #else
-    return __builtin_convertvector(bytes[0], Integers);
+    Integers values;
+    for (int64_t k = 0; k < LANES; ++k) values[k] = static_cast<int32_t>(bytes >> (8 * k) & 0xff);
+    return values;
 #endif
 #endif
 }
@@ -109,6 +109,12 @@ static PYRAMIDFLOW_INLINE void store_bytes(uint8_t* p, Integers values, int64_t 
 #if defined(__AVX512F__)
     const __mmask16 lanes = static_cast<__mmask16>((1 << count) - 1);
     _mm512_mask_cvtepi32_storeu_epi8(p, lanes, (__m512i)values);
+#elif defined(__AVX2__)
+    const __m128i low = _mm256_castsi256_si128((__m256i)values);
+    const __m128i high = _mm256_extracti128_si256((__m256i)values, 1);
+    const __m128i words = _mm_packs_epi32(low, high);
+    const __m128i bytes = _mm_packus_epi16(words, words);
+    memcpy(p, &bytes, static_cast<size_t>(count));
 #else
     const Bytes bytes = __builtin_convertvector(values, Bytes);
     memcpy(p, &bytes, static_cast<size_t>(count));

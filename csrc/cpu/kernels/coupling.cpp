@@ -14,8 +14,8 @@ template <int64_t GAP>
 struct FromParameters {
     SoftClamp clamp;
     Runs s0;
-    PYRAMIDFLOW_INLINE const float* after(int64_t r, int64_t rows, int64_t length) const {
-        return s0.after(r, rows, GAP * length);
+    PYRAMIDFLOW_INLINE const float* after(int64_t r, int64_t rows, int64_t next) const {
+        return s0.after(r, rows, next);
     }
     template <typename Count>
     PYRAMIDFLOW_INLINE Vector operator()(int64_t r, int64_t j, Count count) const {
@@ -44,8 +44,8 @@ double couple(ChannelsLast channels_last, bool inverse, const LogScale& log_scal
     for (int64_t r = 0; r < rows; ++r) {
         const float *xr = x[r], *tr = source.t[r], *mean = source.mean[r];
         float* const yr = y + r * y_stride;
-        const float *x_next = x.after(r, rows, length), *t_next = source.t.after(r, rows, GAP * length);
-        const float* s_next = log_scale.after(r, rows, length);
+        const float *x_next = x.after(r, rows, length), *t_next = source.t.after(r, rows, source.next);
+        const float* s_next = log_scale.after(r, rows, source.next);
         for_vectors(length, [&](int64_t j, auto count) {
             if (channels_last && source.t.map) {
                 prefetch(tr + AHEAD * source.step + j);

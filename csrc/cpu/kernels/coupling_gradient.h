@@ -114,8 +114,8 @@ void gradients(ChannelsLast channels_last, const Coupling& coupling, const Tile&
             t_next = source.t.in_next_tile(channels_last, r, rows, length);
         } else {
             x_next = x_runs.after(r, rows, length);
-            s0_next = source.s0.after(r, rows, GAP * length);
-            t_next = source.t.after(r, rows, GAP * length);
+            s0_next = source.s0.after(r, rows, source.next);
+            t_next = source.t.after(r, rows, source.next);
         }
         float* const gx = all.grad_x + offset + r * stride;
         float* const gt = grad_t + r * grad_t_stride;

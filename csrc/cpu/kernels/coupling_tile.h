@@ -40,8 +40,8 @@ struct Runs {
         return first + (map ? map[r] : r) * stride;
     }
     // What is read after run r of a contiguous tensor: the next run, at last the next tile's first.
-    PYRAMIDFLOW_INLINE const float* after(int64_t r, int64_t rows, int64_t length) const {
-        return r + 1 < rows ? (*this)[r + 1] : first + length;
+    PYRAMIDFLOW_INLINE const float* after(int64_t r, int64_t rows, int64_t next) const {
+        return r + 1 < rows ? (*this)[r + 1] : first + next;
     }
     // The same run of the next tile.
     PYRAMIDFLOW_INLINE const float* in_next_tile(Constant<1>, int64_t r, int64_t rows, int64_t) const {
@@ -58,6 +58,7 @@ struct Source {
     bool mean_varies;  // along a run
     bool spread;       // over every second float of a run twice as long: a down block's, contiguous
     int64_t step;      // floats between those of neighbouring pixels, channels-last
+    int64_t next;      // floats to the same run of the next tile, contiguous
 };
 
 struct Coupling {
@@ -123,8 +124,15 @@ struct Coupling {
         const int64_t C = shape.channels;
         const int64_t* const map = resized && shape.channels_last ? column_map + tile.column : nullptr;
         const float* const s0 = params + params_offset(tile.b, pixel);
-        Source found = {{s0, params_stride(), map}, {s0 + half(), params_stride(), map}, {}, false, spread,
-                        params_stride() * (shape.params_width / shape.width)};
+        Source found = {{s0, params_stride(), map},
+                        {s0 + half(), params_stride(), map},
+                        {},
+                        false,
+                        spread,
+                        params_stride() * (shape.params_width / shape.width),
+                        spread ? 2 * tile.pixels : tile.pixels};
+        if (spread && tile.column + tile.pixels == shape.width && tile.row + 1 < shape.height)
+            found.next = row_map[tile.row + 1] * shape.params_width - pixel;
         switch (shape.mean_kind) {
             case PYRAMIDFLOW_MEAN_PIXEL:
                 found.mean = {mean + batch * params_area + pixel, shape.channels_last ? 1 : 0, map};

@@ -11,6 +11,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+from places import changed
+
 from pyramidflow.ops.compiled_cpu import INTERFACE
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -39,7 +41,7 @@ MUTANTS = [
     ("columns", "smaller(2 * count, width_ - j)", "smaller(2 * count, width_ - j - 1)"),
     ("columns", "if (pixels > LANES) high", "if (pixels > 2 * LANES) high"),
     ("columns", "m + 1 < width ? load(m + 1, c", "m + 2 < width ? load(m + 1, c"),
-    ("columns", "walk(smaller(c, channels - LANES)", "walk(larger(0, channels - LANES)"),
+    ("columns", "smaller(c + v * LANES, channels - count)", "smaller(c, channels - count)"),
     ("columns", "from_last(before.of[k], here.of[k])", "from_last(here.of[k], here.of[k])"),
     ("columns", "from_second(here.of[k], after.of[k])", "from_second(here.of[k], here.of[k])"),
     ("vector", "_MM_SHUFFLE(2, 1, 2, 0)", "_MM_SHUFFLE(1, 1, 2, 0)"),
@@ -55,7 +57,7 @@ MUTANTS = [
     ),
     ("pyramid_max", "== 2 * (k % 2) + dx", "== 2 * dx + k % 2"),
     ("pyramid_max", "const int64_t q = row - 1 + k;", "const int64_t q = row + k;"),
-    ("pyramid", "r < 1 + has_lower.value", "r < 1"),
+    ("pyramid", "walk_row<2, 1 + has_lower.value>", "walk_row<2, 1>"),
     ("pyramid", "bool ODD_TAKES_BEFORE = false", "bool ODD_TAKES_BEFORE = true"),
     ("columns", "if (pixels > LANES) write(", "if (pixels > 2 * LANES) write("),
     ("columns", "write(to + channels, odd", "write(to + channels, even"),
@@ -76,8 +78,8 @@ MUTANTS = [
     ),
     (
         "coupling_gradient",
-        "add_planes(chunk, buffer(0), y()",
-        "add_planes(chunk, buffer(1), y()",
+        "add_planes(chunk, buffer(0), pixels, y()",
+        "add_planes(chunk, buffer(1), pixels, y()",
     ),
     ("coupling_gradient", "scaled * x + grad_log_det", "scaled * x"),
     ("coupling_gradient", "(1.0f + z * z)", "(1.0f - z * z)"),
@@ -208,12 +210,12 @@ def try_mutant(folder: Path, build: Path, stems: list[str], name: str, old: str,
     for file in SOURCES.rglob("*.*"):
         (folder / "cpu" / file.relative_to(SOURCES)).write_text(file.read_text())
     (mutated,) = kernels.glob(f"{name}.*")
-    text = mutated.read_text()
-    assert old in text, f"{name}: {old!r} is no longer there: write this mutant anew"
-    mutated.write_text(text.replace(old, new))
-    changed = [stem for stem in stems if stem == name or includes(kernels / f"{stem}.cpp", name)]
-    compile_objects(folder, changed, kernels)
-    objects = [str((folder if stem in changed else build / "good") / f"{stem}.o") for stem in stems]
+    mutated.write_text(changed(mutated.read_text(), old, new))
+    affected = [stem for stem in stems if stem == name or includes(kernels / f"{stem}.cpp", name)]
+    compile_objects(folder, affected, kernels)
+    objects = [
+        str((folder if stem in affected else build / "good") / f"{stem}.o") for stem in stems
+    ]
     library = folder / "libpyramidflow_cpu.so"
     link = ["g++", "-shared", *objects, str(build / "dispatch.o"), "-o", str(library)]
     subprocess.run(link, check=True)

@@ -13,6 +13,8 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from places import changed
+
 ROOT = Path(__file__).parents[2]
 RESULT = Path(__file__).with_name("cuda_mutants.md")
 PYRAMID_DOWN, PYRAMID_UP = "test_pyramid_down", "test_pyramid_residual"
@@ -415,14 +417,13 @@ def users_of(header: str) -> set[str]:
 def survives(mutant: Mutant, folder: Path, everything: set[str]) -> str:
     """``killed``, ``survived``, or why the mutant cannot be judged."""
     original = (ROOT / "csrc" / "cuda" / mutant.file).read_text()
-    if original.count(mutant.old) != 1:
-        return f"stands {original.count(mutant.old)} times"
+    mutated = changed(original, mutant.old, mutant.new, times=1)
     sources, objects = folder / "cuda", folder / "mutant"
     for path in (sources, objects):
         shutil.rmtree(path, ignore_errors=True)
     shutil.copytree(ROOT / "csrc" / "cuda", sources)
     shutil.copytree(folder / "objects", objects)
-    (sources / mutant.file).write_text(original.replace(mutant.old, mutant.new))
+    (sources / mutant.file).write_text(mutated)
     if not compile_objects(objects, sources, users_of(mutant.file)):
         return "does not compile"
     library = link(objects, everything)

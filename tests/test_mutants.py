@@ -1,0 +1,44 @@
+"""The lists of mutants in ``tests/mutations`` fit the sources, so that they can be run any time."""
+
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def mutants(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """A list of mutants, loaded as the script that it is."""
+    file = Path(__file__).parent / "mutations" / f"{request.param}.py"
+    monkeypatch.syspath_prepend(str(file.parent))
+    specification = importlib.util.spec_from_file_location(f"{request.param}_mutants", file)
+    module = importlib.util.module_from_spec(specification)
+    monkeypatch.setitem(sys.modules, specification.name, module)
+    specification.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("mutants", ["cpu"], indirect=True)
+def test_cpu_mutants_stand_in_the_sources(mutants: ModuleType) -> None:
+    for name, old, new in mutants.MUTANTS:
+        (file,) = (ROOT / "csrc" / "cpu" / "kernels").glob(f"{name}.*")
+        text = file.read_text()
+        assert mutants.changed(text, old, new) != text
+
+
+@pytest.mark.parametrize("mutants", ["cuda"], indirect=True)
+def test_cuda_mutants_stand_in_the_sources(mutants: ModuleType) -> None:
+    for mutant in mutants.MUTANTS:
+        text = (ROOT / "csrc" / "cuda" / mutant.file).read_text()
+        assert mutants.changed(text, mutant.old, mutant.new, times=1) != text
+
+
+@pytest.mark.parametrize("mutants", ["triton"], indirect=True)
+def test_triton_mutants_stand_in_the_sources(mutants: ModuleType) -> None:
+    for mutant in mutants.MUTANTS:
+        text = (ROOT / "kernels" / mutant.file).read_text()
+        assert mutant.apply(text) != text

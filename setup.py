@@ -88,7 +88,7 @@ def interface(header: Path) -> str:
 
     A library returns the number that it was compiled with, the Python code loads only its own one.
     """
-    declarations = re.sub(r"//.*", "", header.read_text(encoding="utf-8"))
+    declarations = re.sub(r"//.*|\\\n", "", header.read_text(encoding="utf-8"))
     digest = hashlib.sha256("".join(declarations.split()).encode()).hexdigest()
     return f"0x{digest[:15]}"
 

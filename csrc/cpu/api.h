@@ -64,12 +64,12 @@ struct PyramidflowSpectral {
     int64_t batch, height, width;  // of the convolution
     int64_t channels0, channels1;  // of the two sources, concatenated; the second may have none
     int64_t out_channels;
-    int64_t kernel;  // odd
-    int64_t tile;    // side of the transforms: 8, 12, 16, 20, 24 or 32
-    int64_t block;   // pairs of tiles that are transformed before their product
+    int64_t kernel;       // odd
+    int64_t tile;         // side of the transforms: 8, 12, 16, 20, 24 or 32
+    int64_t block;        // pairs of tiles that are transformed before their product
     int64_t independent;  // whether each block belongs to one thread, else all share each block
-    int64_t layout;  // PyramidflowSpectralLayout of the result
-    int64_t bfloat16;  // whether weights and operands of the product are rounded to bfloat16
+    int64_t layout;       // PyramidflowSpectralLayout of the result
+    int64_t bfloat16;     // whether weights and operands of the product are rounded to bfloat16
 };
 
 // What happens to a convolution's result before it is stored; nothing where null.
@@ -118,17 +118,17 @@ struct PyramidflowEpilogue {
              (const float* x, const float* params, float* mean, const float* weight, float* y,     \
               float* log_det, PyramidflowCoupling shape, int64_t threads),                         \
              (x, params, mean, weight, y, log_det, shape, threads))                                \
-    FUNCTION(coupling_backward,                                                                    \
-             (const float* grad, const float* grad_log_det, const float* x, const float* params,   \
-              const float* mean, const float* transposed_weight, float* grad_x,                    \
-              float* grad_params, float* grad_weight, PyramidflowCoupling shape,                   \
-              int64_t through_mean, int64_t threads),                                              \
-             (grad, grad_log_det, x, params, mean, transposed_weight, grad_x, grad_params,         \
-              grad_weight, shape, through_mean, threads))                                          \
-    FUNCTION(conv1x1,                                                                              \
-             (const float* y, const float* weight, float* z, PyramidflowImage image,               \
-              int64_t threads),                                                                    \
-             (y, weight, z, image, threads))                                                       \
+    FUNCTION(                                                                                      \
+        coupling_backward,                                                                         \
+        (const float* grad, const float* grad_log_det, const float* x, const float* params,        \
+         const float* mean, const float* transposed_weight, float* grad_x, float* grad_params,     \
+         float* grad_weight, PyramidflowCoupling shape, int64_t through_mean, int64_t threads),    \
+        (grad, grad_log_det, x, params, mean, transposed_weight, grad_x, grad_params, grad_weight, \
+         shape, through_mean, threads))                                                            \
+    FUNCTION(                                                                                      \
+        conv1x1,                                                                                   \
+        (const float* y, const float* weight, float* z, PyramidflowImage image, int64_t threads),  \
+        (y, weight, z, image, threads))                                                            \
     FUNCTION(conv1x1_backward,                                                                     \
              (const float* grad_z, const float* y, const float* transposed_weight, float* grad_y,  \
               float* grad_weight, PyramidflowImage image, int64_t threads),                        \
@@ -157,9 +157,8 @@ struct PyramidflowEpilogue {
              (const float* weight, float* spectra, PyramidflowSpectral shape, int64_t threads),    \
              (weight, spectra, shape, threads))                                                    \
     FUNCTION(spectral_conv,                                                                        \
-             (const PyramidflowSource* sources, const float* spectra, float* y,                    \
-              float* workspace, PyramidflowSpectral shape, PyramidflowEpilogue epilogue,           \
-              int64_t threads),                                                                    \
+             (const PyramidflowSource* sources, const float* spectra, float* y, float* workspace,  \
+              PyramidflowSpectral shape, PyramidflowEpilogue epilogue, int64_t threads),           \
              (sources, spectra, y, workspace, shape, epilogue, threads))                           \
     FUNCTION(spectral_coupling,                                                                    \
              (const PyramidflowSource* sources, const float* spectra, const float* x,              \
@@ -168,7 +167,7 @@ struct PyramidflowEpilogue {
              (sources, spectra, x, pixel_mean, channel_mean, weight, z, workspace, shape, clamp,   \
               threads))                                                                            \
     FUNCTION(spectral_grad_weight,                                                                 \
-             (const float* x, const float* grad_y, float* grad_weight, PyramidflowSpectral shape,   \
+             (const float* x, const float* grad_y, float* grad_weight, PyramidflowSpectral shape,  \
               int64_t threads),                                                                    \
              (x, grad_y, grad_weight, shape, threads))                                             \
     FUNCTION(lift_uint8,                                                                           \

@@ -56,7 +56,8 @@ PYRAMIDFLOW_API int pyramidflow_cpu_has_bfloat16() {
 #endif
 }
 
-// Lowers the instruction set (never above the machine's), so that each can be tested on one machine.
+// Lowers the instruction set (never above the machine's), so that each can be tested on one
+// machine.
 PYRAMIDFLOW_API int pyramidflow_cpu_limit_level(int limit) {
     Level best = best_level();
     active = limit < best ? static_cast<Level>(limit < 0 ? 0 : limit) : best;
@@ -66,16 +67,16 @@ PYRAMIDFLOW_API int pyramidflow_cpu_limit_level(int limit) {
 PYRAMIDFLOW_API const char* pyramidflow_cpu_compiler() { return __VERSION__; }
 
 #ifdef PYRAMIDFLOW_X86
-#define DEFINE(name, parameters, arguments)                                        \
-    PYRAMIDFLOW_API int pyramidflow_cpu_##name parameters {                        \
-        if (active == AVX512) return pyramidflow::avx512::name arguments;           \
-        if (active == AVX2) return pyramidflow::avx2::name arguments;               \
-        return pyramidflow::baseline::name arguments;                              \
+#define DEFINE(name, parameters, arguments)                               \
+    PYRAMIDFLOW_API int pyramidflow_cpu_##name parameters {               \
+        if (active == AVX512) return pyramidflow::avx512::name arguments; \
+        if (active == AVX2) return pyramidflow::avx2::name arguments;     \
+        return pyramidflow::baseline::name arguments;                     \
     }
 #else
-#define DEFINE(name, parameters, arguments)               \
+#define DEFINE(name, parameters, arguments)                 \
     PYRAMIDFLOW_API int pyramidflow_cpu_##name parameters { \
-        return pyramidflow::baseline::name arguments;     \
+        return pyramidflow::baseline::name arguments;       \
     }
 #endif
 

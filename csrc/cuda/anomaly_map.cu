@@ -7,41 +7,41 @@ namespace {
 constexpr int MAP_CHANNELS = 64;  // of a tile
 
 struct MapSizes {
-  int64_t batch, template_batch;
-  int channels, height, width;
-  float share;  // of one channel in a mean over channels
-  bool aligned;
+    int64_t batch, template_batch;
+    int channels, height, width;
+    float share;  // of one channel in a mean over channels
+    bool aligned;
 
-  __device__ int pixels() const { return height * width; }
+    __device__ int pixels() const { return height * width; }
 };
 
 // Weights of U along one axis at fine pixel `o`: of coarse pixels o/2−1, o/2 and o/2+1. The last
 // coarse pixel of an odd size stands for one fine pixel, not two, and weighs less.
 inline __device__ void up_weights(int o, int size, float (&weights)[3]) {
-  const bool odd = o % 2 == 1;
-  const bool cut = o + 1 + o % 2 >= size;
-  weights[0] = (odd ? 1.0f : 5.0f) / 16.0f;
-  weights[1] = (cut && !odd ? 6.0f : 10.0f) / 16.0f;
-  weights[2] = (odd ? (cut ? 4.0f : 5.0f) : 1.0f) / 16.0f;
+    const bool odd = o % 2 == 1;
+    const bool cut = o + 1 + o % 2 >= size;
+    weights[0] = (odd ? 1.0f : 5.0f) / 16.0f;
+    weights[1] = (cut && !odd ? 6.0f : 10.0f) / 16.0f;
+    weights[2] = (odd ? (cut ? 4.0f : 5.0f) : 1.0f) / 16.0f;
 }
 
 // U(coarse) at one pixel. The coarse map has one channel: its nine reads are cached, and small
 // beside the level's channels.
 inline __device__ float upsampled(const float* coarse, int row, int column, const MapSizes& sizes) {
-  const int coarse_height = (sizes.height + 1) / 2, coarse_width = (sizes.width + 1) / 2;
-  float row_weights[3], column_weights[3];
-  up_weights(row, sizes.height, row_weights);
-  up_weights(column, sizes.width, column_weights);
-  float sum = 0.0f;
+    const int coarse_height = (sizes.height + 1) / 2, coarse_width = (sizes.width + 1) / 2;
+    float row_weights[3], column_weights[3];
+    up_weights(row, sizes.height, row_weights);
+    up_weights(column, sizes.width, column_weights);
+    float sum = 0.0f;
 #pragma unroll
-  for (int dy = 0; dy < 3; ++dy)
+    for (int dy = 0; dy < 3; ++dy)
 #pragma unroll
-    for (int dx = 0; dx < 3; ++dx) {
-      const int r = row / 2 - 1 + dy, c = column / 2 - 1 + dx;
-      if (r >= 0 && r < coarse_height && c >= 0 && c < coarse_width)
-        sum += row_weights[dy] * column_weights[dx] * coarse[r * coarse_width + c];
-    }
-  return sum;
+        for (int dx = 0; dx < 3; ++dx) {
+            const int r = row / 2 - 1 + dy, c = column / 2 - 1 + dx;
+            if (r >= 0 && r < coarse_height && c >= 0 && c < coarse_width)
+                sum += row_weights[dy] * column_weights[dx] * coarse[r * coarse_width + c];
+        }
+    return sum;
 }
 
 template <typename T, bool CHANNELS_LAST, typename Out>
@@ -49,44 +49,46 @@ __global__ void __launch_bounds__(THREADS, BLOCKS)
     anomaly_map_forward_kernel(const T* __restrict__ latent, const T* __restrict__ mean,
                                const float* __restrict__ coarse, Out* __restrict__ out,
                                MapSizes sizes) {
-  float* scratch = shared_memory;
-  float* sums = scratch + THREADS;
-  float* tile = sums + PIXELS;
-  const int pixels = sizes.pixels();
-  const PixelTile place(blockIdx.x, pixels);
-  const int template_sample = sizes.template_batch == 1 ? 0 : place.sample;
-  float total = 0.0f;
-  for (int first = 0; first < sizes.channels; first += MAP_CHANNELS) {
-    const int here = sizes.channels - first < MAP_CHANNELS ? sizes.channels - first : MAP_CHANNELS;
-    for (int v = threadIdx.x; v < PixelVector<T, CHANNELS_LAST>::count(here); v += THREADS) {
-      const PixelVector<T, CHANNELS_LAST> at(v, here, place.pixels_left);
-      if (at.valid <= 0) continue;
-      const int pixel = place.pixel + at.pixel;
-      float z[VECTOR<T>], normal[VECTOR<T>];
-      load_vector(latent + pixel_offset<CHANNELS_LAST>(place.sample, first + at.channel, pixel,
-                                                       sizes.channels, pixels),
-                  0, at.valid, sizes.aligned, z);
-      load_vector(mean + pixel_offset<CHANNELS_LAST>(template_sample, first + at.channel, pixel,
-                                                     sizes.channels, pixels),
-                  0, at.valid, sizes.aligned, normal);
+    float* scratch = shared_memory;
+    float* sums = scratch + THREADS;
+    float* tile = sums + PIXELS;
+    const int pixels = sizes.pixels();
+    const PixelTile place(blockIdx.x, pixels);
+    const int template_sample = sizes.template_batch == 1 ? 0 : place.sample;
+    float total = 0.0f;
+    for (int first = 0; first < sizes.channels; first += MAP_CHANNELS) {
+        const int here =
+            sizes.channels - first < MAP_CHANNELS ? sizes.channels - first : MAP_CHANNELS;
+        for (int v = threadIdx.x; v < PixelVector<T, CHANNELS_LAST>::count(here); v += THREADS) {
+            const PixelVector<T, CHANNELS_LAST> at(v, here, place.pixels_left);
+            if (at.valid <= 0) continue;
+            const int pixel = place.pixel + at.pixel;
+            float z[VECTOR<T>], normal[VECTOR<T>];
+            load_vector(latent + pixel_offset<CHANNELS_LAST>(place.sample, first + at.channel,
+                                                             pixel, sizes.channels, pixels),
+                        0, at.valid, sizes.aligned, z);
+            load_vector(mean + pixel_offset<CHANNELS_LAST>(template_sample, first + at.channel,
+                                                           pixel, sizes.channels, pixels),
+                        0, at.valid, sizes.aligned, normal);
 #pragma unroll
-      for (int i = 0; i < VECTOR<T>; ++i)
-        if (i < at.valid) tile[at.tile_index(i)] = fabsf(z[i] - normal[i]);
+            for (int i = 0; i < VECTOR<T>; ++i)
+                if (i < at.valid) tile[at.tile_index(i)] = fabsf(z[i] - normal[i]);
+        }
+        __syncthreads();
+        sum_channels(tile, here, scratch, sums);
+        if (threadIdx.x < PIXELS) total += sums[threadIdx.x];
     }
-    __syncthreads();
-    sum_channels(tile, here, scratch, sums);
-    if (threadIdx.x < PIXELS) total += sums[threadIdx.x];
-  }
-  if (static_cast<int>(threadIdx.x) >= min(PIXELS, place.pixels_left)) return;
-  const int pixel = place.pixel + threadIdx.x;
-  float value = total * sizes.share;
-  if (coarse != nullptr) {
-    const int64_t coarse_pixels =
-        static_cast<int64_t>((sizes.height + 1) / 2) * ((sizes.width + 1) / 2);
-    value += upsampled(coarse + place.sample * coarse_pixels, static_cast<int>(pixel / sizes.width),
-                       static_cast<int>(pixel % sizes.width), sizes);
-  }
-  from_float(value, out[pixel_offset<false>(place.sample, 0, pixel, 1, pixels)]);
+    if (static_cast<int>(threadIdx.x) >= min(PIXELS, place.pixels_left)) return;
+    const int pixel = place.pixel + threadIdx.x;
+    float value = total * sizes.share;
+    if (coarse != nullptr) {
+        const int64_t coarse_pixels =
+            static_cast<int64_t>((sizes.height + 1) / 2) * ((sizes.width + 1) / 2);
+        value +=
+            upsampled(coarse + place.sample * coarse_pixels, static_cast<int>(pixel / sizes.width),
+                      static_cast<int>(pixel % sizes.width), sizes);
+    }
+    from_float(value, out[pixel_offset<false>(place.sample, 0, pixel, 1, pixels)]);
 }
 
 template <typename T, bool CHANNELS_LAST>
@@ -94,45 +96,45 @@ __global__ void __launch_bounds__(THREADS, BLOCKS)
     anomaly_map_backward_kernel(const float* __restrict__ grad, const T* __restrict__ latent,
                                 const T* __restrict__ mean, T* __restrict__ grad_latent,
                                 MapSizes sizes) {
-  const int pixels = sizes.pixels();
-  const PixelTile place(blockIdx.x, pixels);
-  const int template_sample = sizes.template_batch == 1 ? 0 : place.sample;
-  for (int v = threadIdx.x; v < PixelVector<T, CHANNELS_LAST>::count(sizes.channels);
-       v += THREADS) {
-    const PixelVector<T, CHANNELS_LAST> at(v, sizes.channels, place.pixels_left);
-    if (at.valid <= 0) continue;
-    const int pixel = place.pixel + at.pixel;
-    const int64_t offset =
-        pixel_offset<CHANNELS_LAST>(place.sample, at.channel, pixel, sizes.channels, pixels);
-    const int64_t first = pixel_offset<false>(place.sample, 0, place.pixel, 1, pixels);
-    float z[VECTOR<T>], normal[VECTOR<T>], result[VECTOR<T>] = {};
-    load_vector(latent + offset, 0, at.valid, sizes.aligned, z);
-    load_vector(mean + pixel_offset<CHANNELS_LAST>(template_sample, at.channel, pixel,
-                                                   sizes.channels, pixels),
-                0, at.valid, sizes.aligned, normal);
+    const int pixels = sizes.pixels();
+    const PixelTile place(blockIdx.x, pixels);
+    const int template_sample = sizes.template_batch == 1 ? 0 : place.sample;
+    for (int v = threadIdx.x; v < PixelVector<T, CHANNELS_LAST>::count(sizes.channels);
+         v += THREADS) {
+        const PixelVector<T, CHANNELS_LAST> at(v, sizes.channels, place.pixels_left);
+        if (at.valid <= 0) continue;
+        const int pixel = place.pixel + at.pixel;
+        const int64_t offset =
+            pixel_offset<CHANNELS_LAST>(place.sample, at.channel, pixel, sizes.channels, pixels);
+        const int64_t first = pixel_offset<false>(place.sample, 0, place.pixel, 1, pixels);
+        float z[VECTOR<T>], normal[VECTOR<T>], result[VECTOR<T>] = {};
+        load_vector(latent + offset, 0, at.valid, sizes.aligned, z);
+        load_vector(mean + pixel_offset<CHANNELS_LAST>(template_sample, at.channel, pixel,
+                                                       sizes.channels, pixels),
+                    0, at.valid, sizes.aligned, normal);
 #pragma unroll
-    for (int i = 0; i < VECTOR<T>; ++i) {
-      if (i >= at.valid) continue;
-      const float difference = z[i] - normal[i];
-      const float sign = difference > 0.0f ? 1.0f : difference < 0.0f ? -1.0f : 0.0f;
-      result[i] = sign * sizes.share * grad[first + at.pixel_of(i)];
+        for (int i = 0; i < VECTOR<T>; ++i) {
+            if (i >= at.valid) continue;
+            const float difference = z[i] - normal[i];
+            const float sign = difference > 0.0f ? 1.0f : difference < 0.0f ? -1.0f : 0.0f;
+            result[i] = sign * sizes.share * grad[first + at.pixel_of(i)];
+        }
+        store_vector(grad_latent + offset, at.valid, sizes.aligned, result);
     }
-    store_vector(grad_latent + offset, at.valid, sizes.aligned, result);
-  }
 }
 
 template <typename T, bool CHANNELS_LAST, typename... Pointers>
 MapSizes map_sizes(int64_t batch, int64_t template_batch, int64_t channels, int64_t height,
                    int64_t width, const Pointers*... levels) {
-  MapSizes sizes;
-  sizes.batch = batch;
-  sizes.template_batch = template_batch;
-  sizes.channels = static_cast<int>(channels);
-  sizes.height = static_cast<int>(height);
-  sizes.width = static_cast<int>(width);
-  sizes.share = 1.0f / static_cast<float>(channels);
-  sizes.aligned = vectors_fit<T>(CHANNELS_LAST ? channels : height * width, levels...);
-  return sizes;
+    MapSizes sizes;
+    sizes.batch = batch;
+    sizes.template_batch = template_batch;
+    sizes.channels = static_cast<int>(channels);
+    sizes.height = static_cast<int>(height);
+    sizes.width = static_cast<int>(width);
+    sizes.share = 1.0f / static_cast<float>(channels);
+    sizes.aligned = vectors_fit<T>(CHANNELS_LAST ? channels : height * width, levels...);
+    return sizes;
 }
 
 }  // namespace
@@ -144,23 +146,23 @@ int64_t pyramidflow_cuda_anomaly_map(const void* latent, const void* mean, const
                                      void* out, int64_t batch, int64_t template_batch,
                                      int64_t channels, int64_t height, int64_t width, int64_t type,
                                      int64_t out_type, int64_t channels_last, cudaStream_t stream) {
-  if (!countable(height * width)) return cudaErrorInvalidValue;
-  if (out_type != type && out_type != PYRAMIDFLOW_FLOAT32) return cudaErrorInvalidValue;
-  return dispatch(type, channels_last, [&](auto kind) -> int64_t {
-    using T = typename decltype(kind)::Type;
-    constexpr bool LAST = decltype(kind)::channels_last;
-    const MapSizes sizes =
-        map_sizes<T, LAST>(batch, template_batch, channels, height, width, latent, mean);
-    const int64_t blocks = batch * divide_up(height * width, PIXELS);
-    const int64_t shared = (THREADS + PIXELS + MAP_CHANNELS * PITCH) * sizeof(float);
-    const T* z = static_cast<const T*>(latent);
-    const T* normal = static_cast<const T*>(mean);
-    if (out_type == type)
-      return launch(anomaly_map_forward_kernel<T, LAST, T>, blocks, THREADS, shared, stream, z,
-                    normal, coarse, static_cast<T*>(out), sizes);
-    return launch(anomaly_map_forward_kernel<T, LAST, float>, blocks, THREADS, shared, stream, z,
-                  normal, coarse, static_cast<float*>(out), sizes);
-  });
+    if (!countable(height * width)) return cudaErrorInvalidValue;
+    if (out_type != type && out_type != PYRAMIDFLOW_FLOAT32) return cudaErrorInvalidValue;
+    return dispatch(type, channels_last, [&](auto kind) -> int64_t {
+        using T = typename decltype(kind)::Type;
+        constexpr bool LAST = decltype(kind)::channels_last;
+        const MapSizes sizes =
+            map_sizes<T, LAST>(batch, template_batch, channels, height, width, latent, mean);
+        const int64_t blocks = batch * divide_up(height * width, PIXELS);
+        const int64_t shared = (THREADS + PIXELS + MAP_CHANNELS * PITCH) * sizeof(float);
+        const T* z = static_cast<const T*>(latent);
+        const T* normal = static_cast<const T*>(mean);
+        if (out_type == type)
+            return launch(anomaly_map_forward_kernel<T, LAST, T>, blocks, THREADS, shared, stream,
+                          z, normal, coarse, static_cast<T*>(out), sizes);
+        return launch(anomaly_map_forward_kernel<T, LAST, float>, blocks, THREADS, shared, stream,
+                      z, normal, coarse, static_cast<float*>(out), sizes);
+    });
 }
 
 int64_t pyramidflow_cuda_anomaly_map_backward(const float* grad, const void* latent,
@@ -168,14 +170,15 @@ int64_t pyramidflow_cuda_anomaly_map_backward(const float* grad, const void* lat
                                               int64_t template_batch, int64_t channels,
                                               int64_t height, int64_t width, int64_t type,
                                               int64_t channels_last, cudaStream_t stream) {
-  if (!countable(height * width)) return cudaErrorInvalidValue;
-  return dispatch(type, channels_last, [&](auto kind) -> int64_t {
-    using T = typename decltype(kind)::Type;
-    constexpr bool LAST = decltype(kind)::channels_last;
-    const MapSizes sizes = map_sizes<T, LAST>(batch, template_batch, channels, height, width,
-                                              latent, mean, grad_latent);
-    return launch(anomaly_map_backward_kernel<T, LAST>, batch * divide_up(height * width, PIXELS),
-                  THREADS, 0, stream, grad, static_cast<const T*>(latent),
-                  static_cast<const T*>(mean), static_cast<T*>(grad_latent), sizes);
-  });
+    if (!countable(height * width)) return cudaErrorInvalidValue;
+    return dispatch(type, channels_last, [&](auto kind) -> int64_t {
+        using T = typename decltype(kind)::Type;
+        constexpr bool LAST = decltype(kind)::channels_last;
+        const MapSizes sizes = map_sizes<T, LAST>(batch, template_batch, channels, height, width,
+                                                  latent, mean, grad_latent);
+        return launch(anomaly_map_backward_kernel<T, LAST>,
+                      batch * divide_up(height * width, PIXELS), THREADS, 0, stream, grad,
+                      static_cast<const T*>(latent), static_cast<const T*>(mean),
+                      static_cast<T*>(grad_latent), sizes);
+    });
 }

@@ -11,20 +11,20 @@ __global__ void __launch_bounds__(THREADS, BLOCKS)
                                     const float* __restrict__ weight_transposed, T* __restrict__ y,
                                     T* __restrict__ z, float* __restrict__ partials,
                                     bool weight_aligned) {
-  float* scratch = shared_memory;
-  float* results = scratch + COUPLING_SCRATCH;   // [MIX_CHANNELS, PITCH]
-  float* tile = results + MIX_CHANNELS * PITCH;  // [C, PITCH]
-  const int channels = in.sizes.channels;
-  const PixelTile place(blockIdx.x, in.sizes.pixels());
-  const float sum = couple_tile<T, CHANNELS_LAST, true>(in, FORWARD, y, tile, scratch);
-  const float total = block_sum(sum, scratch);
-  if (threadIdx.x == 0) partials[blockIdx.x] = total;
-  for (int first = 0; first < channels; first += MIX_CHANNELS) {
-    float sums[4][4] = {};
-    accumulate_mix(tile, weight_transposed, 0, channels, first, channels, weight_aligned, sums);
-    store_mix<T, CHANNELS_LAST>(sums, results, place, first, channels, in.sizes.pixels(),
-                                in.sizes.aligned, z);
-  }
+    float* scratch = shared_memory;
+    float* results = scratch + COUPLING_SCRATCH;   // [MIX_CHANNELS, PITCH]
+    float* tile = results + MIX_CHANNELS * PITCH;  // [C, PITCH]
+    const int channels = in.sizes.channels;
+    const PixelTile place(blockIdx.x, in.sizes.pixels());
+    const float sum = couple_tile<T, CHANNELS_LAST, true>(in, FORWARD, y, tile, scratch);
+    const float total = block_sum(sum, scratch);
+    if (threadIdx.x == 0) partials[blockIdx.x] = total;
+    for (int first = 0; first < channels; first += MIX_CHANNELS) {
+        float sums[4][4] = {};
+        accumulate_mix(tile, weight_transposed, 0, channels, first, channels, weight_aligned, sums);
+        store_mix<T, CHANNELS_LAST>(sums, results, place, first, channels, in.sizes.pixels(),
+                                    in.sizes.aligned, z);
+    }
 }
 
 }  // namespace
@@ -33,8 +33,8 @@ __global__ void __launch_bounds__(THREADS, BLOCKS)
 using namespace pyramidflow;
 
 int64_t pyramidflow_cuda_coupling_conv1x1_channels() {
-  return (SHARED_LIMIT / static_cast<int64_t>(sizeof(float)) - COUPLING_SCRATCH) / PITCH -
-         MIX_CHANNELS;
+    return (SHARED_LIMIT / static_cast<int64_t>(sizeof(float)) - COUPLING_SCRATCH) / PITCH -
+           MIX_CHANNELS;
 }
 
 int64_t pyramidflow_cuda_coupling_conv1x1(const void* x, const void* params, float* mean,
@@ -42,19 +42,19 @@ int64_t pyramidflow_cuda_coupling_conv1x1(const void* x, const void* params, flo
                                           float* log_det, float* workspace,
                                           const pyramidflow_coupling* coupling,
                                           cudaStream_t stream) {
-  const int64_t channels = coupling->channels;
-  if (channels > pyramidflow_cuda_coupling_conv1x1_channels() || !countable(*coupling))
-    return cudaErrorInvalidValue;
-  const bool takes = !coupling->mean_given && coupling->volume_norm != PYRAMIDFLOW_NO_NORM;
-  const bool in_block = mean_fits_block(*coupling, 1, MIX_CHANNELS * PITCH);
-  const int64_t tiles = divide_up(coupling->height * coupling->width, PIXELS);
-  if (takes && !in_block) {
+    const int64_t channels = coupling->channels;
+    if (channels > pyramidflow_cuda_coupling_conv1x1_channels() || !countable(*coupling))
+        return cudaErrorInvalidValue;
+    const bool takes = !coupling->mean_given && coupling->volume_norm != PYRAMIDFLOW_NO_NORM;
+    const bool in_block = mean_fits_block(*coupling, 1, MIX_CHANNELS * PITCH);
+    const int64_t tiles = divide_up(coupling->height * coupling->width, PIXELS);
+    if (takes && !in_block) {
+        const int64_t error =
+            take_mean(params, mean, workspace + coupling->batch * tiles, *coupling, stream);
+        if (error != cudaSuccess) return error;
+    }
     const int64_t error =
-        take_mean(params, mean, workspace + coupling->batch * tiles, *coupling, stream);
-    if (error != cudaSuccess) return error;
-  }
-  const int64_t error =
-      dispatch(coupling->type, coupling->channels_last, [&](auto kind) -> int64_t {
+        dispatch(coupling->type, coupling->channels_last, [&](auto kind) -> int64_t {
         using T = typename decltype(kind)::Type;
         constexpr bool LAST = decltype(kind)::channels_last;
         CouplingInput<T> in;
@@ -71,7 +71,7 @@ int64_t pyramidflow_cuda_coupling_conv1x1(const void* x, const void* params, flo
                       floats * sizeof(float), stream, in, weight_transposed, static_cast<T*>(y),
                       static_cast<T*>(z), workspace,
                       vectors_fit<float>(channels, weight_transposed));
-      });
-  if (error != cudaSuccess) return error;
-  return sum_partials({workspace, coupling->batch, tiles, 1, 0, tiles, 1}, 1.0f, log_det, stream);
+    });
+    if (error != cudaSuccess) return error;
+    return sum_partials({workspace, coupling->batch, tiles, 1, 0, tiles, 1}, 1.0f, log_det, stream);
 }

@@ -62,10 +62,10 @@ PYRAMIDFLOW_EXPORT int64_t pyramidflow_cuda_pyramid_up_backward(const void* grad
 // mean[b · mean_stride_sample + c · mean_stride_channel + p · mean_stride_pixel] with p the flat
 // pixel of the parameters; stride 0 repeats.
 typedef struct {
-  int64_t batch, channels, height, width, params_height, params_width;
-  int64_t mean_given, mean_stride_sample, mean_stride_channel, mean_stride_pixel;
-  int64_t volume_norm, statistics, type, channels_last;
-  float clamp;
+    int64_t batch, channels, height, width, params_height, params_width;
+    int64_t mean_given, mean_stride_sample, mean_stride_channel, mean_stride_pixel;
+    int64_t volume_norm, statistics, type, channels_last;
+    float clamp;
 } pyramidflow_coupling;
 
 // Floats of workspace that a coupling function needs.

@@ -5,23 +5,23 @@ namespace pyramidflow {
 
 __global__ void __launch_bounds__(THREADS, BLOCKS)
     sum_partials_kernel(Partials partials, float scale, float* out) {
-  const int64_t row = static_cast<int64_t>(blockIdx.x) * (THREADS / WARP) + threadIdx.x / WARP;
-  const int lane = threadIdx.x % WARP;
-  float sum = 0.0f;
-  if (row < partials.rows) {
-    const float* data = partials.data + row * partials.row_stride;
-    for (int64_t o = 0; o < partials.outer; ++o)
-      for (int64_t i = lane; i < partials.inner; i += WARP)
-        sum += data[o * partials.outer_stride + i * partials.inner_stride];
-  }
-  for (int distance = WARP / 2; distance > 0; distance /= 2)
-    sum += __shfl_down_sync(0xffffffffu, sum, distance);
-  if (row < partials.rows && lane == 0) out[row] = scale * sum;
+    const int64_t row = static_cast<int64_t>(blockIdx.x) * (THREADS / WARP) + threadIdx.x / WARP;
+    const int lane = threadIdx.x % WARP;
+    float sum = 0.0f;
+    if (row < partials.rows) {
+        const float* data = partials.data + row * partials.row_stride;
+        for (int64_t o = 0; o < partials.outer; ++o)
+            for (int64_t i = lane; i < partials.inner; i += WARP)
+                sum += data[o * partials.outer_stride + i * partials.inner_stride];
+    }
+    for (int distance = WARP / 2; distance > 0; distance /= 2)
+        sum += __shfl_down_sync(0xffffffffu, sum, distance);
+    if (row < partials.rows && lane == 0) out[row] = scale * sum;
 }
 
 int64_t sum_partials(const Partials& partials, float scale, float* out, cudaStream_t stream) {
-  return launch(sum_partials_kernel, divide_up(partials.rows, THREADS / WARP), THREADS, 0, stream,
-                partials, scale, out);
+    return launch(sum_partials_kernel, divide_up(partials.rows, THREADS / WARP), THREADS, 0, stream,
+                  partials, scale, out);
 }
 
 }  // namespace pyramidflow
@@ -33,34 +33,35 @@ int64_t pyramidflow_cuda_interface() { return PYRAMIDFLOW_INTERFACE; }
 
 const char* pyramidflow_cuda_compiler() {
 #if defined(__CUDACC__)
-  return "nvcc " PYRAMIDFLOW_TEXT(__CUDACC_VER_MAJOR__) "." PYRAMIDFLOW_TEXT(__CUDACC_VER_MINOR__);
+    return "nvcc " PYRAMIDFLOW_TEXT(__CUDACC_VER_MAJOR__) "." PYRAMIDFLOW_TEXT(
+        __CUDACC_VER_MINOR__);
 #else
-  return "a host compiler";
+    return "a host compiler";
 #endif
 }
 
 const char* pyramidflow_cuda_architectures() {
 #if defined(__CUDA_ARCH_LIST__)
-  return PYRAMIDFLOW_TEXT(__CUDA_ARCH_LIST__);
+    return PYRAMIDFLOW_TEXT(__CUDA_ARCH_LIST__);
 #else
-  return "";
+    return "";
 #endif
 }
 
 const char* pyramidflow_cuda_error_name(int64_t error) {
-  return cudaGetErrorName(static_cast<cudaError_t>(error));
+    return cudaGetErrorName(static_cast<cudaError_t>(error));
 }
 
 int64_t pyramidflow_cuda_set_device(int64_t device) {
-  return cudaSetDevice(static_cast<int>(device));
+    return cudaSetDevice(static_cast<int>(device));
 }
 
 int64_t pyramidflow_cuda_runtime_version() {
-  int version = 0;
-  return cudaRuntimeGetVersion(&version) == cudaSuccess ? version : 0;
+    int version = 0;
+    return cudaRuntimeGetVersion(&version) == cudaSuccess ? version : 0;
 }
 
 int64_t pyramidflow_cuda_driver_version() {
-  int version = 0;
-  return cudaDriverGetVersion(&version) == cudaSuccess ? version : 0;
+    int version = 0;
+    return cudaDriverGetVersion(&version) == cudaSuccess ? version : 0;
 }

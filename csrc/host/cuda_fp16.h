@@ -5,45 +5,45 @@
 #include <cstring>
 
 struct __half {
-  uint16_t bits;
+    uint16_t bits;
 };
 
 inline float __half2float(__half value) {
-  const uint32_t sign = static_cast<uint32_t>(value.bits & 0x8000u) << 16;
-  const uint32_t exponent = value.bits >> 10 & 0x1fu;
-  const uint32_t fraction = value.bits & 0x3ffu;
-  uint32_t bits = sign;
-  if (exponent == 0x1f) {
-    bits |= 0x7f800000u | fraction << 13;
-  } else if (exponent != 0) {
-    bits |= (exponent + 112) << 23 | fraction << 13;
-  } else {
-    const float magnitude = static_cast<float>(fraction) * 0x1p-24f;
-    std::memcpy(&bits, &magnitude, 4);
-    bits |= sign;
-  }
-  float result;
-  std::memcpy(&result, &bits, 4);
-  return result;
+    const uint32_t sign = static_cast<uint32_t>(value.bits & 0x8000u) << 16;
+    const uint32_t exponent = value.bits >> 10 & 0x1fu;
+    const uint32_t fraction = value.bits & 0x3ffu;
+    uint32_t bits = sign;
+    if (exponent == 0x1f) {
+        bits |= 0x7f800000u | fraction << 13;
+    } else if (exponent != 0) {
+        bits |= (exponent + 112) << 23 | fraction << 13;
+    } else {
+        const float magnitude = static_cast<float>(fraction) * 0x1p-24f;
+        std::memcpy(&bits, &magnitude, 4);
+        bits |= sign;
+    }
+    float result;
+    std::memcpy(&result, &bits, 4);
+    return result;
 }
 
 // Round to nearest, ties to even.
 inline __half __float2half_rn(float value) {
-  uint32_t bits;
-  std::memcpy(&bits, &value, 4);
-  const uint16_t sign = static_cast<uint16_t>(bits >> 16 & 0x8000u);
-  const uint32_t magnitude = bits & 0x7fffffffu;
-  if (magnitude > 0x7f800000u) return {0x7fff};
-  if (magnitude >= 0x477ff000u) return {static_cast<uint16_t>(sign | 0x7c00u)};
-  // Below 2^-14 the spacing is fixed; adding a number of that spacing's scale rounds to it.
-  if (magnitude < 0x38800000u) {
-    float positive, shifted;
-    std::memcpy(&positive, &magnitude, 4);
-    shifted = positive + 0.5f;
-    uint32_t rounded;
-    std::memcpy(&rounded, &shifted, 4);
-    return {static_cast<uint16_t>(sign | (rounded - 0x3f000000u))};
-  }
-  const uint32_t rounded = magnitude + 0xfffu + (magnitude >> 13 & 1u);
-  return {static_cast<uint16_t>(sign | ((rounded - (112u << 23)) >> 13))};
+    uint32_t bits;
+    std::memcpy(&bits, &value, 4);
+    const uint16_t sign = static_cast<uint16_t>(bits >> 16 & 0x8000u);
+    const uint32_t magnitude = bits & 0x7fffffffu;
+    if (magnitude > 0x7f800000u) return {0x7fff};
+    if (magnitude >= 0x477ff000u) return {static_cast<uint16_t>(sign | 0x7c00u)};
+    // Below 2^-14 the spacing is fixed; adding a number of that spacing's scale rounds to it.
+    if (magnitude < 0x38800000u) {
+        float positive, shifted;
+        std::memcpy(&positive, &magnitude, 4);
+        shifted = positive + 0.5f;
+        uint32_t rounded;
+        std::memcpy(&rounded, &shifted, 4);
+        return {static_cast<uint16_t>(sign | (rounded - 0x3f000000u))};
+    }
+    const uint32_t rounded = magnitude + 0xfffu + (magnitude >> 13 & 1u);
+    return {static_cast<uint16_t>(sign | ((rounded - (112u << 23)) >> 13))};
 }

@@ -20,12 +20,12 @@
 #define __launch_bounds__(...)
 
 struct dim3 {
-  unsigned x, y, z;
-  dim3(unsigned x = 1, unsigned y = 1, unsigned z = 1) : x(x), y(y), z(z) {}
+    unsigned x, y, z;
+    dim3(unsigned x = 1, unsigned y = 1, unsigned z = 1) : x(x), y(y), z(z) {}
 };
 
 struct alignas(16) uint4 {
-  unsigned x, y, z, w;
+    unsigned x, y, z, w;
 };
 
 using std::isnan;
@@ -35,10 +35,10 @@ inline float __fdividef(float a, float b) { return a / b; }
 
 typedef void* cudaStream_t;
 enum cudaError_t {
-  cudaSuccess = 0,
-  cudaErrorInvalidValue = 1,
-  cudaErrorInvalidConfiguration = 9,
-  cudaErrorLaunchFailure = 719,
+    cudaSuccess = 0,
+    cudaErrorInvalidValue = 1,
+    cudaErrorInvalidConfiguration = 9,
+    cudaErrorLaunchFailure = 719,
 };
 
 extern dim3 threadIdx, blockIdx, blockDim, gridDim;
@@ -56,9 +56,9 @@ float exchange_in_warp(float value, unsigned source_lane, const void* site);
 template <typename... Parameters, size_t... Index>
 cudaError_t launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, void** arguments,
                    size_t shared_bytes, std::index_sequence<Index...>) {
-  return run(
-      reinterpret_cast<const void*>(kernel),
-      [&] { kernel(*static_cast<Parameters*>(arguments[Index])...); }, grid, block, shared_bytes);
+    return run(reinterpret_cast<const void*>(kernel), [&] {
+        kernel(*static_cast<Parameters*>(arguments[Index])...);
+    }, grid, block, shared_bytes);
 }
 
 }  // namespace pyramidflow::host
@@ -66,8 +66,8 @@ cudaError_t launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, void** 
 template <typename... Parameters>
 cudaError_t cudaLaunchKernel(void (*kernel)(Parameters...), dim3 grid, dim3 block, void** arguments,
                              size_t shared_bytes, cudaStream_t) {
-  return pyramidflow::host::launch(kernel, grid, block, arguments, shared_bytes,
-                                   std::index_sequence_for<Parameters...>());
+    return pyramidflow::host::launch(kernel, grid, block, arguments, shared_bytes,
+                                     std::index_sequence_for<Parameters...>());
 }
 
 __attribute__((noinline)) void __syncthreads();
@@ -76,10 +76,10 @@ __attribute__((noinline)) float __shfl_down_sync(unsigned mask, float value, uns
 const char* cudaGetErrorName(cudaError_t error);
 inline cudaError_t cudaSetDevice(int) { return cudaSuccess; }
 inline cudaError_t cudaRuntimeGetVersion(int* version) {
-  *version = 0;
-  return cudaSuccess;
+    *version = 0;
+    return cudaSuccess;
 }
 inline cudaError_t cudaDriverGetVersion(int* version) {
-  *version = 0;
-  return cudaSuccess;
+    *version = 0;
+    return cudaSuccess;
 }

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pyramidflow.ops import library
 
-INTERFACE = 0x358A91A7A9C6A7
+INTERFACE = 0x3178DFF4DE6A139
 """Of ``csrc/cpu/api.h``, as it is declared here; see ``interface`` in ``setup.py``."""
 
 POINTER, SIZE = ctypes.c_void_p, ctypes.c_int64

@@ -7,9 +7,7 @@ namespace {
 
 const int64_t TILE = 4096;  // pixels: long runs, each is a start for the prefetcher
 
-PYRAMIDFLOW_INLINE Vector magnitude(Vector value) {
-    return (Vector)((Integers)value & 0x7fffffff);
-}
+PYRAMIDFLOW_INLINE Vector magnitude(Vector value) { return (Vector)((Integers)value & 0x7fffffff); }
 
 float sign(float value) { return value > 0.0f ? 1.0f : value < 0.0f ? -1.0f : value; }
 

@@ -1,8 +1,9 @@
 // Rows of a pyramid: filtered down the columns, then along the row, all in registers.
 //
-// A walk along a row has what is filtered down the columns at three neighbouring coarse pixels: each
-// is read and filtered once and handed on. In a contiguous row a vector holds neighbouring pixels, and
-// what a pixel takes from its neighbours is a shift away; in a channels-last one it holds channels.
+// A walk along a row has what is filtered down the columns at three neighbouring coarse pixels:
+// each is read and filtered once and handed on. In a contiguous row a vector holds neighbouring
+// pixels, and what a pixel takes from its neighbours is a shift away; in a channels-last one it
+// holds channels.
 #pragma once
 
 #include "planes.h"
@@ -53,9 +54,10 @@ static PYRAMIDFLOW_INLINE Values<COUNT> one_after(const Values<COUNT>& here,
     return shifted;
 }
 
-// Calls `body(r, m, c, before, here, after, count)` for the coarse pixels of a row before `end`: m and
-// c are the first pixel and the first channel of a vector, `count` says how much it holds, and r < ROWS
-// is the row of results. `load(m, c, count)` gives the values in the row; outside of it are zeros.
+// Calls `body(r, m, c, before, here, after, count)` for the coarse pixels of a row before `end`: m
+// and c are the first pixel and the first channel of a vector, `count` says how much it holds, and
+// r < ROWS is the row of results. `load(m, c, count)` gives the values in the row; outside of it
+// are zeros.
 template <int64_t COUNT, int64_t ROWS, typename Channels, typename Load, typename Body>
 static PYRAMIDFLOW_INLINE void walk_row(int64_t end, const Planes& planes, Channels channels,
                                         const Load& load, const Body& body) {
@@ -70,9 +72,8 @@ static PYRAMIDFLOW_INLINE void walk_row(int64_t end, const Planes& planes, Chann
         At before = {}, here = LANES <= whole ? load(0, 0, Whole()) : rest(0);
         const auto step = [&](int64_t m, const At& after, auto count) PYRAMIDFLOW_INLINE_LAMBDA {
             const At left = one_before(before, here), right = one_after(here, after);
-            repeat<0, ROWS>([&](auto r) PYRAMIDFLOW_INLINE_LAMBDA {
-                body(r, m, 0, left, here, right, count);
-            });
+            repeat<0, ROWS>(
+                [&](auto r) PYRAMIDFLOW_INLINE_LAMBDA { body(r, m, 0, left, here, right, count); });
             before = here;
             here = after;
         };
@@ -120,8 +121,8 @@ static PYRAMIDFLOW_INLINE void visit_pixel(int64_t m, const Planes& planes, Chan
 }
 
 // ROWS fine rows from `top` on, filtered down the columns: `filter` makes of a vector of each row a
-// vector of each of RESULTS rows. At a coarse pixel m there are the fine pixels 2m and 2m + 1 of the
-// first of these, then those of the second.
+// vector of each of RESULTS rows. At a coarse pixel m there are the fine pixels 2m and 2m + 1 of
+// the first of these, then those of the second.
 template <int64_t ROWS, int64_t RESULTS, typename Channels, typename Filter>
 class FineRows {
 public:
@@ -194,11 +195,13 @@ private:
     const float *rows_[ROWS], *ahead_[2];
 };
 
-// Writes what belongs to the coarse pixels from m on: `even` at the fine pixels 2m, `odd` behind them
-// where the row of `width` has not ended. `write(offset in the fine row, values, count)` does it.
+// Writes what belongs to the coarse pixels from m on: `even` at the fine pixels 2m, `odd` behind
+// them where the row of `width` has not ended. `write(offset in the fine row, values, count)` does
+// it.
 template <typename Channels, typename Count, typename Write>
-static PYRAMIDFLOW_INLINE void write_pair(int64_t m, int64_t c, Vector even, Vector odd, int64_t width,
-                                          Channels channels, Count count, const Write& write) {
+static PYRAMIDFLOW_INLINE void write_pair(int64_t m, int64_t c, Vector even, Vector odd,
+                                          int64_t width, Channels channels, Count count,
+                                          const Write& write) {
     const int64_t to = 2 * m * channels + c;
     if (channels != 1) {
         write(to, even, count);

@@ -10,7 +10,8 @@
 #define PYRAMIDFLOW_LEVEL baseline
 #endif
 
-// For what an inner loop calls: one call that stays a call keeps the loop from becoming vector code.
+// For what an inner loop calls: one call that stays a call keeps the loop from becoming vector
+// code.
 #define PYRAMIDFLOW_INLINE_LAMBDA __attribute__((always_inline))
 #define PYRAMIDFLOW_INLINE inline PYRAMIDFLOW_INLINE_LAMBDA
 
@@ -52,7 +53,8 @@ template <typename T>
 class Scratch {
 public:
     explicit Scratch(int64_t count) : data_(nullptr) {
-        size_t bytes = static_cast<size_t>(ceil_div(count * static_cast<int64_t>(sizeof(T)), 64) * 64);
+        size_t bytes =
+            static_cast<size_t>(ceil_div(count * static_cast<int64_t>(sizeof(T)), 64) * 64);
         if (bytes == 0) bytes = 64;
         if (posix_memalign(&data_, 64, bytes) != 0) data_ = nullptr;
     }

@@ -14,7 +14,8 @@ int64_t pixels_per_tile(const PyramidflowImage& image) {
 
 }  // namespace
 
-int conv1x1(const float* y, const float* weight, float* z, PyramidflowImage image, int64_t threads) {
+int conv1x1(const float* y, const float* weight, float* z, PyramidflowImage image,
+            int64_t threads) {
     const int64_t channels = image.channels, area = image.height * image.width;
     const int64_t tile = pixels_per_tile(image), tiles = ceil_div(area, tile);
     Scratch<float> transposed(mix_weight_size(channels)), packed(threads * channels * tile);
@@ -50,7 +51,8 @@ int conv1x1_backward(const float* grad_z, const float* y, const float* transpose
     prepare_mix(transposed_weight, channels, weight.get());
     const int64_t stride = image.channels_last ? channels : area;
     const bool streamed = streams(grad_y, image.batch * channels * area, stride);
-    in_chunks(threads, WeightGradient::CHUNKS, image.batch * tiles, [&](int64_t task, int64_t chunk) {
+    in_chunks(threads, WeightGradient::CHUNKS, image.batch * tiles,
+              [&](int64_t task, int64_t chunk) {
         const int64_t b = task / tiles, p = (task % tiles) * tile;
         const int64_t pixels = smaller(tile, area - p);
         if (image.channels_last) {
@@ -61,8 +63,8 @@ int conv1x1_backward(const float* grad_z, const float* y, const float* transpose
             const int64_t offset = b * channels * area + p;
             float* const rows = packed.get() + thread_index() * channels * tile;
             pack(grad_z + offset, area, channels, pixels, rows);
-            mix_planes(rows, pixels, weight.get(), grad_y + offset, area, channels, pixels, streamed,
-                       y + offset, grad_z + offset + pixels);
+            mix_planes(rows, pixels, weight.get(), grad_y + offset, area, channels, pixels,
+                       streamed, y + offset, grad_z + offset + pixels);
             gradient.add_planes(chunk, rows, pixels, y + offset, area, pixels);
         }
     });

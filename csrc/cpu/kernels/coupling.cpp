@@ -1,8 +1,9 @@
 // The affine coupling: y = exp(s) x + t with s = clamp * 0.636 * atan(s0 / clamp) - mean.
 //
 // One pass over memory: clamp, mean, exp and multiply-add of a vector are done in registers. A mean
-// over the channels waits in a buffer of cache size, and so does what the 1x1 convolution behind the
-// coupling takes, if it is asked for. Only a mean over all pixels needs a pass of its own before.
+// over the channels waits in a buffer of cache size, and so does what the 1x1 convolution behind
+// the coupling takes, if it is asked for. Only a mean over all pixels needs a pass of its own
+// before.
 #include "coupling_tile.h"
 #include "mix.h"
 
@@ -26,7 +27,9 @@ template <typename Length>
 struct FromBuffer {
     const float* s;
     Length length;
-    PYRAMIDFLOW_INLINE const float* after(int64_t r, int64_t, int64_t) const { return s + r * length; }
+    PYRAMIDFLOW_INLINE const float* after(int64_t r, int64_t, int64_t) const {
+        return s + r * length;
+    }
     template <typename Count>
     PYRAMIDFLOW_INLINE Vector operator()(int64_t r, int64_t j, Count count) const {
         return load(s + r * length + j, count);
@@ -38,13 +41,15 @@ const int64_t AHEAD = 32;
 
 // y (or x) of a tile, and the sum of its log-scales.
 template <int64_t GAP, typename ChannelsLast, typename LogScale, typename Length>
-double couple(ChannelsLast channels_last, bool inverse, const LogScale& log_scale, const Source& source,
-              const Runs& x, float* y, int64_t y_stride, bool streamed, int64_t rows, Length length) {
+double couple(ChannelsLast channels_last, bool inverse, const LogScale& log_scale,
+              const Source& source, const Runs& x, float* y, int64_t y_stride, bool streamed,
+              int64_t rows, Length length) {
     Vector total = {};
     for (int64_t r = 0; r < rows; ++r) {
         const float *xr = x[r], *tr = source.t[r], *mean = source.mean[r];
         float* const yr = y + r * y_stride;
-        const float *x_next = x.after(r, rows, length), *t_next = source.t.after(r, rows, source.next);
+        const float *x_next = x.after(r, rows, length),
+                    *t_next = source.t.after(r, rows, source.next);
         const float* s_next = log_scale.after(r, rows, source.next);
         for_vectors(length, [&](int64_t j, auto count) {
             if (channels_last && source.t.map) {
@@ -76,7 +81,9 @@ int forward(const float* x, const float* params, const float* mean, float* mean_
     const Coupling coupling(shape, params, mean, maps.get());
     const int64_t members = TAKES_MEAN && shape.mean_batch == 1 ? shape.batch : 1;
     const int64_t groups = members == 0 ? 0 : shape.batch / members;
-    const int64_t capacity = coupling.pixels_per_tile(TAKES_MEAN ? larger(members, 1) : weight ? 1 : 0);
+    const int64_t capacity = coupling.pixels_per_tile(TAKES_MEAN ? larger(members, 1)
+                                                      : weight   ? 1
+                                                                 : 0);
     const int64_t tiles_per_row = ceil_div(coupling.grid_width, capacity);
     const int64_t tiles = coupling.grid_height * tiles_per_row;
     const int64_t C = shape.channels, member_size = C * capacity;
@@ -102,13 +109,14 @@ int forward(const float* x, const float* params, const float* mean, float* mean_
             tile.pixels = smaller(capacity, coupling.grid_width - tile.column);
             const auto length = run_length(channels_last, channels, tile.pixels);
             const int64_t rows = run_count(channels_last, channels, tile.pixels);
-            float* const pixel = TAKES_MEAN ? mean_out + group * coupling.area + tile.column : nullptr;
+            float* const pixel =
+                TAKES_MEAN ? mean_out + group * coupling.area + tile.column : nullptr;
             if (TAKES_MEAN) {
                 for (int64_t i = 0; i < tile.pixels; ++i) pixel[i] = 0.0f;
                 for (int64_t m = 0; m < members; ++m) {
                     tile.b = group * members + m;
-                    clamp_and_sum(channels_last, clamp, coupling.source(tile, gathered).s0, rows, length,
-                                  s + m * member_size, pixel);
+                    clamp_and_sum(channels_last, clamp, coupling.source(tile, gathered).s0, rows,
+                                  length, s + m * member_size, pixel);
                 }
                 for (int64_t i = 0; i < tile.pixels; ++i) pixel[i] *= scale;
             }
@@ -124,14 +132,15 @@ int forward(const float* x, const float* params, const float* mean, float* mean_
                     source.mean = {pixel, channels_last, nullptr};
                     source.mean_varies = !channels_last;
                     const FromBuffer<decltype(length)> buffer = {s + m * member_size, length};
-                    *log_scales = couple<1>(channels_last, shape.inverse, buffer, source, in, target,
-                                            target_stride, streamed && !weight, rows, length);
+                    *log_scales =
+                        couple<1>(channels_last, shape.inverse, buffer, source, in, target,
+                                  target_stride, streamed && !weight, rows, length);
                 } else {
                     with_gap(channels_last, source, [&](auto gap) {
                         const FromParameters<gap.value> parameters = {clamp, source.s0};
-                        *log_scales = couple<gap.value>(channels_last, shape.inverse, parameters, source,
-                                                        in, target, target_stride, streamed && !weight,
-                                                        rows, length);
+                        *log_scales = couple<gap.value>(channels_last, shape.inverse, parameters,
+                                                        source, in, target, target_stride,
+                                                        streamed && !weight, rows, length);
                     });
                 }
                 if (!weight) continue;

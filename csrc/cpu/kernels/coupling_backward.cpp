@@ -48,8 +48,9 @@ int backward_given_mean(const Coupling& coupling, const Gradients& all, int64_t 
                 store_result(streamed, grad_s0 + r * stride + j, grad_s * derivative(s0), count);
             };
             with_flag(convolution.exists, [&](auto convolved) {
-                gradients<convolved.value, 1>(channels_last, coupling, tile, chunk, source, all, convolution,
-                                              grad_t, stride, streamed, rows, length, finish);
+                gradients<convolved.value, 1>(channels_last, coupling, tile, chunk, source, all,
+                                              convolution, grad_t, stride, streamed, rows, length,
+                                              finish);
             });
         });
     });
@@ -84,8 +85,8 @@ int backward_pixel_mean(const Coupling& coupling, const Gradients& all, int64_t 
             for (int64_t m = 0; m < members; ++m, ++tile.b) {
                 float* const s_gradient = waiting + 2 * m * member_size;
                 float* const slope = s_gradient + member_size;
-                float* const grad_t = all.grad_params + coupling.half() +
-                                      coupling.params_offset(tile.b, tile.column);
+                float* const grad_t =
+                    all.grad_params + coupling.half() + coupling.params_offset(tile.b, tile.column);
                 const auto wait = [&](int64_t r, int64_t j, auto count, Vector grad_s, Vector s0) {
                     store(s_gradient + r * length + j, grad_s, count);
                     store(slope + r * length + j, derivative(s0), count);
@@ -94,8 +95,8 @@ int backward_pixel_mean(const Coupling& coupling, const Gradients& all, int64_t 
                 const Source source = coupling.source(tile, nullptr);
                 with_flag(convolution.exists, [&](auto convolved) {
                     gradients<convolved.value, 1>(channels_last, coupling, tile, chunk, source, all,
-                                                  convolution, grad_t, stride, streamed, rows, length,
-                                                  wait);
+                                                  convolution, grad_t, stride, streamed, rows,
+                                                  length, wait);
                 });
             }
             for (int64_t i = 0; i < tile.pixels; ++i) pixel[i] *= scale;
@@ -107,9 +108,11 @@ int backward_pixel_mean(const Coupling& coupling, const Gradients& all, int64_t 
                 for (int64_t r = 0; r < rows; ++r) {
                     for_vectors(length, [&](int64_t j, auto count) {
                         const int64_t k = r * length + j;
-                        const Vector mean = channels_last ? splat(pixel[r]) : load(pixel + j, count);
+                        const Vector mean =
+                            channels_last ? splat(pixel[r]) : load(pixel + j, count);
                         store_result(streamed, grad_s0 + r * stride + j,
-                                     (load(s_gradient + k, count) - mean) * load(slope + k, count), count);
+                                     (load(s_gradient + k, count) - mean) * load(slope + k, count),
+                                     count);
                     });
                 }
             }
@@ -173,7 +176,8 @@ int finish_params(float* grad_params, const float* params, const float* channel_
                             prefetch(place + AHEAD * stride);
                             prefetch(s0 + j + AHEAD * stride);
                         }
-                        const Vector m = source.mean_varies ? load(mean + j, count) : splat(mean[0]);
+                        const Vector m =
+                            source.mean_varies ? load(mean + j, count) : splat(mean[0]);
                         const Vector grad_s = load(place, count) - m;
                         store(place, grad_s * derivative(load(s0 + j, count)), count);
                     });
@@ -210,16 +214,17 @@ int backward_channel_mean(const Coupling& coupling, const Gradients& all, int64_
                 sums.add(channels_last, grad_s, count, r, j);
             };
             with_flag(convolution.exists, [&](auto convolved) {
-                gradients<convolved.value, 1>(channels_last, coupling, tile, chunk, source, all, convolution,
-                                              target + coupling.half(), stride, streamed, rows, length, wait);
+                gradients<convolved.value, 1>(channels_last, coupling, tile, chunk, source, all,
+                                              convolution, target + coupling.half(), stride,
+                                              streamed, rows, length, wait);
             });
             sums.write(partial.get() + task * C, C);
         });
     });
     convolution.write(all.grad_weight);
     const int64_t members = shape.mean_batch == 1 ? shape.batch : 1;
-    channel_means(partial.get(), shape.mean_batch, members * tiles, C, members * coupling.params_area,
-                  means.get());
+    channel_means(partial.get(), shape.mean_batch, members * tiles, C,
+                  members * coupling.params_area, means.get());
     return finish_params(all.grad_params, coupling.params, means.get(), shape,
                          PYRAMIDFLOW_MEAN_CHANNEL, threads);
 }
@@ -231,14 +236,16 @@ int backward_resized(const Coupling& coupling, const Gradients& all, int64_t thr
     const PyramidflowCoupling& shape = coupling.shape;
     const int64_t capacity = coupling.pixels_per_tile(1), C = shape.channels;
     const int64_t size = C * capacity, sums_size = ChannelSums::capacity(C);
-    const int64_t per_thread = 5 * size + sums_size, params_rows = shape.batch * shape.params_height;
+    const int64_t per_thread = 5 * size + sums_size,
+                  params_rows = shape.batch * shape.params_height;
     Scratch<double> partial(params_rows * C);
     Scratch<float> scratch(threads * per_thread), means(shape.mean_batch * C);
     const Convolution convolution(all, C, capacity, threads);
     if (partial.failed() || scratch.failed() || means.failed() || convolution.failed()) return 1;
     const int64_t stride = coupling.params_stride();
     with_runs(shape, [&](auto channels_last, auto channels) {
-        in_chunks(threads, convolution.chunks(params_rows), params_rows, [&](int64_t task, int64_t chunk) {
+        in_chunks(threads, convolution.chunks(params_rows), params_rows,
+                  [&](int64_t task, int64_t chunk) {
             const int64_t params_row = task % shape.params_height;
             float* const s_gradient = scratch.get() + thread_index() * per_thread;
             float* const grad_t = s_gradient + size;
@@ -246,8 +253,8 @@ int backward_resized(const Coupling& coupling, const Gradients& all, int64_t thr
             const ChannelSums sums(gathered + 3 * size, C, channels_last);
             Tile tile;
             tile.b = task / shape.params_height;
-            float* const target = all.grad_params +
-                                  coupling.params_offset(tile.b, params_row * shape.params_width);
+            float* const target =
+                all.grad_params + coupling.params_offset(tile.b, params_row * shape.params_width);
             const int64_t runs = channels_last ? 1 : 2 * C;
             const int64_t run = shape.params_width * (channels_last ? 2 * C : 1);
             for (int64_t k = 0; k < runs; ++k)
@@ -266,14 +273,15 @@ int backward_resized(const Coupling& coupling, const Gradients& all, int64_t thr
                     with_flag(convolution.exists, [&](auto convolved) {
                         with_gap(channels_last, source, [&](auto gap) {
                             gradients<convolved.value, gap.value>(
-                                channels_last, coupling, tile, chunk, source, all, convolution, grad_t,
-                                static_cast<int64_t>(length), false, rows, length, wait);
+                                channels_last, coupling, tile, chunk, source, all, convolution,
+                                grad_t, static_cast<int64_t>(length), false, rows, length, wait);
                         });
                     });
                     const int64_t* const map = coupling.column_map + tile.column;
                     for (int64_t r = 0; r < rows; ++r) {
                         for (int64_t j = 0; j < length; ++j) {
-                            const int64_t k = channels_last ? map[r] * stride + j : r * stride + map[j];
+                            const int64_t k =
+                                channels_last ? map[r] * stride + j : r * stride + map[j];
                             target[k] += s_gradient[r * length + j];
                             target[k + coupling.half()] += grad_t[r * length + j];
                         }
@@ -288,7 +296,8 @@ int backward_resized(const Coupling& coupling, const Gradients& all, int64_t thr
     if (through_mean == PYRAMIDFLOW_MEAN_CHANNEL)
         channel_means(partial.get(), shape.mean_batch, members * shape.params_height, C,
                       members * coupling.params_area, means.get());
-    return finish_params(all.grad_params, coupling.params, means.get(), shape, through_mean, threads);
+    return finish_params(all.grad_params, coupling.params, means.get(), shape, through_mean,
+                         threads);
 }
 
 }  // namespace
@@ -304,7 +313,8 @@ int coupling_backward(const float* grad, const float* grad_log_det, const float*
                            grad_x, grad_params,  grad_weight};
     if (coupling.resized) return backward_resized(coupling, all, through_mean, threads);
     if (through_mean == PYRAMIDFLOW_MEAN_PIXEL) return backward_pixel_mean(coupling, all, threads);
-    if (through_mean == PYRAMIDFLOW_MEAN_CHANNEL) return backward_channel_mean(coupling, all, threads);
+    if (through_mean == PYRAMIDFLOW_MEAN_CHANNEL)
+        return backward_channel_mean(coupling, all, threads);
     return backward_given_mean(coupling, all, threads);
 }
 

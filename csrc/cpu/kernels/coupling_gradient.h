@@ -1,8 +1,8 @@
 // The gradients that a tile of a coupling gives, before those of s go through the mean.
 //
 // Of a coupling with the 1x1 convolution behind it, z = A y, the gradient of z is given. A tile's
-// gradient of y and y itself, for the gradient of A, are made in the caches: y takes less than its way
-// to memory and back.
+// gradient of y and y itself, for the gradient of A, are made in the caches: y takes less than its
+// way to memory and back.
 #pragma once
 
 #include "coupling_tile.h"
@@ -43,7 +43,8 @@ public:
     // Of which each thread takes whole ones.
     int64_t chunks(int64_t tasks) const { return exists ? WeightGradient::CHUNKS : tasks; }
 
-    // This thread's tile of y, to be filled: each value where the gradient of y was, once that is read.
+    // This thread's tile of y, to be filled: each value where the gradient of y was, once that is
+    // read.
     float* y() const { return buffer(1); }
 
     const float* grad_y(Constant<1>, const float* grad_z, int64_t, int64_t pixels) const {
@@ -52,8 +53,7 @@ public:
     }
     const float* grad_y(Constant<0>, const float* grad_z, int64_t stride, int64_t pixels) const {
         pack(grad_z, stride, channels_, pixels, buffer(0));
-        mix_planes(buffer(0), pixels, weight_.get(), buffer(1), pixels, channels_, pixels,
-                   false);
+        mix_planes(buffer(0), pixels, weight_.get(), buffer(1), pixels, channels_, pixels, false);
         return buffer(1);
     }
 
@@ -80,10 +80,10 @@ private:
 
 // Gradients of x and t of a tile; `take(r, j, count, grad_s, s0)` gets that of s.
 template <bool CONVOLVED, int64_t GAP, typename ChannelsLast, typename Length, typename Take>
-void gradients(ChannelsLast channels_last, const Coupling& coupling, const Tile& tile, int64_t chunk,
-               const Source& source, const Gradients& all, const Convolution& convolution,
-               float* grad_t, int64_t grad_t_stride, bool streamed, int64_t rows, Length length,
-               const Take& take) {
+void gradients(ChannelsLast channels_last, const Coupling& coupling, const Tile& tile,
+               int64_t chunk, const Source& source, const Gradients& all,
+               const Convolution& convolution, float* grad_t, int64_t grad_t_stride, bool streamed,
+               int64_t rows, Length length, const Take& take) {
     const SoftClamp clamp(coupling.shape.clamp);
     const bool inverse = !CONVOLVED && coupling.shape.inverse;
     const int64_t offset = coupling.level_offset(tile), stride = coupling.level_stride();
@@ -127,7 +127,8 @@ void gradients(ChannelsLast channels_last, const Coupling& coupling, const Tile&
                 if (CONVOLVED || inverse) prefetch_apart<GAP>(t_next, j);
             }
             const Vector s0 = load_apart<GAP>(s0r, j, count);
-            const Vector s = clamp(s0) - (source.mean_varies ? load_apart<GAP>(mean, j, count) : splat(mean[0]));
+            const Vector s =
+                clamp(s0) - (source.mean_varies ? load_apart<GAP>(mean, j, count) : splat(mean[0]));
             const Vector g = load(gr + j, count), x = load(xr + j, count);
             if (inverse) {
                 const Vector scaled = g * exp_of(-s);
@@ -170,7 +171,8 @@ struct ChannelSums {
         const int64_t lanes = size / channels;
         for (int64_t c = 0; c < channels; ++c) {
             total[c] = 0.0;
-            for (int64_t k = 0; k < lanes; ++k) total[c] += static_cast<double>(sums[c * lanes + k]);
+            for (int64_t k = 0; k < lanes; ++k)
+                total[c] += static_cast<double>(sums[c * lanes + k]);
         }
     }
 };

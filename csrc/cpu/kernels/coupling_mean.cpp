@@ -10,7 +10,8 @@ const int64_t RUN = 256;    // pixels that are summed in single precision
 
 }  // namespace
 
-int coupling_mean_pixel(const float* params, float* mean, PyramidflowCoupling shape, int64_t threads) {
+int coupling_mean_pixel(const float* params, float* mean, PyramidflowCoupling shape,
+                        int64_t threads) {
     shape.height = shape.params_height;
     shape.width = shape.params_width;
     shape.mean_kind = PYRAMIDFLOW_MEAN_NONE;
@@ -36,8 +37,8 @@ int coupling_mean_pixel(const float* params, float* mean, PyramidflowCoupling sh
             float* const pixel = mean + group * coupling.area + tile.column;
             for (int64_t i = 0; i < tile.pixels; ++i) pixel[i] = 0.0f;
             for (tile.b = group * members; tile.b < (group + 1) * members; ++tile.b)
-                clamp_and_sum(channels_last, clamp, coupling.source(tile, nullptr).s0, rows, length, s,
-                              pixel);
+                clamp_and_sum(channels_last, clamp, coupling.source(tile, nullptr).s0, rows, length,
+                              s, pixel);
             for (int64_t i = 0; i < tile.pixels; ++i) pixel[i] *= scale;
         });
     });

@@ -44,10 +44,12 @@ struct Runs {
         return r + 1 < rows ? (*this)[r + 1] : first + next;
     }
     // The same run of the next tile.
-    PYRAMIDFLOW_INLINE const float* in_next_tile(Constant<1>, int64_t r, int64_t rows, int64_t) const {
+    PYRAMIDFLOW_INLINE const float* in_next_tile(Constant<1>, int64_t r, int64_t rows,
+                                                 int64_t) const {
         return (*this)[r] + rows * stride;
     }
-    PYRAMIDFLOW_INLINE const float* in_next_tile(Constant<0>, int64_t r, int64_t, int64_t length) const {
+    PYRAMIDFLOW_INLINE const float* in_next_tile(Constant<0>, int64_t r, int64_t,
+                                                 int64_t length) const {
         return (*this)[r] + length;
     }
 };
@@ -104,7 +106,9 @@ struct Coupling {
         return sample + (shape.channels_last ? pixel * 2 * shape.channels : pixel);
     }
     int64_t params_stride() const { return shape.channels_last ? 2 * shape.channels : params_area; }
-    int64_t half() const { return shape.channels_last ? shape.channels : shape.channels * params_area; }
+    int64_t half() const {
+        return shape.channels_last ? shape.channels : shape.channels * params_area;
+    }
 
     // Tiles are as large as it takes for `waiting` values per element to stay in the first cache.
     // Contiguous runs are longer, and stay in the second: each is a start for the prefetcher.
@@ -122,7 +126,8 @@ struct Coupling {
         int64_t pixel = resized ? row_map[tile.row] * shape.params_width : tile.column;
         if (spread) pixel += 2 * tile.column;
         const int64_t C = shape.channels;
-        const int64_t* const map = resized && shape.channels_last ? column_map + tile.column : nullptr;
+        const int64_t* const map =
+            resized && shape.channels_last ? column_map + tile.column : nullptr;
         const float* const s0 = params + params_offset(tile.b, pixel);
         Source found = {{s0, params_stride(), map},
                         {s0 + half(), params_stride(), map},
@@ -143,12 +148,12 @@ struct Coupling {
                 found.mean_varies = shape.channels_last;
                 break;
             case PYRAMIDFLOW_MEAN_FULL:
-                found.mean = {mean + batch * C * params_area + pixel * (shape.channels_last ? C : 1),
-                              shape.channels_last ? C : params_area, map};
+                found.mean = {
+                    mean + batch * C * params_area + pixel * (shape.channels_last ? C : 1),
+                    shape.channels_last ? C : params_area, map};
                 found.mean_varies = true;
                 break;
-            default:
-                found.mean = {&zero, 0, nullptr};
+            default: found.mean = {&zero, 0, nullptr};
         }
         if (resized && !spread && !shape.channels_last) gather(tile, gathered, &found);
         return found;
@@ -186,7 +191,9 @@ void with_runs(const PyramidflowCoupling& shape, const Body& body) {
 
 // Length and number of a tile's runs.
 template <typename Channels>
-static inline Channels run_length(Constant<1>, Channels channels, int64_t) { return channels; }
+static inline Channels run_length(Constant<1>, Channels channels, int64_t) {
+    return channels;
+}
 static inline int64_t run_length(Constant<0>, int64_t, int64_t pixels) { return pixels; }
 static inline int64_t run_count(Constant<1>, int64_t, int64_t pixels) { return pixels; }
 static inline int64_t run_count(Constant<0>, int64_t channels, int64_t) { return channels; }
@@ -238,8 +245,8 @@ void clamp_and_sum(ChannelsLast channels_last, SoftClamp clamp, const Runs& s0, 
 }
 
 // mean [groups, C] of `per_group` partial sums of C channels each, `count` values in all.
-static inline void channel_means(const double* partial, int64_t groups, int64_t per_group, int64_t C,
-                                 int64_t count, float* mean) {
+static inline void channel_means(const double* partial, int64_t groups, int64_t per_group,
+                                 int64_t C, int64_t count, float* mean) {
     for (int64_t group = 0; group < groups; ++group) {
         for (int64_t c = 0; c < C; ++c) {
             double sum = 0.0;

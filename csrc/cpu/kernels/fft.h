@@ -28,7 +28,7 @@ constexpr double cosine_series(double x) {
 }
 constexpr double cosine_turn(int64_t k, int64_t n) {
     k = (k % n + n) % n;
-    if (2 * k > n) k = n - k;                            // cos is even
+    if (2 * k > n) k = n - k;                              // cos is even
     if (4 * k > n) return -cosine_turn(n - 2 * k, 2 * n);  // cos(pi - x) = -cos x
     const double tau = 6.283185307179586476925286766559;
     if (8 * k > n)  // cos x = sin(pi / 2 - x)
@@ -138,7 +138,7 @@ static PYRAMIDFLOW_INLINE void transform(Vector (&re)[N], Vector (&im)[N]) {
             });
             transform<F>(ar, ai);
             repeat<0, F>([&](auto k1) PYRAMIDFLOW_INLINE_LAMBDA {
-                rotate<decltype(k1)::value * decltype(n2)::value, N>(ar[k1], ai[k1]);
+                rotate<decltype(k1)::value* decltype(n2)::value, N>(ar[k1], ai[k1]);
                 tr[k1][n2] = ar[k1];
                 ti[k1][n2] = ai[k1];
             });
@@ -165,7 +165,8 @@ static __attribute__((noinline)) void fft(const float* re_in, const float* im_in
     repeat<0, N>([&](auto n) PYRAMIDFLOW_INLINE_LAMBDA {
         re[n] = load(re_in + n * stride_in);
         im[n] = load(im_in + n * stride_in);
-        if constexpr (PART == Conjugate::UPPER_FIRST_IN && 2 * decltype(n)::value > N) re[n] = -re[n];
+        if constexpr (PART == Conjugate::UPPER_FIRST_IN && 2 * decltype(n)::value > N)
+            re[n] = -re[n];
     });
     transform<N>(re, im);
     repeat<0, N>([&](auto n) PYRAMIDFLOW_INLINE_LAMBDA {

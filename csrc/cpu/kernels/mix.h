@@ -76,19 +76,24 @@ static inline void mix_pixels(const float* y, const float* transposed, float* z,
     int64_t p = 0;
     if (channels <= LANES) {
         for (; p + 8 <= pixels; p += 8)
-            mix_pixels_narrow<8>(y + p * channels, transposed, z + p * channels, channels, stride, streamed);
+            mix_pixels_narrow<8>(y + p * channels, transposed, z + p * channels, channels, stride,
+                                 streamed);
         for (; p < pixels; ++p)
-            mix_pixels_narrow<1>(y + p * channels, transposed, z + p * channels, channels, stride, streamed);
+            mix_pixels_narrow<1>(y + p * channels, transposed, z + p * channels, channels, stride,
+                                 streamed);
         return;
     }
     for (; p + 6 <= pixels; p += 6)
-        mix_pixels_block<6>(y + p * channels, transposed, z + p * channels, channels, stride, streamed);
+        mix_pixels_block<6>(y + p * channels, transposed, z + p * channels, channels, stride,
+                            streamed);
     for (; p < pixels; ++p)
-        mix_pixels_block<1>(y + p * channels, transposed, z + p * channels, channels, stride, streamed);
+        mix_pixels_block<1>(y + p * channels, transposed, z + p * channels, channels, stride,
+                            streamed);
 }
 
 // Rows of a contiguous tensor, `stride` apart, one behind the other.
-static inline void pack(const float* from, int64_t stride, int64_t channels, int64_t pixels, float* to) {
+static inline void pack(const float* from, int64_t stride, int64_t channels, int64_t pixels,
+                        float* to) {
     for (int64_t c = 0; c < channels; ++c) {
         const float* source = from + c * stride;
         const float* next = c + 1 < channels ? source + stride : from + pixels;
@@ -99,8 +104,8 @@ static inline void pack(const float* from, int64_t stride, int64_t channels, int
     }
 }
 
-// Contiguous: y [C, pixels] with rows y_stride apart -> z likewise; vectors hold pixels. The rows of
-// y are read several times and lie together in a cache: those of an image may all want the same
+// Contiguous: y [C, pixels] with rows y_stride apart -> z likewise; vectors hold pixels. The rows
+// of y are read several times and lie together in a cache: those of an image may all want the same
 // place in it. Each of `next`, rows z_stride apart too, is asked for on the way.
 template <int64_t OUTPUTS, typename... Next>
 static inline void mix_planes_block(const float* y, int64_t y_stride, const float* transposed,
@@ -135,14 +140,14 @@ static inline void mix_planes(const float* y, int64_t y_stride, const float* tra
     int64_t o = 0;
     if (outputs <= channels) {
         for (int64_t p = 0; p < whole; p += 2 * LANES)
-            mix_planes_block<outputs>(y + p, y_stride, transposed, z + p, z_stride, channels, stride,
-                                      streamed, (next + p)...);
+            mix_planes_block<outputs>(y + p, y_stride, transposed, z + p, z_stride, channels,
+                                      stride, streamed, (next + p)...);
         o = outputs;
     }
     for (; o + outputs <= channels; o += outputs)
         for (int64_t p = 0; p < whole; p += 2 * LANES)
-            mix_planes_block<outputs>(y + p, y_stride, transposed + o, z + o * z_stride + p, z_stride,
-                                      channels, stride, streamed);
+            mix_planes_block<outputs>(y + p, y_stride, transposed + o, z + o * z_stride + p,
+                                      z_stride, channels, stride, streamed);
     for (; o < channels; ++o)
         for (int64_t p = 0; p < whole; p += 2 * LANES)
             mix_planes_block<1>(y + p, y_stride, transposed + o, z + o * z_stride + p, z_stride,

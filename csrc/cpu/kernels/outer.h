@@ -23,7 +23,8 @@ static inline void outer_pixels(const float* grad_z, const float* y, double* sum
         for (int64_t p = 0; p < pixels; ++p) {
             const Vector value = load(y + p * channels + i, count);
 #pragma GCC unroll 8
-            for (int64_t k = 0; k < OUTPUTS; ++k) total[k] += splat(grad_z[p * channels + o + k]) * value;
+            for (int64_t k = 0; k < OUTPUTS; ++k)
+                total[k] += splat(grad_z[p * channels + o + k]) * value;
         }
         for (int64_t k = 0; k < OUTPUTS; ++k)
             add_lanes(sum + (o + k) * channels + i, total[k], count);
@@ -32,8 +33,8 @@ static inline void outer_pixels(const float* grad_z, const float* y, double* sum
 
 // The same for contiguous planes, rows g_stride and y_stride apart.
 template <int64_t OUTPUTS, int64_t INPUTS>
-static inline void outer_planes(const float* grad_z, int64_t g_stride, const float* y, int64_t y_stride,
-                                double* sum, int64_t channels, int64_t pixels) {
+static inline void outer_planes(const float* grad_z, int64_t g_stride, const float* y,
+                                int64_t y_stride, double* sum, int64_t channels, int64_t pixels) {
     Vector total[OUTPUTS][INPUTS] = {};
     int64_t p = 0;
     for (; p + LANES <= pixels; p += LANES) {
@@ -59,12 +60,15 @@ static inline void outer_planes(const float* grad_z, int64_t g_stride, const flo
 
 template <int64_t OUTPUTS>
 static inline void outer_planes_row(const float* grad_z, int64_t g_stride, const float* y,
-                                    int64_t y_stride, double* sum, int64_t channels, int64_t pixels) {
+                                    int64_t y_stride, double* sum, int64_t channels,
+                                    int64_t pixels) {
     int64_t i = 0;
     for (; i + 4 <= channels; i += 4)
-        outer_planes<OUTPUTS, 4>(grad_z, g_stride, y + i * y_stride, y_stride, sum + i, channels, pixels);
+        outer_planes<OUTPUTS, 4>(grad_z, g_stride, y + i * y_stride, y_stride, sum + i, channels,
+                                 pixels);
     for (; i < channels; ++i)
-        outer_planes<OUTPUTS, 1>(grad_z, g_stride, y + i * y_stride, y_stride, sum + i, channels, pixels);
+        outer_planes<OUTPUTS, 1>(grad_z, g_stride, y + i * y_stride, y_stride, sum + i, channels,
+                                 pixels);
 }
 
 class WeightGradient {
@@ -74,7 +78,8 @@ public:
     explicit WeightGradient(int64_t channels)
         : channels_(channels), partial_(CHUNKS * channels * channels) {
         if (!failed())
-            memset(partial_.get(), 0, static_cast<size_t>(CHUNKS * channels * channels) * sizeof(double));
+            memset(partial_.get(), 0,
+                   static_cast<size_t>(CHUNKS * channels * channels) * sizeof(double));
     }
     bool failed() const { return partial_.failed(); }
 
@@ -101,7 +106,8 @@ public:
         const int64_t entries = channels_ * channels_;
         for (int64_t k = 0; k < entries; ++k) {
             double sum = 0.0;
-            for (int64_t chunk = 0; chunk < CHUNKS; ++chunk) sum += partial_.get()[chunk * entries + k];
+            for (int64_t chunk = 0; chunk < CHUNKS; ++chunk)
+                sum += partial_.get()[chunk * entries + k];
             grad_weight[k] = static_cast<float>(sum);
         }
     }

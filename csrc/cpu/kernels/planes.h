@@ -21,8 +21,8 @@ struct Planes {
     int64_t fine_size() const { return height * width * channels; }
     int64_t coarse_size() const { return half_height * half_width * channels; }
 
-    // Whether results are written past the caches, those of the coarse level too if the fine one, read
-    // at the same time, drives them out.
+    // Whether results are written past the caches, those of the coarse level too if the fine one,
+    // read at the same time, drives them out.
     bool streams_fine(const float* out) const {
         return streams(out, count * fine_size(), channels == 1 ? width : channels);
     }

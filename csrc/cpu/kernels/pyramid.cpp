@@ -51,19 +51,22 @@ int decimate(const float* fine, float* coarse, const Planes& planes, int64_t thr
                 for (int64_t k = 1; k < Filter::TAPS; ++k) *sum += down[k] * rows[k];
             };
             const FineRows<Filter::TAPS, 1, decltype(channels), decltype(filter)> rows(
-                planes, fine + plane * planes.fine_size(), 2 * row - 2, zeros.get(), channels, filter);
+                planes, fine + plane * planes.fine_size(), 2 * row - 2, zeros.get(), channels,
+                filter);
             float* const out = coarse + task * planes.half_width * channels;
             const auto reduce = [&](const float* taps) {
                 return [=](int64_t, int64_t m, int64_t c, const auto& before, const auto& here,
                            const auto& after, auto count) PYRAMIDFLOW_INLINE_LAMBDA {
-                    Vector sum = taps[0] * before.of[0] + taps[1] * before.of[1] + taps[2] * here.of[0] +
-                                 taps[3] * here.of[1] + taps[4] * after.of[0];
+                    Vector sum = taps[0] * before.of[0] + taps[1] * before.of[1] +
+                                 taps[2] * here.of[0] + taps[3] * here.of[1] +
+                                 taps[4] * after.of[0];
                     if (Filter::TAPS == 6) sum += taps[5] * after.of[1];
                     store_result(streamed, out + m * channels + c, sum, count);
                 };
             };
             walk_row<2, 1>(end, planes, channels, rows, reduce(inner));
-            if (end < planes.half_width) visit_pixel<2, 1>(end, planes, channels, rows, reduce(border));
+            if (end < planes.half_width)
+                visit_pixel<2, 1>(end, planes, channels, rows, reduce(border));
         });
     });
     return 0;
@@ -102,13 +105,15 @@ struct Plain {
 };
 struct Add {
     template <typename Count>
-    static PYRAMIDFLOW_INLINE Vector apply(const float* base, int64_t place, Vector up, Count count) {
+    static PYRAMIDFLOW_INLINE Vector apply(const float* base, int64_t place, Vector up,
+                                           Count count) {
         return load(base + place, count) + up;
     }
 };
 struct Subtract {
     template <typename Count>
-    static PYRAMIDFLOW_INLINE Vector apply(const float* base, int64_t place, Vector up, Count count) {
+    static PYRAMIDFLOW_INLINE Vector apply(const float* base, int64_t place, Vector up,
+                                           Count count) {
         return load(base + place, count) - up;
     }
 };
@@ -141,7 +146,8 @@ struct CoarseRows {
     Pair<Filter> down;
     Channels channels;
 
-    CoarseRows(const Planes& planes, const float* plane, int64_t m, const float* zeros, Channels channels_)
+    CoarseRows(const Planes& planes, const float* plane, int64_t m, const float* zeros,
+               Channels channels_)
         : down(m, planes.height), channels(channels_) {
         const int64_t row_size = planes.half_width * channels;
         for (int64_t k = 0; k < 3; ++k) {
@@ -161,7 +167,8 @@ struct CoarseRows {
 };
 
 template <typename Filter, typename Combine>
-int expand(const float* coarse, const float* base, float* out, const Planes& planes, int64_t threads) {
+int expand(const float* coarse, const float* base, float* out, const Planes& planes,
+           int64_t threads) {
     const Zeros zeros(planes.half_width * planes.channels);
     if (zeros.failed()) return 1;
     const int64_t pairs = Filter::border(planes.width) / 2;
@@ -173,20 +180,22 @@ int expand(const float* coarse, const float* base, float* out, const Planes& pla
             const int64_t plane = task / planes.half_height, row = task % planes.half_height;
             const int64_t row_size = planes.width * channels;
             const int64_t offset = plane * planes.fine_size() + 2 * row * row_size;
-            const CoarseRows<Filter, decltype(channels)> rows(planes, coarse + plane * planes.coarse_size(),
-                                                              row, zeros.get(), channels);
+            const CoarseRows<Filter, decltype(channels)> rows(
+                planes, coarse + plane * planes.coarse_size(), row, zeros.get(), channels);
             with_flag(2 * row + 1 < planes.height, [&](auto has_lower) {
                 const auto spread = [&](const Pair<Filter>& along) {
-                    return [&](int64_t r, int64_t m, int64_t c, const auto& before, const auto& here,
-                               const auto& after, auto count) PYRAMIDFLOW_INLINE_LAMBDA {
+                    return [&](int64_t r, int64_t m, int64_t c, const auto& before,
+                               const auto& here, const auto& after, auto count)
+                               PYRAMIDFLOW_INLINE_LAMBDA {
                         const Vector a = before.of[r], b = here.of[r], d = after.of[r];
                         const auto combine = [&](int64_t place, Vector up, auto n) {
                             place += offset + r * row_size;
                             if (base) prefetch(base + place + 2 * row_size);  // the next rows
-                            store_result(streamed, out + place, Combine::apply(base, place, up, n), n);
+                            store_result(streamed, out + place, Combine::apply(base, place, up, n),
+                                         n);
                         };
-                        write_pair(m, c, along.even(a, b, d), along.odd(a, b, d), planes.width, channels,
-                                   count, combine);
+                        write_pair(m, c, along.even(a, b, d), along.odd(a, b, d), planes.width,
+                                   channels, count, combine);
                     };
                 };
                 walk_row<2, 1 + has_lower.value>(pairs, planes, channels, rows, spread(inner));
@@ -205,12 +214,13 @@ int pyramid_down(const float* x, float* y, PyramidflowImage fine, int64_t thread
     return decimate<Down>(x, y, Planes(fine), threads);
 }
 
-int pyramid_down_backward(const float* grad_y, float* grad_x, PyramidflowImage fine, int64_t threads) {
+int pyramid_down_backward(const float* grad_y, float* grad_x, PyramidflowImage fine,
+                          int64_t threads) {
     return expand<DownTransposed, Plain>(grad_y, nullptr, grad_x, Planes(fine), threads);
 }
 
-int pyramid_residual(const float* fine_level, const float* coarse, float* out, PyramidflowImage fine,
-                     int64_t threads) {
+int pyramid_residual(const float* fine_level, const float* coarse, float* out,
+                     PyramidflowImage fine, int64_t threads) {
     return expand<Up, Subtract>(coarse, fine_level, out, Planes(fine), threads);
 }
 
@@ -219,7 +229,8 @@ int pyramid_merge(const float* coarse, const float* residual, float* out, Pyrami
     return expand<Up, Add>(coarse, residual, out, Planes(fine), threads);
 }
 
-int pyramid_up_backward(const float* grad, float* grad_coarse, PyramidflowImage fine, int64_t threads) {
+int pyramid_up_backward(const float* grad, float* grad_coarse, PyramidflowImage fine,
+                        int64_t threads) {
     return decimate<UpTransposed>(grad, grad_coarse, Planes(fine), threads);
 }
 

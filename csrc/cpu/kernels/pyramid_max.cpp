@@ -13,8 +13,8 @@ struct Filtered {
     Vector even, odd;
 };
 
-PYRAMIDFLOW_INLINE Filtered filter_along(int64_t row, const Values<4>& before, const Values<4>& here,
-                                         const Values<4>& after) {
+PYRAMIDFLOW_INLINE Filtered filter_along(int64_t row, const Values<4>& before,
+                                         const Values<4>& here, const Values<4>& after) {
     const Vector *a = before.of + 2 * row, *b = here.of + 2 * row, *c = after.of + 2 * row;
     return {binomial(a[0], a[1], b[0], b[1], c[0]), binomial(a[1], b[0], b[1], c[0], c[1])};
 }
@@ -57,8 +57,8 @@ PYRAMIDFLOW_INLINE Vector only_first(Vector pixels, int64_t count) {
     return load(lanes);
 }
 
-// Gradients of three rows of cells, where they stand in the cells, filtered down the columns for the
-// fine rows 2m and 2m + 1.
+// Gradients of three rows of cells, where they stand in the cells, filtered down the columns for
+// the fine rows 2m and 2m + 1.
 template <typename Channels>
 struct GradientRows {
     const float* gradients[3];
@@ -91,7 +91,8 @@ struct GradientRows {
 
 }  // namespace
 
-int pyramid_down_max(const float* x, float* y, uint8_t* index, PyramidflowImage fine, int64_t threads) {
+int pyramid_down_max(const float* x, float* y, uint8_t* index, PyramidflowImage fine,
+                     int64_t threads) {
     const Planes planes(fine);
     const Zeros zeros(planes.width * planes.channels);
     if (zeros.failed()) return 1;
@@ -111,15 +112,16 @@ int pyramid_down_max(const float* x, float* y, uint8_t* index, PyramidflowImage 
             // The last cells of an odd height lack the lower half.
             with_flag(2 * row + 1 < planes.height, [&](auto has_lower) {
                 const auto reduce = [&](int64_t, int64_t m, int64_t c, const auto& before,
-                                        const auto& here, const auto& after,
-                                       auto count) PYRAMIDFLOW_INLINE_LAMBDA {
+                                        const auto& here, const auto& after, auto count)
+                                        PYRAMIDFLOW_INLINE_LAMBDA {
                     const int64_t last = m + (channels == 1 ? int64_t{count} : 1);
                     Vector pixels[4];
 #pragma GCC unroll 2
                     for (int64_t r = 0; r < 1 + has_lower.value; ++r) {
                         const Filtered pair = filter_along(r, before, here, after);
                         pixels[2 * r] = pair.even;
-                        pixels[2 * r + 1] = last > whole ? only_first(pair.odd, whole - m) : pair.odd;
+                        pixels[2 * r + 1] =
+                            last > whole ? only_first(pair.odd, whole - m) : pair.odd;
                     }
                     const Largest best = largest<2 + 2 * has_lower.value>(pixels);
                     const int64_t to = offset + m * channels + c;
@@ -146,7 +148,8 @@ int pyramid_down_max_backward(const float* grad_y, const uint8_t* index, float* 
             GradientRows<decltype(channels)> rows = {{}, {}, channels};
             for (int64_t k = 0; k < 3; ++k) {
                 const int64_t q = row - 1 + k;
-                const int64_t offset = (plane * planes.half_height + q) * planes.half_width * channels;
+                const int64_t offset =
+                    (plane * planes.half_height + q) * planes.half_width * channels;
                 const bool inside = q >= 0 && q < planes.half_height;
                 rows.gradients[k] = inside ? grad_y + offset : zeros.get();
                 rows.places[k] =
@@ -155,8 +158,8 @@ int pyramid_down_max_backward(const float* grad_y, const uint8_t* index, float* 
             const int64_t row_size = planes.width * channels;
             float* const out = grad_x + plane * planes.fine_size() + 2 * row * row_size;
             const auto write_row = [&](int64_t r, int64_t m, int64_t c, const auto& before,
-                                       const auto& here, const auto& after,
-                                       auto count) PYRAMIDFLOW_INLINE_LAMBDA {
+                                       const auto& here, const auto& after, auto count)
+                                       PYRAMIDFLOW_INLINE_LAMBDA {
                 const Filtered pair = filter_along(r, before, here, after);
                 const auto write = [&](int64_t place, Vector values, auto n) {
                     store_result(streamed, out + r * row_size + place, values, n);
@@ -164,7 +167,8 @@ int pyramid_down_max_backward(const float* grad_y, const uint8_t* index, float* 
                 write_pair(m, c, pair.even, pair.odd, planes.width, channels, count, write);
             };
             with_flag(2 * row + 1 < planes.height, [&](auto has_lower) {
-                walk_row<4, 1 + has_lower.value>(planes.half_width, planes, channels, rows, write_row);
+                walk_row<4, 1 + has_lower.value>(planes.half_width, planes, channels, rows,
+                                                 write_row);
             });
         });
     });

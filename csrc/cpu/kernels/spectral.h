@@ -1,9 +1,9 @@
 // How a spectral convolution is laid out in memory, and its steps.
 //
-// The image is cut into tiles of m x m outputs, m = N - k + 1; each needs an N x N patch of the input
-// (overlap-save). Two tiles a, b share one complex transform: Z = FFT(a + i b). As the kernels are
-// real, Y = Z V with V = conj(FFT(kernel)) / N^2 gives both results at once, a's in the real part of
-// the inverse transform and b's in the imaginary part.
+// The image is cut into tiles of m x m outputs, m = N - k + 1; each needs an N x N patch of the
+// input (overlap-save). Two tiles a, b share one complex transform: Z = FFT(a + i b). As the
+// kernels are real, Y = Z V with V = conj(FFT(kernel)) / N^2 gives both results at once, a's in the
+// real part of the inverse transform and b's in the imaginary part.
 //
 // V[-f] = conj(V[f]), so only half of V is kept, and -f is worked on through its conjugate:
 // conj(Y[-f]) = conj(Z[-f]) V[f]. A frequency f of the kept half then has two rows for each pair of
@@ -23,15 +23,15 @@ static const int64_t MAX_SPECTRAL_CHANNELS = 512;
 static inline int64_t vectors_of(int64_t channels) { return ceil_div(channels, LANES); }
 
 struct SpectralLayout {
-    int64_t tile, kernel, outputs;       // even N, odd k, m: even, so strides of 2 fit
-    int64_t rows, columns, tiles;        // of tiles: per image, and in all images
-    int64_t pairs;                       // of tiles
-    int64_t frequencies;                 // of the kept half
-    int64_t in_channels, out_vectors;    // inputs padded to whole vectors, source by source
-    int64_t slot;                        // channels of a row of the spectrum
-    int64_t block;                       // pairs in the spectrum at once
-    int64_t frequency_stride;            // floats
-    bool bfloat16;                       // weights and operands of the product
+    int64_t tile, kernel, outputs;     // even N, odd k, m: even, so strides of 2 fit
+    int64_t rows, columns, tiles;      // of tiles: per image, and in all images
+    int64_t pairs;                     // of tiles
+    int64_t frequencies;               // of the kept half
+    int64_t in_channels, out_vectors;  // inputs padded to whole vectors, source by source
+    int64_t slot;                      // channels of a row of the spectrum
+    int64_t block;                     // pairs in the spectrum at once
+    int64_t frequency_stride;          // floats
+    bool bfloat16;                     // weights and operands of the product
 
     SpectralLayout(const PyramidflowSpectral& s)
         : tile(s.tile),
@@ -128,8 +128,8 @@ static inline void for_blocks(const SpectralLayout& layout, const PyramidflowSpe
     const int64_t spectra = (shape.independent ? threads : 1) * layout.spectrum_size();
     if (!shape.independent) {
         for (int64_t k = 0; k < blocks; ++k)
-            body(k * layout.block, smaller(layout.block, layout.pairs - k * layout.block), workspace,
-                 workspace + spectra, threads);
+            body(k * layout.block, smaller(layout.block, layout.pairs - k * layout.block),
+                 workspace, workspace + spectra, threads);
         return;
     }
 #pragma omp parallel for num_threads(threads) schedule(static)

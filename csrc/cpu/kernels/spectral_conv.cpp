@@ -146,18 +146,18 @@ int spectral_conv(const PyramidflowSource* sources, const float* spectra, float*
     const SpectralLayout layout(shape);
     for_blocks(layout, shape, workspace, threads,
                [&](int64_t first, int64_t count, float* spectrum, float* scratch, int64_t team) {
-                   spectral_forward(sources, layout, shape, layout.tile, layout.kernel / 2, first,
-                                    count, spectrum, scratch, team);
-                   spectral_product(spectra, layout, count, spectrum, team);
-                   spectral_inverse(spectrum, layout, shape, epilogue, first, count, y, scratch,
-                                    team);
-               });
+        spectral_forward(sources, layout, shape, layout.tile, layout.kernel / 2, first, count,
+                         spectrum, scratch, team);
+        spectral_product(spectra, layout, count, spectrum, team);
+        spectral_inverse(spectrum, layout, shape, epilogue, first, count, y, scratch, team);
+    });
     return 0;
 }
 
 // The two spectra of a pair of tiles, x's patches and grad_y's tiles, correlate to
-// conj(G) X = (a's + b's sum) + i (something): the real part of the inverse transform is the gradient.
-// Taking it here means adding conj of the product at -f, which is what the second row of a pair holds.
+// conj(G) X = (a's + b's sum) + i (something): the real part of the inverse transform is the
+// gradient. Taking it here means adding conj of the product at -f, which is what the second row of
+// a pair holds.
 int spectral_grad_weight(const float* x, const float* grad_y, float* grad_weight,
                          PyramidflowSpectral shape, int64_t threads) {
     PyramidflowSpectral shape_x = shape, shape_g = shape;
@@ -167,8 +167,9 @@ int spectral_grad_weight(const float* x, const float* grad_y, float* grad_weight
     const int64_t n = shape.tile, k = shape.kernel, taps = k * k;
     const int64_t inputs = at_x.in_channels, vectors = at_g.in_channels / LANES;
     const int64_t gradient = vectors * inputs * 2 * LANES;  // floats of a frequency
-    const int64_t per_thread = larger(larger(spectral_scratch(n), (k * (n / 2 + 1) + n) * 2 * LANES),
-                                      6 * at_x.block * (inputs + vectors * LANES));
+    const int64_t per_thread =
+        larger(larger(spectral_scratch(n), (k * (n / 2 + 1) + n) * 2 * LANES),
+               6 * at_x.block * (inputs + vectors * LANES));
     Scratch<float> spectrum_x(at_x.spectrum_size()), spectrum_g(at_g.spectrum_size());
     Scratch<float> total(at_x.frequencies * gradient), scratch(threads * per_thread);
     if (spectrum_x.failed() || spectrum_g.failed() || total.failed() || scratch.failed()) return 1;
@@ -207,8 +208,7 @@ int spectral_grad_weight(const float* x, const float* grad_y, float* grad_weight
         float* const column = lines + k * half * 2 * LANES;
         for (int64_t fx = 0; fx < half; ++fx) {
             const int64_t length = at_x.column_length(fx);
-            const float* at =
-                total.get() + at_x.first_frequency(fx) * gradient + task * 2 * LANES;
+            const float* at = total.get() + at_x.first_frequency(fx) * gradient + task * 2 * LANES;
             for (int64_t fy = 0; fy < length; ++fy, at += gradient) {
                 // A frequency that is its own mirror image was counted twice.
                 const bool own_mirror = (fx == 0 || 2 * fx == n) && (fy == 0 || 2 * fy == n);

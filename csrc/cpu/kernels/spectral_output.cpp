@@ -1,5 +1,5 @@
-// Spectra to images: bias, what is added, leaky ReLU; every pixel, every other one, or channels that
-// become the pixels of 2 x 2 cells.
+// Spectra to images: bias, what is added, leaky ReLU; every pixel, every other one, or channels
+// that become the pixels of 2 x 2 cells.
 #include "spectral_inverse.h"
 
 namespace pyramidflow::PYRAMIDFLOW_LEVEL {
@@ -21,11 +21,14 @@ struct PixelSink {
         if (!place.present || !wants_row(row)) return;
         const int64_t lanes = smaller(LANES, shape.out_channels - channel);
         const int64_t last = smaller(outputs, shape.width - place.column);
-        const int64_t height = ceil_div(shape.height, stride), width = ceil_div(shape.width, stride);
-        const int64_t pixels = (place.image * height + row / stride) * width + place.column / stride;
+        const int64_t height = ceil_div(shape.height, stride),
+                      width = ceil_div(shape.width, stride);
+        const int64_t pixels =
+            (place.image * height + row / stride) * width + place.column / stride;
         const int64_t offset = pixels * shape.out_channels + channel;
         const Vector slope = splat(epilogue.slope);
-        const Vector bias = epilogue.bias ? load_channels(epilogue.bias + channel, lanes) : Vector{};
+        const Vector bias =
+            epilogue.bias ? load_channels(epilogue.bias + channel, lanes) : Vector{};
         float* pixel = y + offset;
         const float* added = epilogue.added ? epilogue.added + offset : nullptr;
         for (int64_t x = 0; x < last; x += stride, pixel += shape.out_channels) {
@@ -59,11 +62,12 @@ struct PhaseSink {
         for (int64_t k = 0, run; k < lanes; k += run) {
             const int64_t phase = (channel + k) / channels, within = (channel + k) % channels;
             run = smaller(lanes - k, channels - within);
-            float* pixel = y + ((place.image * 2 * shape.height + 2 * row + phase / 2) * 2 *
-                                    shape.width +
-                                2 * place.column + phase % 2) *
-                                   channels +
-                           within;
+            float* pixel =
+                y +
+                ((place.image * 2 * shape.height + 2 * row + phase / 2) * 2 * shape.width +
+                 2 * place.column + phase % 2) *
+                    channels +
+                within;
             for (int64_t x = 0; x < last; ++x, pixel += 2 * channels) {
                 const Vector value = load(values + x * LANES);
                 const Vector result = value > 0.0f ? value : value * slope;

@@ -80,8 +80,7 @@ PYRAMIDFLOW_TARGET void multiply_rounded_rows(float* rows, const int32_t* weight
     const __m256i sign = _mm256_set1_epi32(static_cast<int32_t>(0x80008000));
     for (int64_t r = 0; r < COUNT; ++r) {
         for (int64_t i = 0; i < layout.in_channels; i += LANES) {
-            const __m256i re =
-                (__m256i)_mm512_cvtneps_pbh((__m512)load(rows + 2 * r * slot + i));
+            const __m256i re = (__m256i)_mm512_cvtneps_pbh((__m512)load(rows + 2 * r * slot + i));
             const __m256i im =
                 (__m256i)_mm512_cvtneps_pbh((__m512)load(rows + (2 * r + 1) * slot + i));
             _mm256_storeu_si256((__m256i*)(operand.part[0][r] + i / 2), re);

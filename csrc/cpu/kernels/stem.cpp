@@ -145,8 +145,8 @@ int stem(const Pixel* image, const float* mean, const float* std, const float* w
                     const float* const w = packed.get() + g * SIDE * TAPS * group;
                     int64_t x = 0;
                     for (; x + PIXELS <= half_width; x += PIXELS)
-                        convolve_pixels<PIXELS>(rows, x, w, padded_bias + g * group, out + g * group,
-                                                padded);
+                        convolve_pixels<PIXELS>(rows, x, w, padded_bias + g * group,
+                                                out + g * group, padded);
                     for (; x < half_width; ++x)
                         convolve_pixels<1>(rows, x, w, padded_bias + g * group, out + g * group,
                                            padded);

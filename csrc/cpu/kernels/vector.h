@@ -24,8 +24,8 @@ static PYRAMIDFLOW_INLINE Vector load(const float* p) {
     return v;
 }
 static PYRAMIDFLOW_INLINE void store(float* p, Vector v) { memcpy(p, &v, sizeof v); }
-// Subtracting zero changes no float, so nothing but the broadcast is left; adding zero would turn -0
-// into 0 and stays an addition.
+// Subtracting zero changes no float, so nothing but the broadcast is left; adding zero would turn
+// -0 into 0 and stays an addition.
 static PYRAMIDFLOW_INLINE Vector splat(float value) { return value - Vector{}; }
 static PYRAMIDFLOW_INLINE float sum_lanes(Vector v) {
 #if defined(__AVX512F__)
@@ -121,8 +121,8 @@ static PYRAMIDFLOW_INLINE void store_bytes(uint8_t* p, Integers values, int64_t 
 #endif
 }
 
-// Results of this size have left the caches before anyone reads them. Written past the caches, their
-// lines need not be read first: a third of a copy's traffic.
+// Results of this size have left the caches before anyone reads them. Written past the caches,
+// their lines need not be read first: a third of a copy's traffic.
 static const int64_t STREAMED_BYTES = int64_t{32} << 20;
 
 // Whether `count` floats, in runs that start `stride` apart, are written past the caches.
@@ -151,7 +151,8 @@ static PYRAMIDFLOW_INLINE void store_result(bool streamed, float* p, Vector v, C
 template <int ODD>
 static PYRAMIDFLOW_INLINE Vector every_second(Vector a, Vector b) {
 #if defined(__AVX512F__)
-    const __m512i even = _mm512_set_epi32(30, 28, 26, 24, 22, 20, 18, 16, 14, 12, 10, 8, 6, 4, 2, 0);
+    const __m512i even =
+        _mm512_set_epi32(30, 28, 26, 24, 22, 20, 18, 16, 14, 12, 10, 8, 6, 4, 2, 0);
     const __m512i places = _mm512_add_epi32(even, _mm512_set1_epi32(ODD));
     return (Vector)_mm512_permutex2var_ps((__m512)a, places, (__m512)b);
 #elif defined(__AVX2__)
@@ -248,7 +249,8 @@ static PYRAMIDFLOW_INLINE Vector alternate(Vector a, Vector b) {
     const __m256 high = _mm256_unpackhi_ps((__m256)a, (__m256)b);
     return (Vector)_mm256_permute2f128_ps(low, high, UPPER ? 0x31 : 0x20);
 #elif defined(__SSE2__) && !defined(__AVX__)
-    return (Vector)(UPPER ? _mm_unpackhi_ps((__m128)a, (__m128)b) : _mm_unpacklo_ps((__m128)a, (__m128)b));
+    return (Vector)(UPPER ? _mm_unpackhi_ps((__m128)a, (__m128)b)
+                          : _mm_unpacklo_ps((__m128)a, (__m128)b));
 #else
     Vector both;
     for (int64_t k = 0; k < LANES / 2; ++k) {

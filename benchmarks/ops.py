@@ -6,10 +6,14 @@ An operation that moves memory cannot be faster than a copy of as many bytes. Fo
 gives the least bytes it must move (every input read once, every output written once), the bytes
 that the kernel moves (its second passes included, and only what it reads: the gradient of a
 coupling needs no ``t``), and the GB/s of the least bytes as a share of a copy's. All candidates run
-in one process, in turns. The kernels and the copy write to memory that is already mapped, so that
-the system's page faults are not measured; plain PyTorch and the convolutions allocate as they do.
-Memory moves whole lines of 64 bytes: contiguous, the down block's every second float of a row costs
-all of the row's bytes, which count as moved. The convolutions run at a quarter of the size;
+in one process: the kernel and the copy in turns, from empty caches, the copy from and to several
+places in memory, as its speed depends on them; then plain PyTorch and its compiled form in turns.
+Not all four: the system takes back the gigabytes that plain PyTorch frees while the next one runs.
+The kernels and the copy write to memory that is already mapped, so that the system's page faults
+are not measured; plain PyTorch and the convolutions allocate as they do. Memory moves whole lines
+of 64 bytes: contiguous, the down block's every second float of a row costs all of the row's bytes,
+which count as moved, and its every second row costs more than a row of neighbours: the processor's
+prefetcher does not skip rows. The convolutions run at a quarter of the size;
 arithmetic bounds them, and what their transforms move is not counted. On a machine that others use
 too, ``--processor-time`` counts the time that this process had.
 """
@@ -23,6 +27,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -31,6 +36,9 @@ from torch import Tensor
 from pyramidflow.ops import allocation, dispatch
 
 RESULTS = Path(__file__).parent / "results"
+EVICTED_BYTES = 64 << 20
+"""More than the caches of a processor's cores hold."""
+COPIES = 4
 LAYOUTS = {"contiguous": torch.contiguous_format, "channels-last": torch.channels_last}
 
 
@@ -240,36 +248,52 @@ def candidate(case: Case, name: str) -> Callable[[], object]:
 
 def seconds(
     candidates: dict[str, Callable[[], object]], rounds: int, clock: Callable[[], float]
-) -> dict[str, float]:
-    """Median time of each candidate, measured in turns."""
+) -> dict[str, list[float]]:
+    """Times of each candidate, measured in turns, each from empty caches."""
     times: dict[str, list[float]] = {name: [] for name in candidates}
+    other = torch.zeros(EVICTED_BYTES // 4)
     for run in candidates.values():
         run()
     for _ in range(rounds):
         for name, run in candidates.items():
+            other.add_(1)
             start = clock()
             run()
             times[name].append(clock() - start)
-    return {name: statistics.median(values) for name, values in times.items()}
+    return times
+
+
+def beside_copies(
+    kernel: Callable[[], object], least: int, rounds: int, clock: Callable[[], float]
+) -> dict[str, list[float]]:
+    """Times of a kernel and of copies of ``least`` bytes: half of them read, half written."""
+    times: dict[str, list[float]] = {"cpu": [], "copy": []}
+    places = []  # kept, so that each copy has its own
+    for _ in range(COPIES):
+        source, target = torch.randn(least // 8), torch.randn(least // 8)
+        places.append((source, target))
+        copy = partial(target.copy_, source)
+        for name, values in seconds({"cpu": kernel, "copy": copy}, rounds, clock).items():
+            times[name] += values
+    return times
 
 
 def measure(
     case: Case, rounds: int, with_compiled: bool, clock: Callable[[], float]
 ) -> dict[str, object]:
     """One row of the table."""
-    names = ("cpu", "reference", "compiled") if with_compiled else ("cpu", "reference")
-    candidates = {name: candidate(case, name) for name in names}
-    least = least_bytes(case, candidates["cpu"]())
-    # A copy reads and writes: half of the bytes each.
-    source, target = torch.randn(least // 8), torch.randn(least // 8)
-    candidates["copy"] = lambda: target.copy_(source)
+    kernel = candidate(case, "cpu")
+    least = least_bytes(case, kernel())
+    measured = beside_copies(kernel, least, rounds, clock)
+    names = ("reference", "compiled") if with_compiled else ("reference",)
     try:
-        times = seconds(candidates, rounds, clock)
+        measured |= seconds({name: candidate(case, name) for name in names}, rounds, clock)
     except Exception as error:
         if not with_compiled:
             raise
         print(f"{case.name}: does not compile: {type(error).__name__}", file=sys.stderr)
         return measure(case, rounds, False, clock)
+    times = {name: statistics.median(values) for name, values in measured.items()}
     return {
         "case": case.name,
         "bound": case.bound,

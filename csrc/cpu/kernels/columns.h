@@ -63,6 +63,7 @@ static PYRAMIDFLOW_INLINE void walk_row(int64_t end, const Planes& planes, Chann
                                         const Load& load, const Body& body) {
     typedef Values<COUNT> At;
     const int64_t width = planes.half_width;
+    if (end == 0) return;
     if (channels == 1) {
         const int64_t whole = planes.width / 2;  // pixels to which two fine ones belong
         const auto rest = [&](int64_t m) {

@@ -1,4 +1,4 @@
-"""The one error that bad input raises, wherever it enters."""
+"""The one error that bad input raises, wherever it enters, and the one warning."""
 
 
 class InputError(ValueError):
@@ -6,4 +6,11 @@ class InputError(ValueError):
 
     The message names what was given, what was expected and what to do. The command line prints it
     without a traceback and exits with code 2; from Python it is an ordinary ``ValueError``.
+    """
+
+
+class SlowOperationsWarning(RuntimeWarning):
+    """The operations run in plain PyTorch because no faster backend can run here, and why.
+
+    The command line prints it as one line on standard error.
     """

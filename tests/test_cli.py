@@ -313,6 +313,23 @@ def test_doctor_reports_versions_and_operations(run):
         assert backend.reason in out
 
 
+def test_slow_operations_are_one_line_on_standard_error(tiny_set, tiny_detector_file, tmp_path):
+    image = tiny_set / "test" / "good" / "000.png"
+    arguments = ["inspect", str(image), "--model", str(tiny_detector_file), "--output", "out"]
+    script = (
+        "import pathlib; from pyramidflow.ops import library\n"
+        "library.FOLDER = pathlib.Path('/nowhere')\n"
+        f"from pyramidflow.cli import main; main({arguments})\n"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert result.returncode == 0, result.stderr
+    assert result.stderr.startswith("warning: operations on 'cpu' run in plain PyTorch")
+    assert "no compiled cpu library" in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
 def test_help_does_not_load_torch():
     script = (
         "import sys; from pyramidflow.cli import main\n"

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from pyramidflow import ops
-from pyramidflow.errors import InputError
+from pyramidflow.errors import InputError, SlowOperationsWarning
 from pyramidflow.model import PyramidFlow
 from pyramidflow.ops import allocation, dispatch, reference, registry
 from pyramidflow.ops.tf32 import convolutions_take_tf32, convolutions_with_tf32
@@ -220,6 +220,13 @@ def test_unavailable_backend_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dispatch, "status", lambda name: dispatch.Status(False, "no such GPU."))
     with pytest.raises(InputError, match=r"'cuda' is not available: no such GPU\."):
         dispatch.require("cuda")
+
+
+def test_operations_without_a_fast_backend_warn_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dispatch, "status", lambda name: dispatch.Status(False, "it is too old."))
+    with pytest.warns(SlowOperationsWarning, match=r"on 'cpu' run in plain.*cpu: it is too old\."):
+        module = dispatch._select.__wrapped__(None, "cpu", torch.float32)
+    assert module is dispatch.load("reference")
 
 
 def test_backend_of_another_device_is_refused() -> None:

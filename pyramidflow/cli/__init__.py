@@ -1,11 +1,15 @@
 """The command line: parse, call, print.
 
 Exit codes: 0, 1 (defects found, with ``--fail-on-defect``), 2 (usage or input error), 130
-(interrupted). An error is one sentence on standard error; ``--debug`` shows its traceback.
+(interrupted). An error is one sentence on standard error; ``--debug`` shows its traceback. So is a
+warning that the operations are slow.
 """
 
 import sys
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
 
 EXIT_INPUT_ERROR = 2
 EXIT_INTERRUPTED = 130
@@ -27,12 +31,33 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if debug:  # accepted anywhere, declared on the program
         given = ["--debug", *(argument for argument in given if argument != "--debug")]
     try:
-        app(given, prog_name="pyramidflow")
+        with _warnings_in_one_line():
+            app(given, prog_name="pyramidflow")
     except Exception as error:  # whatever it is, exit code 1 is taken: it means defects found
         if debug:
             raise SystemExit(_with_traceback()) from error
         print(f"error: {_sentence(error)}", file=sys.stderr)
         sys.exit(EXIT_INPUT_ERROR)
+
+
+@contextmanager
+def _warnings_in_one_line() -> Iterator[None]:
+    from pyramidflow.errors import SlowOperationsWarning
+
+    usual = warnings.formatwarning
+
+    def format_warning(
+        message: Warning | str, category: type[Warning], *place: Any, **line: Any
+    ) -> str:
+        if issubclass(category, SlowOperationsWarning):
+            return f"warning: {message}\n"
+        return usual(message, category, *place, **line)
+
+    warnings.formatwarning = format_warning
+    try:
+        yield
+    finally:
+        warnings.formatwarning = usual
 
 
 def _with_traceback() -> int:

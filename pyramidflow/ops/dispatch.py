@@ -12,6 +12,7 @@ Modules load on first use, so that importing the package never fails for want of
 
 import importlib
 import os
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -20,7 +21,7 @@ from types import ModuleType
 
 import torch
 
-from pyramidflow.errors import InputError
+from pyramidflow.errors import InputError, SlowOperationsWarning
 
 MODULES = {
     "reference": "pyramidflow.ops.backend_reference",
@@ -148,8 +149,9 @@ def use_backend(name: str) -> Iterator[None]:
 def select(device_type: str, dtype: torch.dtype) -> ModuleType:
     """Backend that computes on tensors of this device and type.
 
-    The override if there is one, else the best one available for the device. A type that the
-    backend does not compute in goes to the reference: it is the only such fallback.
+    The override if there is one, else the best one available for the device: the reference, with a
+    :class:`~pyramidflow.errors.SlowOperationsWarning`, where there is none. A type that the backend
+    does not compute in goes to the reference, too.
 
     Raises:
         InputError: the override is unknown, cannot run here, or does not take this device.
@@ -170,7 +172,14 @@ def _select(forced: str | None, device_type: str, dtype: torch.dtype) -> ModuleT
 
 
 def _best_of(device_type: str) -> ModuleType:
-    for name in PREFERENCE.get(device_type, ("triton",)):
+    names = PREFERENCE.get(device_type, ("triton",))
+    for name in names:
         if status(name).available and device_type in load(name).DEVICES:
             return load(name)
+    reasons = " ".join(f"{name}: {status(name).reason}" for name in names)
+    warnings.warn(
+        f"operations on {device_type!r} run in plain PyTorch, many times slower: {reasons}",
+        SlowOperationsWarning,
+        stacklevel=2,
+    )
     return load("reference")

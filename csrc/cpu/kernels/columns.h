@@ -54,6 +54,8 @@ static PYRAMIDFLOW_INLINE Values<COUNT> one_after(const Values<COUNT>& here,
     return shifted;
 }
 
+static const int64_t LINE = 16;  // floats in a line of memory
+
 // Calls `body(r, m, c, before, here, after, count)` for the coarse pixels of a row before `end`: m
 // and c are the first pixel and the first channel of a vector, `count` says how much it holds, and
 // r < ROWS is the row of results. `load(m, c, count)` gives the values in the row; outside of it
@@ -85,28 +87,31 @@ static PYRAMIDFLOW_INLINE void walk_row(int64_t end, const Planes& planes, Chann
         return;
     }
     // The channels of a line of memory go together: written past the caches it must be whole.
-    const int64_t line = 16 / LANES;  // vectors
-    const auto walk = [&](int64_t c, auto vectors, auto count) {
-        At before[line] = {}, here[line], after[line];
-        const auto channel = [&](int64_t v) { return smaller(c + v * LANES, channels - count); };
-        for (int64_t v = 0; v < vectors; ++v) here[v] = load(0, channel(v), count);
+    const auto walk = [&](int64_t first, auto vectors, auto count) {
+        const int64_t last = channels - count;
+        At before[vectors.value] = {}, here[vectors.value], after[vectors.value];
+        repeat<0, vectors.value>([&](auto v) PYRAMIDFLOW_INLINE_LAMBDA {
+            here[v] = load(0, smaller(first + v * LANES, last), count);
+        });
         for (int64_t m = 0; m < end; ++m) {
-            for (int64_t v = 0; v < vectors; ++v)
-                after[v] = m + 1 < width ? load(m + 1, channel(v), count) : At{};
-            repeat<0, ROWS>([&](auto r) PYRAMIDFLOW_INLINE_LAMBDA {
-                for (int64_t v = 0; v < vectors; ++v)
-                    body(r, m, channel(v), before[v], here[v], after[v], count);
+            repeat<0, vectors.value>([&](auto v) PYRAMIDFLOW_INLINE_LAMBDA {
+                const int64_t c = smaller(first + v * LANES, last);
+                after[v] = m + 1 < width ? load(m + 1, c, count) : At{};
             });
-            for (int64_t v = 0; v < vectors; ++v) {
+            repeat<0, ROWS>([&](auto r) PYRAMIDFLOW_INLINE_LAMBDA {
+                repeat<0, vectors.value>([&](auto v) PYRAMIDFLOW_INLINE_LAMBDA {
+                    const int64_t c = smaller(first + v * LANES, last);
+                    body(r, m, c, before[v], here[v], after[v], count);
+                });
+            });
+            repeat<0, vectors.value>([&](auto v) PYRAMIDFLOW_INLINE_LAMBDA {
                 before[v] = here[v];
                 here[v] = after[v];
-            }
+            });
         }
     };
     if (channels < LANES) return walk(0, Constant<1>(), int64_t{channels});
-    int64_t c = 0;
-    for (; c + line * LANES <= channels; c += line * LANES) walk(c, Constant<line>(), Whole());
-    if (c < channels) walk(c, ceil_div(channels - c, LANES), Whole());
+    for (int64_t c = 0; c < channels; c += LINE) walk(c, Constant<LINE / LANES>(), Whole());
 }
 
 // One pixel of the row, with all of its channels.
@@ -114,11 +119,12 @@ template <int64_t COUNT, int64_t ROWS, typename Channels, typename Load, typenam
 static PYRAMIDFLOW_INLINE void visit_pixel(int64_t m, const Planes& planes, Channels channels,
                                            const Load& load, const Body& body) {
     typedef Values<COUNT> At;
-    for_vectors(channels, [&](int64_t c, auto count) {
+    for (int64_t c = 0; c < channels; c += LANES) {
+        const int64_t count = smaller(channels - c, LANES);
         const At before = m > 0 ? load(m - 1, c, count) : At{}, here = load(m, c, count);
         const At after = m + 1 < planes.half_width ? load(m + 1, c, count) : At{};
         repeat<0, ROWS>([&](auto r) { body(r, m, c, before, here, after, count); });
-    });
+    }
 }
 
 // ROWS fine rows from `top` on, filtered down the columns: `filter` makes of a vector of each row a

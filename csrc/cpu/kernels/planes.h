@@ -34,7 +34,7 @@ struct Planes {
 template <typename Body>
 static inline void with_pixel(int64_t channels, const Body& body) {
     if (channels == 1) return body(Constant<1>());
-    with_channels(channels, body);
+    body(channels);
 }
 
 }  // namespace pyramidflow::PYRAMIDFLOW_LEVEL

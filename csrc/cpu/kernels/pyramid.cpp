@@ -182,27 +182,24 @@ int expand(const float* coarse, const float* base, float* out, const Planes& pla
             const int64_t offset = plane * planes.fine_size() + 2 * row * row_size;
             const CoarseRows<Filter, decltype(channels)> rows(
                 planes, coarse + plane * planes.coarse_size(), row, zeros.get(), channels);
-            with_flag(2 * row + 1 < planes.height, [&](auto has_lower) {
-                const auto spread = [&](const Pair<Filter>& along) {
-                    return [&](int64_t r, int64_t m, int64_t c, const auto& before,
-                               const auto& here, const auto& after, auto count)
-                               PYRAMIDFLOW_INLINE_LAMBDA {
-                        const Vector a = before.of[r], b = here.of[r], d = after.of[r];
-                        const auto combine = [&](int64_t place, Vector up, auto n) {
-                            place += offset + r * row_size;
-                            if (base) prefetch(base + place + 2 * row_size);  // the next rows
-                            store_result(streamed, out + place, Combine::apply(base, place, up, n),
-                                         n);
-                        };
-                        write_pair(m, c, along.even(a, b, d), along.odd(a, b, d), planes.width,
-                                   channels, count, combine);
+            const int64_t rows_below = planes.height - 2 * row;  // one or more
+            const auto spread = [&](const Pair<Filter>& along) {
+                return [&](int64_t r, int64_t m, int64_t c, const auto& before, const auto& here,
+                           const auto& after, auto count) PYRAMIDFLOW_INLINE_LAMBDA {
+                    if (r >= rows_below) return;
+                    const Vector a = before.of[r], b = here.of[r], d = after.of[r];
+                    const auto combine = [&](int64_t place, Vector up, auto n) {
+                        place += offset + r * row_size;
+                        if (base) prefetch(base + place + 2 * row_size);  // the next rows
+                        store_result(streamed, out + place, Combine::apply(base, place, up, n), n);
                     };
+                    write_pair(m, c, along.even(a, b, d), along.odd(a, b, d), planes.width,
+                               channels, count, combine);
                 };
-                walk_row<2, 1 + has_lower.value>(pairs, planes, channels, rows, spread(inner));
-                for (int64_t m = pairs; m < planes.half_width; ++m)
-                    visit_pixel<2, 1 + has_lower.value>(m, planes, channels, rows,
-                                                        spread(Pair<Filter>(m, planes.width)));
-            });
+            };
+            walk_row<2, 2>(pairs, planes, channels, rows, spread(inner));
+            for (int64_t m = pairs; m < planes.half_width; ++m)
+                visit_pixel<2, 2>(m, planes, channels, rows, spread(Pair<Filter>(m, planes.width)));
         });
     });
     return 0;

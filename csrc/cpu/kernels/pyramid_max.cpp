@@ -157,19 +157,18 @@ int pyramid_down_max_backward(const float* grad_y, const uint8_t* index, float* 
             }
             const int64_t row_size = planes.width * channels;
             float* const out = grad_x + plane * planes.fine_size() + 2 * row * row_size;
+            const int64_t rows_below = planes.height - 2 * row;  // one or more
             const auto write_row = [&](int64_t r, int64_t m, int64_t c, const auto& before,
                                        const auto& here, const auto& after, auto count)
                                        PYRAMIDFLOW_INLINE_LAMBDA {
+                if (r >= rows_below) return;
                 const Filtered pair = filter_along(r, before, here, after);
                 const auto write = [&](int64_t place, Vector values, auto n) {
                     store_result(streamed, out + r * row_size + place, values, n);
                 };
                 write_pair(m, c, pair.even, pair.odd, planes.width, channels, count, write);
             };
-            with_flag(2 * row + 1 < planes.height, [&](auto has_lower) {
-                walk_row<4, 1 + has_lower.value>(planes.half_width, planes, channels, rows,
-                                                 write_row);
-            });
+            walk_row<4, 2>(planes.half_width, planes, channels, rows, write_row);
         });
     });
     return 0;

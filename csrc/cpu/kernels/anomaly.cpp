@@ -30,10 +30,13 @@ int anomaly_level(const float* latent, const float* mean, float* level, Pyramidf
                 for (int64_t i = 0; i < pixels; ++i) {
                     const float* zi = z + (p + i) * channels;
                     const float* mi = m + (p + i) * channels;
-                    float sum = 0.0f;
-#pragma omp simd reduction(+ : sum)
-                    for (int64_t c = 0; c < channels; ++c) sum += __builtin_fabsf(zi[c] - mi[c]);
-                    out[i] = sum * scale;
+                    Vector sum = {};
+                    for_vectors(channels, [&](int64_t c, auto count) {
+                        prefetch(zi + 64 * channels + c);
+                        prefetch(mi + 64 * channels + c);
+                        sum += magnitude(load(zi + c, count) - load(mi + c, count));
+                    });
+                    out[i] = sum_lanes(sum) * scale;
                 }
             } else {
                 float sum[TILE];

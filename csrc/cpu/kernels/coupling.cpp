@@ -52,14 +52,16 @@ double couple(ChannelsLast channels_last, bool inverse, const LogScale& log_scal
                     *t_next = source.t.after(r, rows, source.next);
         const float* s_next = log_scale.after(r, rows, source.next);
         for_vectors(length, [&](int64_t j, auto count) {
-            if (channels_last && source.t.map) {
-                prefetch(tr + AHEAD * source.step + j);
-                prefetch(source.s0[r] + AHEAD * source.step + j);
-            }
             if (!channels_last) {
-                prefetch(x_next + j);
+                prefetch_near(x_next + j);
                 prefetch_apart<GAP>(t_next, j);
                 prefetch_apart<GAP>(s_next, j);
+            } else if (source.t.map) {
+                prefetch(tr + AHEAD * source.step + j);
+                prefetch(source.s0[r] + AHEAD * source.step + j);
+            } else {
+                prefetch(x.in_next_tile(channels_last, r, rows, length) + j);
+                prefetch(source.t.in_next_tile(channels_last, r, rows, length) + j);
             }
             const Vector m = source.mean_varies ? load_apart<GAP>(mean, j, count) : splat(mean[0]);
             const Vector s = log_scale(r, j, count) - m;
@@ -95,7 +97,9 @@ int forward(const float* x, const float* params, const float* mean, float* mean_
     const SoftClamp clamp(shape.clamp);
     const float scale = 1.0f / static_cast<float>(members * C);
     const int64_t stride = coupling.level_stride();
-    const bool streamed = streams(y, shape.batch * C * coupling.area, stride);
+    // The parameters of a down block, read at the same time, drive its result out.
+    const int64_t largest = larger(coupling.area, coupling.params_area);
+    const bool streamed = streams(y, shape.batch * C * largest, stride);
 
     with_runs(shape, [&](auto channels_last, auto channels) {
         in_parallel(threads, groups * tiles, [&](int64_t task) {

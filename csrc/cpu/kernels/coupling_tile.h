@@ -234,9 +234,11 @@ template <typename ChannelsLast, typename Length>
 void clamp_and_sum(ChannelsLast channels_last, SoftClamp clamp, const Runs& s0, int64_t rows,
                    Length length, float* s, float* sums) {
     for (int64_t r = 0; r < rows; ++r) {
-        const float *in = s0[r], *next = s0.after(r, rows, length);
+        const float* const in = s0[r];
+        const float* const next = channels_last ? s0.in_next_tile(channels_last, r, rows, length)
+                                                : s0.after(r, rows, length);
         for_vectors(length, [&](int64_t j, auto count) {
-            if (!channels_last) prefetch(next + j);
+            prefetch(next + j);
             const Vector value = clamp(load(in + j, count));
             store(s + r * length + j, value, count);
             add_to_pixels(channels_last, value, count, r, j, sums);

@@ -34,16 +34,16 @@ static inline void mix_pixels_block(const float* y, const float* transposed, flo
                 high[p] += b * value;
             }
         }
+        const int64_t left = channels - o;
+#pragma GCC unroll 8
         for (int64_t p = 0; p < PIXELS; ++p) {
-            float* out = z + p * channels + o;
-            if (o + 2 * LANES <= channels) {
+            float* const out = z + p * channels + o;
+            if (left >= 2 * LANES) {
                 store_result(streamed, out, low[p], Whole());
                 store_result(streamed, out + LANES, high[p], Whole());
             } else {
-                float both[2 * LANES];
-                store(both, low[p]);
-                store(both + LANES, high[p]);
-                memcpy(out, both, static_cast<size_t>(channels - o) * sizeof(float));
+                store(out, low[p], smaller(left, LANES));
+                if (left > LANES) store(out + LANES, high[p], left - LANES);
             }
         }
     }
@@ -59,14 +59,13 @@ static inline void mix_pixels_narrow(const float* y, const float* transposed, fl
 #pragma GCC unroll 8
         for (int64_t p = 0; p < PIXELS; ++p) sum[p] += a * splat(y[p * channels + i]);
     }
+#pragma GCC unroll 8
     for (int64_t p = 0; p < PIXELS; ++p) {
-        if (channels == LANES) {
-            store_result(streamed, z + p * channels, sum[p], Whole());
-        } else {
-            float lanes[LANES];
-            store(lanes, sum[p]);
-            memcpy(z + p * channels, lanes, static_cast<size_t>(channels) * sizeof(float));
-        }
+        float* const out = z + p * channels;
+        if (channels == LANES)
+            store_result(streamed, out, sum[p], Whole());
+        else
+            store(out, sum[p], channels);
     }
 }
 

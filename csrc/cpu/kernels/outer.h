@@ -26,6 +26,7 @@ static inline void outer_pixels(const float* grad_z, const float* y, double* sum
             for (int64_t k = 0; k < OUTPUTS; ++k)
                 total[k] += splat(grad_z[p * channels + o + k]) * value;
         }
+#pragma GCC unroll 8
         for (int64_t k = 0; k < OUTPUTS; ++k)
             add_lanes(sum + (o + k) * channels + i, total[k], count);
     });

@@ -39,6 +39,7 @@ void accumulate_outer(const float* x, const float* g, int64_t rows, float* grad)
             r[i] += splat(x[2 * INPUTS + i]) * difference;
         }
     }
+#pragma GCC unroll 8
     for (int64_t i = 0; i < INPUTS; ++i) {
         float* const re = grad + i * 2 * LANES;
         store(re, load(re) + (p[i] + q[i]));

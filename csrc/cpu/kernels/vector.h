@@ -30,6 +30,11 @@ static PYRAMIDFLOW_INLINE Vector splat(float value) { return value - Vector{}; }
 static PYRAMIDFLOW_INLINE float sum_lanes(Vector v) {
 #if defined(__AVX512F__)
     return _mm512_reduce_add_ps((__m512)v);
+#elif defined(__AVX__)
+    const __m128 low = _mm256_castps256_ps128((__m256)v);
+    const __m128 quarter = _mm_add_ps(low, _mm256_extractf128_ps((__m256)v, 1));
+    const __m128 half = _mm_add_ps(quarter, _mm_movehl_ps(quarter, quarter));
+    return _mm_cvtss_f32(_mm_add_ss(half, _mm_movehdup_ps(half)));
 #else
     float sum = 0.0f;
     for (int64_t k = 0; k < LANES; ++k) sum += v[k];
@@ -50,8 +55,10 @@ static PYRAMIDFLOW_INLINE void for_vectors(Length length, const Body& body) {
 // The next length from `count` on that is one of whole vectors.
 static inline int64_t whole_vectors(int64_t count) { return ceil_div(count, LANES) * LANES; }
 
-// Asks for what is read soon. The processor does so by itself, but not for a run's first lines.
+// Asks for what is read soon: into the second cache, or, `near`, into the first. The processor does
+// so by itself, but not for a run's first lines, and not while it is busy with arithmetic.
 static PYRAMIDFLOW_INLINE void prefetch(const float* p) { __builtin_prefetch(p, 0, 2); }
+static PYRAMIDFLOW_INLINE void prefetch_near(const float* p) { __builtin_prefetch(p, 0, 3); }
 
 // The first `count` lanes, zero in the others.
 static PYRAMIDFLOW_INLINE Vector load(const float* p, Whole) { return load(p); }
@@ -233,8 +240,8 @@ static PYRAMIDFLOW_INLINE Vector load_apart(const float* run, int64_t j, int64_t
 }
 template <int64_t GAP>
 static PYRAMIDFLOW_INLINE void prefetch_apart(const float* run, int64_t j) {
-    prefetch(run + GAP * j);
-    if (GAP == 2) prefetch(run + 2 * j + LANES);
+    prefetch_near(run + GAP * j);
+    if (GAP == 2) prefetch_near(run + 2 * j + LANES);
 }
 
 // Two vectors that alternate, from their first lanes (or, if UPPER, from the middle) on.

@@ -101,10 +101,10 @@ void gradients(ChannelsLast channels_last, const Coupling& coupling, const Tile&
     for (int64_t r = 0; r < rows; ++r) {
         const float *s0r = source.s0[r], *tr = source.t[r], *mean = source.mean[r];
         const float *gr = g_runs[r], *xr = x_runs[r];
-        // The processor fetches nothing while it is busy with the products of a convolution: then
-        // the next tile is asked for during this one.
+        // The processor fetches little while it is busy with arithmetic: the next run of a
+        // contiguous tile is asked for during this one, else the next tile.
         const float *g_next, *x_next, *s0_next, *t_next;
-        if (CONVOLVED)
+        if (channels_last || CONVOLVED)
             g_next = grad_runs.in_next_tile(channels_last, r, rows, length);
         else
             g_next = g_runs.after(r, rows, length);
@@ -120,12 +120,10 @@ void gradients(ChannelsLast channels_last, const Coupling& coupling, const Tile&
         float* const gx = all.grad_x + offset + r * stride;
         float* const gt = grad_t + r * grad_t_stride;
         for_vectors(length, [&](int64_t j, auto count) {
-            if (!channels_last || CONVOLVED) {
-                prefetch(g_next + j);
-                prefetch(x_next + j);
-                prefetch_apart<GAP>(s0_next, j);
-                if (CONVOLVED || inverse) prefetch_apart<GAP>(t_next, j);
-            }
+            prefetch(g_next + j);
+            prefetch(x_next + j);
+            prefetch_apart<GAP>(s0_next, j);
+            if (CONVOLVED || inverse) prefetch_apart<GAP>(t_next, j);
             const Vector s0 = load_apart<GAP>(s0r, j, count);
             const Vector s =
                 clamp(s0) - (source.mean_varies ? load_apart<GAP>(mean, j, count) : splat(mean[0]));

@@ -6,6 +6,7 @@ namespace pyramidflow::PYRAMIDFLOW_LEVEL {
 namespace {
 
 const int64_t TILE = 4096;  // pixels: long runs, each is a start for the prefetcher
+const int64_t AHEAD = 64;   // pixels
 
 PYRAMIDFLOW_INLINE Vector magnitude(Vector value) { return (Vector)((Integers)value & 0x7fffffff); }
 
@@ -32,8 +33,8 @@ int anomaly_level(const float* latent, const float* mean, float* level, Pyramidf
                     const float* mi = m + (p + i) * channels;
                     Vector sum = {};
                     for_vectors(channels, [&](int64_t c, auto count) {
-                        prefetch(zi + 64 * channels + c);
-                        prefetch(mi + 64 * channels + c);
+                        prefetch(zi + AHEAD * channels + c);
+                        prefetch(mi + AHEAD * channels + c);
                         sum += magnitude(load(zi + c, count) - load(mi + c, count));
                     });
                     out[i] = sum_lanes(sum) * scale;

@@ -5,8 +5,9 @@ namespace pyramidflow::PYRAMIDFLOW_LEVEL {
 
 namespace {
 
-const int64_t CHUNKS = 32;  // of a sample's pixels in a sum, whatever the number of threads
-const int64_t RUN = 256;    // pixels that are summed in single precision
+const int64_t CHUNKS = 32;   // of a sample's pixels in a sum, whatever the number of threads
+const int64_t RUN = 256;     // pixels that are summed in single precision
+const int64_t AHEAD = 1024;  // floats; busy with arithmetic, the processor fetches little
 
 }  // namespace
 
@@ -63,6 +64,7 @@ int coupling_mean_channel(const float* params, float* mean, PyramidflowCoupling 
                     for (int64_t p = first; p < last; p += RUN) {
                         Vector sum = {};
                         for_vectors(smaller(RUN, last - p), [&](int64_t j, auto count) {
+                            prefetch(in + p + j + AHEAD);
                             sum += clamp(load(in + p + j, count));
                         });
                         total[c] += static_cast<double>(sum_lanes(sum));

@@ -35,7 +35,7 @@ MUTANTS = [
     ("columns", "const int64_t r = top + k;", "const int64_t r = top + k + 1;"),
     ("pyramid", "return 2 * m + 1 >= size;", "return 2 * m + 1 > size;"),
     ("pyramid", "size % 2 == 1 ? larger(size - 3, 0) : size", "size"),
-    ("pyramid", "load(base + place, count) - up", "load(base + place, count) + up"),
+    ("pyramid", "OnLevel{fine_level, -1.0f}", "OnLevel{fine_level, 1.0f}"),
     ("pyramid", "q >= 0 && q < size) w[", "q >= 0) w["),
     ("pyramid", "w[2] = r % 2 == 0 ? BINOMIAL[0]", "w[2] = r % 2 == 0 ? BINOMIAL[1]"),
     ("columns", "smaller(2 * count, width_ - j)", "smaller(2 * count, width_ - j - 1)"),

@@ -38,14 +38,15 @@ static inline int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
 static inline int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 // Calls `body` with the length as a compile-time constant where it is a usual channel count: one
-// short inner loop then becomes a few vector instructions.
+// short inner loop then becomes a few vector instructions. Not for an x86-64 without AVX: its
+// machines are too old for what it costs every build.
 template <typename Body>
 static inline void with_channels(int64_t channels, const Body& body) {
-    switch (channels) {
-        case 16: return body(Constant<16>());
-        case 32: return body(Constant<32>());
-        default: return body(channels);
-    }
+#if !defined(__SSE2__) || defined(__AVX__)
+    if (channels == 16) return body(Constant<16>());
+    if (channels == 32) return body(Constant<32>());
+#endif
+    body(channels);
 }
 
 // Scratch memory for every thread, allocated before the threads start.

@@ -97,24 +97,22 @@ struct DownTransposed {
     static int64_t border(int64_t size) { return size; }
 };
 
-struct Plain {
+// What becomes of an up-sampled value: the result itself, or what is added to another level.
+struct Result {
     template <typename Count>
-    static PYRAMIDFLOW_INLINE Vector apply(const float*, int64_t, Vector up, Count) {
+    PYRAMIDFLOW_INLINE Vector operator()(int64_t, int64_t, Vector up, Count) const {
         return up;
     }
 };
-struct Add {
+struct OnLevel {
+    const float* level;
+    float sign;
+
     template <typename Count>
-    static PYRAMIDFLOW_INLINE Vector apply(const float* base, int64_t place, Vector up,
-                                           Count count) {
-        return load(base + place, count) + up;
-    }
-};
-struct Subtract {
-    template <typename Count>
-    static PYRAMIDFLOW_INLINE Vector apply(const float* base, int64_t place, Vector up,
-                                           Count count) {
-        return load(base + place, count) - up;
+    PYRAMIDFLOW_INLINE Vector operator()(int64_t place, int64_t below, Vector up,
+                                         Count count) const {
+        prefetch(level + below);
+        return load(level + place, count) + sign * up;
     }
 };
 
@@ -167,7 +165,7 @@ struct CoarseRows {
 };
 
 template <typename Filter, typename Combine>
-int expand(const float* coarse, const float* base, float* out, const Planes& planes,
+int expand(const float* coarse, const Combine& combine, float* out, const Planes& planes,
            int64_t threads) {
     const Zeros zeros(planes.half_width * planes.channels);
     if (zeros.failed()) return 1;
@@ -188,13 +186,13 @@ int expand(const float* coarse, const float* base, float* out, const Planes& pla
                            const auto& after, auto count) PYRAMIDFLOW_INLINE_LAMBDA {
                     if (r >= rows_below) return;
                     const Vector a = before.of[r], b = here.of[r], d = after.of[r];
-                    const auto combine = [&](int64_t place, Vector up, auto n) {
+                    const auto write = [&](int64_t place, Vector up, auto n) {
                         place += offset + r * row_size;
-                        if (base) prefetch(base + place + 2 * row_size);  // the next rows
-                        store_result(streamed, out + place, Combine::apply(base, place, up, n), n);
+                        const int64_t below = place + 2 * row_size;  // in the next two rows
+                        store_result(streamed, out + place, combine(place, below, up, n), n);
                     };
                     write_pair(m, c, along.even(a, b, d), along.odd(a, b, d), planes.width,
-                               channels, count, combine);
+                               channels, count, write);
                 };
             };
             walk_row<2, 2>(pairs, planes, channels, rows, spread(inner));
@@ -213,17 +211,17 @@ int pyramid_down(const float* x, float* y, PyramidflowImage fine, int64_t thread
 
 int pyramid_down_backward(const float* grad_y, float* grad_x, PyramidflowImage fine,
                           int64_t threads) {
-    return expand<DownTransposed, Plain>(grad_y, nullptr, grad_x, Planes(fine), threads);
+    return expand<DownTransposed>(grad_y, Result(), grad_x, Planes(fine), threads);
 }
 
 int pyramid_residual(const float* fine_level, const float* coarse, float* out,
                      PyramidflowImage fine, int64_t threads) {
-    return expand<Up, Subtract>(coarse, fine_level, out, Planes(fine), threads);
+    return expand<Up>(coarse, OnLevel{fine_level, -1.0f}, out, Planes(fine), threads);
 }
 
 int pyramid_merge(const float* coarse, const float* residual, float* out, PyramidflowImage fine,
                   int64_t threads) {
-    return expand<Up, Add>(coarse, residual, out, Planes(fine), threads);
+    return expand<Up>(coarse, OnLevel{residual, 1.0f}, out, Planes(fine), threads);
 }
 
 int pyramid_up_backward(const float* grad, float* grad_coarse, PyramidflowImage fine,

@@ -74,19 +74,13 @@ struct Place {
           present(index < layout.tiles) {}
 };
 
-// Calls `body` with the side of the transforms as a compile-time constant.
-template <typename Body>
-static inline void with_tile(int64_t tile, const Body& body) {
-    switch (tile) {
-        case 8: return body(Constant<8>());
-        case 12: return body(Constant<12>());
-        case 16: return body(Constant<16>());
-        case 20: return body(Constant<20>());
-        case 24: return body(Constant<24>());
-        case 32: return body(Constant<32>());
-        default: return;
-    }
-}
+// Which numbers of a line change the sign of one part: those above N / 2, where the other half of a
+// spectrum is kept conjugated.
+enum class Conjugate { NOTHING, UPPER_FIRST_IN, UPPER_SECOND_OUT };
+
+// The transform of a line: `n` (8, 12, 16, 20, 24 or 32) pairs of vectors, `stride` floats apart.
+void fft(int64_t n, Conjugate part, const float* re_in, const float* im_in, int64_t stride_in,
+         float* re_out, float* im_out, int64_t stride_out);
 
 // Patches of `extent` x `extent` pixels that start `margin` above and left of their tiles, zero
 // elsewhere -> spectrum of the pairs [first, first + count).

@@ -91,31 +91,28 @@ int spectral_coupling(const PyramidflowSource* sources, const float* spectra, co
         // Within a team of one, the thread's own tiles are those of the team around it.
         float* const own_tiles =
             team == 1 ? tiles + thread_index() * coupling_scratch(shape) : tiles;
-        with_tile(layout.tile, [&](auto tile) {
 #pragma omp parallel for num_threads(team) schedule(static)
-            for (int64_t pair = 0; pair < count; ++pair) {
-                float* const lines = scratch + thread_index() * spectral_scratch(shape.tile);
-                float* const params = own_tiles + thread_index() * coupling_scratch(shape);
-                float* const y = params + 2 * layout.outputs * layout.outputs * shape.out_channels;
-                const TileSink sink = {shape, layout.outputs, stride, params};
-                for (int64_t vector = 0; vector < layout.out_vectors; ++vector)
-                    inverse_pair<decltype(tile)::value>(
-                        spectrum + pair * 4 * layout.slot + vector * LANES, layout, sink,
-                        first + pair, vector * LANES, lines);
-                for (int64_t half = 0; half < 2; ++half) {
-                    const Place place(layout, 2 * (first + pair) + half);
-                    if (!place.present) continue;
-                    const int64_t column = place.column / stride;
-                    const int64_t last = smaller(place.column + layout.outputs, shape.width);
-                    const int64_t pixels = ceil_div(last, stride) - column;
-                    for (int64_t row = 0; row < layout.outputs; ++row) {
-                        if (!sink.wants_row(place.row + row)) continue;
-                        couple(coupling, sink.row(half, row), place.image * height * width,
-                               (place.row + row) / stride * width + column, pixels, y);
-                    }
+        for (int64_t pair = 0; pair < count; ++pair) {
+            float* const lines = scratch + thread_index() * spectral_scratch(shape.tile);
+            float* const params = own_tiles + thread_index() * coupling_scratch(shape);
+            float* const y = params + 2 * layout.outputs * layout.outputs * shape.out_channels;
+            const TileSink sink = {shape, layout.outputs, stride, params};
+            for (int64_t vector = 0; vector < layout.out_vectors; ++vector)
+                inverse_pair(spectrum + pair * 4 * layout.slot + vector * LANES, layout, sink,
+                             first + pair, vector * LANES, lines);
+            for (int64_t half = 0; half < 2; ++half) {
+                const Place place(layout, 2 * (first + pair) + half);
+                if (!place.present) continue;
+                const int64_t column = place.column / stride;
+                const int64_t last = smaller(place.column + layout.outputs, shape.width);
+                const int64_t pixels = ceil_div(last, stride) - column;
+                for (int64_t row = 0; row < layout.outputs; ++row) {
+                    if (!sink.wants_row(place.row + row)) continue;
+                    couple(coupling, sink.row(half, row), place.image * height * width,
+                           (place.row + row) / stride * width + column, pixels, y);
                 }
             }
-        });
+        }
     });
     return 0;
 }

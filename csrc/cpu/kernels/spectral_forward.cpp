@@ -1,5 +1,4 @@
 // Patches to spectra: two-dimensional transforms of pairs of tiles, a vector of channels at a time.
-#include "fft.h"
 #include "spectral.h"
 
 namespace pyramidflow::PYRAMIDFLOW_LEVEL {
@@ -10,7 +9,7 @@ PYRAMIDFLOW_INLINE int64_t resized(int64_t position, int64_t resize) {
     return resize == 0 ? position : resize > 0 ? position / 2 : position * 2;
 }
 
-// One row of a patch: N vectors, zero outside the image.
+// One row of a patch: `tile` vectors, zero outside the image.
 void load_row(const PyramidflowSource& source, const PyramidflowSpectral& shape, const Place& place,
               int64_t y, int64_t column, int64_t extent, int64_t tile, int64_t channel,
               int64_t lanes, float* out) {
@@ -39,47 +38,48 @@ void load_row(const PyramidflowSource& source, const PyramidflowSpectral& shape,
     for (int64_t x = to; x < tile; ++x) store(out + x * LANES, Vector{});
 }
 
-template <int64_t N>
 void forward_pair(const PyramidflowSource& source, const SpectralLayout& layout,
                   const PyramidflowSpectral& shape, int64_t extent, int64_t margin, int64_t pair,
                   int64_t channel, float* out, float* scratch) {
-    const int64_t line = 2 * LANES, pitch = (N + 1) * line;
+    const int64_t n = layout.tile, line = 2 * LANES, pitch = (n + 1) * line;
     float* const plane = scratch;
-    float* const row_a = scratch + N * pitch;
-    float* const row_b = row_a + N * LANES;
+    float* const row_a = scratch + n * pitch;
+    float* const row_b = row_a + n * LANES;
     const Place a(layout, 2 * pair), b(layout, 2 * pair + 1);
     const int64_t lanes = smaller(LANES, source.channels - channel);
-    for (int64_t y = 0; y < N; ++y) {
+    for (int64_t y = 0; y < n; ++y) {
         const int64_t ya = y < extent ? a.row - margin + y : -1;
         const int64_t yb = y < extent ? b.row - margin + y : -1;
         const bool any = (a.present && ya >= 0 && ya < shape.height) ||
                          (b.present && yb >= 0 && yb < shape.height);
         float* const target = plane + y * pitch;
         if (!any) {
-            memset(target, 0, static_cast<size_t>(N * line) * sizeof(float));
+            memset(target, 0, static_cast<size_t>(n * line) * sizeof(float));
             continue;
         }
-        load_row(source, shape, a, ya, a.column - margin, extent, N, channel, lanes, row_a);
-        load_row(source, shape, b, yb, b.column - margin, extent, N, channel, lanes, row_b);
-        fft<N, Conjugate::UPPER_SECOND_OUT>(row_a, row_b, LANES, target, target + LANES, line);
+        load_row(source, shape, a, ya, a.column - margin, extent, n, channel, lanes, row_a);
+        load_row(source, shape, b, yb, b.column - margin, extent, n, channel, lanes, row_b);
+        fft(n, Conjugate::UPPER_SECOND_OUT, row_a, row_b, LANES, target, target + LANES, line);
     }
     const int64_t stride = layout.frequency_stride, row = 2 * layout.slot;
-    for (int64_t fx = 0; fx < N; ++fx) {
+    for (int64_t fx = 0; fx < n; ++fx) {
         const float* const column = plane + fx * line;
-        if (2 * fx < N && fx > 0) {
+        if (2 * fx < n && fx > 0) {
             float* const target = out + layout.first_frequency(fx) * stride;
-            fft<N>(column, column + LANES, pitch, target, target + layout.slot, stride);
-        } else if (2 * fx > N) {
-            float* const target = out + layout.first_frequency(N - fx) * stride + row;
-            fft<N>(column, column + LANES, pitch, target, target + layout.slot, stride);
+            fft(n, Conjugate::NOTHING, column, column + LANES, pitch, target, target + layout.slot,
+                stride);
+        } else if (2 * fx > n) {
+            float* const target = out + layout.first_frequency(n - fx) * stride + row;
+            fft(n, Conjugate::NOTHING, column, column + LANES, pitch, target, target + layout.slot,
+                stride);
         } else {
             // A column that is its own mirror image: f and -f are both in it.
             float* const re = row_a;
             float* const im = row_b;
-            fft<N>(column, column + LANES, pitch, re, im, LANES);
+            fft(n, Conjugate::NOTHING, column, column + LANES, pitch, re, im, LANES);
             float* target = out + layout.first_frequency(fx) * stride;
-            for (int64_t fy = 0; 2 * fy <= N; ++fy, target += stride) {
-                const int64_t mirror = (N - fy) % N;
+            for (int64_t fy = 0; 2 * fy <= n; ++fy, target += stride) {
+                const int64_t mirror = (n - fy) % n;
                 store(target, load(re + fy * LANES));
                 store(target + layout.slot, load(im + fy * LANES));
                 store(target + row, load(re + mirror * LANES));
@@ -97,18 +97,15 @@ void spectral_forward(const PyramidflowSource* sources, const SpectralLayout& la
                       int64_t threads) {
     const int64_t first_vectors = vectors_of(shape.channels0);
     const int64_t vectors = first_vectors + vectors_of(shape.channels1);
-    with_tile(layout.tile, [&](auto tile) {
 #pragma omp parallel for num_threads(threads) schedule(static)
-        for (int64_t task = 0; task < count * vectors; ++task) {
-            const int64_t pair = task / vectors, vector = task % vectors;
-            const bool second = vector >= first_vectors;
-            forward_pair<decltype(tile)::value>(
-                sources[second], layout, shape, extent, margin, first + pair,
-                (second ? vector - first_vectors : vector) * LANES,
-                spectrum + pair * 4 * layout.slot + vector * LANES,
-                scratch + thread_index() * spectral_scratch(layout.tile));
-        }
-    });
+    for (int64_t task = 0; task < count * vectors; ++task) {
+        const int64_t pair = task / vectors, vector = task % vectors;
+        const bool second = vector >= first_vectors;
+        forward_pair(sources[second], layout, shape, extent, margin, first + pair,
+                     (second ? vector - first_vectors : vector) * LANES,
+                     spectrum + pair * 4 * layout.slot + vector * LANES,
+                     scratch + thread_index() * spectral_scratch(layout.tile));
+    }
 }
 
 }  // namespace pyramidflow::PYRAMIDFLOW_LEVEL

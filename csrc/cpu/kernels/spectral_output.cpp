@@ -85,15 +85,12 @@ template <typename Sink>
 void inverse(const float* spectrum, const SpectralLayout& layout, const Sink& sink, int64_t first,
              int64_t count, float* scratch, int64_t threads) {
     const int64_t vectors = layout.out_vectors;
-    with_tile(layout.tile, [&](auto tile) {
 #pragma omp parallel for num_threads(threads) schedule(static)
-        for (int64_t task = 0; task < count * vectors; ++task) {
-            const int64_t pair = task / vectors, vector = task % vectors;
-            inverse_pair<decltype(tile)::value>(
-                spectrum + pair * 4 * layout.slot + vector * LANES, layout, sink, first + pair,
-                vector * LANES, scratch + thread_index() * spectral_scratch(layout.tile));
-        }
-    });
+    for (int64_t task = 0; task < count * vectors; ++task) {
+        const int64_t pair = task / vectors, vector = task % vectors;
+        inverse_pair(spectrum + pair * 4 * layout.slot + vector * LANES, layout, sink, first + pair,
+                     vector * LANES, scratch + thread_index() * spectral_scratch(layout.tile));
+    }
 }
 
 }  // namespace

@@ -3,39 +3,12 @@
 //
 // X[k] = sum over n of x[n] exp(-2 pi i n k / N). Swapping real and imaginary parts on both sides
 // gives the inverse (without its factor 1 / N), so one body serves both directions.
-#pragma once
-
-#include "vector.h"
+#include "spectral.h"
+#include "turns.h"
 
 namespace pyramidflow::PYRAMIDFLOW_LEVEL {
 
-// sin(2 pi k / n) and cos(2 pi k / n), by their series around the nearest multiple of pi / 4.
-constexpr double sine_series(double x) {
-    double term = x, sum = x;
-    for (int i = 1; i < 12; ++i) {
-        term *= -x * x / ((2 * i) * (2 * i + 1));
-        sum += term;
-    }
-    return sum;
-}
-constexpr double cosine_series(double x) {
-    double term = 1.0, sum = 1.0;
-    for (int i = 1; i < 12; ++i) {
-        term *= -x * x / ((2 * i - 1) * (2 * i));
-        sum += term;
-    }
-    return sum;
-}
-constexpr double cosine_turn(int64_t k, int64_t n) {
-    k = (k % n + n) % n;
-    if (2 * k > n) k = n - k;                              // cos is even
-    if (4 * k > n) return -cosine_turn(n - 2 * k, 2 * n);  // cos(pi - x) = -cos x
-    const double tau = 6.283185307179586476925286766559;
-    if (8 * k > n)  // cos x = sin(pi / 2 - x)
-        return sine_series(tau * static_cast<double>(n - 4 * k) / static_cast<double>(4 * n));
-    return cosine_series(tau * static_cast<double>(k) / static_cast<double>(n));
-}
-constexpr double sine_turn(int64_t k, int64_t n) { return cosine_turn(4 * k - n, 4 * n); }
+namespace {
 
 // (re, im) *= exp(-2 pi i K / N).
 template <int64_t K, int64_t N>
@@ -153,14 +126,9 @@ static PYRAMIDFLOW_INLINE void transform(Vector (&re)[N], Vector (&im)[N]) {
     }
 }
 
-// Which numbers of a line change the sign of one part: those above N / 2, where the other half of a
-// spectrum is kept conjugated.
-enum class Conjugate { NOTHING, UPPER_FIRST_IN, UPPER_SECOND_OUT };
-
-// One line: N pairs of vectors, `stride` floats apart.
-template <int64_t N, Conjugate PART = Conjugate::NOTHING>
-static __attribute__((noinline)) void fft(const float* re_in, const float* im_in, int64_t stride_in,
-                                          float* re_out, float* im_out, int64_t stride_out) {
+template <int64_t N, Conjugate PART>
+void transform_line(const float* re_in, const float* im_in, int64_t stride_in, float* re_out,
+                    float* im_out, int64_t stride_out) {
     Vector re[N], im[N];
     repeat<0, N>([&](auto n) PYRAMIDFLOW_INLINE_LAMBDA {
         re[n] = load(re_in + n * stride_in);
@@ -175,6 +143,33 @@ static __attribute__((noinline)) void fft(const float* re_in, const float* im_in
         store(re_out + n * stride_out, re[n]);
         store(im_out + n * stride_out, im[n]);
     });
+}
+
+}  // namespace
+
+void fft(int64_t n, Conjugate part, const float* re_in, const float* im_in, int64_t stride_in,
+         float* re_out, float* im_out, int64_t stride_out) {
+    const auto with_part = [&](auto length) {
+        const auto line = [&](auto transform) {
+            transform(re_in, im_in, stride_in, re_out, im_out, stride_out);
+        };
+        constexpr int64_t N = decltype(length)::value;
+        switch (part) {
+            case Conjugate::NOTHING: return line(transform_line<N, Conjugate::NOTHING>);
+            case Conjugate::UPPER_FIRST_IN:
+                return line(transform_line<N, Conjugate::UPPER_FIRST_IN>);
+            case Conjugate::UPPER_SECOND_OUT:
+                return line(transform_line<N, Conjugate::UPPER_SECOND_OUT>);
+        }
+    };
+    switch (n) {
+        case 8: return with_part(Constant<8>());
+        case 12: return with_part(Constant<12>());
+        case 16: return with_part(Constant<16>());
+        case 20: return with_part(Constant<20>());
+        case 24: return with_part(Constant<24>());
+        case 32: return with_part(Constant<32>());
+    }
 }
 
 }  // namespace pyramidflow::PYRAMIDFLOW_LEVEL

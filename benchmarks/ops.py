@@ -36,8 +36,7 @@ from torch import Tensor
 from pyramidflow.ops import allocation, dispatch
 
 RESULTS = Path(__file__).parent / "results"
-EVICTED_BYTES = 64 << 20
-"""More than the caches of a processor's cores hold."""
+LEAST_EVICTED_BYTES = 64 << 20
 COPIES = 4
 LAYOUTS = {"contiguous": torch.contiguous_format, "channels-last": torch.channels_last}
 
@@ -235,6 +234,14 @@ class WarmMemory:
             allocation.empty = self.allocate
 
 
+def evicted_bytes() -> int:
+    """Twice the largest cache of this machine: what is written before a run to empty them all."""
+    largest = LEAST_EVICTED_BYTES // 2
+    for file in Path("/sys/devices/system/cpu/cpu0/cache").glob("index*/size"):
+        largest = max(largest, int(file.read_text().strip().removesuffix("K")) << 10)
+    return 2 * largest
+
+
 def candidate(case: Case, name: str) -> Callable[[], object]:
     """What runs a case in one backend; ``"compiled"`` is the reference, compiled by PyTorch."""
     function = getattr(dispatch.load("reference" if name == "compiled" else name), case.op)
@@ -251,7 +258,7 @@ def seconds(
 ) -> dict[str, list[float]]:
     """Times of each candidate, measured in turns, each from empty caches."""
     times: dict[str, list[float]] = {name: [] for name in candidates}
-    other = torch.zeros(EVICTED_BYTES // 4)
+    other = torch.zeros(evicted_bytes() // 4)
     for run in candidates.values():
         run()
     for _ in range(rounds):
@@ -322,6 +329,7 @@ def machine() -> dict[str, object]:
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
         "library": dict(dispatch.status("cpu").details),
+        "written before each run": f"{evicted_bytes() >> 20} MB",
         "commit": commit.stdout.strip(),
         "command": " ".join(["python -m benchmarks.ops", *sys.argv[1:]]),
         "load_average": Path("/proc/loadavg").read_text().split()[:3],

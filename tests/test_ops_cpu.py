@@ -323,7 +323,23 @@ def test_results_larger_than_the_caches(layout: str, level: int) -> None:
     check_samples("pyramid_up_backward", fine)
     weight = make(16, 16)
     check_samples("invertible_conv1x1", x, weight)
+    check_samples("invertible_conv1x1_backward", grad, x, weight)
     check_samples("coupling_conv1x1", x, params, None, weight, "cvn", "sample", 2.0)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS[:2])
+def test_large_results_whose_rows_and_tiles_start_between_vectors(layout: str, level: int) -> None:
+    # Stores past the caches want whole vectors at multiples of their size.
+    make = Maker(layout)
+    for channels, size in ((24, 348), (40, 268)):
+        x, grad, params = (make(3, c * channels, size, size) for c in (1, 1, 2))
+        assert x.numel() * 4 > 32 << 20
+        weight = make(channels, channels)
+        check_samples("invertible_conv1x1", x, weight)
+        check_samples("invertible_conv1x1_backward", grad, x, weight)
+        check_samples("coupling_conv1x1", x, params, None, weight, "cvn", "sample", 2.0)
+    x, params, mean = make(3, 16, 264, 264), make(3, 32, 528, 528), make(3, 1, 528, 528)
+    check_samples("affine_coupling", x, params, mean, "cvn", "sample", 2.0)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS[:2])

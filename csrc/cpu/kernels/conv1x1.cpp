@@ -7,9 +7,10 @@ namespace pyramidflow::PYRAMIDFLOW_LEVEL {
 namespace {
 
 // Pixels of a tile, which stays in cache between its uses. A contiguous one is longer: each of its
-// rows is a start for the prefetcher, and sums over the lanes are due at its end.
+// rows is a start for the prefetcher, and sums over the lanes are due at its end. Tiles of whole
+// vectors keep the alignment of their rows.
 int64_t pixels_per_tile(const PyramidflowImage& image) {
-    return image.channels_last ? 256 : larger(256, 16384 / larger(image.channels, 1));
+    return image.channels_last ? 256 : larger(256, 16384 / larger(image.channels, 1) / 64 * 64);
 }
 
 }  // namespace

@@ -137,10 +137,11 @@ static inline bool streams(const float* out, int64_t count, int64_t stride) {
     return count * static_cast<int64_t>(sizeof(float)) >= STREAMED_BYTES && stride % LANES == 0 &&
            reinterpret_cast<uintptr_t>(out) % sizeof(Vector) == 0;
 }
+// The instruction wants a vector's alignment, which not every row or tile starts with.
 template <typename Count>
 static PYRAMIDFLOW_INLINE void store_result(bool streamed, float* p, Vector v, Count count) {
 #if defined(__SSE2__)
-    if (streamed && count == LANES) {
+    if (streamed && count == LANES && reinterpret_cast<uintptr_t>(p) % sizeof(Vector) == 0) {
 #if defined(__AVX512F__)
         _mm512_stream_ps(p, (__m512)v);
 #elif defined(__AVX__)

@@ -56,6 +56,14 @@ def test_pyramid_ops_follow_their_definition(height, width, seed):
     np.testing.assert_allclose(ops.pyramid_merge(nearest, tensor)[0, 0], x + up, atol=1e-12)
 
 
+def test_up_sampling_repeats_pixels_of_any_size():
+    coarse = torch.arange(2283.0).reshape(1, 1, -1, 1)
+    with ops.use_backend("reference"):
+        up = ops.pyramid_merge(coarse, torch.zeros(1, 1, 4565, 1))
+    exact = ops.pyramid_merge(coarse.double(), torch.zeros(1, 1, 4565, 1).double())
+    torch.testing.assert_close(up.double(), exact, rtol=1e-6, atol=0)
+
+
 def coupling_inputs(batch=2, channels=3, size=(4, 5), params_size=None):
     generator = torch.Generator().manual_seed(1)
     x = torch.randn(batch, channels, *size, generator=generator, dtype=torch.float64)

@@ -62,7 +62,9 @@ def spread_to_cells(values: Tensor, index: Tensor, height: int, width: int) -> T
 
 
 def _pyramid_up(coarse: Tensor, size: Sequence[int]) -> Tensor:
-    return binomial_filter(functional.interpolate(coarse, size=tuple(size), mode="nearest"))
+    # By the factor, as PyTorch rounds an odd size's in float32: of 4565 rows the last but one is off.
+    up = functional.interpolate(coarse, scale_factor=2.0, mode="nearest")
+    return binomial_filter(up[..., : size[0], : size[1]])
 
 
 def pyramid_residual(fine: Tensor, coarse: Tensor) -> Tensor:

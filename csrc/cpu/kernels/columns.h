@@ -86,7 +86,8 @@ static PYRAMIDFLOW_INLINE void walk_row(int64_t end, const Planes& planes, Chann
         for (; m < end; m += LANES) step(m, rest(m + LANES), smaller(end - m, LANES));
         return;
     }
-    // The channels of a line of memory go together: written past the caches it must be whole.
+    // The channels of a line of memory go together: written past the caches it must be whole. Two
+    // lines are better where there are, as the processor fetches pairs of them.
     const auto walk = [&](int64_t first, auto vectors, auto count) {
         const int64_t last = channels - count;
         At before[vectors.value] = {}, here[vectors.value], after[vectors.value];
@@ -111,7 +112,9 @@ static PYRAMIDFLOW_INLINE void walk_row(int64_t end, const Planes& planes, Chann
         }
     };
     if (channels < LANES) return walk(0, Constant<1>(), int64_t{channels});
-    for (int64_t c = 0; c < channels; c += LINE) walk(c, Constant<LINE / LANES>(), Whole());
+    int64_t c = 0;
+    for (; c + 2 * LINE <= channels; c += 2 * LINE) walk(c, Constant<2 * LINE / LANES>(), Whole());
+    for (; c < channels; c += LINE) walk(c, Constant<LINE / LANES>(), Whole());
 }
 
 // One pixel of the row, with all of its channels.

@@ -244,7 +244,7 @@ def evicted_bytes() -> int:
 
 @cache
 def other_memory() -> Tensor:
-    """What is written before a run; kept, as the system takes back what is freed during the next."""
+    """Written before a run; kept, as the system takes back what is freed while the next one runs."""
     return torch.zeros(evicted_bytes() // 4)
 
 

@@ -244,7 +244,7 @@ def evicted_bytes() -> int:
 
 @cache
 def other_memory() -> Tensor:
-    """Written before a run; kept, as the system takes back what is freed while the next one runs."""
+    """Written before a run; kept, as the system takes back what is freed during the next one."""
     return torch.zeros(evicted_bytes() // 4)
 
 

@@ -62,7 +62,7 @@ def spread_to_cells(values: Tensor, index: Tensor, height: int, width: int) -> T
 
 
 def _pyramid_up(coarse: Tensor, size: Sequence[int]) -> Tensor:
-    # By the factor, as PyTorch rounds an odd size's in float32: of 4565 rows the last but one is off.
+    # By the factor: of an odd size PyTorch rounds it in float32, and of 4565 rows one is another's.
     up = functional.interpolate(coarse, scale_factor=2.0, mode="nearest")
     return binomial_filter(up[..., : size[0], : size[1]])
 

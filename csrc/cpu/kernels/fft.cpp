@@ -1,4 +1,4 @@
-// The discrete Fourier transform of 2 to 40 complex numbers, unrolled by the compiler; each lane of
+// The discrete Fourier transform of 8 to 32 complex numbers, unrolled by the compiler; each lane of
 // a vector holds a transform of its own.
 //
 // X[k] = sum over n of x[n] exp(-2 pi i n k / N). Swapping real and imaginary parts on both sides
@@ -12,7 +12,7 @@ namespace {
 
 // (re, im) *= exp(-2 pi i K / N).
 template <int64_t K, int64_t N>
-static PYRAMIDFLOW_INLINE void rotate(Vector& re, Vector& im) {
+PYRAMIDFLOW_INLINE void rotate(Vector& re, Vector& im) {
     constexpr int64_t k = K % N;
     if constexpr (k == 0) return;
     const Vector a = re, b = im;
@@ -47,7 +47,7 @@ constexpr int64_t first_factor(int64_t n) {
 }
 
 template <int64_t N>
-static PYRAMIDFLOW_INLINE void transform(Vector (&re)[N], Vector (&im)[N]) {
+PYRAMIDFLOW_INLINE void transform(Vector (&re)[N], Vector (&im)[N]) {
     if constexpr (N == 1) {
         return;
     } else if constexpr (N == 2) {
@@ -145,31 +145,33 @@ void transform_line(const float* re_in, const float* im_in, int64_t stride_in, f
     });
 }
 
+typedef void (*Line)(const float*, const float*, int64_t, float*, float*, int64_t);
+
+template <int64_t N>
+Line line_of(Conjugate part) {
+    switch (part) {
+        case Conjugate::UPPER_FIRST_IN: return transform_line<N, Conjugate::UPPER_FIRST_IN>;
+        case Conjugate::UPPER_SECOND_OUT: return transform_line<N, Conjugate::UPPER_SECOND_OUT>;
+        default: return transform_line<N, Conjugate::NOTHING>;
+    }
+}
+
+Line line_of(int64_t n, Conjugate part) {
+    switch (n) {
+        case 8: return line_of<8>(part);
+        case 12: return line_of<12>(part);
+        case 16: return line_of<16>(part);
+        case 20: return line_of<20>(part);
+        case 24: return line_of<24>(part);
+        default: return line_of<32>(part);
+    }
+}
+
 }  // namespace
 
 void fft(int64_t n, Conjugate part, const float* re_in, const float* im_in, int64_t stride_in,
          float* re_out, float* im_out, int64_t stride_out) {
-    const auto with_part = [&](auto length) {
-        const auto line = [&](auto transform) {
-            transform(re_in, im_in, stride_in, re_out, im_out, stride_out);
-        };
-        constexpr int64_t N = decltype(length)::value;
-        switch (part) {
-            case Conjugate::NOTHING: return line(transform_line<N, Conjugate::NOTHING>);
-            case Conjugate::UPPER_FIRST_IN:
-                return line(transform_line<N, Conjugate::UPPER_FIRST_IN>);
-            case Conjugate::UPPER_SECOND_OUT:
-                return line(transform_line<N, Conjugate::UPPER_SECOND_OUT>);
-        }
-    };
-    switch (n) {
-        case 8: return with_part(Constant<8>());
-        case 12: return with_part(Constant<12>());
-        case 16: return with_part(Constant<16>());
-        case 20: return with_part(Constant<20>());
-        case 24: return with_part(Constant<24>());
-        case 32: return with_part(Constant<32>());
-    }
+    line_of(n, part)(re_in, im_in, stride_in, re_out, im_out, stride_out);
 }
 
 }  // namespace pyramidflow::PYRAMIDFLOW_LEVEL

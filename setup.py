@@ -24,7 +24,7 @@ from setuptools.command.build_ext import build_ext
 ROOT = Path(__file__).parent.resolve()
 
 LEVELS_X86 = {
-    "baseline": ["-O1"],  # for machines of before 2013: right, not tuned
+    "baseline": [],
     "avx2": ["-mavx2", "-mfma"],
     "avx512": [
         "-mavx512f",

@@ -38,8 +38,8 @@ static inline int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
 static inline int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 // Calls `body` with the length as a compile-time constant where it is a usual channel count: one
-// short inner loop then becomes a few vector instructions. Not for an x86-64 without AVX: its
-// machines are too old for what it costs every build.
+// short inner loop then becomes a few vector instructions. Not for an x86-64 without AVX, where it
+// gains less than it costs every build.
 template <typename Body>
 static inline void with_channels(int64_t channels, const Body& body) {
 #if !defined(__SSE2__) || defined(__AVX__)

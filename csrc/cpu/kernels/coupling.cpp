@@ -11,60 +11,45 @@ namespace pyramidflow::PYRAMIDFLOW_LEVEL {
 
 namespace {
 
-template <int64_t GAP>
-struct FromParameters {
-    SoftClamp clamp;
-    Runs s0;
-    PYRAMIDFLOW_INLINE const float* after(int64_t r, int64_t rows, int64_t next) const {
-        return s0.after(r, rows, next);
-    }
-    template <typename Count>
-    PYRAMIDFLOW_INLINE Vector operator()(int64_t r, int64_t j, Count count) const {
-        return clamp(load_apart<GAP>(s0[r], j, count));
-    }
-};
-template <typename Length>
-struct FromBuffer {
-    const float* s;
-    Length length;
-    PYRAMIDFLOW_INLINE const float* after(int64_t r, int64_t, int64_t) const {
-        return s + r * length;
-    }
-    template <typename Count>
-    PYRAMIDFLOW_INLINE Vector operator()(int64_t r, int64_t j, Count count) const {
-        return load(s + r * length + j, count);
-    }
+// Log-scales that wait in a buffer, clamped before.
+struct AsTheyAre {
+    PYRAMIDFLOW_INLINE Vector operator()(Vector s) const { return s; }
 };
 
 // Pixels. Where some are left out, the processor's own prefetch would bring these, too.
-const int64_t AHEAD = 32;
+const int64_t SKIPPING = 32;
 
 // y (or x) of a tile, and the sum of its log-scales.
 template <int64_t GAP, typename ChannelsLast, typename LogScale, typename Length>
-double couple(ChannelsLast channels_last, bool inverse, const LogScale& log_scale,
+double couple(ChannelsLast channels_last, bool inverse, const LogScale log_scale, const Runs& s0,
               const Source& source, const Runs& x, float* y, int64_t y_stride, bool streamed,
               int64_t rows, Length length) {
     Vector total = {};
+    // Copies: to the compiler, a store past the caches may change anything that has an address.
+    const bool mean_varies = source.mean_varies, mapped = source.t.map != nullptr;
+    const Ahead ahead(length);
+    const int64_t skipping = SKIPPING * source.step;
     for (int64_t r = 0; r < rows; ++r) {
-        const float *xr = x[r], *tr = source.t[r], *mean = source.mean[r];
+        const float *xr = x[r], *s0r = s0[r], *tr = source.t[r], *mean = source.mean[r];
         float* const yr = y + r * y_stride;
-        const float *x_next = x.after(r, rows, length),
-                    *t_next = source.t.after(r, rows, source.next);
-        const float* s_next = log_scale.after(r, rows, source.next);
+        const float *x_after = x.after(r, rows, length), *s0_after = s0.after(r, rows, source.next),
+                    *t_after = source.t.after(r, rows, source.next);
+        const float *x_next = x.in_next_tile(channels_last, r, rows, length),
+                    *t_next = source.t.in_next_tile(channels_last, r, rows, length);
         for_vectors(length, [&](int64_t j, auto count) {
             if (!channels_last) {
-                prefetch_near(x_next + j);
-                prefetch_apart<GAP>(t_next, j);
-                prefetch_apart<GAP>(s_next, j);
-            } else if (source.t.map) {
-                prefetch(tr + AHEAD * source.step + j);
-                prefetch(source.s0[r] + AHEAD * source.step + j);
+                ahead.template ask<1>(xr, x_after, j);
+                ahead.template ask<GAP>(s0r, s0_after, j);
+                ahead.template ask<GAP>(tr, t_after, j);
+            } else if (mapped) {
+                prefetch(s0r + skipping + j);
+                prefetch(tr + skipping + j);
             } else {
-                prefetch(x.in_next_tile(channels_last, r, rows, length) + j);
-                prefetch(source.t.in_next_tile(channels_last, r, rows, length) + j);
+                prefetch(x_next + j);
+                prefetch(t_next + j);
             }
-            const Vector m = source.mean_varies ? load_apart<GAP>(mean, j, count) : splat(mean[0]);
-            const Vector s = log_scale(r, j, count) - m;
+            const Vector m = mean_varies ? load_apart<GAP>(mean, j, count) : splat(mean[0]);
+            const Vector s = log_scale(load_apart<GAP>(s0r, j, count)) - m;
             const Vector value = load(xr + j, count), t = load_apart<GAP>(tr, j, count);
             total += first_lanes(s, count);
             store_result(streamed, yr + j,
@@ -135,16 +120,15 @@ int forward(const float* x, const float* params, const float* mean, float* mean_
                 if constexpr (TAKES_MEAN) {
                     source.mean = {pixel, channels_last, nullptr};
                     source.mean_varies = !channels_last;
-                    const FromBuffer<decltype(length)> buffer = {s + m * member_size, length};
+                    const Runs waiting = {s + m * member_size, length, nullptr};
                     *log_scales =
-                        couple<1>(channels_last, shape.inverse, buffer, source, in, target,
-                                  target_stride, streamed && !weight, rows, length);
+                        couple<1>(channels_last, shape.inverse, AsTheyAre(), waiting, source, in,
+                                  target, target_stride, streamed && !weight, rows, length);
                 } else {
                     with_gap(channels_last, source, [&](auto gap) {
-                        const FromParameters<gap.value> parameters = {clamp, source.s0};
-                        *log_scales = couple<gap.value>(channels_last, shape.inverse, parameters,
-                                                        source, in, target, target_stride,
-                                                        streamed && !weight, rows, length);
+                        *log_scales = couple<gap.value>(
+                            channels_last, shape.inverse, clamp, source.s0, source, in, target,
+                            target_stride, streamed && !weight, rows, length);
                     });
                 }
                 if (!weight) continue;

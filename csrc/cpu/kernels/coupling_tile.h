@@ -54,6 +54,22 @@ struct Runs {
     }
 };
 
+// Asks for what a contiguous tile reads soon: some way on in a run, then at the start of the next.
+// A whole long run ahead, it would drive out the lines of this one.
+struct Ahead {
+    int64_t length, distance;
+
+    explicit Ahead(int64_t length_) : length(length_), distance(smaller(length_, 384)) {}
+    template <int64_t GAP>
+    PYRAMIDFLOW_INLINE void ask(const float* run, const float* next, int64_t j) const {
+        const int64_t k = j + distance;
+        if (k < length)
+            prefetch_apart<GAP>(run, k);
+        else
+            prefetch_apart<GAP>(next, k - length);
+    }
+};
+
 // Where a tile's parameters and mean are, after gathering them if they have another size.
 struct Source {
     Runs s0, t, mean;
@@ -111,11 +127,15 @@ struct Coupling {
     }
 
     // Tiles are as large as it takes for `waiting` values per element to stay in the first cache.
-    // Contiguous runs are longer, and stay in the second: each is a start for the prefetcher.
+    // Contiguous runs are longer, and stay in the second: each is a start for the prefetcher. Where
+    // nothing waits they are longer still, but for levels that would be too few tiles.
     int64_t pixels_per_tile(int64_t waiting) const {
         const int64_t buffer = shape.channels_last ? (waiting ? 1024 : 4096) : 16384;  // floats
         const int64_t fit = buffer / (shape.channels * larger(waiting, 1)) / LANES * LANES;
-        return larger(smaller(larger(fit, shape.channels_last ? LANES : 64), grid_width), 1);
+        int64_t least = LANES;
+        if (!shape.channels_last)
+            least = waiting ? 64 : larger(smaller(area / 32 / LANES * LANES, 2048), 64);
+        return larger(smaller(larger(fit, least), grid_width), 1);
     }
 
     // The mean of a tile where there is none: one zero.

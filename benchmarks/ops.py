@@ -6,8 +6,8 @@ An operation that moves memory cannot be faster than a copy of as many bytes. Fo
 gives the least bytes it must move (every input read once, every output written once), the bytes
 that the kernel moves (its second passes included, and only what it reads: the gradient of a
 coupling needs no ``t``), and the GB/s of the least bytes as a share of a copy's. All candidates run
-in one process: the kernel and the copy in turns, from empty caches, the copy from and to several
-places in memory, as its speed depends on them; then plain PyTorch and its compiled form in turns.
+in one process: the kernel and the copy in turns, from empty caches, both at several places in
+memory, as their speed depends on them; then plain PyTorch and its compiled form in turns.
 Not all four: the system takes back the gigabytes that plain PyTorch frees while the next one runs.
 The kernels and the copy write to memory that is already mapped, so that the system's page faults
 are not measured; plain PyTorch and the convolutions allocate as they do. Memory moves whole lines
@@ -26,7 +26,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
 
@@ -37,7 +37,7 @@ from pyramidflow.ops import allocation, dispatch
 
 RESULTS = Path(__file__).parent / "results"
 LEAST_EVICTED_BYTES = 64 << 20
-COPIES = 4
+PLACES = 4
 LAYOUTS = {"contiguous": torch.contiguous_format, "channels-last": torch.channels_last}
 
 
@@ -276,16 +276,22 @@ def seconds(
     return times
 
 
+def elsewhere(case: Case) -> Case:
+    """The same case with its tensors in other memory."""
+    arguments = tuple(a.clone() if isinstance(a, Tensor) else a for a in case.arguments)
+    return replace(case, arguments=arguments)
+
+
 def beside_copies(
-    kernel: Callable[[], object], least: int, rounds: int, clock: Callable[[], float]
+    case: Case, least: int, rounds: int, clock: Callable[[], float]
 ) -> dict[str, list[float]]:
     """Times of a kernel and of copies of ``least`` bytes: half of them read, half written."""
     times: dict[str, list[float]] = {"cpu": [], "copy": []}
-    places = []  # kept, so that each copy has its own
-    for _ in range(COPIES):
+    places = []  # kept, so that each kernel and each copy has its own
+    for _ in range(PLACES):
         source, target = torch.randn(least // 8), torch.randn(least // 8)
-        places.append((source, target))
-        copy = partial(target.copy_, source)
+        kernel, copy = candidate(elsewhere(case), "cpu"), partial(target.copy_, source)
+        places.append((kernel, copy))
         for name, values in seconds({"cpu": kernel, "copy": copy}, rounds, clock).items():
             times[name] += values
     return times
@@ -295,9 +301,8 @@ def measure(
     case: Case, rounds: int, with_compiled: bool, clock: Callable[[], float]
 ) -> dict[str, object]:
     """One row of the table."""
-    kernel = candidate(case, "cpu")
-    least = least_bytes(case, kernel())
-    measured = beside_copies(kernel, least, rounds, clock)
+    least = least_bytes(case, candidate(case, "cpu")())
+    measured = beside_copies(case, least, rounds, clock)
     names = ("reference", "compiled") if with_compiled else ("reference",)
     try:
         measured |= seconds({name: candidate(case, name) for name in names}, rounds, clock)

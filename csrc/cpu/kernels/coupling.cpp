@@ -68,13 +68,14 @@ int forward(const float* x, const float* params, const float* mean, float* mean_
     const Coupling coupling(shape, params, mean, maps.get());
     const int64_t members = TAKES_MEAN && shape.mean_batch == 1 ? shape.batch : 1;
     const int64_t groups = members == 0 ? 0 : shape.batch / members;
-    const int64_t capacity = coupling.pixels_per_tile(TAKES_MEAN ? larger(members, 1)
-                                                      : weight   ? 1
-                                                                 : 0);
+    const int64_t waiting = TAKES_MEAN ? members : 0;
+    const int64_t capacity =
+        coupling.pixels_per_tile(larger(waiting, TAKES_MEAN || weight ? 1 : 0));
     const int64_t tiles_per_row = ceil_div(coupling.grid_width, capacity);
     const int64_t tiles = coupling.grid_height * tiles_per_row;
     const int64_t C = shape.channels, member_size = C * capacity;
-    const int64_t per_thread = (members + 4) * member_size;
+    const int64_t collected = coupling.gathers() ? 3 : 0;
+    const int64_t per_thread = (waiting + collected + (weight ? 1 : 0)) * member_size;
     Scratch<float> scratch(threads * per_thread), transposed(mix_weight_size(C));
     Scratch<double> partial(shape.batch * tiles);
     if (scratch.failed() || partial.failed() || transposed.failed()) return 1;
@@ -90,8 +91,8 @@ int forward(const float* x, const float* params, const float* mean, float* mean_
         in_parallel(threads, groups * tiles, [&](int64_t task) {
             const int64_t group = task / tiles, tile_index = task % tiles;
             float* const s = scratch.get() + thread_index() * per_thread;
-            float* const gathered = s + members * member_size;
-            float* const mixed = gathered + 3 * member_size;
+            float* const gathered = s + waiting * member_size;
+            float* const mixed = gathered + collected * member_size;
             Tile tile;
             tile.row = tile_index / tiles_per_row;
             tile.column = (tile_index % tiles_per_row) * capacity;
@@ -120,9 +121,9 @@ int forward(const float* x, const float* params, const float* mean, float* mean_
                 if constexpr (TAKES_MEAN) {
                     source.mean = {pixel, channels_last, nullptr};
                     source.mean_varies = !channels_last;
-                    const Runs waiting = {s + m * member_size, length, nullptr};
+                    const Runs buffer = {s + m * member_size, length, nullptr};
                     *log_scales =
-                        couple<1>(channels_last, shape.inverse, AsTheyAre(), waiting, source, in,
+                        couple<1>(channels_last, shape.inverse, AsTheyAre(), buffer, source, in,
                                   target, target_stride, streamed && !weight, rows, length);
                 } else {
                     with_gap(channels_last, source, [&](auto gap) {

@@ -126,6 +126,10 @@ struct Coupling {
         return shape.channels_last ? shape.channels : shape.channels * params_area;
     }
 
+    // Whether a run's parameters are every second float, and whether they are collected first.
+    bool spread() const { return !shape.channels_last && shape.params_width == 2 * shape.width; }
+    bool gathers() const { return !shape.channels_last && resized && !spread(); }
+
     // Tiles are as large as it takes for `waiting` values per element to stay in the first cache.
     // Contiguous runs are longer, and stay in the second: each is a start for the prefetcher. Where
     // nothing waits they are longer still, but for levels that would be too few tiles.
@@ -134,7 +138,8 @@ struct Coupling {
         const int64_t fit = buffer / (shape.channels * larger(waiting, 1)) / LANES * LANES;
         int64_t least = LANES;
         if (!shape.channels_last)
-            least = waiting ? 64 : larger(smaller(area / 32 / LANES * LANES, 2048), 64);
+            least =
+                waiting || gathers() ? 64 : larger(smaller(area / 32 / LANES * LANES, 2048), 64);
         return larger(smaller(larger(fit, least), grid_width), 1);
     }
 
@@ -142,9 +147,8 @@ struct Coupling {
     Source source(const Tile& tile, float* gathered) const {
         static const float zero = 0.0f;
         const int64_t batch = shape.mean_batch == 1 ? 0 : tile.b;
-        const bool spread = shape.params_width == 2 * shape.width && !shape.channels_last;
         int64_t pixel = resized ? row_map[tile.row] * shape.params_width : tile.column;
-        if (spread) pixel += 2 * tile.column;
+        if (spread()) pixel += 2 * tile.column;
         const int64_t C = shape.channels;
         const int64_t* const map =
             resized && shape.channels_last ? column_map + tile.column : nullptr;
@@ -153,10 +157,10 @@ struct Coupling {
                         {s0 + half(), params_stride(), map},
                         {},
                         false,
-                        spread,
+                        spread(),
                         params_stride() * (shape.params_width / shape.width),
-                        spread ? 2 * tile.pixels : tile.pixels};
-        if (spread && tile.column + tile.pixels == shape.width && tile.row + 1 < shape.height)
+                        spread() ? 2 * tile.pixels : tile.pixels};
+        if (spread() && tile.column + tile.pixels == shape.width && tile.row + 1 < shape.height)
             found.next = row_map[tile.row + 1] * shape.params_width - pixel;
         switch (shape.mean_kind) {
             case PYRAMIDFLOW_MEAN_PIXEL:
@@ -175,7 +179,7 @@ struct Coupling {
                 break;
             default: found.mean = {&zero, 0, nullptr};
         }
-        if (resized && !spread && !shape.channels_last) gather(tile, gathered, &found);
+        if (gathers()) gather(tile, gathered, &found);
         return found;
     }
 

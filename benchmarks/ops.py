@@ -340,7 +340,6 @@ def machine() -> dict[str, object]:
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
         "library": dict(dispatch.status("cpu").details),
-        "written before each run": f"{evicted_bytes() >> 20} MB",
         "commit": commit.stdout.strip(),
         "command": " ".join(["python -m benchmarks.ops", *sys.argv[1:]]),
         "load_average": Path("/proc/loadavg").read_text().split()[:3],
@@ -405,7 +404,8 @@ def main() -> None:
                 "rows": rows,
             }
         )
-    report = {"machine": machine(), "groups": groups}
+    written = {"written before each run": f"{evicted_bytes() >> 20} MB"}
+    report = {"machine": machine() | written, "groups": groups}
     if options.only:
         print(table(report))
         return

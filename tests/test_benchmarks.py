@@ -18,6 +18,7 @@ from benchmarks import (
     chart,
     first_result,
     gpu_model,
+    gradients,
     peer_models,
     peer_training,
     peers,
@@ -278,6 +279,28 @@ def test_first_result_measures_new_processes(tmp_path):
     assert list(case["seconds"]) == list(first_result.STEPS)
     assert 0 < case["seconds"]["load"] < case["first_verdict"]
     assert "| baseline, 32×32 | " in file.read_text()
+
+
+def test_gradients_deviation():
+    exact = torch.tensor(2.0), {"a": torch.tensor([3.0, 4.0]), "b": torch.ones(1)}
+    assert gradients.deviation(exact, exact) == {"loss": 0, "worst": 0, "median": 0}
+    found = gradients.deviation(
+        (torch.tensor(3.0), {"a": torch.zeros(2), "b": exact[1]["b"]}), exact
+    )
+    assert found == {"loss": 0.5, "worst": 1, "median": 0.5}
+
+
+def test_gradients_are_those_of_float64(tmp_path):
+    file = tmp_path / "gradients.md"
+    gradients.main(["--small", "--output", str(file)])
+    cases = json.loads(file.with_suffix(".json").read_text())["cases"]
+    assert list(cases) == ["Baseline, 32×32, CVN", "Baseline, 32×32, SVN"]
+    for name, rows in cases.items():
+        assert f"## {name}" in file.read_text()
+        assert len(rows) >= 2
+        for found in rows.values():
+            assert 0 < found["median"] <= found["worst"] < 1e-4
+            assert found["loss"] < 1e-5
 
 
 def test_precision_deviation():

@@ -1,6 +1,5 @@
 """What several test files need."""
 
-import math
 import os
 from pathlib import Path
 
@@ -83,17 +82,12 @@ def one_thread():
 
 
 @pytest.fixture
-def poisoned_memory(monkeypatch):
-    """Results of operations are allocated full of NaN."""
-    from pyramidflow.ops import allocation
+def poisoned_memory():
+    """Results of operations start as NaN, and nothing is written around them."""
+    from guarded import guarded_memory
 
-    allocate = allocation.empty
-
-    def poisoned(shape, like, dtype=None):
-        result = allocate(shape, like, dtype)
-        return result.fill_(math.nan if result.is_floating_point() else 255)
-
-    monkeypatch.setattr(allocation, "empty", poisoned)
+    with guarded_memory():
+        yield
 
 
 @pytest.fixture(params=[0, 1, 2], ids=["baseline", "avx2", "avx512"])

@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from devices import moved
+from guarded import guarded_memory
 from maxima import assert_same_places
 from torch import Tensor
 
@@ -52,7 +53,8 @@ def compare(name: str, *arguments: Any, tolerance: float, log_det: int | None = 
     number ``log_det`` is a sum over a sample that may cancel: its error is measured per element.
     """
     first = arguments[0] if isinstance(arguments[0], Tensor) else arguments[0][0]
-    actual = _results(getattr(backend_triton, name)(*moved(arguments, DEVICE)))
+    with guarded_memory():
+        actual = _results(getattr(backend_triton, name)(*moved(arguments, DEVICE)))
     oracle = _results(getattr(backend_reference, name)(*_map(_double, arguments)))
     plain = _results(getattr(backend_reference, name)(*arguments))
     assert len(actual) == len(oracle)

@@ -217,7 +217,8 @@ def copy_package(target: Path) -> None:
         (target / folder).mkdir()
     for file in (
         *("pyproject.toml", TESTS, "tests/triton_cases.py"),
-        *("tests/devices.py", "tests/maxima.py", "tests/triton_interpreter.py"),
+        *("tests/devices.py", "tests/guarded.py", "tests/maxima.py"),
+        "tests/triton_interpreter.py",
     ):
         shutil.copy(ROOT / file, target / file)
 

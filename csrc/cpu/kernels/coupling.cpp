@@ -16,8 +16,8 @@ struct AsTheyAre {
     PYRAMIDFLOW_INLINE Vector operator()(Vector s) const { return s; }
 };
 
-// Pixels. Where some are left out, the processor's own prefetch would bring these, too.
-const int64_t SKIPPING = 32;
+// Where some pixels are left out, the processor's own prefetch would bring these, too.
+const int64_t PIXELS_AHEAD = 32;
 
 // y (or x) of a tile, and the sum of its log-scales.
 template <int64_t GAP, typename ChannelsLast, typename LogScale, typename Length>
@@ -28,25 +28,25 @@ double couple(ChannelsLast channels_last, bool inverse, const LogScale log_scale
     // Copies: to the compiler, a store past the caches may change anything that has an address.
     const bool mean_varies = source.mean_varies, mapped = source.t.map != nullptr;
     const Ahead ahead(length);
-    const int64_t skipping = SKIPPING * source.step;
+    const int64_t floats_ahead = PIXELS_AHEAD * source.step;
     for (int64_t r = 0; r < rows; ++r) {
         const float *xr = x[r], *s0r = s0[r], *tr = source.t[r], *mean = source.mean[r];
         float* const yr = y + r * y_stride;
         const float *x_after = x.after(r, rows, length), *s0_after = s0.after(r, rows, source.next),
                     *t_after = source.t.after(r, rows, source.next);
-        const float *x_next = x.in_next_tile(channels_last, r, rows, length),
-                    *t_next = source.t.in_next_tile(channels_last, r, rows, length);
+        const float *x_next_tile = x.in_next_tile(channels_last, r, rows, length),
+                    *t_next_tile = source.t.in_next_tile(channels_last, r, rows, length);
         for_vectors(length, [&](int64_t j, auto count) {
             if (!channels_last) {
                 ahead.template ask<1>(xr, x_after, j);
                 ahead.template ask<GAP>(s0r, s0_after, j);
                 ahead.template ask<GAP>(tr, t_after, j);
             } else if (mapped) {
-                prefetch(s0r + skipping + j);
-                prefetch(tr + skipping + j);
+                prefetch(s0r + floats_ahead + j);
+                prefetch(tr + floats_ahead + j);
             } else {
-                prefetch(x_next + j);
-                prefetch(t_next + j);
+                prefetch(x_next_tile + j);
+                prefetch(t_next_tile + j);
             }
             const Vector m = mean_varies ? load_apart<GAP>(mean, j, count) : splat(mean[0]);
             const Vector s = log_scale(load_apart<GAP>(s0r, j, count)) - m;

@@ -57,9 +57,10 @@ struct Runs {
 // Asks for what a contiguous tile reads soon: some way on in a run, then at the start of the next.
 // A whole long run ahead, it would drive out the lines of this one.
 struct Ahead {
+    static constexpr int64_t FURTHEST = 384;  // floats
     int64_t length, distance;
 
-    explicit Ahead(int64_t length_) : length(length_), distance(smaller(length_, 384)) {}
+    explicit Ahead(int64_t length_) : length(length_), distance(smaller(length_, FURTHEST)) {}
     template <int64_t GAP>
     PYRAMIDFLOW_INLINE void ask(const float* run, const float* next, int64_t j) const {
         const int64_t k = j + distance;
@@ -133,13 +134,13 @@ struct Coupling {
     // Tiles are as large as it takes for `waiting` values per element to stay in the first cache.
     // Contiguous runs are longer, and stay in the second: each is a start for the prefetcher. Where
     // nothing waits they are longer still, but for levels that would be too few tiles.
+    static constexpr int64_t LONG_RUN = 2048, TILES = 32;
     int64_t pixels_per_tile(int64_t waiting) const {
         const int64_t buffer = shape.channels_last ? (waiting ? 1024 : 4096) : 16384;  // floats
         const int64_t fit = buffer / (shape.channels * larger(waiting, 1)) / LANES * LANES;
-        int64_t least = LANES;
-        if (!shape.channels_last)
-            least =
-                waiting || gathers() ? 64 : larger(smaller(area / 32 / LANES * LANES, 2048), 64);
+        int64_t least = shape.channels_last ? LANES : 64;
+        if (!shape.channels_last && !waiting && !gathers())
+            least = larger(smaller(area / TILES / LANES * LANES, LONG_RUN), least);
         return larger(smaller(larger(fit, least), grid_width), 1);
     }
 

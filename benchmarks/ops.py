@@ -19,6 +19,7 @@ too, ``--processor-time`` counts the time that this process had.
 """
 
 import argparse
+import copy
 import json
 import platform
 import statistics
@@ -26,7 +27,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
 
@@ -278,9 +279,8 @@ def seconds(
 
 
 def elsewhere(case: Case) -> Case:
-    """The same case with its tensors in other memory."""
-    arguments = tuple(a.clone() if isinstance(a, Tensor) else a for a in case.arguments)
-    return replace(case, arguments=arguments)
+    """The same case with its tensors, in lists too, in other memory."""
+    return copy.deepcopy(case)
 
 
 def beside_copies(
@@ -291,9 +291,12 @@ def beside_copies(
     places = []  # kept, so that each kernel and each copy has its own
     for _ in range(PLACES):
         source, target = torch.randn(least // 8), torch.randn(least // 8)
-        kernel, copy = candidate(elsewhere(case), "cpu"), partial(target.copy_, source)
-        places.append((kernel, copy))
-        for name, values in seconds({"cpu": kernel, "copy": copy}, rounds, clock).items():
+        candidates = {
+            "cpu": candidate(elsewhere(case), "cpu"),
+            "copy": partial(target.copy_, source),
+        }
+        places.append(candidates)
+        for name, values in seconds(candidates, rounds, clock).items():
             times[name] += values
     return times
 

@@ -97,6 +97,7 @@ def _relative_error(actual: Tensor, exact: Tensor, scale: float) -> float:
 
 
 def _nan_filled(shape: Sequence[int], like: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+    # Without guards: the sanitizers find what is touched beside an allocation, if it has that size.
     result = UNINITIALISED(shape, like, dtype)
     return result.fill_(torch.nan if result.is_floating_point() else 255)
 

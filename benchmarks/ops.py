@@ -6,8 +6,9 @@ An operation that moves memory cannot be faster than a copy of as many bytes. Fo
 gives the least bytes it must move (every input read once, every output written once), the bytes
 that the kernel moves (its second passes included, and only what it reads: the gradient of a
 coupling needs no ``t``), and the GB/s of the least bytes as a share of a copy's. All candidates run
-in one process: the kernel and the copy in turns, from empty caches, both at several places in
-memory, as their speed depends on them; then plain PyTorch and its compiled form in turns.
+in one process: the kernel and the copy in turns, from empty caches, at several places in memory,
+as their speed depends on them; then plain PyTorch and its compiled form in turns. The share is the
+median over the places, with its least and its largest value.
 Not all four: the system takes back the gigabytes that plain PyTorch frees while the next one runs.
 The kernels and the copy write to memory that is already mapped, so that the system's page faults
 are not measured; plain PyTorch and the convolutions allocate as they do. Memory moves whole lines
@@ -38,7 +39,7 @@ from pyramidflow.ops import allocation, dispatch
 
 RESULTS = Path(__file__).parent / "results"
 LEAST_EVICTED_BYTES = 64 << 20
-PLACES = 4
+PLACES = 8
 SHORT_BYTES, MORE_ROUNDS = 32 << 20, 4
 LAYOUTS = {"contiguous": torch.contiguous_format, "channels-last": torch.channels_last}
 
@@ -286,7 +287,10 @@ def elsewhere(case: Case) -> Case:
 def beside_copies(
     case: Case, least: int, rounds: int, clock: Callable[[], float]
 ) -> dict[str, list[float]]:
-    """Times of a kernel and of copies of ``least`` bytes: half of them read, half written."""
+    """Median times of a kernel and of a copy of ``least`` bytes, half of them read, half written.
+
+    One value for each of the places that both have in memory.
+    """
     times: dict[str, list[float]] = {"cpu": [], "copy": []}
     places = []  # kept, so that each kernel and each copy has its own
     for _ in range(PLACES):
@@ -297,7 +301,7 @@ def beside_copies(
         }
         places.append(candidates)
         for name, values in seconds(candidates, rounds, clock).items():
-            times[name] += values
+            times[name].append(statistics.median(values))
     return times
 
 
@@ -318,6 +322,8 @@ def measure(
         print(f"{case.name}: does not compile: {type(error).__name__}", file=sys.stderr)
         return measure(case, rounds, False, clock)
     times = {name: statistics.median(values) for name, values in measured.items()}
+    shares = [copy / cpu for copy, cpu in zip(measured["copy"], measured["cpu"], strict=True)]
+    share = statistics.median(shares)
     return {
         "case": case.name,
         "bound": case.bound,
@@ -325,8 +331,9 @@ def measure(
         "kernel_bytes": round(least * case.passes),
         "milliseconds": {name: 1e3 * value for name, value in times.items()},
         "gigabytes_per_second": {name: least / value / 1e9 for name, value in times.items()},
-        "share_of_copy": times["copy"] / times["cpu"],
-        "moved_share_of_copy": case.passes * times["copy"] / times["cpu"],
+        "share_of_copy": share,
+        "share_of_copy_range": [min(shares), max(shares)],
+        "moved_share_of_copy": case.passes * share,
     }
 
 
@@ -358,7 +365,8 @@ def table(report: dict) -> str:
     lines += [f"- {key}: {value}" for key, value in report["machine"].items()]
     lines += [
         "",
-        "Share of copy: time of a plain copy (`copy_`) of the least bytes over the kernel's time.",
+        "Share of copy: time of a plain copy (`copy_`) of the least bytes over the kernel's time;",
+        f"median (least to largest) of {PLACES} places in memory.",
         "Moved: the same for the bytes that the kernel moves.",
     ]
     for group in report["groups"]:
@@ -372,12 +380,13 @@ def table(report: dict) -> str:
         ]
         for row in group["rows"]:
             ms, speed = row["milliseconds"], row["gigabytes_per_second"]
+            low, high = (round(100 * share) for share in row["share_of_copy_range"])
             compiled = f"{ms['compiled']:.1f}" if "compiled" in ms else "–"
             lines.append(
                 f"| {row['case']} | {row['bound']} | {row['least_bytes'] / 1e6:.0f} "
                 f"| {row['kernel_bytes'] / 1e6:.0f} | {ms['cpu']:.1f} | {ms['reference']:.1f} "
                 f"| {compiled} | {speed['cpu']:.1f} | {row['share_of_copy']:.0%} "
-                f"| {row['moved_share_of_copy']:.0%} |"
+                f"({low} to {high}) | {row['moved_share_of_copy']:.0%} |"
             )
     return "\n".join(lines) + "\n"
 
@@ -387,7 +396,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--size", type=int, default=1024)
     parser.add_argument("--channels", type=int, default=16)
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--no-compile", action="store_true")
     parser.add_argument("--only", default="", help="part of the operations' names")
     parser.add_argument("--processor-time", action="store_true", help="one thread's own time")

@@ -1,25 +1,17 @@
-"""Exact threshold metrics of anomaly detection: AUROC, AUPRO, average precision, best F1.
-
-Nothing is binned. Between two scores of defective pixels a curve only moves sideways, so its
-corners lie at the distinct scores of the *defective* pixels, which are few. The normal pixels are
-sorted by value alone, the defective ones by index, and the two meet in a binary search; every
-metric is read from the counts that this yields.
-"""
+"""Exact threshold metrics of anomaly detection: AUROC, AUPRO, average precision, best F1."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from pyramidflow.errors import InputError
+from pyramidflow.evaluation.ranking import Array, FloatArray, Ranking, area, rank, without_repeats
 
-Array: TypeAlias = npt.NDArray[Any]
-FloatArray: TypeAlias = npt.NDArray[np.float64]
-IntArray: TypeAlias = npt.NDArray[np.int64]
 BoolArray: TypeAlias = npt.NDArray[np.bool_]
 Images: TypeAlias = Array | Sequence[Array]
 OptionalImages: TypeAlias = Array | Sequence[Array | None] | None
@@ -86,7 +78,7 @@ def auroc(scores: Array, labels: Array) -> float:
     Source:
         Fawcett, "An introduction to ROC analysis", Pattern Recognition Letters 27, 2006.
     """
-    return _auroc(_rank(*_split_scores(scores, labels)))
+    return rank(*_split_scores(scores, labels)).auroc()
 
 
 def average_precision(scores: Array, labels: Array) -> float:
@@ -110,7 +102,7 @@ def average_precision(scores: Array, labels: Array) -> float:
         Davis and Goadrich, "The relationship between precision-recall and ROC curves", ICML 2006,
         on why the points must not be joined by straight lines.
     """
-    return _average_precision(_rank(*_split_scores(scores, labels)))
+    return rank(*_split_scores(scores, labels)).average_precision()
 
 
 def f1_max(scores: Array, labels: Array) -> tuple[float, float]:
@@ -132,7 +124,7 @@ def f1_max(scores: Array, labels: Array) -> tuple[float, float]:
     Source:
         van Rijsbergen, "Information Retrieval", 1979, chapter 7.
     """
-    return _f1_max(_rank(*_split_scores(scores, labels)))
+    return rank(*_split_scores(scores, labels)).f1_max()
 
 
 def roc_curve(scores: Array, labels: Array) -> tuple[FloatArray, FloatArray]:
@@ -155,8 +147,8 @@ def roc_curve(scores: Array, labels: Array) -> tuple[FloatArray, FloatArray]:
     Source:
         Fawcett, "An introduction to ROC analysis", Pattern Recognition Letters 27, 2006.
     """
-    ranking = _rank(*_split_scores(scores, labels))
-    return _without_repeats(*_corners(ranking, ranking.recall))
+    ranking = rank(*_split_scores(scores, labels))
+    return without_repeats(*ranking.corners(ranking.recall))
 
 
 def pro_curve(maps: Images, masks: Images) -> tuple[FloatArray, FloatArray]:
@@ -181,7 +173,7 @@ def pro_curve(maps: Images, masks: Images) -> tuple[FloatArray, FloatArray]:
         Bergmann et al., "The MVTec Anomaly Detection Dataset", IJCV 2021: the PRO curve.
     """
     ranking, weights = _rank_pixels(maps, masks)
-    return _without_repeats(*_corners(ranking, _overlap(ranking, weights)))
+    return without_repeats(*ranking.corners(ranking.overlap(weights)))
 
 
 def aupro(maps: Images, masks: Images, max_fpr: float) -> float:
@@ -208,7 +200,7 @@ def aupro(maps: Images, masks: Images, max_fpr: float) -> float:
     if not 0.0 < max_fpr <= 1.0:
         raise InputError(f"max_fpr is {max_fpr}; it must be above 0 and at most 1.")
     ranking, weights = _rank_pixels(maps, masks)
-    return _area(*_corners(ranking, _overlap(ranking, weights)), max_fpr)
+    return area(*ranking.corners(ranking.overlap(weights)), max_fpr)
 
 
 def thin_curve(x: FloatArray, y: FloatArray, points: int = 512) -> tuple[FloatArray, FloatArray]:
@@ -276,7 +268,7 @@ def evaluate_maps(
     Source:
         Bergmann et al., "The MVTec Anomaly Detection Dataset", IJCV 2021, for the protocol.
     """
-    image_ranking = _rank(*_split_scores(image_scores, image_labels))
+    image_ranking = rank(*_split_scores(image_scores, image_labels))
     if image_scores.shape != (len(maps),):
         raise InputError(
             f"image_scores has shape {image_scores.shape}, but there are {len(maps)} maps; "
@@ -284,113 +276,17 @@ def evaluate_maps(
         )
     maps, masks = _with_usable_masks(maps, masks, image_labels)
     pixel_ranking, weights = _rank_pixels(maps, masks)
-    pro_corners = _corners(pixel_ranking, _overlap(pixel_ranking, weights))
+    pro_corners = pixel_ranking.corners(pixel_ranking.overlap(weights))
     return Metrics(
-        pixel_auroc=_auroc(pixel_ranking),
-        image_auroc=_auroc(image_ranking),
-        aupro_03=_area(*pro_corners, 0.3),
-        aupro_10=_area(*pro_corners, 1.0),
-        pixel_f1_max=_f1_max(pixel_ranking)[0],
-        image_f1_max=_f1_max(image_ranking)[0],
-        pixel_average_precision=_average_precision(pixel_ranking),
-        image_average_precision=_average_precision(image_ranking),
+        pixel_auroc=pixel_ranking.auroc(),
+        image_auroc=image_ranking.auroc(),
+        aupro_03=area(*pro_corners, 0.3),
+        aupro_10=area(*pro_corners, 1.0),
+        pixel_f1_max=pixel_ranking.f1_max()[0],
+        image_f1_max=image_ranking.f1_max()[0],
+        pixel_average_precision=pixel_ranking.average_precision(),
+        image_average_precision=image_ranking.average_precision(),
     )
-
-
-@dataclass(frozen=True)
-class _Ranking:
-    """Counts at the K distinct scores of the P positives, highest first; K = 0 if undefined."""
-
-    order: IntArray  # [P] positives by falling score
-    last: IntArray  # [K] where in `order` each group of equal scores ends
-    thresholds: Array  # [K]
-    false_above: IntArray  # [K] negatives above the threshold
-    false_at: IntArray  # [K] negatives at or above the threshold
-    negatives: int
-
-    @property
-    def true_at(self) -> IntArray:
-        return self.last + 1
-
-    @property
-    def recall(self) -> FloatArray:
-        return self.true_at / max(len(self.order), 1)
-
-
-def _rank(negative: Array, positive: Array) -> _Ranking:
-    """Rank; sorts ``negative`` in place."""
-    if len(negative) == 0 or len(positive) == 0:
-        none = np.empty(0, np.int64)
-        return _Ranking(none, none, positive[:0], none, none, len(negative))
-    negative.sort()
-    order = np.argsort(positive)[::-1]
-    falling = positive[order]
-    last = np.append(np.flatnonzero(falling[1:] != falling[:-1]), len(falling) - 1)
-    thresholds = falling[last]
-    false_at = len(negative) - np.searchsorted(negative, thresholds, side="left")
-    false_above = len(negative) - np.searchsorted(negative, thresholds, side="right")
-    return _Ranking(order, last, thresholds, false_above, false_at, len(negative))
-
-
-def _auroc(ranking: _Ranking) -> float:
-    return _area(*_corners(ranking, ranking.recall), 1.0)
-
-
-def _average_precision(ranking: _Ranking) -> float:
-    if len(ranking.last) == 0:
-        return float("nan")
-    precision = ranking.true_at / (ranking.true_at + ranking.false_at)
-    return float(np.sum(np.diff(ranking.recall, prepend=0.0) * precision))
-
-
-def _f1_max(ranking: _Ranking) -> tuple[float, float]:
-    if len(ranking.last) == 0:
-        return float("nan"), float("nan")
-    # 2·TP + FP + FN = TP + FP + positives
-    f1 = 2 * ranking.true_at / (ranking.true_at + ranking.false_at + len(ranking.order))
-    best = int(np.argmax(f1))
-    return float(f1[best]), float(ranking.thresholds[best])
-
-
-def _overlap(ranking: _Ranking, weights: FloatArray) -> FloatArray:
-    total = np.cumsum(weights[ranking.order])[ranking.last]
-    # The last total is the number of regions but for rounding; dividing by it ends at 1 exactly.
-    return total / total[-1:]
-
-
-def _corners(ranking: _Ranking, height: FloatArray) -> tuple[FloatArray, FloatArray]:
-    if len(height) == 0:
-        return np.empty(0), np.empty(0)
-    x = np.empty(2 * len(height) + 2)
-    x[0] = 0.0
-    x[1:-1:2] = ranking.false_above
-    x[2:-1:2] = ranking.false_at
-    x[-1] = ranking.negatives
-    x /= ranking.negatives
-    y = np.empty_like(x)
-    y[:2] = 0.0
-    y[2::2] = height
-    y[3::2] = height
-    return x, y
-
-
-def _without_repeats(x: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:
-    if len(x) == 0:
-        return x, y
-    moved = np.append(True, (x[1:] != x[:-1]) | (y[1:] != y[:-1]))
-    return x[moved], y[moved]
-
-
-def _area(x: FloatArray, y: FloatArray, end: float) -> float:
-    if len(x) == 0:
-        return float("nan")
-    inside = int(np.searchsorted(x, end, side="right"))
-    area = float(np.sum(np.diff(x[:inside]) * (y[1:inside] + y[: inside - 1]))) / 2
-    if inside < len(x):
-        width = end - x[inside - 1]
-        slope = (y[inside] - y[inside - 1]) / (x[inside] - x[inside - 1])
-        area += float(width * (y[inside - 1] + slope * width / 2))
-    return area / end
 
 
 def _split_scores(scores: Array, labels: Array) -> tuple[Array, Array]:
@@ -403,7 +299,7 @@ def _split_scores(scores: Array, labels: Array) -> tuple[Array, Array]:
     return scores[~labels], scores[labels]
 
 
-def _rank_pixels(maps: Images, masks: Images) -> tuple[_Ranking, FloatArray]:
+def _rank_pixels(maps: Images, masks: Images) -> tuple[Ranking, FloatArray]:
     """Rank all pixels; also the share of its region that each defective pixel is [P]."""
     if len(maps) != len(masks):
         raise InputError(f"There are {len(maps)} maps and {len(masks)} masks; give one mask each.")
@@ -422,7 +318,7 @@ def _rank_pixels(maps: Images, masks: Images) -> tuple[_Ranking, FloatArray]:
     kind = np.result_type(*normal)
     negative = np.concatenate(normal, dtype=kind)
     normal.clear()
-    return _rank(negative, np.concatenate(defective, dtype=kind)), np.concatenate(weights)
+    return rank(negative, np.concatenate(defective, dtype=kind)), np.concatenate(weights)
 
 
 def _region_shares(mask: BoolArray) -> FloatArray:

@@ -3,6 +3,7 @@
 import math
 
 import torch
+from guarded import surrounded
 from maxima import assert_same_places
 from torch import Tensor
 
@@ -41,6 +42,7 @@ def double(value):
 
 
 def compare(name: str, arguments: tuple, tolerance: float = FORWARD) -> None:
+    arguments = surrounded(arguments)
     results = getattr(cpu, name)(*arguments)
     expected = getattr(oracle, name)(*(double(a) for a in arguments))
     if isinstance(results, Tensor):

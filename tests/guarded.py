@@ -1,7 +1,8 @@
-"""Results in memory that starts as NaN, between guards that no kernel may touch."""
+"""Results in NaN, between guards that no kernel may touch, and operands surrounded by NaN."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 from unittest import mock
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor
 from pyramidflow.ops import allocation
 
 GUARD = 4096
-"""Elements on either side of a result."""
+"""Elements on either side of a tensor."""
 
 KEPT = 16
 """Results whose guards are looked at later: more than any operation has."""
@@ -26,8 +27,7 @@ class GuardedMemory:
     def empty(self, shape: Sequence[int], like: Tensor, dtype: torch.dtype | None = None) -> Tensor:
         """A result full of NaN, or of 255."""
         plain = self._allocate(shape, like, dtype)
-        value = torch.nan if plain.is_floating_point() else 255
-        memory = plain.new_full((plain.numel() + 2 * GUARD,), value)
+        memory = _filled(plain, plain.numel())
         if len(self._kept) == KEPT:
             self._check(self._kept.pop(0))
         self._kept.append(memory)
@@ -52,3 +52,25 @@ def guarded_memory() -> Iterator[None]:
     with mock.patch.object(allocation, "empty", memory.empty):
         yield
     memory.check()
+
+
+def surrounded(value: Any) -> Any:
+    """Tensors, in lists too, with their strides: NaN, or 255, before, behind and between elements.
+
+    A kernel that reads there, if only to multiply by zero, gives NaN.
+    """
+    if isinstance(value, list | tuple):
+        return type(value)(surrounded(v) for v in value)
+    if not isinstance(value, Tensor):
+        return value
+    last = sum((n - 1) * stride for n, stride in zip(value.shape, value.stride(), strict=True))
+    memory = _filled(value, last + 1 if value.numel() else 0)
+    copy = memory.as_strided(value.shape, value.stride(), GUARD)
+    once = tuple(slice(None) if stride else slice(1) for stride in value.stride())  # if expanded
+    copy[once] = value[once]
+    return copy
+
+
+def _filled(like: Tensor, elements: int) -> Tensor:
+    value = torch.nan if like.is_floating_point() else 255
+    return like.new_full((elements + 2 * GUARD,), value)

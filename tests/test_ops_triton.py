@@ -276,6 +276,7 @@ def test_affine_coupling_of_tiny_levels_equals_oracle(
         ((2, 18, 9, 19), "contiguous", torch.float32),
         ((2, 18, 5, 13), "channels_last", torch.float32),
         ((2, 18, 5, 13), "strided", torch.float32),
+        ((2, 16, 9, 31), "contiguous", torch.float32),
         ((2, 18, 5, 13), "contiguous", torch.float16),
         ((1, 3, 5, 4), "channels_last", torch.bfloat16),
         ((3, 1, 1, 1), "contiguous", torch.float32),

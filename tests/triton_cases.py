@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 from devices import moved
-from guarded import guarded_memory
+from guarded import guarded_memory, surrounded
 from maxima import assert_same_places
 from torch import Tensor
 
@@ -52,6 +52,7 @@ def compare(name: str, *arguments: Any, tolerance: float, log_det: int | None = 
     float32 within ``tolerance``; half types within twice the error of plain PyTorch. The result
     number ``log_det`` is a sum over a sample that may cancel: its error is measured per element.
     """
+    arguments = surrounded(arguments)
     first = arguments[0] if isinstance(arguments[0], Tensor) else arguments[0][0]
     with guarded_memory():
         actual = _results(getattr(backend_triton, name)(*moved(arguments, DEVICE)))

@@ -164,6 +164,20 @@ MUTANTS = (
     Mutant(
         MIXING, "invertible_conv1x1_backward_kernel", "(tile % tiles_p)", "(tile // tiles_p)", CONV
     ),
+    Mutant(
+        MIXING,
+        "invertible_conv1x1_backward_kernel",
+        "(along_o < height * width)",
+        "(along_o <= height * width)",
+        CONV,
+    ),
+    Mutant(
+        MIXING,
+        "invertible_conv1x1_backward_kernel",
+        "(channels + BLOCK_O - 1)",
+        "(channels + BLOCK_O + 1)",
+        CONV,
+    ),
     Mutant(MIXING, "coupling_conv1x1_forward_kernel", "s - mean", "s + mean", FUSED),
     Mutant(
         MIXING,

@@ -1,21 +1,20 @@
 """The CUDA sources as a library of the host: compiled unchanged, called by the CUDA backend."""
 
 import ctypes
-import hashlib
 import os
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from unittest import mock
 
+from builds import ROOT, folder_of
+
 from pyramidflow import ops
 from pyramidflow.ops import backend_cuda, dispatch
 from pyramidflow.ops.backend_cuda import compiled
 
-ROOT = Path(__file__).parents[1]
 # A test can be pointed at a library that another program built: the mutation script does so.
 LIBRARY_VARIABLE = "PYRAMIDFLOW_HOST_LIBRARY"
 
@@ -34,12 +33,7 @@ def build(*flags: str) -> Path:
     sources = sorted((ROOT / "csrc" / "cuda").iterdir()) + sorted(
         (ROOT / "csrc" / "host").iterdir()
     )
-    digest = hashlib.sha256(" ".join(flags).encode())
-    for source in sources:
-        digest.update(source.read_bytes())
-    directory = Path(tempfile.gettempdir()) / f"pyramidflow-host-{os.getuid()}"
-    directory.mkdir(exist_ok=True, mode=0o700)
-    library = directory / f"libcuda_host-{digest.hexdigest()[:16]}.so"
+    library = folder_of("cuda-host", sources, flags) / "libcuda_host.so"
     if not library.exists():
         unfinished = library.with_suffix(f".{os.getpid()}")
         command = [

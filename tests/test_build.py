@@ -1,38 +1,17 @@
 """The build of the compiled libraries, for a platform that is not at hand."""
 
-import runpy
 import shutil
 import subprocess
-import sys
 from pathlib import Path
-from types import ModuleType
-from unittest import mock
 
 import pytest
+from builds import ROOT, build_script
 
 from pyramidflow.ops import compiled_cpu
 
-ROOT = Path(__file__).parents[1]
 COMPILER = "aarch64-linux-gnu-g++"
 AARCH64 = 183
 """``EM_AARCH64``, the machine in an ELF header."""
-
-
-def build_script() -> dict[str, object]:
-    """What ``setup.py`` defines; setuptools, which only pip provides, takes no part."""
-    modules = {
-        "setuptools": ("Extension", "find_packages", "setup"),
-        "setuptools.command.bdist_wheel": ("bdist_wheel",),
-        "setuptools.command.build_ext": ("build_ext",),
-    }
-    stand_ins = {"setuptools.command": ModuleType("setuptools.command")}
-    for name, contents in modules.items():
-        stand_ins[name] = ModuleType(name)
-        for content in contents:
-            is_class = content in ("bdist_wheel", "build_ext")
-            setattr(stand_ins[name], content, object if is_class else lambda *_, **__: [])
-    with mock.patch.dict(sys.modules, stand_ins):
-        return runpy.run_path(str(ROOT / "setup.py"))
 
 
 def test_cpu_kernels_build_for_aarch64(tmp_path, monkeypatch) -> None:

@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from test_build import build_script
+from builds import build_script
 
 from pyramidflow.ops import backend_cpu, compiled_cpu, library
 from pyramidflow.ops.backend_cuda import compiled as compiled_cuda

@@ -1,11 +1,6 @@
 """The CUDA sources, compiled unchanged for the host, against the oracle."""
 
 import ctypes
-import os
-import shutil
-import subprocess
-import sys
-from pathlib import Path
 
 import cuda_cases
 import cuda_host
@@ -13,11 +8,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sanitizers import run_with
 
 from pyramidflow.ops import backend_cuda, backend_reference, registry
 from pyramidflow.ops.backend_cuda import compiled, coupling
 
-ROOT = Path(__file__).parents[1]
 SANITIZERS = ("-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 
 SAMPLE = "contiguous", "channels_last"
@@ -259,30 +254,6 @@ def test_a_refused_launch_is_an_error_with_its_name():
 
 def test_the_sanitizers_find_nothing():
     """The smaller half of the comparisons under AddressSanitizer and UndefinedBehaviorSanitizer."""
-    runtimes = [_sanitizer_runtime(name) for name in ("libasan.so", "libubsan.so")]
     library = cuda_host.build(*SANITIZERS)
-    environment = os.environ | {
-        "LD_PRELOAD": " ".join(runtimes),
-        "ASAN_OPTIONS": "detect_leaks=0",
-        "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path]),
-    }
-    result = subprocess.run(
-        [sys.executable, str(Path(__file__).with_name("cuda_cases.py")), str(library)],
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert result.returncode == 0, result.stderr[-4000:]
-    assert "cases equal the oracle" in result.stdout
-
-
-def _sanitizer_runtime(name: str) -> str:
-    compiler = shutil.which(os.environ.get("CXX", "g++"))
-    if compiler is None:
-        pytest.skip("g++ is not installed: it compiles the CUDA sources for the host")
-    command = [compiler, f"-print-file-name={name}"]
-    path = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    if not Path(path).is_absolute():
-        pytest.skip(f"{name} is not installed: the sanitizers' runtime comes with g++")
-    return path
+    output = run_with(("libasan.so", "libubsan.so"), "cuda_cases.py", str(library))
+    assert "cases equal the oracle" in output

@@ -14,7 +14,6 @@ struct Down {
     static const int64_t TAPS = 5;
     static void weights(int64_t, int64_t, float* w) {
         for (int64_t k = 0; k < 5; ++k) w[k] = BINOMIAL[k];
-        w[5] = 0.0f;
     }
     static bool is_border(int64_t, int64_t) { return false; }
 };

@@ -1,0 +1,38 @@
+"""The CPU library's tests on a library that was built with AddressSanitizer, in its folder.
+
+Tensors have no guards here: the sanitizer finds what is touched beside an allocation, if it has
+its own size. The kernels take three threads: what a test with one does not show is scratch memory
+for one.
+"""
+
+import sys
+from contextlib import nullcontext
+from pathlib import Path
+from unittest import mock
+
+import guarded
+import pytest
+import torch
+
+from pyramidflow.ops import library
+
+FOLDER = Path(__file__).parent
+TESTS = ("test_ops_cpu.py", "test_ops_cpu_convolution.py")
+LEFT_OUT = "larger_than_the_caches"
+"""Tests that take long and touch no other code than the rest."""
+
+
+def main(folder: Path) -> int:
+    """Exit code of the tests; their output is not captured, as the sanitizer ends the process."""
+    options = ["-q", "-s", "-p", "no:cacheprovider", "-k", f"not {LEFT_OUT}"]
+    with (
+        mock.patch.object(library, "FOLDER", folder),
+        mock.patch.object(guarded, "surrounded", lambda value: value),
+        mock.patch.object(guarded, "guarded_memory", nullcontext),
+        mock.patch.object(torch, "get_num_threads", return_value=3),
+    ):
+        return pytest.main([*options, *(str(FOLDER / test) for test in TESTS)])
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))

@@ -80,6 +80,7 @@ GRADIENT = 1e-4
 
 LEVELS = [
     ((1, 9, 9, 34), torch.float32, "contiguous"),
+    ((2, 8, 16, 32), torch.float32, "contiguous"),  # fills its blocks
     ((1, 3, 9, 11), torch.float32, "channels_last"),
     ((2, 2, 7, 10), torch.float32, "strided"),
     ((1, 3, 6, 9), torch.float16, "contiguous"),
@@ -257,6 +258,15 @@ def test_affine_coupling_in_any_layout_equals_oracle(
 
 
 @comparison
+@smallest_blocks
+@pytest.mark.parametrize("mode", [MODES[0], MODES[2]], ids=str)
+def test_affine_coupling_of_full_blocks_equals_oracle(mode: tuple[str, str, str | None]) -> None:
+    torch.manual_seed(13)
+    x, params, mean = _coupling_arguments((2, 8, 16, 32), mode)
+    _compare_coupling(x, params, mean, mode, "affine_coupling")
+
+
+@comparison
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("mode", [MODES[0], MODES[3], MODES[5]], ids=str)
 @pytest.mark.parametrize("size", [(1, 1, 1, 1), (3, 2, 1, 5), (0, 3, 4, 2)], ids=str)
@@ -276,7 +286,7 @@ def test_affine_coupling_of_tiny_levels_equals_oracle(
         ((2, 18, 9, 19), "contiguous", torch.float32),
         ((2, 18, 5, 13), "channels_last", torch.float32),
         ((2, 18, 5, 13), "strided", torch.float32),
-        ((2, 16, 9, 31), "contiguous", torch.float32),
+        ((2, 16, 8, 32), "contiguous", torch.float32),
         ((2, 18, 5, 13), "contiguous", torch.float16),
         ((1, 3, 5, 4), "channels_last", torch.bfloat16),
         ((3, 1, 1, 1), "contiguous", torch.float32),
@@ -410,7 +420,9 @@ def test_anomaly_map_equals_oracle(
 
 @comparison
 @pytest.mark.parametrize("kind", [torch.uint8, torch.uint16])
-@pytest.mark.parametrize("size", [(2, 17, 31, 3), (1, 1, 1, 3), (0, 4, 4, 3)], ids=str)
+@pytest.mark.parametrize(
+    "size", [(2, 17, 31, 3), (2, 16, 32, 3), (1, 1, 1, 3), (0, 4, 4, 3)], ids=str
+)
 @pytest.mark.parametrize("planar", [False, True])
 def test_normalize_image_equals_oracle(
     kind: torch.dtype, size: tuple[int, ...], planar: bool

@@ -385,6 +385,27 @@ MUTANTS = (
         "return (on_16_bytes(pointers) && ...);",
         PYRAMID_DOWN,
     ),
+    Mutant(
+        "invertible_conv1x1_backward",
+        "invertible_conv1x1.cu",
+        "const int across = divide_up(channels, GRAD_TILE);",
+        "const int across = divide_up(channels + 2, GRAD_TILE);",
+        CONV,
+    ),
+    Mutant(
+        "normalize_image_forward",
+        "normalize_image.cu",
+        "divide_up(divide_up(pixels, COUNT), THREADS)",
+        "divide_up(divide_up(pixels + 2, COUNT), THREADS)",
+        IMAGE,
+    ),
+    Mutant(
+        "pixel_sum",
+        "coupling_mean.cuh",
+        "const int groups = divide_up(sizes.channels, MEAN_CHANNELS);",
+        "const int groups = divide_up(sizes.channels + 2, MEAN_CHANNELS);",
+        MEANS,
+    ),
 )
 
 

@@ -322,7 +322,7 @@ def measure(
         print(f"{case.name}: does not compile: {type(error).__name__}", file=sys.stderr)
         return measure(case, rounds, False, clock)
     times = {name: statistics.median(values) for name, values in measured.items()}
-    shares = [copy / cpu for copy, cpu in zip(measured["copy"], measured["cpu"], strict=True)]
+    shares = [theirs / ours for theirs, ours in zip(measured["copy"], measured["cpu"], strict=True)]
     share = statistics.median(shares)
     return {
         "case": case.name,

@@ -18,7 +18,7 @@ from PIL import Image
 
 from pyramidflow import Detector, __version__, ops
 from pyramidflow.cli import main
-from pyramidflow.storage import exclusive
+from pyramidflow.io.files import exclusive
 
 SMALL = "--image-size 16 --channels 4 --levels 2 --stacks 1 --kernel-size 3 --validation-share 0.25"
 
@@ -276,7 +276,7 @@ def test_unexpected_errors_are_not_mistaken_for_defects(run, monkeypatch, tmp_pa
     def broken(path, kind):
         raise MemoryError("out of memory")
 
-    monkeypatch.setattr("pyramidflow.storage.read_header", broken)
+    monkeypatch.setattr("pyramidflow.io.tensors.read_header", broken)
     code, _, err = run("info", tmp_path / "x")
     assert_one_sentence(code, err, "MemoryError")
 

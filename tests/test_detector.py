@@ -13,11 +13,12 @@ from safetensors.torch import save_file
 from torch import nn
 
 from pyramidflow import Detector, __version__
-from pyramidflow.encoder_weights import load_encoder_weights
+from pyramidflow.detector.findings import find_regions
 from pyramidflow.errors import InputError
-from pyramidflow.findings import find_regions
+from pyramidflow.io.files import write_atomically
+from pyramidflow.io.tensors import load_tensors, read_header, save_tensors
 from pyramidflow.model import ResNetEncoder
-from pyramidflow.storage import load_tensors, read_header, save_tensors, write_atomically
+from pyramidflow.model.encoder_weights import load_encoder_weights
 
 
 @pytest.fixture

@@ -32,7 +32,7 @@ FULL_DISK_SCRIPT = """
 import json, resource, sys
 from pathlib import Path
 from pyramidflow.errors import InputError
-from pyramidflow.findings import Inspection
+from pyramidflow.detector.findings import Inspection
 from pyramidflow.inspection import Source, open_result_folder
 
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))

@@ -31,7 +31,7 @@ def info(
     import json
 
     from pyramidflow.cli.summary import header_facts, print_facts
-    from pyramidflow.storage import read_header
+    from pyramidflow.io.tensors import read_header
 
     if plan:
         typer.echo(_plan(model, threads, bytes_of(memory_budget), precision))

@@ -51,8 +51,8 @@ def inspect(
     """
     from pyramidflow.cli import EXIT_INPUT_ERROR
     from pyramidflow.detector import Detector
+    from pyramidflow.detector.findings import Inspection
     from pyramidflow.errors import InputError
-    from pyramidflow.findings import Inspection
     from pyramidflow.inspection import (
         RESULTS_NAME,
         Source,

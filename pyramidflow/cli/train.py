@@ -134,7 +134,7 @@ def train(
     from pyramidflow.data import open_dataset
     from pyramidflow.detector import Detector
     from pyramidflow.errors import InputError
-    from pyramidflow.storage import exclusive
+    from pyramidflow.io.files import exclusive
     from pyramidflow.training import published_settings
 
     if output.suffix != ".safetensors":

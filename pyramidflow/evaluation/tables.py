@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pyramidflow.evaluation.evaluate import Evaluation
-from pyramidflow.storage import write_atomically
+from pyramidflow.io.files import write_atomically
 
 Row = dict[str, Any]
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from pyramidflow.data import read_image
 from pyramidflow.detector import Detector
+from pyramidflow.detector.findings import Inspection
 from pyramidflow.errors import InputError
-from pyramidflow.findings import Inspection
 from pyramidflow.inspection.sinks import ResultFolder
 from pyramidflow.inspection.sources import Source
 

@@ -74,7 +74,7 @@ def write_report(report: Report, path: Path) -> Path:
         InputError: Arrays do not fit together, a score or the threshold is not finite, the scale is
             not positive, or ``path`` is a folder or cannot be written.
     """
-    from pyramidflow.storage import write_atomically
+    from pyramidflow.io.files import write_atomically
 
     check(report)
     path = Path(path)

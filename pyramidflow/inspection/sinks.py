@@ -12,12 +12,12 @@ import numpy.typing as npt
 from PIL import Image
 
 from pyramidflow.data import to_uint8
+from pyramidflow.detector.findings import Inspection
 from pyramidflow.errors import InputError
 from pyramidflow.evaluation import Evaluation
-from pyramidflow.findings import Inspection
 from pyramidflow.inspection.overlay import overlay
 from pyramidflow.inspection.sources import Source
-from pyramidflow.storage import exclusive, write_atomically
+from pyramidflow.io.files import exclusive, write_atomically
 
 RESULTS_NAME = "results.jsonl"
 

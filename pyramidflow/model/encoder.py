@@ -81,7 +81,7 @@ class ResNetEncoder(FrozenModule):
 
     Names of the weights are torchvision's, but the blocks are written out here: importing
     torchvision would take a second and 160 MB of every line's program. The weights start at
-    random; the pre-trained ones are loaded from outside (:mod:`pyramidflow.encoder_weights`).
+    random; the pre-trained ones are loaded from outside (:mod:`pyramidflow.model.encoder_weights`).
 
     Args:
         name: ``"resnet18"`` or ``"resnet34"``.

@@ -91,7 +91,7 @@ class PyramidFlow(nn.Module):
         kernel_size: odd ``k`` of the coupling convolutions.
         volume_norm: ``"cvn"``, ``"svn"``, or ``"none"`` (ablation I).
         encoder: ``"none"`` (the lift), ``"resnet18"``, ``"resnet34"`` (random weights, see
-            :mod:`pyramidflow.encoder_weights`), or a module that maps ``[B, 3, H, W]`` to
+            :mod:`pyramidflow.model.encoder_weights`), or a module that maps ``[B, 3, H, W]`` to
             ``[B, C, h, w]``.
         statistics: ``"sample"`` (Algorithm 2) or ``"batch"`` means (the released code).
         reduction: ``"nearest"`` (the supplement) or ``"max"`` (the released code).

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from pyramidflow.errors import InputError
-from pyramidflow.storage import load_tensors, save_tensors, tensors_below
+from pyramidflow.io.tensors import load_tensors, save_tensors, tensors_below
 
 
 @dataclass

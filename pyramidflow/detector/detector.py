@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pyramidflow import __version__, ops
-from pyramidflow.calibration import conformal_threshold
 from pyramidflow.data import (
     Category,
     Image,
@@ -30,12 +29,13 @@ from pyramidflow.data import (
     split_validation,
 )
 from pyramidflow.data.imageset import stack
-from pyramidflow.encoder_weights import load_encoder_weights
+from pyramidflow.detector.calibration import conformal_threshold
+from pyramidflow.detector.findings import Inspection, Region, Verdict, find_regions
 from pyramidflow.engine import Engine, EngineSlot, Precision, Settings, TrainedNetwork
 from pyramidflow.errors import InputError
-from pyramidflow.findings import Inspection, Region, Verdict, find_regions
+from pyramidflow.io.tensors import load_tensors, save_tensors, tensors_below
 from pyramidflow.model import Architecture, EncoderName, PyramidFlow, ResNetEncoder
-from pyramidflow.storage import load_tensors, save_tensors, tensors_below
+from pyramidflow.model.encoder_weights import load_encoder_weights
 
 Box: TypeAlias = tuple[float, float, float, float]
 
@@ -222,8 +222,8 @@ class Detector:
     ) -> "Detector":
         """Set the threshold from good images that were not trained on.
 
-        See :func:`pyramidflow.calibration.conformal_threshold`; :attr:`calibration` then holds its
-        record: with few images the rate that can be promised is larger than the target.
+        See :func:`pyramidflow.detector.calibration.conformal_threshold`; :attr:`calibration` then
+        holds its record: with few images the rate that can be promised is larger than the target.
 
         Args:
             good: a folder of good images, or images.

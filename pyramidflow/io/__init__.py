@@ -1,0 +1,1 @@
+"""Files: written atomically, kept from other processes, and tensors with a header."""

@@ -14,3 +14,10 @@ class SlowOperationsWarning(RuntimeWarning):
 
     The command line prints it as one line on standard error.
     """
+
+
+class CalibrationWarning(UserWarning):
+    """The threshold was set with images that are not fit for it.
+
+    The command line prints it as one line on standard error.
+    """

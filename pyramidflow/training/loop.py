@@ -16,9 +16,9 @@ from torch import Tensor
 
 from pyramidflow.data import ImageSet, Preprocessing, augment_texture
 from pyramidflow.errors import InputError
+from pyramidflow.interrupt import Interrupted, StopRequest
 from pyramidflow.model import PyramidFlow
 from pyramidflow.training.checkpoint import Position, load_checkpoint, save_checkpoint
-from pyramidflow.training.interrupt import Interrupted, StopRequest
 from pyramidflow.training.loss import ContrastLoss, Loss, choose_loss
 from pyramidflow.training.progress import SilentProgress, TrainingProgress, console_progress
 

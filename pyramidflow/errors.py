@@ -1,4 +1,4 @@
-"""The one error that bad input raises, wherever it enters, and the one warning."""
+"""The one error that bad input raises, wherever it enters, and the warnings."""
 
 
 class InputError(ValueError):
@@ -18,6 +18,13 @@ class SlowOperationsWarning(RuntimeWarning):
 
 class CalibrationWarning(UserWarning):
     """The threshold was set with images that are not fit for it.
+
+    The command line prints it as one line on standard error.
+    """
+
+
+class WeakStorageWarning(RuntimeWarning):
+    """A file system lacks a promise that the files written there rely on, and what follows from it.
 
     The command line prints it as one line on standard error.
     """

@@ -1,6 +1,6 @@
 """Training: losses, the loop, checkpoints."""
 
-from pyramidflow.training.interrupt import Interrupted
+from pyramidflow.interrupt import Interrupted
 from pyramidflow.training.loop import Trainer, TrainingResult, train
 from pyramidflow.training.loss import ABLATIONS, ContrastLoss, LikelihoodLoss, choose_loss
 from pyramidflow.training.presets import PRESETS, preset_settings

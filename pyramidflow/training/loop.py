@@ -15,10 +15,10 @@ from torch import Tensor
 
 from pyramidflow.data import ImageSet, Preprocessing, augment_texture
 from pyramidflow.errors import InputError
+from pyramidflow.interrupt import Interrupted, StopRequest
 from pyramidflow.model import PyramidFlow
 from pyramidflow.training.checkpoint import Position, load_checkpoint, save_checkpoint
 from pyramidflow.training.contents import content_digests, fingerprint
-from pyramidflow.training.interrupt import Interrupted, StopRequest
 from pyramidflow.training.loss import Loss, choose_loss
 from pyramidflow.training.progress import SilentProgress, TrainingProgress, console_progress
 from pyramidflow.training.recipe import Recipe

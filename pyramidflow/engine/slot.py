@@ -71,7 +71,7 @@ class EngineSlot:
             return make_engine(trained, size, self.settings)
         from pyramidflow.engine.cuda import CudaEngine
 
-        return CudaEngine(trained, size, device, self.settings.precision_on(device.type))
+        return CudaEngine(trained, size[1:], device, self.settings.precision_on(device.type))
 
 
 _ENGINES = {("cpu", "cpu"), ("cuda", "cuda"), ("cuda", "triton")}

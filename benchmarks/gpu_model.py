@@ -23,7 +23,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from pyramidflow import PyramidFlow, __version__
 from pyramidflow.data.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 from pyramidflow.engine import TrainedNetwork
-from pyramidflow.engine.cuda import FrozenNetwork
+from pyramidflow.engine.frozen import FrozenNetwork
 from pyramidflow.ops.allocation import memory_format
 
 RESULTS = Path(__file__).parent / "results" / "gpu_model.md"

@@ -32,6 +32,7 @@ class Setting:
         odd: whether a whole number has to be odd.
         shown_default: what the help says where the default depends on other settings.
         on_command_line: whether commands offer it.
+        implied: choices that follow from other settings; commands do not offer them.
         default: the field's.
     """
 
@@ -42,6 +43,7 @@ class Setting:
     odd: bool = False
     shown_default: str | None = None
     on_command_line: bool = True
+    implied: tuple[str, ...] = ()
     default: Any = None
 
 

@@ -105,7 +105,7 @@ def test_train_evaluate_calibrate_inspect_template_info(run, tiny_set, tmp_path)
 
     code, out, _ = run("info", model)
     assert code == 0
-    for word in ("4 channels", "image size", "plate", "2 epochs", __version__):
+    for word in ("channels 4", "image size", "plate", "2 epochs", __version__):
         assert word in out
     code, out, _ = run("info", model, "--json")
     assert json.loads(out)["architecture"]["levels"] == 2
@@ -273,10 +273,10 @@ def test_debug_shows_the_traceback(run, tmp_path):
 
 
 def test_unexpected_errors_are_not_mistaken_for_defects(run, monkeypatch, tmp_path):
-    def broken(path, kind):
+    def broken(path):
         raise MemoryError("out of memory")
 
-    monkeypatch.setattr("pyramidflow.io.tensors.read_header", broken)
+    monkeypatch.setattr("pyramidflow.detector.artifact.read_header", broken)
     code, _, err = run("info", tmp_path / "x")
     assert_one_sentence(code, err, "MemoryError")
 

@@ -14,13 +14,13 @@ import torch
 from conftest import relative_error
 
 from pyramidflow import PyramidFlow, ops
-from pyramidflow.data.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 from pyramidflow.engine import TrainedNetwork
 from pyramidflow.engine.cuda import CudaEngine, describe
 from pyramidflow.engine.frozen import FrozenNetwork, frozen_encoder
 from pyramidflow.engine.replay import Recording, ReplayedNetwork, in_parts
 from pyramidflow.errors import InputError
 from pyramidflow.model import ResNetEncoder
+from pyramidflow.spec import IMAGENET_MEAN, IMAGENET_STD
 
 CPU = torch.device("cpu")
 NETWORKS = [

@@ -3,12 +3,13 @@
 import functools
 import inspect
 from collections.abc import Callable
-from typing import Annotated, Any, Optional, get_args, get_origin
+from enum import Enum
+from typing import Annotated, Any, Literal, Optional, get_args, get_origin
 
 import typer
 
-from pyramidflow.detector.spec import names
 from pyramidflow.settings import Setting, without_none
+from pyramidflow.spec import names
 
 
 def with_settings(command: Callable[..., None]) -> Callable[..., None]:
@@ -25,8 +26,8 @@ def with_settings(command: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(command)
     def run(**given: Any) -> None:
-        settings = {option.name: given.pop(option.name) for option in options}
-        command(**given, settings={k: v for k, v in settings.items() if v is not None})
+        found = {option.name: _plain(given.pop(option.name)) for option in options}
+        command(**given, settings={k: v for k, v in found.items() if v not in (None, ())})
 
     parameters = [*own, *options]
     run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
@@ -41,19 +42,29 @@ def _option(name: str, group: str, kind: Any, described: Setting) -> inspect.Par
         show_default=default,
         rich_help_panel=group.capitalize(),
     )
-    annotation = Annotated[_annotation(kind), option]
+    annotation = Annotated.__class_getitem__((Optional[_parsed(kind, described)], option))  # type: ignore[attr-defined] # noqa: UP045
     return inspect.Parameter(
         name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation
     )
 
 
-def _annotation(kind: Any) -> Any:
-    """What typer calls a setting's type; every option may be left out."""
+def _parsed(kind: Any, described: Setting) -> Any:
+    """What typer takes for a setting's type; of lists it knows those of enumerations."""
     kind = without_none(kind)
     if get_origin(kind) is tuple and get_args(kind)[-1] is Ellipsis:
-        element: Any = get_args(kind)[0]
-        kind = list.__class_getitem__(element)
-    return Optional[kind]  # noqa: UP045
+        choices = get_args(get_args(kind)[0])
+        listed = Enum("Choices", {choice: choice for choice in choices})  # type: ignore[misc]
+        return list.__class_getitem__(listed)
+    if described.implied:
+        offered = tuple(choice for choice in get_args(kind) if choice not in described.implied)
+        return Literal.__getitem__(offered)
+    return kind
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, list):
+        return tuple(_plain(entry) for entry in value)
+    return value.value if isinstance(value, Enum) else value
 
 
 def _shown(default: Any) -> str | bool:

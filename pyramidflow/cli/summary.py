@@ -43,7 +43,9 @@ def describe_calibration(calibration: "Calibration | None") -> str:
 def header_facts(header: "Header") -> dict[str, str]:
     """Facts about a detector file: every setting, the threshold, the training."""
     facts = {
-        title: ", ".join(f"{name} {_shown(value)}" for name, value in values.items())
+        title: ", ".join(
+            f"{name.replace('_', ' ')} {_shown(value)}" for name, value in values.items()
+        )
         for title, values in header.spec.by_group().items()
     }
     facts["threshold"] = describe_calibration(header.calibration)

@@ -17,7 +17,7 @@ from pyramidflow.data.layouts import (
     split_validation,
 )
 from pyramidflow.data.pixels import Image, Pixels, as_pixels
-from pyramidflow.data.preprocessing import Preprocessing
+from pyramidflow.data.preprocessing import network_input, picture_of
 from pyramidflow.data.transforms import (
     TEXTURE_CATEGORIES,
     augment_texture,
@@ -32,14 +32,15 @@ __all__ = [
     "Image",
     "ImageSet",
     "Pixels",
-    "Preprocessing",
     "Sample",
     "as_pixels",
     "augment_texture",
     "check_trainable",
     "list_categories",
     "list_images",
+    "network_input",
     "open_dataset",
+    "picture_of",
     "read_image",
     "read_mask",
     "resize_image",

@@ -9,8 +9,8 @@ from pyramidflow.detector.calibration import Calibration
 from pyramidflow.detector.detector import Detector
 from pyramidflow.detector.findings import Inspection, Region, StageTimes, find_regions
 from pyramidflow.detector.session import Session
-from pyramidflow.detector.spec import Spec
 from pyramidflow.detector.verdict import Verdict
+from pyramidflow.spec import Spec
 
 __all__ = [
     "Calibration",

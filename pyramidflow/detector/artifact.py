@@ -11,12 +11,12 @@ from torch import Tensor, nn
 
 from pyramidflow import __version__
 from pyramidflow.detector.calibration import Calibration
-from pyramidflow.detector.spec import Spec
 from pyramidflow.errors import InputError
 from pyramidflow.io.tensors import load_tensors, save_tensors, tensors_below
 from pyramidflow.model import PyramidFlow
 from pyramidflow.model.state import TensorKind, check_tensors
 from pyramidflow.settings import Validated, setting, shown
+from pyramidflow.spec import Spec
 
 KIND = "detector"
 

@@ -17,10 +17,10 @@ from pyramidflow.data import (
     Category,
     Image,
     Pixels,
-    Preprocessing,
     as_pixels,
     list_images,
     open_dataset,
+    picture_of,
     resize_image,
 )
 from pyramidflow.detector import artifact as files
@@ -30,13 +30,12 @@ from pyramidflow.detector.current import CurrentSession
 from pyramidflow.detector.findings import Inspection
 from pyramidflow.detector.fitting import CACHE_BYTES, Run, fit
 from pyramidflow.detector.session import Session
-from pyramidflow.detector.spec import Spec
-from pyramidflow.detector.verdict import Box, VerdictRule
 from pyramidflow.engine import Precision, Settings
 from pyramidflow.engine.device import resolve_device
 from pyramidflow.errors import CalibrationWarning, InputError
 from pyramidflow.model import EncoderName, PyramidFlow, ResNetEncoder
 from pyramidflow.model.encoder_weights import load_encoder_weights
+from pyramidflow.spec import Box, Preprocessing, Spec, VerdictRule
 from pyramidflow.training.contents import content_digest
 
 
@@ -395,7 +394,7 @@ class Detector:
             raise InputError("this detector is not trained: call fit, or load a trained one.")
         size = self.preprocessing.image_size
         picture = self.model.image_template(self.template, (size, size))
-        return self.preprocessing.denormalize(picture[0])
+        return picture_of(picture[0], self.preprocessing)
 
     def described(self) -> Header:
         """What a file stores beside the tensors: settings, calibration, training record."""

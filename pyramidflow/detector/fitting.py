@@ -10,8 +10,8 @@ import torch
 from pyramidflow.data import Category, ImageSet, Pixels, check_trainable, split_validation
 from pyramidflow.detector.artifact import Artifact, TrainingRecord
 from pyramidflow.detector.calibration import Origin
-from pyramidflow.detector.spec import Spec
 from pyramidflow.model import PyramidFlow
+from pyramidflow.spec import Spec
 from pyramidflow.training import train
 
 CACHE_BYTES = 2 << 30

@@ -24,7 +24,7 @@ from pyramidflow.detector.findings import (
     image_map,
     resize_map,
 )
-from pyramidflow.detector.verdict import Verdict, judge
+from pyramidflow.detector.verdict import Verdict, interest_mask, judge
 from pyramidflow.engine import Settings, TrainedNetwork, engine_on, images_at_once
 from pyramidflow.engine.device import Engine
 from pyramidflow.engine.encoder import feature_size
@@ -76,7 +76,7 @@ class Session:
         )
         self.engine: Engine = engine_on(device, trained, (side, side), settings)
         map_size = feature_size(artifact.network, side, side)
-        self._interest = self.spec.rule.interest(map_size, device)
+        self._interest = interest_mask(self.spec.rule, map_size, device)
         self._at_once = images_at_once(device)
         self._turn = threading.Lock()
         self.conditions = Conditions(

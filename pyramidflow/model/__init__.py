@@ -1,6 +1,5 @@
 """The network: modules only, no files and no printing."""
 
-from pyramidflow.model.architecture import Architecture
 from pyramidflow.model.coupling import (
     AffineParams,
     CouplingBlock,
@@ -15,6 +14,7 @@ from pyramidflow.model.encoder import CustomEncoder, EncoderName, Lift, ResNetEn
 from pyramidflow.model.flow import Flow
 from pyramidflow.model.network import PyramidFlow
 from pyramidflow.model.pyramid import InvertiblePyramid
+from pyramidflow.spec import Architecture
 
 __all__ = [
     "AffineParams",

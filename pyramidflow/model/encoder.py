@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pyramidflow.model.architecture import RESNET_CHANNELS
+from pyramidflow.spec import RESNET_CHANNELS
 
 EncoderName = Literal["none", "resnet18", "resnet34"]
 

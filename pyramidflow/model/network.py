@@ -7,12 +7,12 @@ from torch import Tensor, nn
 
 from pyramidflow import ops
 from pyramidflow.errors import InputError
-from pyramidflow.model.architecture import RESNET_CHANNELS, Architecture
 from pyramidflow.model.coupling import CouplingBlock
 from pyramidflow.model.encoder import CustomEncoder, EncoderName, Lift, ResNetEncoder
 from pyramidflow.model.flow import Flow
 from pyramidflow.model.pyramid import InvertiblePyramid
 from pyramidflow.model.state import TensorKind
+from pyramidflow.spec import RESNET_CHANNELS, Architecture
 
 
 class PyramidFlow(nn.Module):

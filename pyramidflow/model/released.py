@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from pyramidflow.errors import InputError
-from pyramidflow.model.architecture import RESNET_CHANNELS, Architecture
 from pyramidflow.model.encoder import EncoderName
 from pyramidflow.model.flow import stack_plan
+from pyramidflow.spec import RESNET_CHANNELS, Architecture
 
 BLOCK_PREFIX = "nf.moduleslst."
 

@@ -1,10 +1,10 @@
 """Training: losses, the loop, checkpoints."""
 
 from pyramidflow.interrupt import Interrupted
+from pyramidflow.spec import Recipe
 from pyramidflow.training.loop import Trainer, TrainingResult, train
 from pyramidflow.training.loss import ABLATIONS, ContrastLoss, LikelihoodLoss, choose_loss
 from pyramidflow.training.presets import PRESETS, preset_settings
-from pyramidflow.training.recipe import Recipe
 
 __all__ = [
     "ABLATIONS",

@@ -13,15 +13,15 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
-from pyramidflow.data import ImageSet, Preprocessing, augment_texture
+from pyramidflow.data import ImageSet, augment_texture, network_input
 from pyramidflow.errors import InputError
 from pyramidflow.interrupt import Interrupted, StopRequest
 from pyramidflow.model import PyramidFlow
+from pyramidflow.spec import Preprocessing, Recipe
 from pyramidflow.training.checkpoint import Position, load_checkpoint, save_checkpoint
 from pyramidflow.training.contents import content_digests, fingerprint
 from pyramidflow.training.loss import Loss, choose_loss
 from pyramidflow.training.progress import SilentProgress, TrainingProgress, console_progress
-from pyramidflow.training.recipe import Recipe
 
 
 @dataclass(frozen=True)
@@ -177,7 +177,7 @@ class Trainer:
                 augment_texture(image, np.random.default_rng((self.recipe.seed, epoch, i)))
                 for image, i in zip(images, batch, strict=True)
             ]
-        loss = self.loss(self.model, self.preprocessing.batch(images, self._device()))
+        loss = self.loss(self.model, network_input(images, self.preprocessing, self._device()))
         value = float(loss.detach())
         if not np.isfinite(value):
             raise InputError(
@@ -216,7 +216,7 @@ class Trainer:
         return tuple(means)
 
     def _input(self, images: ImageSet, batch: list[int]) -> Tensor:
-        return self.preprocessing.batch([images[i] for i in batch], self._device())
+        return network_input([images[i] for i in batch], self.preprocessing, self._device())
 
     def _batches(self, order: Iterable[int]) -> list[list[int]]:
         indices = [int(i) for i in order]

@@ -27,7 +27,6 @@ class VolumeNorm(str, Enum):
 class Augment(str, Enum):
     """Choices of ``--augment``."""
 
-    auto = "auto"
     texture = "texture"
     none = "none"
 
@@ -94,8 +93,8 @@ def train(
     ] = None,
     augment: Annotated[
         Augment,
-        typer.Option(help="texture flips and turns images; auto does so for MVTec AD's textures."),
-    ] = Augment.auto,
+        typer.Option(help="texture flips and turns images, for parts without an upright side."),
+    ] = Augment.none,
     epochs: Annotated[int, typer.Option(help="Passes over the training images.")] = 15,
     batch_size: Annotated[int, typer.Option(help="Images in a step.")] = 2,
     validation_share: Annotated[

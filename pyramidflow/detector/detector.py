@@ -143,7 +143,7 @@ class Detector:
         *,
         epochs: int = 15,
         batch_size: int = 2,
-        augment: Literal["auto", "texture", "none"] = "auto",
+        augment: Literal["texture", "none"] = "none",
         validation_share: float = 0.1,
         deterministic: bool = False,
         checkpoint: str | os.PathLike[str] | None = None,
@@ -158,8 +158,7 @@ class Detector:
             category: which one, where the data set has several.
             epochs: passes over the training images.
             batch_size: images in a step.
-            augment: ``"texture"`` flips and rotates by 90°; ``"auto"`` does so for MVTec AD's
-                textures.
+            augment: ``"texture"`` flips and rotates by 90°, for parts without an upright side.
             validation_share: share of the good images that is held out from training; the
                 threshold is calibrated on it. Test images are never looked at.
             deterministic: refuse operations whose result may differ from run to run.
@@ -185,7 +184,7 @@ class Detector:
             epochs=epochs,
             batch_size=batch_size,
             seed=self.seed,
-            augment=resolve_augmentation(augment, data.name),
+            augment=resolve_augmentation(augment),
             without=self.without,
             deterministic=deterministic,
         )

@@ -28,3 +28,10 @@ class WeakStorageWarning(RuntimeWarning):
 
     The command line prints it as one line on standard error.
     """
+
+
+class ImagesWarning(UserWarning):
+    """Something about the images of a training that a person should know.
+
+    The command line prints it as one line on standard error.
+    """

@@ -133,7 +133,7 @@ class Preprocessing(Validated):
     white_level: int | None = setting(
         None,
         "Value that stands for white in images of 16 bits: 4095 for a camera of 12 bits.",
-        least=1,
+        least=256,
         most=65535,
         shown_default="65535",
     )

@@ -14,10 +14,12 @@ from PIL.Image import Image as PictureFile
 from torch import Tensor, nn
 
 from pyramidflow.data import (
+    CACHE_BYTES,
     Category,
     Image,
     Pixels,
     as_pixels,
+    content_digest,
     list_images,
     open_dataset,
     picture_of,
@@ -28,7 +30,7 @@ from pyramidflow.detector.artifact import Artifact, Header
 from pyramidflow.detector.calibration import Calibration, Origin, conformal_calibration
 from pyramidflow.detector.current import CurrentSession
 from pyramidflow.detector.findings import Inspection
-from pyramidflow.detector.fitting import CACHE_BYTES, Run, fit
+from pyramidflow.detector.fitting import Run, fit
 from pyramidflow.detector.session import Session
 from pyramidflow.engine import Precision, Settings
 from pyramidflow.engine.device import resolve_device
@@ -36,7 +38,6 @@ from pyramidflow.errors import CalibrationWarning, InputError
 from pyramidflow.model import EncoderName, PyramidFlow, ResNetEncoder
 from pyramidflow.model.encoder_weights import load_encoder_weights
 from pyramidflow.spec import Box, Preprocessing, Spec, VerdictRule
-from pyramidflow.training.contents import content_digest
 
 
 class Detector:
@@ -189,6 +190,7 @@ class Detector:
         resume: bool = False,
         show_progress: bool = True,
         cache_bytes: int = CACHE_BYTES,
+        max_pixels: int | None = None,
         **recipe: Any,
     ) -> "Detector":
         """Train on good images, take the template, and calibrate on the held-out share.
@@ -203,6 +205,7 @@ class Detector:
             resume: go on from ``checkpoint``; the result is bit-equal to an uninterrupted training.
             show_progress: show a progress bar and a line for each epoch on standard error.
             cache_bytes: memory for decoded images.
+            max_pixels: pixels of the largest picture that is decoded; by default 178 million.
             recipe: settings of the training that differ from the detector's own, as ``epochs``,
                 ``batch_size``, ``augment``, ``validation_share`` or ``deterministic``; see
                 :class:`pyramidflow.training.Recipe`.
@@ -217,9 +220,8 @@ class Detector:
         spec = self.spec.with_recipe(**recipe)
         if not isinstance(data, Category):
             data = open_dataset(Path(data), category)
-        run = Run(
-            None if checkpoint is None else Path(checkpoint), resume, show_progress, cache_bytes
-        )
+        file = None if checkpoint is None else Path(checkpoint)
+        run = Run(file, resume, show_progress, cache_bytes, max_pixels)
         fitted = fit(self.model, spec, data, run)
         self._artifact = fitted.artifact
         self._current.drop()
@@ -262,7 +264,7 @@ class Detector:
         seen = frozenset(() if record is None else record.contents)
         scores, known = [], 0
         for image in good:
-            pixels = self._working_pixels(image)
+            pixels = resize_image(as_pixels(image, session.decoding), self.preprocessing.image_size)
             known += content_digest(pixels) in seen
             [found] = session.working_maps([pixels])
             scores.append(found.score)
@@ -278,10 +280,6 @@ class Detector:
             )
         self._calibrated(calibration)
         return self
-
-    def _working_pixels(self, image: Image) -> Pixels:
-        pixels = as_pixels(image, self.preprocessing.white_level)
-        return resize_image(pixels, self.preprocessing.image_size)
 
     def _calibrated(self, calibration: Calibration | None) -> None:
         self._artifact = replace(self._artifact, calibration=calibration)
@@ -355,6 +353,7 @@ class Detector:
         threads: int | None = None,
         memory_budget: int | None = None,
         precision: Precision | None = None,
+        max_pixels: int | None = None,
     ) -> Session:
         """Get ready to inspect: freeze the network and allocate everything an inspection needs.
 
@@ -370,6 +369,7 @@ class Detector:
             precision: of the arithmetic: ``"float32"`` or, where the processor has it,
                 ``"bfloat16"`` on the CPU; ``"half"``, ``"bfloat16"``, ``"tf32"`` or ``"float32"``
                 on a GPU; ``None`` takes the first.
+            max_pixels: pixels of the largest picture that is decoded; by default 178 million.
 
         Returns:
             The session that inspects from now on; its ``engine.plan`` says how it computes.
@@ -378,7 +378,7 @@ class Detector:
             InputError: the detector is not trained, or a setting cannot be honoured: the precision
                 is not there, the budget is too small, or the kernels that know them are missing.
         """
-        settings = Settings(threads, memory_budget, precision)
+        settings = Settings(threads, memory_budget, precision, max_pixels)
         return self._current.renew(self._artifact, self.device, settings)
 
     def _ready(self) -> Session:

@@ -1,21 +1,28 @@
 """From good images to a trained detector."""
 
 import copy
+import warnings
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
 import torch
 
-from pyramidflow.data import Category, ImageSet, Pixels, check_trainable, split_validation
+from pyramidflow.data import (
+    CACHE_BYTES,
+    Category,
+    Decoding,
+    ImageSet,
+    Pixels,
+    check_trainable,
+    split_validation,
+)
 from pyramidflow.detector.artifact import Artifact, TrainingRecord
 from pyramidflow.detector.calibration import Origin
+from pyramidflow.errors import ImagesWarning
 from pyramidflow.model import PyramidFlow
 from pyramidflow.spec import Spec
 from pyramidflow.training import train
-
-CACHE_BYTES = 2 << 30
-"""Memory for decoded images, unless another size is asked for."""
 
 
 @dataclass(frozen=True)
@@ -27,12 +34,14 @@ class Run:
         resume: go on from the checkpoint.
         show_progress: show a bar and a line for each epoch on standard error.
         cache_bytes: memory for decoded images.
+        max_pixels: pixels of the largest picture that is decoded; ``None`` is the package's own.
     """
 
     checkpoint: Path | None = None
     resume: bool = False
     show_progress: bool = True
     cache_bytes: int = CACHE_BYTES
+    max_pixels: int | None = None
 
 
 @dataclass(frozen=True)
@@ -71,9 +80,9 @@ def fit(network: PyramidFlow, spec: Spec, data: Category, run: Run) -> Fitted:
     training, held_out = split_validation(
         data.train, spec.recipe.validation_share, spec.recipe.seed
     )
-    size = spec.preprocessing.image_size
-    images = ImageSet(training, size, run.cache_bytes)
-    others = ImageSet(held_out, size, run.cache_bytes)
+    size, decoding = spec.preprocessing.image_size, decoding_of(spec, run.max_pixels)
+    images = ImageSet(training, size, run.cache_bytes, decoding)
+    others = ImageSet(held_out, size, run.cache_bytes, decoding)
     trained = copy.deepcopy(network)
     result = train(
         trained,
@@ -85,6 +94,9 @@ def fit(network: PyramidFlow, spec: Spec, data: Category, run: Run) -> Fitted:
         resume=run.resume,
         show_progress=run.show_progress,
     )
+    dark = images.looks_dark()
+    if dark is not None:
+        warnings.warn(dark, ImagesWarning, stacklevel=3)
     last = result.history[-1]
     record = TrainingRecord(
         category=data.name,
@@ -105,3 +117,11 @@ def fit(network: PyramidFlow, spec: Spec, data: Category, run: Run) -> Fitted:
     if held_out:
         return Fitted(artifact, others, "held-out")
     return Fitted(artifact, images, "training")
+
+
+def decoding_of(spec: Spec, max_pixels: int | None) -> Decoding:
+    """How a detector's image files are read."""
+    white_level = spec.preprocessing.white_level
+    if max_pixels is None:
+        return Decoding(white_level)
+    return Decoding(white_level, max_pixels)

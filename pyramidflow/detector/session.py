@@ -24,6 +24,7 @@ from pyramidflow.detector.findings import (
     image_map,
     resize_map,
 )
+from pyramidflow.detector.fitting import decoding_of
 from pyramidflow.detector.verdict import Verdict, interest_mask, judge
 from pyramidflow.engine import Settings, TrainedNetwork, engine_on, images_at_once
 from pyramidflow.engine.device import Engine
@@ -67,8 +68,10 @@ class Session:
     def __init__(
         self, artifact: Artifact, device: torch.device, settings: Settings | None = None
     ) -> None:
+        settings = settings or Settings()
         self.spec = artifact.spec
         self.device = device
+        self.decoding = decoding_of(self.spec, settings.max_pixels)
         side = self.spec.preprocessing.image_size
         preprocessing = self.spec.preprocessing
         trained = TrainedNetwork(
@@ -155,8 +158,7 @@ class Session:
         Raises:
             InputError: see :meth:`inspect`.
         """
-        white_level = self.spec.preprocessing.white_level
-        pixels = (as_pixels(image, white_level) for image in images)
+        pixels = (as_pixels(image, self.decoding) for image in images)
         while batch := list(islice(pixels, self._at_once)):
             yield from self._working_maps(batch)
 

@@ -46,6 +46,7 @@ class Settings(Validated):
             decoded pictures of the engine's size included; ``None`` for whole images and the
             fastest plan.
         precision: of the arithmetic; ``None`` is float32 on the CPU and half on a GPU.
+        max_pixels: pixels of the largest picture that is decoded; ``None`` is the package's own.
 
     Raises:
         InputError: a setting is out of its range.
@@ -56,6 +57,7 @@ class Settings(Validated):
     threads: int | None = setting(None, least=1, most=1024)
     memory_budget: int | None = setting(None, least=1)
     precision: Precision | None = setting(None)
+    max_pixels: int | None = setting(None, least=1)
 
     def precision_on(self, device_type: str) -> Precision:
         """The precision, or a device's own choice.

@@ -152,8 +152,15 @@ def _cases() -> Mapping[str, list[tuple[Any, ...]]]:
         "coupling_conv1x1": [(*call[:3], matrix, *call[3:]) for call in couplings],
         "coupling_conv1x1_backward": [(*call[:6], matrix, *call[6:]) for call in gradients],
         "conv_coupling_conv1x1": [
-            (level, draw(*size), draw(2 * CHANNELS, CHANNELS, 3, 3) / 9, draw(1, 1, HEIGHT, WIDTH))
-            + (matrix, "none", CLAMP)
+            (
+                level,
+                draw(*size),
+                draw(2 * CHANNELS, CHANNELS, 3, 3) / 9,
+                draw(1, 1, HEIGHT, WIDTH),
+                matrix,
+                "none",
+                CLAMP,
+            )
         ],
         "invertible_conv1x1": [(level, matrix)],
         "invertible_conv1x1_backward": [(grad, level, matrix)],

@@ -19,7 +19,7 @@ from pyramidflow.interrupt import Interrupted, StopRequest
 from pyramidflow.model import PyramidFlow
 from pyramidflow.spec import Preprocessing, Recipe
 from pyramidflow.training.checkpoint import Position, load_checkpoint, save_checkpoint
-from pyramidflow.training.contents import content_digests, fingerprint
+from pyramidflow.training.contents import fingerprint, read_all
 from pyramidflow.training.loss import Loss, choose_loss
 from pyramidflow.training.progress import SilentProgress, TrainingProgress, console_progress
 
@@ -78,8 +78,8 @@ class Trainer:
         self.recipe = recipe
         self.progress = progress
         self.checkpoint = checkpoint
-        self.contents = content_digests(images, progress)
-        self._held_out_contents = content_digests(held_out)
+        read_all(images, progress)
+        read_all(held_out, progress)
         self.loss: Loss = choose_loss(recipe.without)
         self.optimizer = torch.optim.Adam(
             [p for p in model.parameters() if p.requires_grad],
@@ -140,7 +140,7 @@ class Trainer:
             template,
             tuple(dict(r) for r in self.position.history),
             self.position.seconds,
-            self.contents,
+            self.images.contents,
         )
 
     def _epoch(self, stop: StopRequest) -> None:
@@ -251,8 +251,8 @@ class Trainer:
             **recipe,
             **self.model.architecture.as_dict(),
             "image_size": self.preprocessing.image_size,
-            "images": fingerprint(self.contents),
-            "held-out images": fingerprint(self._held_out_contents),
+            "images": fingerprint(self.images),
+            "held-out images": fingerprint(self.held_out),
         }
 
 

@@ -14,10 +14,7 @@ from torch import Tensor
 from pyramidflow.ops import convolution, planner
 from pyramidflow.ops.allocation import dense, empty
 from pyramidflow.ops.compiled_cpu import SIZE, Epilogue, Source, Spectral, call
-from pyramidflow.ops.planner import Convolution, Method
-
-AUTOMATIC = -1
-"""Tile that leaves the choice to the planner."""
+from pyramidflow.ops.planner import AUTOMATIC, Convolution, Method
 
 SAME, PHASES, HALF = range(3)
 """Layouts of a result: as it is; pixels of 2×2 cells from channels; every other pixel."""

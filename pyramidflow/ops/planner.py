@@ -129,11 +129,15 @@ def with_tile(shape: Convolution, tile: int) -> Method:
     for method in _methods(shape):
         if method.tile == tile:
             return method
-    possible = ", ".join(str(method.tile) for method in _methods(shape))
     raise InputError(
         f"a convolution with a kernel of {shape.kernel} and {shape.in_channels} channels has no "
-        f"transforms of {tile}: choose a tile of {possible}."
+        f"transforms of {tile}: choose a tile of {', '.join(map(str, tiles(shape)))}."
     )
+
+
+def tiles(shape: Convolution) -> list[int]:
+    """Every tile that a convolution can be computed in, 0 for the direct way among them."""
+    return [method.tile for method in _methods(shape)]
 
 
 def _methods(shape: Convolution, bfloat16: bool = False) -> Iterator[Method]:

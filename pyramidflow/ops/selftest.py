@@ -57,8 +57,8 @@ def selftest(backend: str) -> list[SelfTest]:
     Returns:
         One result for each operation, in the order of the table.
     """
-    cases = _cases()
-    return [_test(backend, op.name, cases[op.name]) for op in registry.OPS]
+    calls = cases()
+    return [_test(backend, op.name, calls[op.name]) for op in registry.OPS]
 
 
 def _test(backend: str, operation: str, calls: Sequence[tuple[Any, ...]]) -> SelfTest:
@@ -123,7 +123,8 @@ def _double(value: Any) -> Any:
     return value.double() if isinstance(value, Tensor) and value.is_floating_point() else value
 
 
-def _cases() -> Mapping[str, list[tuple[Any, ...]]]:
+def cases() -> Mapping[str, list[tuple[Any, ...]]]:
+    """Arguments of every operation, on the CPU in float32, for each of its modes."""
     generator = torch.Generator().manual_seed(0)
 
     def draw(*shape: int) -> Tensor:

@@ -16,15 +16,9 @@ MAX_ELEMENTS = 1 << 40
 
 
 def check_operands(**operands: object) -> None:
-    """Refuse what is not a dense floating tensor, and tensors on several devices.
-
-    Args:
-        operands: by name; ``None`` is an operand that is left out.
-    """
+    """Refuse what is not a dense floating tensor, and tensors on several devices."""
     first, device = "", None
     for name, x in operands.items():
-        if x is None:
-            continue
         x = check_tensor(name, x)
         if x.dtype not in FLOATING:
             raise InputError(
@@ -72,7 +66,9 @@ def check_level(name: str, x: Tensor) -> None:
 def check_size(name: str, shape: Sequence[int]) -> None:
     """Refuse more elements than can be addressed."""
     # A compiled program would be bound to what is compared here; it is checked when it runs.
-    if not torch.compiler.is_compiling() and math.prod(shape) > MAX_ELEMENTS:
+    if torch.compiler.is_compiling() or any(isinstance(n, torch.SymInt) for n in shape):
+        return
+    if math.prod(shape) > MAX_ELEMENTS:
         raise InputError(
             f"{name} has shape {list(shape)}, more than {MAX_ELEMENTS} elements: give a smaller "
             "image, or fewer at a time."

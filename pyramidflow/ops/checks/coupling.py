@@ -43,7 +43,7 @@ def affine_coupling(
     clamp: float,
 ) -> None:
     """Of a level, the parameters of its coupling and the mean that it loses."""
-    check_operands(x=x, params=params, mean=mean)
+    check_operands(x=x, params=params, **_optional(mean))
     _check_shapes(x, params, volume_norm, statistics, clamp)
     if mean is not None:
         _check_mean(mean, (*x.shape[:2], *params.shape[2:]))
@@ -84,7 +84,7 @@ def coupling_conv1x1(
     clamp: float,
 ) -> None:
     """Of :func:`affine_coupling`'s arguments and a matrix."""
-    check_operands(x=x, params=params, mean=mean, weight=weight)
+    check_operands(x=x, params=params, weight=weight, **_optional(mean))
     _check_shapes(x, params, volume_norm, statistics, clamp)
     if mean is not None:
         _check_mean(mean, (*x.shape[:2], *params.shape[2:]))
@@ -135,6 +135,10 @@ def conv_coupling_conv1x1(
         )
     _check_mean(mean, x.shape)
     _check_clamp(clamp)
+
+
+def _optional(mean: Tensor | None) -> dict[str, Tensor]:
+    return {} if mean is None else {"mean": mean}
 
 
 def _check_shapes(

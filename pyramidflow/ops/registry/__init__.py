@@ -33,6 +33,16 @@ OPS = (*pyramid.OPS, *coupling.OPS, *convolution.OPS, *image.OPS)
 
 
 def _implementation(op: Op) -> Callable[..., Any]:
+    def run(*arguments: Any) -> Any:
+        first = arguments[0] if isinstance(arguments[0], Tensor) else arguments[0][0]
+        dtype = arguments[-1] if isinstance(arguments[-1], torch.dtype) else first.dtype
+        backend = dispatch.select(first.device.type, dtype)
+        return getattr(backend, op.name)(*arguments)
+
+    return run
+
+
+def _checked(op: Op, function: Callable[..., Any]) -> Callable[..., Any]:
     alike = op.alike
 
     def run(*arguments: Any) -> Any:
@@ -41,9 +51,7 @@ def _implementation(op: Op) -> Callable[..., Any]:
         for place, name in alike:
             if arguments[place] is not None:
                 check_type(name, arguments[place], first.dtype)
-        dtype = arguments[-1] if isinstance(arguments[-1], torch.dtype) else first.dtype
-        backend = dispatch.select(first.device.type, dtype)
-        return getattr(backend, op.name)(*arguments)
+        return function(*arguments)
 
     return run
 
@@ -66,9 +74,9 @@ def _register() -> torch.library.Library:
     library: Any = torch.library.Library(NAMESPACE, "DEF")  # type: ignore[no-untyped-call]
     for op in OPS:
         library.define(op.schema, tags=(torch.Tag.pt2_compliant_tag,))
-        library.impl(op.name, _implementation(op), "CompositeExplicitAutograd")
+        library.impl(op.name, _checked(op, _implementation(op)), "CompositeExplicitAutograd")
         name = f"{NAMESPACE}::{op.name}"
-        torch.library.register_fake(name, op.fake, lib=library)
+        torch.library.register_fake(name, _checked(op, op.fake), lib=library)
         torch.library.register_autograd(
             name, op.backward or _refusal(op), setup_context=op.save or _save_nothing, lib=library
         )

@@ -57,8 +57,8 @@ def selftest(backend: str) -> list[SelfTest]:
     Returns:
         One result for each operation, in the order of the table.
     """
-    cases = _cases()
-    return [_test(backend, op.name, cases[op.name]) for op in registry.OPS]
+    calls = cases()
+    return [_test(backend, op.name, calls[op.name]) for op in registry.OPS]
 
 
 def _test(backend: str, operation: str, calls: Sequence[tuple[Any, ...]]) -> SelfTest:
@@ -123,7 +123,8 @@ def _double(value: Any) -> Any:
     return value.double() if isinstance(value, Tensor) and value.is_floating_point() else value
 
 
-def _cases() -> Mapping[str, list[tuple[Any, ...]]]:
+def cases() -> Mapping[str, list[tuple[Any, ...]]]:
+    """Arguments of every operation, on the CPU in float32, for each of its modes."""
     generator = torch.Generator().manual_seed(0)
 
     def draw(*shape: int) -> Tensor:
@@ -132,6 +133,7 @@ def _cases() -> Mapping[str, list[tuple[Any, ...]]]:
     size = (BATCH, CHANNELS, HEIGHT, WIDTH)
     level, grad, coarse = draw(*size), draw(*size), draw(BATCH, CHANNELS, *HALF)
     matrix, kernel = draw(CHANNELS, CHANNELS), draw(CHANNELS, CHANNELS, 3, 3)
+    kernels = draw(2 * CHANNELS, CHANNELS, 3, 3) / 9
     index = torch.randint(0, 2, coarse.shape, generator=generator, dtype=torch.uint8)
     latents, template = [level, coarse], [draw(1, *size[1:]), draw(1, *coarse.shape[1:])]
     image = torch.randint(0, 256, (BATCH, HEIGHT, WIDTH, 3), generator=generator)
@@ -152,15 +154,7 @@ def _cases() -> Mapping[str, list[tuple[Any, ...]]]:
         "coupling_conv1x1": [(*call[:3], matrix, *call[3:]) for call in couplings],
         "coupling_conv1x1_backward": [(*call[:6], matrix, *call[6:]) for call in gradients],
         "conv_coupling_conv1x1": [
-            (
-                level,
-                draw(*size),
-                draw(2 * CHANNELS, CHANNELS, 3, 3) / 9,
-                draw(1, 1, HEIGHT, WIDTH),
-                matrix,
-                "none",
-                CLAMP,
-            )
+            (level, draw(*size), kernels, draw(1, 1, HEIGHT, WIDTH), matrix, "none", CLAMP)
         ],
         "invertible_conv1x1": [(level, matrix)],
         "invertible_conv1x1_backward": [(grad, level, matrix)],

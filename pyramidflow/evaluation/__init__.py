@@ -1,6 +1,8 @@
 """Evaluation: metrics, and tables of them."""
 
+from pyramidflow.evaluation.accumulate import PixelStatistics
 from pyramidflow.evaluation.evaluate import Evaluation, evaluate
+from pyramidflow.evaluation.masks import ReducedMask, reduce_mask
 from pyramidflow.evaluation.metrics import (
     Metrics,
     aupro,
@@ -18,6 +20,8 @@ __all__ = [
     "SETTINGS",
     "Evaluation",
     "Metrics",
+    "PixelStatistics",
+    "ReducedMask",
     "aupro",
     "auroc",
     "average_precision",
@@ -26,6 +30,7 @@ __all__ = [
     "f1_max",
     "formatted",
     "pro_curve",
+    "reduce_mask",
     "roc_curve",
     "table_rows",
     "thin_curve",

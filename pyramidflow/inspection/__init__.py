@@ -10,7 +10,6 @@ from pyramidflow.inspection.sinks import (
     ResultFolder,
     open_result_folder,
     write_png,
-    write_scores,
 )
 from pyramidflow.inspection.sources import Source, find_sources
 
@@ -28,5 +27,4 @@ __all__ = [
     "write_evaluation_report",
     "write_png",
     "write_report",
-    "write_scores",
 ]

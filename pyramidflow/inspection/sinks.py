@@ -14,7 +14,6 @@ from PIL import Image
 from pyramidflow.data import to_uint8
 from pyramidflow.detector.findings import Inspection
 from pyramidflow.errors import InputError
-from pyramidflow.evaluation import Evaluation
 from pyramidflow.inspection.overlay import overlay
 from pyramidflow.inspection.sources import Source
 from pyramidflow.io.files import exclusive, write_atomically
@@ -143,28 +142,3 @@ def write_float_tiff(path: Path, anomaly_map: npt.NDArray[np.float32]) -> None:
     data = io.BytesIO()
     tifffile.imwrite(data, anomaly_map.astype(np.float32), photometric="minisblack")
     write_atomically(path, lambda file: file.write(data.getvalue()))
-
-
-def write_scores(evaluation: Evaluation, path: Path) -> None:
-    """Write a JSONL line for each test image: path, kind, label, score, verdict; atomically.
-
-    Raises:
-        InputError: the file cannot be written.
-    """
-    lines = [
-        json.dumps(
-            {
-                "path": str(image),
-                "kind": kind,
-                "defective": bool(defective),
-                "score": float(score),
-                "threshold": evaluation.threshold,
-                "verdict": "ng" if score > evaluation.threshold else "ok",
-            },
-            ensure_ascii=False,
-        )
-        for image, kind, defective, score in zip(
-            evaluation.paths, evaluation.kinds, evaluation.labels, evaluation.scores, strict=True
-        )
-    ]
-    write_atomically(path, lambda file: file.write("".join(f"{x}\n" for x in lines).encode()))

@@ -10,6 +10,7 @@ from conftest import TINY, write_image
 from pyramidflow import Detector, PyramidFlow
 from pyramidflow.data import ImageSet, Preprocessing, list_images
 from pyramidflow.errors import InputError
+from pyramidflow.interrupt import StopRequest
 from pyramidflow.model import InvertiblePyramid
 from pyramidflow.training import (
     ContrastLoss,
@@ -21,7 +22,6 @@ from pyramidflow.training import (
     published_settings,
     train,
 )
-from pyramidflow.training.interrupt import StopRequest
 from pyramidflow.training.progress import SilentProgress
 
 

@@ -35,6 +35,6 @@ def calibrate(
     print_facts(
         {
             "detector": str(output or model),
-            "threshold": describe_calibration(detector.threshold, detector.calibration),
+            "threshold": describe_calibration(detector.described().calibration),
         }
     )

@@ -17,11 +17,12 @@ Image: TypeAlias = "str | os.PathLike[str] | Pixels | Any"
 """A path, an array ``[H, W, 3]`` or ``[H, W]`` of uint8 or uint16, or a Pillow image."""
 
 
-def as_pixels(image: Image) -> Pixels:
+def as_pixels(image: Image, white_level: int | None = None) -> Pixels:
     """Bring an image of any accepted form to ``[H, W, 3]``.
 
     Args:
         image: a path, an array ``[H, W, 3]`` or ``[H, W]`` of uint8 or uint16, or a Pillow image.
+        white_level: value that stands for white in images of 16 bits.
 
     Returns:
         ``[H, W, 3]``, uint8 or uint16.

@@ -1,5 +1,6 @@
 """The network: modules only, no files and no printing."""
 
+from pyramidflow.model.architecture import Architecture
 from pyramidflow.model.coupling import (
     AffineParams,
     CouplingBlock,
@@ -12,7 +13,7 @@ from pyramidflow.model.coupling import (
 )
 from pyramidflow.model.encoder import CustomEncoder, EncoderName, Lift, ResNetEncoder
 from pyramidflow.model.flow import Flow
-from pyramidflow.model.network import Architecture, PyramidFlow
+from pyramidflow.model.network import PyramidFlow
 from pyramidflow.model.pyramid import InvertiblePyramid
 
 __all__ = [

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from pyramidflow import ops
-from pyramidflow.engine import TrainedNetwork, make_engine
+from pyramidflow.engine import TrainedNetwork, engine_on, images_at_once
 from pyramidflow.model import CouplingBlock, PyramidFlow
 
 SIZE = (25, 38)
@@ -42,11 +42,10 @@ def inspection_error(device: torch.device) -> float:
 
 
 def _maps(trained: TrainedNetwork, images: Tensor, device: torch.device) -> Tensor:
-    if device.type == "cpu":
-        return make_engine(trained, (BATCH, *SIZE)).anomaly_map(images)
-    from pyramidflow.engine.cuda import CudaEngine
-
-    return CudaEngine(trained, SIZE, device).anomaly_map(images)
+    engine = engine_on(device, trained, SIZE)
+    # The next call may overwrite a map.
+    parts = torch.split(images, images_at_once(device))
+    return torch.cat([engine.anomaly_map(part).clone() for part in parts])
 
 
 def _subject() -> tuple[TrainedNetwork, Tensor]:

@@ -16,7 +16,7 @@ import tifffile
 from conftest import write_image
 from PIL import Image
 
-from pyramidflow import Detector, __version__, ops
+from pyramidflow import Detector, __version__
 from pyramidflow.cli import main
 from pyramidflow.io.files import exclusive
 
@@ -299,18 +299,6 @@ def test_help_is_complete(run):
         assert code == 0
         for option in surface.get(command, "").split():
             assert option in out
-
-
-def test_doctor_reports_versions_and_operations(run):
-    import torch
-
-    code, out, _ = run("doctor")
-    assert code == 0
-    assert __version__ in out
-    assert torch.__version__ in out
-    assert f"{ops.active_backend('cpu')} on cpu" in out
-    for backend in ops.backends():
-        assert backend.reason in out
 
 
 def test_slow_operations_are_one_line_on_standard_error(tiny_set, tiny_detector_file, tmp_path):

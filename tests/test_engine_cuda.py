@@ -15,7 +15,7 @@ from conftest import relative_error
 
 from pyramidflow import PyramidFlow, ops
 from pyramidflow.engine import TrainedNetwork
-from pyramidflow.engine.cuda import CudaEngine, describe
+from pyramidflow.engine.cuda import BATCH_SIZES, CudaEngine, describe
 from pyramidflow.engine.frozen import FrozenNetwork, frozen_encoder
 from pyramidflow.engine.replay import Recording, ReplayedNetwork, in_parts
 from pyramidflow.errors import InputError
@@ -147,7 +147,7 @@ def test_engine_refuses_what_it_cannot_run():
     [(0, []), (1, [1]), (3, [2, 1]), (7, [4, 2, 1]), (8, [8]), (13, [8, 4, 1]), (22, [8, 8, 4, 2])],
 )
 def test_images_are_split_into_the_largest_batches(count, parts):
-    assert list(in_parts(count, CudaEngine.BATCH_SIZES)) == parts
+    assert list(in_parts(count, BATCH_SIZES)) == parts
 
 
 class EagerRecorder:
@@ -185,8 +185,8 @@ def test_any_number_of_images_is_computed_and_no_more(count, depth):
     network, pixels, template = trained((16, 20), **NETWORKS[1])
     frozen = FrozenNetwork(subject(network, template), CPU, torch.float32)
     recorder = EagerRecorder()
-    replayed = ReplayedNetwork(frozen, (16, 20), CudaEngine.BATCH_SIZES, recorder)
-    assert [len(r) for r in recorder.results] == 2 * list(CudaEngine.BATCH_SIZES)
+    replayed = ReplayedNetwork(frozen, (16, 20), BATCH_SIZES, recorder)
+    assert [len(r) for r in recorder.results] == 2 * list(BATCH_SIZES)
     generator = torch.Generator().manual_seed(count)
     pixels = torch.randint(0, 256, (count, 16, 20, 3), generator=generator).to(torch.uint8)
     pixels = pixels if depth == 8 else deep(pixels)

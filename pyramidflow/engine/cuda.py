@@ -26,6 +26,9 @@ DTYPES: dict[Precision, torch.dtype] = {
 }
 """Type of weights and features by precision; accumulators are float32 throughout."""
 
+BATCH_SIZES = (8, 4, 2, 1)
+"""Numbers of images that have a graph, falling to 1."""
+
 WARM_UP = 3
 """Runs before a graph is captured: kernels are compiled and tuned in the first."""
 
@@ -139,8 +142,6 @@ class CudaEngine:
         InputError: the device is not a CUDA device.
     """
 
-    BATCH_SIZES = (8, 4, 2, 1)
-
     def __init__(
         self,
         trained: TrainedNetwork,
@@ -156,14 +157,14 @@ class CudaEngine:
         self.size = size
         self.precision = precision
         self.frozen = FrozenNetwork(trained, device, DTYPES[precision])
-        largest = self.BATCH_SIZES[0] * size[0] * size[1] * 3 * torch.uint16.itemsize
+        largest = BATCH_SIZES[0] * size[0] * size[1] * 3 * torch.uint16.itemsize
         recorder = CudaRecorder(device, largest, allow_tf32=precision == "tf32")
-        self._network = ReplayedNetwork(self.frozen, size, self.BATCH_SIZES, recorder)
+        self._network = ReplayedNetwork(self.frozen, size, BATCH_SIZES, recorder)
 
     @property
     def plan(self) -> str:
         """How each convolution is computed: a line for each block."""
-        return describe(self.frozen, self.size, self.precision, self.BATCH_SIZES)
+        return describe(self.frozen, self.size, self.precision, BATCH_SIZES)
 
     @torch.no_grad()
     def anomaly_map(self, images: Tensor) -> Tensor:

@@ -4,6 +4,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pyramidflow.io.names import printable
+
 if TYPE_CHECKING:
     from pyramidflow.detector import Detector
 
@@ -12,7 +14,7 @@ def print_facts(facts: dict[str, str]) -> None:
     """Print names and values in two columns, a line each."""
     width = max(len(name) for name in facts)
     for name, value in facts.items():
-        print(f"{name:<{width}}  {value}")
+        print(f"{name:<{width}}  {printable(value)}")
 
 
 def describe_calibration(threshold: float | None, calibration: dict[str, Any] | None) -> str:

@@ -4,7 +4,7 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType, TracebackType
 
 
@@ -48,7 +48,8 @@ class StopRequest:
             raise KeyboardInterrupt
         self.requested = True
         # Not print: a handler may interrupt one.
-        os.write(2, f"\nstopping after this {self._unit}; once more stops at once\n".encode())
+        with suppress(OSError):
+            os.write(2, f"\nstopping after this {self._unit}; once more stops at once\n".encode())
 
 
 @contextmanager

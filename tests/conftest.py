@@ -116,3 +116,17 @@ def level(request):
         pytest.skip("this processor does not have the instruction set")
     yield request.param
     limit(2)
+
+
+@pytest.fixture
+def run(capsys):
+    """Call the command line in this process: exit code, standard output, standard error."""
+    from pyramidflow.cli import main
+
+    def call(*arguments):
+        with pytest.raises(SystemExit) as caught:
+            main([str(a) for a in arguments])
+        out, err = capsys.readouterr()
+        return caught.value.code or 0, out, err
+
+    return call

@@ -15,7 +15,7 @@ def print_facts(facts: dict[str, str]) -> None:
     """Print names and values in two columns, a line each."""
     width = max(len(name) for name in facts)
     for name, value in facts.items():
-        print(f"{name:<{width}}  {value}")
+        print(f"{name:<{width}}  {printable(value)}")
 
 
 def describe_calibration(calibration: "Calibration | None") -> str:

@@ -103,6 +103,24 @@ def unwritable(path: Path, error: OSError) -> InputError:
     )
 
 
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file's content, in hexadecimal digits.
+
+    Raises:
+        InputError: the file cannot be read.
+    """
+    digest = hashlib.sha256()
+    try:
+        with path.open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    except OSError as error:
+        raise InputError(
+            f"{printable(path)} cannot be read ({error.strerror}): see to its permissions."
+        ) from error
+    return digest.hexdigest()
+
+
 def refuse_checkpoint_name(path: Path) -> None:
     """Refuse to write a detector or a report where a training keeps its checkpoint.
 

@@ -1,12 +1,21 @@
 """``pyramidflow evaluate``."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from pyramidflow.cli import EXIT_INPUT_ERROR
-from pyramidflow.cli.options import Device, ReportFolder
+from pyramidflow.cli.options import (
+    Device,
+    MaxMegapixels,
+    MemoryBudget,
+    PrecisionName,
+    ReportFolder,
+    Threads,
+    bytes_of,
+    pixels_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,6 +53,10 @@ def evaluate(
         ),
     ] = None,
     device: Device = "auto",
+    threads: Threads = None,
+    memory_budget: MemoryBudget = None,
+    precision: PrecisionName = None,
+    max_megapixels: MaxMegapixels = None,
 ) -> None:
     """Measure detectors on the test images of their categories.
 
@@ -58,6 +71,12 @@ def evaluate(
     from pyramidflow.evaluation import FailedJob, find_detectors, plan_jobs
     from pyramidflow.io.files import exclusive
 
+    settings = {
+        "threads": threads,
+        "memory_budget": bytes_of(memory_budget),
+        "precision": precision,
+        "max_pixels": pixels_of(max_megapixels),
+    }
     with ExitStack() as places:
         places.enter_context(exclusive(output / TABLE))
         jobs, failed = plan_jobs(find_detectors(model), data, category)
@@ -66,7 +85,7 @@ def evaluate(
         evaluations: list[Evaluation] = []
         for job in jobs:
             try:
-                detector, evaluation = _measure(job, device)
+                detector, evaluation = _measure(job, device, settings)
             except (InputError, OSError, MemoryError) as error:
                 failed.append(FailedJob(job.file, str(error) or type(error).__name__))
                 continue
@@ -82,7 +101,7 @@ def evaluate(
         raise typer.Exit(EXIT_INPUT_ERROR)
 
 
-def _measure(job: "Job", device: str) -> "tuple[Detector, Evaluation]":
+def _measure(job: "Job", device: str, settings: dict[str, Any]) -> "tuple[Detector, Evaluation]":
     from dataclasses import replace
     from functools import partial
 
@@ -94,6 +113,7 @@ def _measure(job: "Job", device: str) -> "tuple[Detector, Evaluation]":
     from pyramidflow.io.names import printable
 
     detector = Detector.load(job.file, device=device)
+    detector.prepare(**settings)
     console = Console(stderr=True)
     columns = (
         TextColumn("{task.description}", markup=False),

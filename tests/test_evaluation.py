@@ -28,6 +28,7 @@ from pyramidflow.evaluation import (
     write_markdown,
     write_scores,
 )
+from pyramidflow.inspection import write_evaluation_report
 
 
 class FixedDetector:
@@ -119,7 +120,7 @@ def test_what_cannot_be_used_is_named_and_the_rest_is_measured(graded_set):
     assert result.metrics.pixel_auroc == whole.metrics.pixel_auroc
     assert result.metrics.image_auroc == auroc(result.scores, result.labels)
     assert (result.defects, result.false_reject_rate) == (2, 0.5)
-    assert "4 of 8 test images" in remarks(result)[0]
+    assert "could not be used, or only without their mask: 4 of 8." in remarks(result)[0]
 
     write_scores(result, graded_set.root / "scores.jsonl")
     lines = [json.loads(line) for line in (graded_set.root / "scores.jsonl").open()]
@@ -127,6 +128,20 @@ def test_what_cannot_be_used_is_named_and_the_rest_is_measured(graded_set):
     assert [line["path"] for line in lines] == [str(sample.path) for sample in category.test]
     assert ["error" in line for line in lines] == [False] * 2 + [True] * 3 + [False] * 2 + [True]
     assert [line["verdict"] for line in lines if "score" in line] == ["ng"] + ["ok"] * 4 + ["ng"]
+
+
+def test_a_report_needs_neither_every_example_nor_a_threshold_above_zero(graded_set, tmp_path):
+    detector = FixedDetector()
+    detector.threshold = detector.map_scale = 0.0
+    result = evaluate(detector, graded_set)
+    worst = graded_set.root / "test" / "good" / "1.png"
+    write_evaluation_report(detector, result, [], tmp_path / "whole.html")
+    assert "good/1.png" in (tmp_path / "whole.html").read_text()
+    worst.unlink()
+    write_evaluation_report(detector, result, [], tmp_path / "rest.html")
+    page = (tmp_path / "rest.html").read_text()
+    assert "good/1.png" not in page
+    assert page.count("<article") == 3  # none is shown twice
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
@@ -166,7 +181,7 @@ def test_small_defects_are_measured_and_said(graded_set):
     assert (result.defects, result.small_defects) == (3, 1)
     assert result.metrics.aupro_10 == pytest.approx(aupro(*small_arrays(), 1.0), abs=1e-12)
     [remark] = remarks(result)
-    assert remark.startswith("1 of 3 defects are smaller than a pixel at the working size 4×4")
+    assert remark.startswith("Defects smaller than a pixel at the working size 4×4: 1 of 3.")
     assert table_rows([result])[0]["small_defects"] == 1
 
 

@@ -131,8 +131,13 @@ def _write_tables(
 def _notes(evaluations: "Sequence[Evaluation]", failed: "Sequence[FailedJob]") -> list[str]:
     from pyramidflow.evaluation import has_mean, remarks
 
-    notes = [f"{e.category}: {remark}" for e in evaluations for remark in remarks(e)]
-    if not has_mean(evaluations):
+    with_mean = has_mean(evaluations)
+    notes = [
+        f"{evaluation.category if with_mean else evaluation.detector_name}: {remark}"
+        for evaluation in evaluations
+        for remark in remarks(evaluation)
+    ]
+    if not with_mean:
         notes.append("There is no mean: several detectors were measured on one category.")
     return notes + [f"Not measured: {job.file.name}: {job.reason}" for job in failed]
 

@@ -98,6 +98,14 @@ def test_two_detectors_of_one_category_get_a_folder_each_and_no_mean(
     ]
     assert "no mean" in out
     assert out.count(" late ") == 4  # a row in each part of the table
+    assert "earlier run" not in out
+    (models / "late.safetensors").unlink()
+    code, out, _, output = evaluated(tiny_set, models)
+    assert code == 0
+    assert [row["category"] for row in table_of(output)] == ["plate", "mean"]
+    assert [line for line in out.splitlines() if "from an earlier run" in line] == [
+        f"from an earlier run: {output / name / 'report.html'}" for name in ("early", "late")
+    ]
 
 
 def test_a_detector_that_cannot_be_measured_does_not_stop_the_others(

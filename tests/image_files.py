@@ -53,6 +53,6 @@ def refused(call, *fragments):
     message = str(caught.value)
     for fragment in fragments:
         assert str(fragment) in message
-    assert not message.endswith(".")
+    assert message.endswith(".")
     assert "\n" not in message
     return message

@@ -1,46 +1,15 @@
-"""Image files: listed, decoded exactly, turned upright, and refused."""
+"""Image files: decoded exactly, turned upright, and refused."""
 
 import math
 import struct
-from pathlib import Path
 
 import numpy as np
 import pytest
 import tifffile
-from image_files import grey_to_colour, put_deep_png, put_image, put_mask, random_pixels, refused
+from image_files import grey_to_colour, put_deep_png, random_pixels, refused
 from PIL import Image
 
-from pyramidflow.data import IMAGE_SUFFIXES, list_images, read_image, read_mask, to_uint8
-
-# listing
-
-
-def test_images_are_listed_by_suffix_in_one_order(tmp_path):
-    for name in ("b.PNG", "a10.png", "a2.jpg", "Z.tiff", "c.webp", "d.bmp", "e.JPEG", "f.tif"):
-        (tmp_path / name).write_bytes(b"x")
-    for name in ("._b.png", ".hidden.jpg", "notes.txt", "png"):
-        (tmp_path / name).write_bytes(b"x")
-    (tmp_path / "folder.png").mkdir()
-    expected = ["Z.tiff", "a10.png", "a2.jpg", "b.PNG", "c.webp", "d.bmp", "e.JPEG", "f.tif"]
-    assert [path.name for path in list_images(tmp_path)] == expected
-    assert {Path(name).suffix.lower() for name in expected} == set(IMAGE_SUFFIXES)
-
-
-def test_folders_below_are_listed_only_on_request(tmp_path):
-    names = ["a/2.png", "a.png", "a/b/1.png", "a-1/3.png"]
-    for name in [*names, ".cache/4.png", "a/.x/5.png"]:
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_bytes(b"x")
-    found = [p.relative_to(tmp_path).as_posix() for p in list_images(tmp_path, recursive=True)]
-    assert found == ["a-1/3.png", "a.png", "a/2.png", "a/b/1.png"]
-    assert [path.name for path in list_images(tmp_path)] == ["a.png"]
-
-
-def test_listing_refuses_a_missing_folder_and_a_file(tmp_path):
-    refused(lambda: list_images(tmp_path / "no"), tmp_path / "no", "no such folder", "give")
-    file = put_image(tmp_path / "a.png")
-    refused(lambda: list_images(file), file, "is a file", "give a folder")
-
+from pyramidflow.data import read_image, to_uint8
 
 # decoding, 8 bits
 
@@ -281,12 +250,12 @@ def test_truncated_files_are_refused(tmp_path, kind, share):
 
 def test_files_of_several_pages_are_refused(tmp_path):
     tifffile.imwrite(tmp_path / "a.tif", np.zeros((3, 8, 8), np.uint8), photometric="minisblack")
-    refused(lambda: read_image(tmp_path / "a.tif"), "a.tif", "3 pages", "save each page")
+    refused(lambda: read_image(tmp_path / "a.tif"), "a.tif", "several pages", "save each page")
     tifffile.imwrite(tmp_path / "b.tif", np.zeros((2, 8, 8)), photometric="minisblack")
-    refused(lambda: read_image(tmp_path / "b.tif"), "b.tif", "2 pages", "save each page")
+    refused(lambda: read_image(tmp_path / "b.tif"), "b.tif", "several pages", "save each page")
     frames = [Image.new("RGB", (8, 8), value) for value in ("red", "blue")]
     frames[0].save(tmp_path / "c.webp", save_all=True, append_images=frames[1:])
-    refused(lambda: read_image(tmp_path / "c.webp"), "c.webp", "2 pages", "save each page")
+    refused(lambda: read_image(tmp_path / "c.webp"), "c.webp", "several pages", "save each page")
 
 
 @pytest.mark.parametrize(
@@ -320,47 +289,12 @@ def test_tiff_of_other_channels_or_compressions_is_refused(tmp_path):
     with tifffile.TiffFile(path) as file:
         offset = file.pages.first.tags["Compression"].valueoffset
     data = bytearray(path.read_bytes())
-    struct.pack_into("<H", data, offset, 34892)  # lossy DNG, which no library here decodes
+    struct.pack_into("<H", data, offset, 34892)  # lossy DNG
     path.write_bytes(data)
-    refused(lambda: read_image(path), path, "imagecodecs", "save the file uncompressed or as PNG")
+    refused(lambda: read_image(path), path, "JPEG_LOSSY", "save it uncompressed or as PNG")
 
 
-@pytest.mark.parametrize("kind", ["pillow", "tifffile"])
-def test_gigantic_files_are_refused(tmp_path, monkeypatch, kind):
-    if kind == "pillow":
-        path = put_image(tmp_path / "a.png", size=(9, 9))
-    else:
-        path = tmp_path / "a.tif"
-        tifffile.imwrite(path, np.zeros((9, 9)))
-    read_image(path)
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 40)
-    refused(lambda: read_image(path), path, "at most 80", "crop it")
-
-
-# masks
-
-
-@pytest.mark.parametrize("dtype", ["uint8", "uint16", "int32", "float32"])
-def test_any_value_above_0_is_defect(tmp_path, dtype):
-    values = np.array([[0, 1, 2], [255, 0, 3]], dtype)
-    tifffile.imwrite(tmp_path / "m.tif", values)
-    mask = read_mask(tmp_path / "m.tif", (2, 3))
-    assert mask.dtype == np.bool_
-    assert mask.tolist() == [[False, True, True], [True, False, True]]
-
-
-def test_a_coloured_mask_is_defect_where_a_colour_is_above_0(tmp_path):
-    pixels = np.zeros((2, 2, 4), np.uint8)
-    pixels[..., 3] = [[255, 255], [0, 255]]
-    pixels[0, 1, 2] = 1
-    pixels[1, 0, 0] = 9
-    Image.fromarray(pixels).save(tmp_path / "m.png")
-    assert read_mask(tmp_path / "m.png", (2, 2)).tolist() == [[False, True], [True, False]]
-
-
-def test_a_mask_of_another_size_is_refused(tmp_path):
-    path = put_mask(tmp_path / "m.png", (6, 5))
-    refused(lambda: read_mask(path, (5, 6)), path, "6×5", "5×6", "save the mask at the size")
+# display
 
 
 def test_display_rounds_every_16_bit_value():

@@ -18,9 +18,9 @@ def decoded(monkeypatch):
     """The files that are decoded, in order."""
     seen = []
 
-    def counting(path):
+    def counting(path, decoding):
         seen.append(path.name)
-        return read_image(path)
+        return read_image(path, decoding)
 
     monkeypatch.setattr(imageset, "read_image", counting)
     return seen

@@ -8,12 +8,7 @@ import pytest
 import torch
 from image_files import random_pixels, refused
 
-from pyramidflow.data import (
-    TEXTURE_CATEGORIES,
-    augment_texture,
-    resize_image,
-    resolve_augmentation,
-)
+from pyramidflow.data import augment_texture, resize_image
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
@@ -93,12 +88,3 @@ def test_augmentation_permutes_whole_pixels():
 def test_augmentation_refuses_what_is_not_square():
     oblong = random_pixels((4, 6, 3))
     refused(lambda: augment_texture(oblong, np.random.default_rng(0)), "4×6", "square", "resize it")
-
-
-def test_augmentation_by_name():
-    assert resolve_augmentation("auto", "carpet")
-    assert not resolve_augmentation("auto", "bottle")
-    assert resolve_augmentation("texture", "bottle")
-    assert not resolve_augmentation("none", "carpet")
-    assert all(resolve_augmentation("auto", name) for name in TEXTURE_CATEGORIES)
-    refused(lambda: resolve_augmentation("yes", "carpet"), "'yes'", "auto, texture or none", "give")

@@ -28,13 +28,17 @@ def calibrate(
     """Set the threshold of a detector from good images, for a wanted rate of false rejects."""
     from pyramidflow.cli.summary import describe_calibration, print_facts
     from pyramidflow.detector import Detector
+    from pyramidflow.io.files import exclusive
 
-    detector = Detector.load(model, device=device)
-    detector.calibrate(good, target_false_reject_rate)
-    detector.save(output or model)
+    target = output or model
+    # Not only while it is saved: a training that ends meanwhile would be overwritten.
+    with exclusive(target):
+        detector = Detector.load(model, device=device)
+        detector.calibrate(good, target_false_reject_rate)
+        detector.save(target)
     print_facts(
         {
-            "detector": str(output or model),
-            "threshold": describe_calibration(detector.threshold, detector.calibration),
+            "detector": str(target),
+            "threshold": describe_calibration(detector.described().calibration),
         }
     )

@@ -8,8 +8,6 @@ import torch
 
 from pyramidflow.errors import InputError
 
-TEXTURE_CATEGORIES = frozenset({"carpet", "grid", "leather", "tile", "wood"})
-
 
 def resize_image(image: npt.NDArray[Any], size: int | tuple[int, int]) -> npt.NDArray[Any]:
     """Resize by bilinear interpolation, with the filter widened when shrinking (antialias).
@@ -27,7 +25,7 @@ def resize_image(image: npt.NDArray[Any], size: int | tuple[int, int]) -> npt.ND
     height, width = (size, size) if isinstance(size, int) else size
     if height < 1 or width < 1:
         raise InputError(
-            f"the image size is {height}×{width} where at least 1×1 is expected; give such a size"
+            f"the image size is {height}×{width}: at least 1×1 is expected; give such a size."
         )
     _check_image(image)
     if image.shape[:2] == (height, width):
@@ -60,8 +58,8 @@ def augment_texture(image: npt.NDArray[Any], rng: np.random.Generator) -> npt.ND
     """
     if image.shape[0] != image.shape[1]:
         raise InputError(
-            f"an image of {image.shape[0]}×{image.shape[1]} was given to rotate where a square is "
-            "expected; resize it to a square first"
+            f"an image of {image.shape[0]}×{image.shape[1]} was given to rotate: a square is "
+            "expected; resize it to a square first."
         )
     flip_columns, flip_rows, rotate = rng.random(3) < 0.5
     if flip_columns:
@@ -73,35 +71,16 @@ def augment_texture(image: npt.NDArray[Any], rng: np.random.Generator) -> npt.ND
     return np.ascontiguousarray(image)
 
 
-def resolve_augmentation(mode: str, category_name: str) -> bool:
-    """Decide whether training images are augmented as textures.
-
-    Args:
-        mode: ``"texture"`` for yes, ``"none"`` for no, ``"auto"`` to go by the name.
-        category_name: in mode ``"auto"``, one of ``TEXTURE_CATEGORIES`` means yes.
-
-    Raises:
-        InputError: another mode.
-    """
-    if mode == "auto":
-        return category_name in TEXTURE_CATEGORIES
-    if mode not in ("texture", "none"):
-        raise InputError(
-            f"the augmentation is {mode!r} where auto, texture or none is expected; give one"
-        )
-    return mode == "texture"
-
-
 def _check_image(image: npt.NDArray[Any]) -> None:
     if image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
         raise InputError(
-            f"an image of shape {list(image.shape)} was given where [H, W, 3] is expected; read "
-            "it with read_image"
+            f"an image of shape {list(image.shape)} was given: [H, W, 3] is expected; read it with "
+            "read_image."
         )
     if image.dtype not in (np.uint8, np.uint16):
         raise InputError(
-            f"an image of dtype {image.dtype} was given where uint8 or uint16 is expected; read "
-            "it with read_image"
+            f"an image of dtype {image.dtype} was given: uint8 or uint16 is expected; read it with "
+            "read_image."
         )
 
 

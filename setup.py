@@ -9,6 +9,7 @@ import hashlib
 import os
 import platform
 import re
+import runpy
 import shutil
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import tempfile
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 from setuptools import Extension, find_packages, setup
 from setuptools.command.bdist_wheel import bdist_wheel
@@ -23,31 +25,8 @@ from setuptools.command.build_ext import build_ext
 
 ROOT = Path(__file__).parent.resolve()
 
-LEVELS_X86 = {
-    "baseline": [],
-    "avx2": ["-mavx2", "-mfma"],
-    "avx512": [
-        "-mavx512f",
-        "-mavx512dq",
-        "-mavx512bw",
-        "-mavx512vl",
-        "-mfma",
-        "-mprefer-vector-width=512",
-    ],
-}
-"""Instruction sets that the CPU kernels are compiled for, with their flags."""
-
-CPU_FLAGS = [
-    "-std=c++17",
-    "-O2",
-    "-fPIC",
-    "-fvisibility=hidden",
-    "-fno-math-errno",
-    "-fno-trapping-math",
-    "-fno-exceptions",
-    "-fno-rtti",
-    "-fopenmp",
-]
+# Run from its file: the package that it belongs to needs PyTorch.
+SOURCES: dict[str, Any] = runpy.run_path(str(ROOT / "pyramidflow" / "ops" / "sources.py"))
 
 CUDA_MAJORS = ("75", "80", "90", "100", "120")
 """Architectures of a build that knows of no GPU: every major version, the last one as PTX too."""
@@ -93,6 +72,12 @@ def interface(header: Path) -> str:
     return f"0x{digest[:15]}"
 
 
+def known_as(name: str, header: Path) -> list[str]:
+    """Flags that tell a library its interface and the hash of its sources."""
+    sources = SOURCES["digest"](ROOT, name)
+    return [f"-DPYRAMIDFLOW_INTERFACE={interface(header)}", f"-DPYRAMIDFLOW_SOURCES=h{sources}"]
+
+
 def build_cpu(target: Path, build: Path) -> None:
     """Compile ``csrc/cpu`` to one shared library for every instruction set of this platform."""
     compiler = os.environ.get("CXX") or next(filter(shutil.which, ("g++", "clang++", "c++")), None)
@@ -104,9 +89,10 @@ def build_cpu(target: Path, build: Path) -> None:
         in subprocess.run([*command, "--version"], capture_output=True, text=True).stdout
     )
     machine = platform.machine() if "CXX" not in os.environ else _target_machine(command)
-    levels = LEVELS_X86 if machine in ("x86_64", "AMD64") else {"baseline": []}
+    x86 = machine in ("x86_64", "AMD64")
+    levels = SOURCES["LEVELS_X86"] if x86 else {"baseline": ()}
     compilers = {
-        level: [*command, *CPU_FLAGS, *flags, f"-DPYRAMIDFLOW_LEVEL={level}"]
+        level: [*command, *SOURCES["CPU_FLAGS"], *flags, f"-DPYRAMIDFLOW_LEVEL={level}"]
         for level, flags in levels.items()
     }
     kernels = ROOT / "csrc" / "cpu" / "kernels"
@@ -122,8 +108,8 @@ def build_cpu(target: Path, build: Path) -> None:
             objects.append(str(object_file))
     dispatch = build / "dispatch.o"
     source = ROOT / "csrc" / "cpu" / "dispatch.cpp"
-    known_as = f"-DPYRAMIDFLOW_INTERFACE={interface(ROOT / 'csrc' / 'cpu' / 'api.h')}"
-    jobs.append([*command, *CPU_FLAGS, known_as, "-c", str(source), "-o", str(dispatch)])
+    flags = [*SOURCES["CPU_FLAGS"], *known_as("cpu", ROOT / "csrc" / "cpu" / "api.h")]
+    jobs.append([*command, *flags, "-c", str(source), "-o", str(dispatch)])
     run_all(jobs)
     # GNU's OpenMP symbols are left open: they are found in the runtime that PyTorch brings along.
     openmp = [] if is_gnu else ["-fopenmp"]
@@ -159,9 +145,8 @@ def build_cuda(target: Path, build: Path) -> None:
     if nvcc is None:
         raise MissingToolError("no nvcc found (PATH, CUDA_HOME)")
     sources = sorted((ROOT / "csrc" / "cuda").glob("*.cu"))
-    flags = ["-std=c++17", "-O3", "-cudart", "static", "-Xcompiler", "-fPIC,-fvisibility=hidden"]
     header = ROOT / "csrc" / "cuda" / "pyramidflow_cuda.h"
-    flags.append(f"-DPYRAMIDFLOW_INTERFACE={interface(header)}")
+    flags = [*SOURCES["CUDA_FLAGS"], *known_as("cuda", header)]
     gencode = []
     for architecture in cuda_architectures(nvcc):
         number, _, ptx = architecture.partition("+")

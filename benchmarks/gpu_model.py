@@ -21,10 +21,10 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from pyramidflow import PyramidFlow, __version__
-from pyramidflow.data.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 from pyramidflow.engine import TrainedNetwork
-from pyramidflow.engine.cuda import FrozenNetwork
+from pyramidflow.engine.frozen import FrozenNetwork
 from pyramidflow.ops.allocation import memory_format
+from pyramidflow.spec import IMAGENET_MEAN, IMAGENET_STD
 
 RESULTS = Path(__file__).parent / "results" / "gpu_model.md"
 META = torch.device("meta")

@@ -24,8 +24,9 @@ from torch.nn import functional
 import pyramidflow
 from benchmarks.subjects import images
 from pyramidflow import Detector, PyramidFlow, ops
-from pyramidflow.data import Preprocessing
+from pyramidflow.data.preprocessing import network_input
 from pyramidflow.errors import InputError
+from pyramidflow.spec import Preprocessing
 
 LEVELS, STACKS, KERNEL = 4, 4, 7
 PADIM_DIMENSIONS = 100
@@ -96,7 +97,7 @@ class Peer:
 
 def normalised(image: Tensor) -> Tensor:
     """``[1, 3, H, W]``, float32."""
-    return Preprocessing(image.shape[1]).batch([image[0].numpy()], torch.device("cpu"))
+    return network_input([image[0].numpy()], Preprocessing(image.shape[1]), torch.device("cpu"))
 
 
 def randomise(blocks: list[nn.Module]) -> None:
@@ -164,11 +165,11 @@ def prepare(setting: Setting) -> None:
     torch.manual_seed(0)
     image = images(1, setting.size)
     x = normalised(image)
-    detector = make_detector(setting)
+    ours = make_detector(setting).model
     case: dict[str, Any] = {"pixels": image}
     if setting.released is None:
-        randomise(list(detector.model.flow.blocks))
-        template = list(detector.model(x.flip(-1)))
+        randomise(list(ours.flow.blocks))
+        template = list(ours(x.flip(-1)))
     else:
         network: Any = make_released(setting)
         randomise(list(network.nf.moduleslst))
@@ -179,10 +180,9 @@ def prepare(setting: Setting) -> None:
         case["state"] = network.state_dict()
         case["latents"] = list(network(x))
         case["map"] = released_map(network, x, template)
-        detector.model = PyramidFlow.from_released(network.state_dict())
+        ours = PyramidFlow.from_released(network.state_dict())
     case["template"] = template
-    detector.template = tuple(template)
-    detector.save(setting.detector_file)
+    Detector.from_network(ours, template, {"image_size": setting.size}).save(setting.detector_file)
     torch.save(case, setting.case_file)
 
 

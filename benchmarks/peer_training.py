@@ -27,9 +27,10 @@ from benchmarks.peer_models import (
 )
 from benchmarks.subjects import images
 from pyramidflow import PyramidFlow, ops
-from pyramidflow.data import Preprocessing
+from pyramidflow.data.preprocessing import network_input
 from pyramidflow.model import Architecture
 from pyramidflow.model.released import convert_released
+from pyramidflow.spec import Preprocessing
 from pyramidflow.training import ContrastLoss, Recipe
 
 
@@ -58,7 +59,9 @@ def released(setting: Setting, saves_memory: bool) -> Released:
 def normalised_batch(setting: Setting) -> Tensor:
     """``[B, 3, H, W]``, float32."""
     pixels = images(Recipe().batch_size, setting.size)
-    return Preprocessing(setting.size).batch([p.numpy() for p in pixels], torch.device("cpu"))
+    return network_input(
+        [p.numpy() for p in pixels], Preprocessing(setting.size), torch.device("cpu")
+    )
 
 
 def prepare(setting: Setting) -> None:

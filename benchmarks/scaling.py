@@ -101,14 +101,14 @@ def inspect(point: Point, file: Path, memory_limit: int | None) -> dict[str, Any
     before = peak_memory()
     loaded = Detector.load(file, device="cpu")
     budget = None if point.budget is None else point.budget * 10**6
-    engines: list[Any] = []
+    sessions: list[Any] = []
     prepare = timed(
-        lambda: engines.append(loaded.prepare(threads=point.threads, memory_budget=budget))
+        lambda: sessions.append(loaded.prepare(threads=point.threads, memory_budget=budget))
     )
     first = timed(lambda: loaded.working_map(image))
     rounds = max(LEAST_ROUNDS, min(MOST_ROUNDS, int(SECONDS / first)))
     seconds = [timed(lambda: loaded.working_map(image)) for _ in range(rounds)]
-    plan = getattr(engines[0], "plan", None)
+    plan = sessions[0].engine.plan
     planned = plan and {
         "megabytes": plan.total_bytes / 1e6,
         "multiply_adds": plan.multiply_adds,

@@ -26,7 +26,6 @@ def detector(
         levels: of the pyramid.
         stacks: of the flow.
     """
-    found = Detector(size, channels=3, levels=levels, stacks=1, device="cpu")
     width = channels if encoder == "none" else None
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -44,8 +43,7 @@ def detector(
             torch.randn(1, network.architecture.channels, padded[0] >> d, padded[1] >> d)
             for d in range(levels)
         ]
-    found.model, found.template = network, tuple(template)
-    return found
+    return Detector.from_network(network, template, {"image_size": size})
 
 
 def images(count: int, size: int) -> Tensor:

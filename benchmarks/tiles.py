@@ -38,7 +38,7 @@ def measure(folder: Path, budget: int | None, threads: int, output: Path) -> dic
     loaded = Detector.load(folder / "detector.safetensors", device="cpu")
     found["loaded"] = peak_memory()
     start = time.perf_counter()
-    engine = loaded.prepare(threads=threads, memory_budget=budget)
+    engine = loaded.prepare(threads=threads, memory_budget=budget).engine
     assert isinstance(engine, CpuEngine | TiledEngine)
     found["prepare_seconds"] = time.perf_counter() - start
     found["plan"] = str(engine.plan)

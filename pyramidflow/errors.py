@@ -1,4 +1,4 @@
-"""The one error that bad input raises, wherever it enters, and the one warning."""
+"""The one error that bad input raises, wherever it enters, and the warnings."""
 
 
 class InputError(ValueError):
@@ -11,6 +11,27 @@ class InputError(ValueError):
 
 class SlowOperationsWarning(RuntimeWarning):
     """The operations run in plain PyTorch because no faster backend can run here, and why.
+
+    The command line prints it as one line on standard error.
+    """
+
+
+class CalibrationWarning(UserWarning):
+    """The threshold was set with images that are not fit for it.
+
+    The command line prints it as one line on standard error.
+    """
+
+
+class WeakStorageWarning(RuntimeWarning):
+    """A file system lacks a promise that the files written there rely on, and what follows from it.
+
+    The command line prints it as one line on standard error.
+    """
+
+
+class ImagesWarning(UserWarning):
+    """Something about the images of a training that a person should know.
 
     The command line prints it as one line on standard error.
     """

@@ -16,6 +16,22 @@ torch.set_num_threads(1)
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
+def require_backend(name):
+    """Skip the tests of a file where a backend cannot run; fail where its library must be there.
+
+    ``PYRAMIDFLOW_CPU=1``, which asks a build for the compiled library, asks the tests for it too.
+    """
+    from pyramidflow.ops import dispatch
+
+    state = dispatch.status(name)
+    if state.available:
+        return
+    variable = f"PYRAMIDFLOW_{name.upper()}"
+    if os.environ.get(variable) == "1":
+        pytest.fail(f"{variable}=1, but {state.reason}", pytrace=False)
+    pytest.skip(state.reason, allow_module_level=True)
+
+
 @pytest.fixture(scope="session")
 def shared_data():
     if not SHARED.is_dir():
@@ -100,3 +116,17 @@ def level(request):
         pytest.skip("this processor does not have the instruction set")
     yield request.param
     limit(2)
+
+
+@pytest.fixture
+def run(capsys):
+    """Call the command line in this process: exit code, standard output, standard error."""
+    from pyramidflow.cli import main
+
+    def call(*arguments):
+        with pytest.raises(SystemExit) as caught:
+            main([str(a) for a in arguments])
+        out, err = capsys.readouterr()
+        return caught.value.code or 0, out, err
+
+    return call

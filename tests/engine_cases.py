@@ -4,9 +4,9 @@ import torch
 from torch import Tensor, nn
 
 from pyramidflow import ops
-from pyramidflow.data.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 from pyramidflow.engine import CpuEngine, Settings, TrainedNetwork, make_engine
 from pyramidflow.model import PyramidFlow
+from pyramidflow.spec import IMAGENET_MEAN, IMAGENET_STD
 
 MEAN, STD = torch.tensor([IMAGENET_MEAN, IMAGENET_STD])
 

@@ -27,6 +27,8 @@ class GuardedMemory:
     def empty(self, shape: Sequence[int], like: Tensor, dtype: torch.dtype | None = None) -> Tensor:
         """A result full of NaN, or of 255."""
         plain = self._allocate(shape, like, dtype)
+        if plain.is_meta:
+            return plain
         memory = _filled(plain, plain.numel())
         if len(self._kept) == KEPT:
             self._check(self._kept.pop(0))

@@ -8,11 +8,7 @@ import pytest
 import torch
 from image_files import random_pixels, refused
 
-from pyramidflow.data import (
-    augment_texture,
-    resize_image,
-    resolve_augmentation,
-)
+from pyramidflow.data import augment_texture, resize_image
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
@@ -92,9 +88,3 @@ def test_augmentation_permutes_whole_pixels():
 def test_augmentation_refuses_what_is_not_square():
     oblong = random_pixels((4, 6, 3))
     refused(lambda: augment_texture(oblong, np.random.default_rng(0)), "4×6", "square", "resize it")
-
-
-def test_augmentation_is_by_request_alone():
-    assert resolve_augmentation("texture")
-    assert not resolve_augmentation("none")
-    refused(lambda: resolve_augmentation("auto"), "'auto'", "texture or none", "give")

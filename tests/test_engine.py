@@ -21,7 +21,7 @@ from engine_cases import (
 from torch import nn
 
 from pyramidflow import ops
-from pyramidflow.engine import CpuEngine, EngineSlot, Settings
+from pyramidflow.engine import CpuEngine, PlainEngine, Settings, engine_on
 from pyramidflow.engine.plan import make_plan
 from pyramidflow.errors import InputError
 from pyramidflow.ops import dispatch
@@ -223,34 +223,57 @@ def test_process_keeps_to_its_memory_budget() -> None:
     assert weights > 200 << 20
 
 
-def test_slot_makes_its_engine_once_and_anew_when_emptied() -> None:
+def test_device_s_engine_is_the_compiled_one() -> None:
     network = trained_network((32, 32), levels=2, stacks=1)
-    template = template_of(network, (32, 32))
-    slot = EngineSlot(Settings(threads=1))
-    arguments = (trained(network, template), (1, 32, 32), torch.device("cpu"))
-    first = slot.get(*arguments)
-    assert isinstance(first, CpuEngine)
-    assert first.threads == 1
-    assert slot.get(*arguments) is first
-    slot.empty()
-    assert slot.get(*arguments) is not first
+    subject = trained(network, template_of(network, (32, 32)))
+    engine = engine_on(torch.device("cpu"), subject, (32, 32), Settings(threads=1))
+    assert isinstance(engine, CpuEngine)
+    assert engine.threads == 1
+    assert engine.precision == "float32"
 
 
-def test_slot_has_no_engine_on_other_operations() -> None:
+def test_plain_engine_stands_in_on_other_operations() -> None:
     network = trained_network((32, 32), levels=2, stacks=1)
-    template = template_of(network, (32, 32))
+    subject = trained(network, template_of(network, (32, 32)))
+    cpu, images = torch.device("cpu"), torch.randint(0, 256, (1, 32, 32, 3)).byte()
+    expected = engine_on(cpu, subject, (32, 32)).anomaly_map(images)
     with ops.use_backend("reference"):
-        found = EngineSlot().get(trained(network, template), (1, 32, 32), torch.device("cpu"))
-    assert found is None
+        engine = engine_on(cpu, subject, (32, 32), Settings(precision="float32"))
+        assert isinstance(engine, PlainEngine)
+        torch.testing.assert_close(engine.anomaly_map(images), expected, rtol=1e-5, atol=1e-6)
 
 
-def test_slot_refuses_a_precision_of_another_device() -> None:
+@pytest.mark.parametrize(
+    ("backend", "settings", "words"),
+    [
+        ("cpu", {"precision": "tf32"}, "on cpu choose one of float32, bfloat16"),
+        ("reference", {"precision": "bfloat16"}, "precision is 'bfloat16', but with the backend"),
+        ("reference", {"threads": 2}, "threads is 2, but on cpu with the backend 'reference'"),
+        ("reference", {"memory_budget": 10**9}, "memory_budget is 1000000000, but on cpu"),
+    ],
+)
+def test_settings_that_cannot_be_honoured_are_refused(backend, settings, words) -> None:
     network = trained_network((32, 32), levels=2, stacks=1)
-    template = template_of(network, (32, 32))
-    with pytest.raises(InputError, match="on cpu choose one of float32, bfloat16"):
-        EngineSlot(Settings(precision="tf32")).get(
-            trained(network, template), (1, 32, 32), torch.device("cpu")
-        )
+    subject = trained(network, template_of(network, (32, 32)))
+    with ops.use_backend(backend), pytest.raises(InputError, match=words):
+        engine_on(torch.device("cpu"), subject, (32, 32), Settings(**settings))
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"threads": 0},
+        {"threads": -1},
+        {"threads": 10**6},
+        {"threads": 1.5},
+        {"memory_budget": 0},
+        {"precision": "double"},
+    ],
+)
+def test_impossible_settings_are_refused(settings) -> None:
+    (name,) = settings
+    with pytest.raises(InputError, match=f"^{name} is"):
+        Settings(**settings)
 
 
 def test_engine_refuses_a_template_of_another_size() -> None:

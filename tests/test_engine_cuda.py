@@ -1,9 +1,12 @@
-"""The engine for CUDA devices: its arithmetic on the CPU, upload and graph on a device."""
+"""The engine for CUDA devices: arithmetic and splitting on the CPU, the rest on a device."""
 
 import copy
 import os
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -11,11 +14,13 @@ import torch
 from conftest import relative_error
 
 from pyramidflow import PyramidFlow, ops
-from pyramidflow.data.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 from pyramidflow.engine import TrainedNetwork
-from pyramidflow.engine.cuda import CudaEngine, FrozenNetwork, describe, frozen_encoder
+from pyramidflow.engine.cuda import BATCH_SIZES, CudaEngine, describe
+from pyramidflow.engine.frozen import FrozenNetwork, frozen_encoder
+from pyramidflow.engine.replay import Recording, ReplayedNetwork, in_parts
 from pyramidflow.errors import InputError
 from pyramidflow.model import ResNetEncoder
+from pyramidflow.spec import IMAGENET_MEAN, IMAGENET_STD
 
 CPU = torch.device("cpu")
 NETWORKS = [
@@ -119,8 +124,10 @@ def test_batch_norms_are_folded():
 def test_plan_names_every_block():
     network, _, template = trained((32, 32), **NETWORKS[0])
     frozen = FrozenNetwork(subject(network, template), CPU, torch.float16)
-    head, *lines = describe(frozen, (1, 32, 32), "half").splitlines()
-    assert head == "1 × 32 × 32, half (float16, channels-last), one CUDA graph"
+    head, *lines = describe(frozen, (32, 38), "half", (2, 1)).splitlines()
+    assert head == (
+        "32 × 38, half (float16, channels-last), a CUDA graph for each of the batch sizes 2, 1"
+    )
     assert lines[1] == (
         "block 1: down → level 3, 4×4; first 5 → 10, 7×7; second with coupling and 1×1 10 → 10, "
         "7×7, every second pixel"
@@ -132,7 +139,89 @@ def test_plan_names_every_block():
 def test_engine_refuses_what_it_cannot_run():
     network, _, template = trained((16, 16), levels=2, stacks=1, channels=3, kernel_size=1)
     with pytest.raises(InputError, match="needs a CUDA device"):
-        CudaEngine(subject(network, template), (1, 16, 16), CPU)
+        CudaEngine(subject(network, template), (16, 16), CPU)
+
+
+@pytest.mark.parametrize(
+    ("count", "parts"),
+    [(0, []), (1, [1]), (3, [2, 1]), (7, [4, 2, 1]), (8, [8]), (13, [8, 4, 1]), (22, [8, 8, 4, 2])],
+)
+def test_images_are_split_into_the_largest_batches(count, parts):
+    assert list(in_parts(count, BATCH_SIZES)) == parts
+
+
+class EagerRecorder:
+    """Repeats calls as CUDA graphs do: in place, and over the results of one another."""
+
+    def __init__(self):
+        self.results, self.replayed, self.uploaded = [], [], []
+
+    def turn(self):
+        return nullcontext()
+
+    def memory(self, shape, dtype):
+        return torch.full(tuple(shape), torch.nan if dtype.is_floating_point else 255, dtype=dtype)
+
+    def record(self, run):
+        result = run().clone()
+        self.results.append(result)
+
+        def replay():
+            for other in self.results:
+                other.fill_(torch.nan)
+            result.copy_(run())
+            self.replayed.append(len(result))
+
+        return Recording(replay, result)
+
+    def upload(self, images, target):
+        target.copy_(images)
+        self.uploaded.append(len(images))
+
+
+@pytest.mark.parametrize("count", [0, 1, 3, 13])
+@pytest.mark.parametrize("depth", [8, 16])
+def test_any_number_of_images_is_computed_and_no_more(count, depth):
+    network, pixels, template = trained((16, 20), **NETWORKS[1])
+    frozen = FrozenNetwork(subject(network, template), CPU, torch.float32)
+    recorder = EagerRecorder()
+    replayed = ReplayedNetwork(frozen, (16, 20), BATCH_SIZES, recorder)
+    assert [len(r) for r in recorder.results] == 2 * list(BATCH_SIZES)
+    generator = torch.Generator().manual_seed(count)
+    pixels = torch.randint(0, 256, (count, 16, 20, 3), generator=generator).to(torch.uint8)
+    pixels = pixels if depth == 8 else deep(pixels)
+    maps = replayed(pixels)
+    assert sum(recorder.replayed) == sum(recorder.uploaded) == count
+    assert maps.shape == (count, 16, 20)
+    if count > 0:
+        assert relative_error(maps, expected_map(network, pixels, template)) <= 1e-5
+    again = replayed(pixels.flip(1))
+    assert again.data_ptr() != maps.data_ptr() or count == 0
+    assert torch.equal(replayed(pixels), maps)
+
+
+def brightness(images):
+    return images.float().mean(-1)
+
+
+def test_replayed_network_refuses_other_images():
+    replayed = ReplayedNetwork(brightness, (4, 6), (2, 1), EagerRecorder())
+    for images in (torch.zeros(1, 6, 4, 3), torch.zeros(4, 6, 3), torch.zeros(1, 4, 6, 3)):
+        with pytest.raises(InputError, match=r"takes \[B, 4, 6, 3\], uint8 or uint16"):
+            replayed(images)
+
+
+def test_threads_take_turns_in_the_static_memory():
+    class SlowRecorder(EagerRecorder):
+        def upload(self, images, target):
+            super().upload(images, target)
+            time.sleep(0.001)  # a chance for the other threads
+
+    replayed = ReplayedNetwork(brightness, (4, 6), (2, 1), SlowRecorder())
+    images = [torch.full((3, 4, 6, 3), value, dtype=torch.uint8) for value in range(8)]
+    with ThreadPoolExecutor(8) as pool:
+        for value, maps in enumerate(pool.map(replayed, images)):
+            assert torch.equal(maps, torch.full((3, 4, 6), float(value)))
 
 
 INTERPRETED = """
@@ -176,7 +265,7 @@ on_a_device = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA 
 def test_engine_equals_the_network(settings, precision, limit):
     network, pixels, template = trained((32, 32), **settings)
     device = torch.device("cuda")
-    engine = CudaEngine(subject(network, template), (3, 32, 32), device, precision)
+    engine = CudaEngine(subject(network, template), (32, 32), device, precision)
     expected = expected_map(network, pixels, template)
     maps = [engine.anomaly_map(images) for images in (pixels, pixels.to(device), pixels[:2])]
     for found in maps:
@@ -187,13 +276,16 @@ def test_engine_equals_the_network(settings, precision, limit):
     for images in (deep(pixels), deep(pixels).to(device)):
         assert relative_error(engine.anomaly_map(images).cpu(), expected) <= limit
     assert torch.equal(engine.anomaly_map(pixels), maps[0])
+    many = torch.cat([pixels, pixels.flip(1), pixels.flip(2)] * 2)  # 18: 8, 8 and 2
+    expected = expected_map(network, many, template)
+    assert relative_error(engine.anomaly_map(many).cpu(), expected) <= limit
 
 
 @pytest.mark.gpu
 @on_a_device
 def test_images_in_flight_do_not_mix():
     network, pixels, template = trained((32, 32), **NETWORKS[0])
-    engine = CudaEngine(subject(network, template), (1, 32, 32), torch.device("cuda"))
+    engine = CudaEngine(subject(network, template), (32, 32), torch.device("cuda"))
     alone = [engine.anomaly_map(image[None]).cpu() for image in pixels]
     together = [engine.anomaly_map(image[None]) for _ in range(20) for image in pixels]
     for number, found in enumerate(together):
@@ -202,9 +294,26 @@ def test_images_in_flight_do_not_mix():
 
 @pytest.mark.gpu
 @on_a_device
+def test_streams_take_turns_in_the_static_memory():
+    network, pixels, template = trained((32, 32), **NETWORKS[0])
+    engine = CudaEngine(subject(network, template), (32, 32), torch.device("cuda"))
+    alone = [engine.anomaly_map(image[None]).cpu() for image in pixels]
+    streams = [torch.cuda.Stream() for _ in pixels]
+    found = []
+    for _ in range(20):
+        for image, stream in zip(pixels, streams, strict=True):
+            with torch.cuda.stream(stream):
+                found.append(engine.anomaly_map(image[None]))
+    torch.cuda.synchronize()
+    for number, maps in enumerate(found):
+        assert torch.equal(maps.cpu(), alone[number % len(alone)])
+
+
+@pytest.mark.gpu
+@on_a_device
 def test_engine_refuses_other_images():
     network, pixels, template = trained((32, 32), **NETWORKS[0])
-    engine = CudaEngine(subject(network, template), (1, 32, 32), torch.device("cuda"))
-    for images in (pixels, pixels[:1, :16], pixels[:1].float()):
-        with pytest.raises(InputError, match="this engine takes up to 1"):
+    engine = CudaEngine(subject(network, template), (32, 32), torch.device("cuda"))
+    for images in (pixels[:1, :16], pixels[:1].float()):
+        with pytest.raises(InputError, match="this engine takes"):
             engine.anomaly_map(images)

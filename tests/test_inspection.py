@@ -18,13 +18,13 @@ def test_sources_are_sorted_and_named_without_clashes(tmp_path):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"")
     paths = [tmp_path, tmp_path / "a" / "x.png", tmp_path / "b", tmp_path / "b" / "x.png"]
-    sources = find_sources(paths)
+    sources = find_sources(paths).images
     assert [source.name for source in sources] == ["a/x", "a/y", "b/x", "x", "x-2", "x-3"]
     assert [source.path.name for source in sources] == ["x.png", "y.JPG"] + 4 * ["x.png"]
     with pytest.raises(InputError, match="no file or folder"):
         find_sources([tmp_path / "c"])
     (tmp_path / "c").mkdir()
-    with pytest.raises(InputError, match="no images below"):
+    with pytest.raises(InputError, match="holds no images"):
         find_sources([tmp_path / "c"])
 
 
@@ -52,7 +52,8 @@ def test_a_line_that_does_not_fit_is_left_out(tmp_path):
     command = [sys.executable, "-c", FULL_DISK_SCRIPT, str(tmp_path)]
     out = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     count, _, error = out.partition(" ")
-    assert error.startswith(f"{tmp_path} cannot be written (File too large): choose another")
+    expected = f"{tmp_path / 'results.jsonl'} could not be written (File too large): choose another"
+    assert error.startswith(expected)
     lines = (tmp_path / "results.jsonl").read_text().splitlines(keepends=True)
     assert len(lines) == int(count) > 5
     assert all(line.endswith("\n") for line in lines)
@@ -64,14 +65,14 @@ def test_an_image_that_goes_away_is_recorded(tmp_path, tiny_detector_file):
     for index in range(3):
         Image.fromarray(np.full((8, 8, 3), 90 * index, np.uint8)).save(tmp_path / f"{index}.png")
     with open_result_folder(tmp_path / "out", scale=None, keep_maps=False) as results:
-        sources = find_sources([tmp_path])
+        sources = find_sources([tmp_path]).images
         tally = inspect_sources(
             detector,
             sources,
             results,
             lambda source, found: (tmp_path / "1.png").unlink(missing_ok=True),
         )
-    assert tally.unreadable == 1
+    assert tally.errors == 1
     records = [json.loads(x) for x in (tmp_path / "out" / "results.jsonl").read_text().splitlines()]
     assert ["no such image file" in record.get("error", "") for record in records] == [
         False,
@@ -98,7 +99,7 @@ def test_lines_are_on_disk_before_the_next_image_is_looked_at(tmp_path, tiny_det
         pytest.raises(KeyboardInterrupt),
         open_result_folder(tmp_path / "out", scale=None, keep_maps=False) as results,
     ):
-        inspect_sources(detector, find_sources(paths), results, stop_at_the_last)
+        inspect_sources(detector, find_sources(paths).images, results, stop_at_the_last)
     assert seen == [1, 2, 3]
     lines = (tmp_path / "out" / "results.jsonl").read_text().splitlines()
     records = [json.loads(line) for line in lines]

@@ -3,6 +3,7 @@
 import base64
 import dataclasses
 import io
+import os
 import re
 from html.parser import HTMLParser
 
@@ -196,7 +197,20 @@ def test_text_is_escaped(tmp_path):
 
 def test_a_file_name_that_is_not_unicode_does_not_stop_the_report(tmp_path):
     name = b"caf\xe9.png".decode("utf-8", "surrogateescape")
-    assert "caf?.png" in page_of(report(worst=[example(name=name)]), tmp_path).text
+    assert r"caf\xe9.png" in page_of(report(worst=[example(name=name)]), tmp_path).text
+
+
+def test_what_was_not_used_is_listed_and_what_a_reader_must_know_is_said(tmp_path):
+    nasty = "a<b>\n\u202e" + os.fsdecode(b"\xe9") + ".png"
+    page = page_of(
+        report(remarks=["1 of 3 defects are small."], failures=[(nasty, f"{nasty} is cut.")]),
+        tmp_path,
+    )
+    assert page.open == []
+    assert "1 of 3 defects are small." in page.text
+    shown = r"a<b>\n\u202e\xe9.png"
+    assert page.cells["failures"][1:] == [[shown, f"{shown} is cut."]]
+    assert "failures" not in page_of(report(), tmp_path).cells
 
 
 @pytest.mark.parametrize("label", [0, 1])

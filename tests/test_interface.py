@@ -1,15 +1,22 @@
 """The C interfaces of the compiled libraries, and what Python declares of them."""
 
 import ctypes
+import os
 import re
 import shutil
 import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import torch
 from builds import build_script
+from conftest import require_backend
 
-from pyramidflow.ops import backend_cpu, compiled_cpu, library
+from pyramidflow.errors import InputError
+from pyramidflow.ops import backend_cpu, compiled_cpu, library, sources
 from pyramidflow.ops.backend_cuda import compiled as compiled_cuda
 
 ROOT = Path(__file__).parents[1]
@@ -92,21 +99,116 @@ STALE = {
 }
 
 
-@pytest.mark.parametrize("source", STALE.values(), ids=STALE)
-def test_library_of_other_code_is_refused(source: str, tmp_path, monkeypatch) -> None:
+@contextmanager
+def another_library(source: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A library of C code in place of the compiled one."""
     if shutil.which("gcc") is None:
         pytest.skip("gcc is not installed: it compiles the other library")
-    monkeypatch.setattr(library, "FOLDER", tmp_path)
+    monkeypatch.setattr(library, "FOLDER", folder)
+    folder.mkdir(parents=True, exist_ok=True)
     command = ["gcc", "-shared", "-x", "c", "-", "-o", str(library.path("cpu"))]
     subprocess.run(command, input=source, text=True, check=True)
     for cached in (library.load, compiled_cpu.compiled):
         cached.cache_clear()
     try:
-        with pytest.raises(library.LibraryError, match=r"other Python code.*install again from so"):
-            compiled_cpu.compiled()
-        state = backend_cpu.status()
+        yield
     finally:
         for cached in (library.load, compiled_cpu.compiled):
             cached.cache_clear()
+
+
+@pytest.mark.parametrize("source", STALE.values(), ids=STALE)
+def test_library_of_other_code_is_refused(source: str, tmp_path, monkeypatch) -> None:
+    with another_library(source, tmp_path, monkeypatch):
+        with pytest.raises(library.LibraryError, match=r"other Python code.*install again from so"):
+            compiled_cpu.compiled()
+        state = backend_cpu.status()
     assert not state.available
     assert "interface 0x" in state.reason
+
+
+@pytest.mark.parametrize(
+    ("said", "in_the_sentence"),
+    [('return "h0123456789abcdef";', "hash 0123456789abcdef"), ("", "hash unknown")],
+)
+def test_library_of_other_sources_is_refused(said, in_the_sentence, tmp_path, monkeypatch) -> None:
+    (tmp_path / "csrc").mkdir()
+    shutil.copytree(ROOT / "csrc" / "cpu", tmp_path / "csrc" / "cpu")
+    code = f"long long pyramidflow_cpu_interface(void) {{ return {compiled_cpu.INTERFACE}; }}"
+    if said:
+        code += f" const char* pyramidflow_cpu_sources(void) {{ {said} }}"
+    with another_library(code, tmp_path / "pyramidflow" / "ops", monkeypatch):
+        state = backend_cpu.status()
+    assert not state.available
+    assert f"other sources than those in {tmp_path / 'csrc' / 'cpu'}" in state.reason
+    assert f"({in_the_sentence} instead of {sources.digest(ROOT, 'cpu')})" in state.reason
+    assert state.reason.endswith("build it again with `pip install -e .`.")
+
+
+@pytest.mark.parametrize("name", ["cpu", "cuda"])
+def test_hash_is_of_every_source_and_flag(name: str, tmp_path, monkeypatch) -> None:
+    (tmp_path / "csrc").mkdir()
+    shutil.copytree(ROOT / "csrc" / name, tmp_path / "csrc" / name)
+    digests = [sources.digest(ROOT, name)]
+    assert sources.digest(tmp_path, name) == digests[0]
+    files = [f for f in sorted((tmp_path / "csrc" / name).rglob("*")) if f.is_file()]
+    for file in files:
+        with file.open("a") as text:
+            text.write("\n")
+        digests.append(sources.digest(tmp_path, name))
+    files[-1].rename(files[-1].with_stem("renamed"))
+    digests.append(sources.digest(tmp_path, name))
+    monkeypatch.setitem(sources.FLAGS, name, sources.FLAGS[name] + " -Ofast")
+    digests.append(sources.digest(tmp_path, name))
+    assert len(set(digests)) == len(files) + 3
+
+
+def test_compiled_library_says_what_it_was_built_from() -> None:
+    require_backend("cpu")
+    assert backend_cpu.status().details["sources"] == sources.digest(ROOT, "cpu")
+
+
+def test_openmp_runtime_is_found_among_names_that_are_not_text(tmp_path, monkeypatch) -> None:
+    torch_folder = os.fsencode(Path(torch.__file__).parent)
+    names = [
+        b"/caf\xe9/libgomp.so.1",
+        torch_folder + b"/lib/libgomp-1.so",
+        b"/gone/libomp.so (deleted)",
+    ]
+    lines = [b"7f00-7f01 r-xp 00000000 08:01 42    " + name for name in names]
+    maps = tmp_path / "maps"
+    maps.write_bytes(b"\n".join([*lines, b"7f02-7f03 rw-p 00000000 00:00 0 ", b""]))
+    opened = []
+    monkeypatch.setattr(library, "MAPS", maps)
+    monkeypatch.setattr(library.ctypes, "CDLL", lambda name, mode: opened.append(name))
+    library.share_openmp_runtime()
+    monkeypatch.setattr(library, "MAPS", tmp_path / "none")
+    library.share_openmp_runtime()
+    assert opened == [os.fsdecode(names[1]), "libgomp.so.1"]
+
+
+def test_library_loads_where_a_name_in_memory_is_not_text(tmp_path) -> None:
+    require_backend("cpu")
+    program = """
+import mmap, os, sys
+name = os.fsencode(sys.argv[1]) + b"/caf\\xe9"
+with open(name, "w+b") as file:
+    file.write(b"x" * mmap.PAGESIZE)
+    file.flush()
+    mapped = mmap.mmap(file.fileno(), 0)
+from pyramidflow.ops import dispatch
+print(dispatch.status("cpu").available)
+"""
+    environment = os.environ | {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    environment["PYTHONPATH"] = os.pathsep.join(sys.path)
+    command = [sys.executable, "-c", program, str(tmp_path)]
+    run = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert run.stdout.split() == ["True"], run.stderr
+
+
+@pytest.mark.parametrize("threads", [0, -1])
+def test_less_than_one_thread_is_refused(threads: int) -> None:
+    require_backend("cpu")
+    x = torch.ones(4)
+    with pytest.raises(InputError, match=f"threads is {threads}: give one at least"):
+        compiled_cpu.call("copy", x, torch.empty_like(x), x.numel(), threads=threads)

@@ -8,7 +8,7 @@ import pytest
 from builds import ROOT, build_script, folder_of
 from sanitizers import run_with
 
-from pyramidflow.ops import dispatch
+from pyramidflow.ops import dispatch, sources
 
 if not dispatch.status("cpu").available:
     pytest.skip(dispatch.status("cpu").reason, allow_module_level=True)
@@ -20,8 +20,9 @@ COMPILER = f"g++ {CHECKS} -fno-omit-frame-pointer -g1"
 
 def build() -> Path:
     """Folder of the CPU library with the sanitizer's checks."""
-    sources = [ROOT / "setup.py", *(p for p in (ROOT / "csrc" / "cpu").rglob("*") if p.is_file())]
-    folder = folder_of("cpu-sanitized", sources, [COMPILER])
+    read = [p for p in (ROOT / "csrc" / "cpu").rglob("*") if p.is_file()]
+    read += [ROOT / "setup.py", Path(sources.__file__)]
+    folder = folder_of("cpu-sanitized", read, [COMPILER])
     library = folder / "libpyramidflow_cpu.so"
     if not library.exists():
         with tempfile.TemporaryDirectory(dir=folder) as objects:

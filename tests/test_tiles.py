@@ -19,7 +19,7 @@ from engine_cases import (
 from torch import Tensor, nn
 
 from pyramidflow import ops
-from pyramidflow.engine import CpuEngine, EngineSlot, Settings, TiledEngine, choice, make_engine
+from pyramidflow.engine import CpuEngine, Settings, TiledEngine, choice, engine_on, make_engine
 from pyramidflow.engine.cpu import demand
 from pyramidflow.engine.plan import make_plan
 from pyramidflow.engine.tiling import Axis, Reach, Tiling, cut, map_reach, tilings
@@ -301,12 +301,11 @@ def test_encoder_of_ones_own_is_not_cut(alone: int) -> None:
         map_reach(network)
 
 
-def test_slot_takes_tiles(alone: int) -> None:
+def test_device_s_engine_takes_tiles(alone: int) -> None:
     network = trained_network(SIZE, levels=2, stacks=1, kernel_size=3)
-    slot = EngineSlot(Settings(memory_budget=alone + (8 << 20)))
     subject = trained(network, template_of(network, SIZE))
-    engine = slot.get(subject, (1, *SIZE), torch.device("cpu"))
-    assert isinstance(engine, TiledEngine)
+    settings = Settings(memory_budget=alone + (8 << 20))
+    assert isinstance(engine_on(torch.device("cpu"), subject, SIZE, settings), TiledEngine)
 
 
 @pytest.mark.skipif(not has_bfloat16(), reason="this processor has no AVX-512 BF16")

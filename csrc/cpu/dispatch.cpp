@@ -1,6 +1,12 @@
 // Picks, once, the best instruction set that both this build and this machine have.
 #include "api.h"
 
+#ifndef PYRAMIDFLOW_SOURCES
+#define PYRAMIDFLOW_SOURCES
+#endif
+#define PYRAMIDFLOW_TEXT_OF(...) #__VA_ARGS__
+#define PYRAMIDFLOW_TEXT(...) PYRAMIDFLOW_TEXT_OF(__VA_ARGS__)
+
 #define DECLARE(name, parameters, arguments) int name parameters;
 
 // One level is enough where the build is for a test of the sources.
@@ -37,6 +43,11 @@ Level active = best_level();
 }  // namespace
 
 PYRAMIDFLOW_API int64_t pyramidflow_cpu_interface() { return PYRAMIDFLOW_INTERFACE; }
+
+// Hash of the sources and flags of this build, behind an "h"; setup.py computes it.
+PYRAMIDFLOW_API const char* pyramidflow_cpu_sources() {
+    return PYRAMIDFLOW_TEXT(PYRAMIDFLOW_SOURCES);
+}
 
 PYRAMIDFLOW_API const char* pyramidflow_cpu_level() {
 #ifdef PYRAMIDFLOW_X86

@@ -25,6 +25,11 @@ enum { PYRAMIDFLOW_UINT8 = 0, PYRAMIDFLOW_UINT16 = 1 };
 #define PYRAMIDFLOW_INTERFACE 0
 #endif
 PYRAMIDFLOW_EXPORT int64_t pyramidflow_cuda_interface();
+// Hash of the sources and flags of this build, behind an "h"; setup.py computes it.
+#ifndef PYRAMIDFLOW_SOURCES
+#define PYRAMIDFLOW_SOURCES
+#endif
+PYRAMIDFLOW_EXPORT const char* pyramidflow_cuda_sources();
 // Compiler, and virtual architectures in tenths ("750,800"), that the library was built with.
 PYRAMIDFLOW_EXPORT const char* pyramidflow_cuda_compiler();
 PYRAMIDFLOW_EXPORT const char* pyramidflow_cuda_architectures();

@@ -31,6 +31,8 @@ int64_t sum_partials(const Partials& partials, float scale, float* out, cudaStre
 
 int64_t pyramidflow_cuda_interface() { return PYRAMIDFLOW_INTERFACE; }
 
+const char* pyramidflow_cuda_sources() { return PYRAMIDFLOW_TEXT(PYRAMIDFLOW_SOURCES); }
+
 const char* pyramidflow_cuda_compiler() {
 #if defined(__CUDACC__)
     return "nvcc " PYRAMIDFLOW_TEXT(__CUDACC_VER_MAJOR__) "." PYRAMIDFLOW_TEXT(

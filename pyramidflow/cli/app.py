@@ -2,11 +2,12 @@
 
 import functools
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from pyramidflow.cli import EXIT_INPUT_ERROR, EXIT_INTERRUPTED
+from pyramidflow.cli import EXIT_INTERRUPTED
 from pyramidflow.cli.calibrate import calibrate
 from pyramidflow.cli.demo import demo
 from pyramidflow.cli.doctor import doctor
@@ -15,6 +16,7 @@ from pyramidflow.cli.info import info
 from pyramidflow.cli.inspect import inspect
 from pyramidflow.cli.template import template
 from pyramidflow.cli.train import train
+from pyramidflow.io.names import printable, user_path
 
 app = typer.Typer(
     name="pyramidflow",
@@ -52,21 +54,29 @@ def program(
     """Options of the program itself; both act before a command runs."""
 
 
-def _ending_cleanly(command: Callable[..., None]) -> Callable[..., None]:
-    """Say what an interruption left behind; typer would end without a word."""
+def _adapted(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command paths with ``~`` as the home folder, and say what an interruption left behind.
+
+    Shells expand no ``--output=~/x``; typer would end an interrupted command without a word.
+    """
 
     @functools.wraps(command)
-    def run(*arguments: Any, **options: Any) -> None:
+    def run(**options: Any) -> None:
         try:
-            command(*arguments, **options)
+            command(**{name: _at_home(value) for name, value in options.items()})
         except KeyboardInterrupt as stop:
-            typer.echo(f"interrupted: {stop}" if str(stop) else "interrupted", err=True)
+            sentence = f"interrupted: {printable(stop)}" if str(stop) else "interrupted"
+            typer.echo(sentence, err=True)
             raise typer.Exit(EXIT_INTERRUPTED) from stop
-        except BrokenPipeError as error:  # the reader of the output has gone
-            raise typer.Exit(EXIT_INPUT_ERROR) from error
 
     return run
 
 
+def _at_home(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_at_home(item) for item in value]
+    return user_path(value) if isinstance(value, Path) else value
+
+
 for command in (train, calibrate, evaluate, inspect, template, info, doctor, demo):
-    app.command()(_ending_cleanly(command))
+    app.command()(_adapted(command))

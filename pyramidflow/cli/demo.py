@@ -42,29 +42,32 @@ def demo(
         open_result_folder,
         write_evaluation_report,
     )
+    from pyramidflow.io.files import exclusive
 
-    _clear_earlier_run(output / TEXTURE)
-    data = make_texture_set(
-        output / TEXTURE,
-        texture=TEXTURE,
-        seed=seed,
-        image_size=image_size,
-        train=images,
-        good=max(2, images // 4),
-        defective_per_kind=max(1, images // 16),
-    )
-    (data / MARKER).touch()
-    dataset = open_dataset(data)
-    detector = Detector(image_size, volume_norm="svn", seed=seed, device=device)
-    detector.fit(dataset, epochs=epochs, augment="none", validation_share=0.25)
-    model = output / "detector.safetensors"
-    detector.save(model)
-    typer.echo("evaluating", err=True)
-    evaluation = evaluate(detector, dataset)
-    report = output / "report.html"
-    write_evaluation_report(detector, evaluation, list(training_facts(detector).items()), report)
-    with open_result_folder(output, scale=detector.map_scale, keep_maps=False) as results:
-        inspect_sources(detector, find_sources([data / "test"]), results)
+    model, report = output / "detector.safetensors", output / "report.html"
+    with exclusive(model, covers=[report]):
+        _clear_earlier_run(output / TEXTURE)
+        data = make_texture_set(
+            output / TEXTURE,
+            texture=TEXTURE,
+            seed=seed,
+            image_size=image_size,
+            train=images,
+            good=max(2, images // 4),
+            defective_per_kind=max(1, images // 16),
+        )
+        (data / MARKER).touch()
+        dataset = open_dataset(data)
+        detector = Detector(image_size, volume_norm="svn", seed=seed, device=device)
+        detector.fit(dataset, epochs=epochs, augment="none", validation_share=0.25)
+        detector.save(model)
+        typer.echo("evaluating", err=True)
+        evaluation = evaluate(detector, dataset)
+        write_evaluation_report(
+            detector, evaluation, list(training_facts(detector).items()), report
+        )
+        with open_result_folder(output, scale=detector.map_scale, keep_maps=False) as results:
+            inspect_sources(detector.session, find_sources([data / "test"]).images, results)
     metrics = evaluation.metrics
     print_facts(
         {

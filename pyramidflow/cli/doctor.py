@@ -1,47 +1,62 @@
 """``pyramidflow doctor``."""
 
+from typing import TYPE_CHECKING, Annotated, Any
+
 import typer
 
+if TYPE_CHECKING:
+    from pyramidflow.diagnosis import Diagnosis
 
-def doctor() -> None:
-    """Say what this installation has and will use."""
-    import os
-    import platform
-    import sys
+EXIT_BROKEN = 1
 
-    import torch
-    import torchvision
+IN_JSON_ONLY = ("self_test",)
+"""Details that would fill the screen."""
 
-    from pyramidflow import __version__, ops
-    from pyramidflow.cli.summary import print_facts
 
-    devices = [
-        f"cuda:{i} {torch.cuda.get_device_name(i)}" for i in range(torch.cuda.device_count())
-    ]
-    if not devices:
-        built = (
-            f"torch was built for CUDA {torch.version.cuda}"
-            if torch.version.cuda
-            else ("torch was built without CUDA")
-        )
-        devices = [f"none that torch can use ({built})"]
-    print_facts(
-        {
-            "pyramidflow": __version__,
-            "python": f"{sys.version.split()[0]} on {platform.platform()}",
-            "torch": f"{torch.__version__}, torchvision {torchvision.__version__}",
-            "cpu": f"{os.cpu_count()} cores, {torch.get_num_threads()} threads, "
-            f"{torch.backends.cpu.get_cpu_capability()}",
-            "cuda devices": ", ".join(devices),
-            "operations": ", ".join(
-                f"{ops.active_backend(device)} on {device}"
-                for device in ("cpu", *(["cuda"] if torch.cuda.is_available() else []))
-            ),
-        }
-    )
-    typer.echo("\nbackends")
-    for backend in ops.backends():
-        state = "yes" if backend.available else "no"
-        typer.echo(f"  {backend.name:<10} {state:<4} {backend.reason}")
-        for name, value in backend.details.items():
-            typer.echo(f"{'':<18}{name}: {value}")
+def doctor(
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the diagnosis as one JSON object.")
+    ] = False,
+) -> None:
+    """Say what this installation has, and try whether it works on this machine.
+
+    Runs every operation of every backend, and an inspection on every device. Exit code 1 where
+    something that should work does not, 0 where something is merely absent.
+    """
+    import json
+
+    from pyramidflow.diagnosis import diagnose
+
+    diagnosis = diagnose()
+    if as_json:
+        typer.echo(json.dumps(diagnosis.as_dict(), indent=2, allow_nan=False))
+    else:
+        typer.echo("\n".join(_lines(diagnosis)))
+    if diagnosis.broken:
+        raise typer.Exit(EXIT_BROKEN)
+
+
+def _lines(diagnosis: "Diagnosis") -> list[str]:
+    from pyramidflow.io.names import printable
+
+    width = max(map(len, diagnosis.findings))
+    lines = [f"pyramidflow {diagnosis.version}", ""]
+    for name, found in diagnosis.findings.items():
+        lines.append(f"{name:<{width}}  {found.state:<6}  {printable(found.summary)}")
+        for key, value in found.details.items():
+            shown = _shown(value)
+            if shown and key not in IN_JSON_ONLY:
+                lines.append(printable(f"{'':<{width + 10}}{key.replace('_', ' ')}: {shown}"))
+    broken = diagnosis.broken
+    last = f"broken: {', '.join(broken)}" if broken else "all that should work works"
+    return [*lines, "", last]
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_shown(inner)}" for key, inner in value.items())
+    if isinstance(value, list):
+        return ", ".join(map(_shown, value))
+    if isinstance(value, float):
+        return f"{value:.2g}"
+    return "none" if value is None else str(value)

@@ -1,18 +1,31 @@
 """``pyramidflow evaluate``."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from pyramidflow.cli.options import Device, ReportFolder
+from pyramidflow.cli import EXIT_INPUT_ERROR
+from pyramidflow.cli.options import (
+    Device,
+    MaxMegapixels,
+    MemoryBudget,
+    PrecisionName,
+    ReportFolder,
+    Threads,
+    bytes_of,
+    pixels_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pyramidflow.data import Category
     from pyramidflow.detector import Detector
+    from pyramidflow.evaluation import Evaluation, FailedJob, Job
     from pyramidflow.evaluation.tables import Row
+
+TABLE = "metrics.csv"
+REPORT = "report.html"
 
 
 def evaluate(
@@ -40,84 +53,157 @@ def evaluate(
         ),
     ] = None,
     device: Device = "auto",
+    threads: Threads = None,
+    memory_budget: MemoryBudget = None,
+    precision: PrecisionName = None,
+    max_megapixels: MaxMegapixels = None,
 ) -> None:
     """Measure detectors on the test images of their categories.
 
     Writes metrics.csv and metrics.md (a row for each category and their mean), and for each
-    category an HTML report and scores.jsonl.
+    category an HTML report and scores.jsonl. Several detectors of one category get a folder each,
+    called as their files, and no mean. What cannot be used is left out and named; the exit code is
+    then 2.
     """
+    from contextlib import ExitStack
+
+    from pyramidflow.errors import InputError
+    from pyramidflow.evaluation import FailedJob, find_detectors, plan_jobs
+    from pyramidflow.io.files import exclusive
+
+    settings = {
+        "threads": threads,
+        "memory_budget": bytes_of(memory_budget),
+        "precision": precision,
+        "max_pixels": pixels_of(max_megapixels),
+    }
+    with ExitStack() as places:
+        places.enter_context(exclusive(output / TABLE))
+        jobs, failed = plan_jobs(find_detectors(model), data, category)
+        for job in jobs:
+            places.enter_context(exclusive(output / job.name / REPORT))
+        evaluations: list[Evaluation] = []
+        for job in jobs:
+            try:
+                detector, evaluation = _measure(job, device, settings)
+            except (InputError, OSError, MemoryError) as error:
+                failed.append(FailedJob(job.file, str(error) or type(error).__name__))
+                continue
+            _write_results(detector, evaluation, output / job.name)
+            evaluations.append(evaluation)
+            # After each category, so that a run that is stopped keeps what it has.
+            _write_tables(evaluations, failed, output)
+        if not evaluations:
+            raise InputError(_nothing_measured(failed))
+        _write_tables(evaluations, failed, output)
+    _print_results(evaluations, failed, output)
+    if failed or any(evaluation.failures for evaluation in evaluations):
+        raise typer.Exit(EXIT_INPUT_ERROR)
+
+
+def _measure(job: "Job", device: str, settings: dict[str, Any]) -> "tuple[Detector, Evaluation]":
+    from dataclasses import replace
     from functools import partial
 
     from rich.console import Console
-    from rich.progress import Progress
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
-    from pyramidflow.cli.summary import training_facts
     from pyramidflow.detector import Detector
     from pyramidflow.evaluation import evaluate as evaluate_category
-    from pyramidflow.evaluation import table_rows, write_csv, write_markdown
-    from pyramidflow.inspection import write_evaluation_report, write_scores
+    from pyramidflow.io.names import printable
 
-    evaluations = []
-    for file in _detector_files(model):
-        detector = Detector.load(file, device=device)
-        dataset = _open_category(data, category, detector)
-        console = Console(stderr=True)
-        with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
-            task = bar.add_task(dataset.name, total=len(dataset.test))
-            evaluation = evaluate_category(detector, dataset, partial(bar.advance, task))
-        folder = output / dataset.name
-        facts = training_facts(detector) | {"test time": f"{evaluation.seconds:.1f} s"}
-        write_evaluation_report(detector, evaluation, list(facts.items()), folder / "report.html")
-        write_scores(evaluation, folder / "scores.jsonl")
-        evaluations.append(evaluation)
-    rows = table_rows(evaluations)
-    write_csv(rows, output / "metrics.csv")
-    write_markdown(rows, output / "metrics.md")
-    print_table(rows)
-    typer.echo(f"written to {output}: metrics.csv, metrics.md, CATEGORY/report.html")
-
-
-def _detector_files(model: Path) -> list[Path]:
-    from pyramidflow.errors import InputError
-
-    if not model.is_dir():
-        return [model]
-    files = sorted(
-        file
-        for file in model.glob("*.safetensors")
-        if not file.name.endswith(".checkpoint.safetensors")
+    detector = Detector.load(job.file, device=device)
+    detector.prepare(**settings)
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        TaskProgressColumn(),
     )
-    if not files:
-        raise InputError(f"there is no detector file (*.safetensors) in {model}: train one first.")
-    return files
+    with Progress(
+        *columns, console=console, transient=True, disable=not console.is_terminal
+    ) as bar:
+        task = bar.add_task(printable(job.name), total=len(job.category.test))
+        evaluation = evaluate_category(detector, job.category, partial(bar.advance, task))
+    return detector, replace(evaluation, detector_name=job.file.stem)
 
 
-def _open_category(data: Path, category: str | None, detector: "Detector") -> "Category":
-    from pyramidflow.data import list_categories, open_dataset
+def _write_results(detector: "Detector", evaluation: "Evaluation", folder: Path) -> None:
+    from pyramidflow.cli.summary import training_facts
+    from pyramidflow.evaluation import write_scores
+    from pyramidflow.inspection import write_evaluation_report
 
-    if category is None and len(list_categories(data)) > 1:
-        category = detector.training["category"]
-    return open_dataset(data, category)
+    facts = training_facts(detector) | {"test time": f"{evaluation.seconds:.1f} s"}
+    write_scores(evaluation, folder / "scores.jsonl")
+    write_evaluation_report(detector, evaluation, list(facts.items()), folder / REPORT)
+
+
+def _write_tables(
+    evaluations: "Sequence[Evaluation]", failed: "Sequence[FailedJob]", output: Path
+) -> None:
+    from pyramidflow.evaluation import table_rows, write_csv, write_markdown
+
+    rows = table_rows(evaluations)
+    write_csv(rows, output / TABLE)
+    write_markdown(rows, output / "metrics.md", _notes(evaluations, failed))
+
+
+def _notes(evaluations: "Sequence[Evaluation]", failed: "Sequence[FailedJob]") -> list[str]:
+    from pyramidflow.evaluation import has_mean, remarks
+
+    notes = [f"{e.category}: {remark}" for e in evaluations for remark in remarks(e)]
+    if not has_mean(evaluations):
+        notes.append("There is no mean: several detectors were measured on one category.")
+    return notes + [f"Not measured: {job.file.name}: {job.reason}" for job in failed]
+
+
+def _nothing_measured(failed: "Sequence[FailedJob]") -> str:
+    if len(failed) == 1:
+        return failed[0].reason
+    return f"none of {len(failed)} detectors could be measured; the first: {failed[0].reason}"
+
+
+def _print_results(
+    evaluations: "Sequence[Evaluation]", failed: "Sequence[FailedJob]", output: Path
+) -> None:
+    from pyramidflow.evaluation import table_rows
+    from pyramidflow.io.names import printable
+
+    print_table(table_rows(evaluations))
+    for note in _notes(evaluations, failed):
+        typer.echo(printable(note))
+    for evaluation in evaluations:
+        for outcome in evaluation.failures:
+            typer.echo(f"error: {printable(outcome.error)}", err=True)
+    for job in failed:
+        typer.echo(f"error: {printable(job.reason)}", err=True)
+    typer.echo(f"written to {printable(output)}: {TABLE}, metrics.md, CATEGORY/{REPORT}")
 
 
 def print_table(rows: "Sequence[Row]") -> None:
-    """Print the per-category table in parts that fit a terminal: pixels, images, runs."""
+    """Print the per-category table in parts that fit a terminal: pixels, images, counts, runs."""
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
-    from pyramidflow.evaluation import SETTINGS, formatted
+    from pyramidflow.evaluation import COUNTS, SETTINGS, formatted
 
     about_pixels = [key for key in rows[0] if key.startswith(("pixel", "aupro"))]
-    others = {"category", *SETTINGS, *about_pixels}
+    others = {"category", *COUNTS, *SETTINGS, *about_pixels}
     about_images = [key for key in rows[0] if key not in others]
-    for keys in (about_pixels, about_images, SETTINGS):
+    # The detector tells rows of one category apart.
+    several = len({row["category"] for row in rows}) < len(rows)
+    names = ("category", "detector") if several else ("category",)
+    settings = tuple(key for key in SETTINGS if key not in names)
+    for keys in (about_pixels, about_images, COUNTS, settings):
         table = Table(box=SIMPLE_HEAD, pad_edge=False)
-        for key in ("category", *keys):
+        for key in (*names, *keys):
             heading = key.replace("_", "\n").replace("@", "\n@")
-            justify: Literal["left", "right"] = "left" if key == "category" else "right"
-            table.add_column(heading, justify=justify, no_wrap=True)
+            is_text = key in ("category", "detector")
+            justify: Literal["left", "right"] = "left" if is_text else "right"
+            table.add_column(heading, justify=justify, no_wrap=not is_text, overflow="fold")
         for row in rows:
             cells = formatted(row)
-            table.add_row(*(cells[key] for key in ("category", *keys)))
+            table.add_row(*(Text(cells[key]) for key in (*names, *keys)))
         Console().print(table)

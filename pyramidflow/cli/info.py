@@ -31,14 +31,14 @@ def info(
     import json
 
     from pyramidflow.cli.summary import header_facts, print_facts
-    from pyramidflow.io.tensors import read_header
+    from pyramidflow.detector.artifact import read_header
 
     if plan:
         typer.echo(_plan(model, threads, bytes_of(memory_budget), precision))
         return
-    header = read_header(model, "detector")
+    header = read_header(model)
     if as_json:
-        typer.echo(json.dumps(header, indent=2, ensure_ascii=False))
+        typer.echo(json.dumps(header.as_dict(), indent=2))
     else:
         print_facts(header_facts(header) | {"file": f"{model} ({model.stat().st_size:,} bytes)"})
 
@@ -52,9 +52,10 @@ def _plan(
     from pyramidflow.engine import CpuEngine, TiledEngine
 
     detector = Detector.load(model, device="cpu")
-    engine = detector.prepare(threads=threads, memory_budget=memory_budget, precision=precision)
+    session = detector.prepare(threads=threads, memory_budget=memory_budget, precision=precision)
+    engine = session.engine
     if not isinstance(engine, CpuEngine | TiledEngine):
-        return "There is no plan: the compiled CPU kernels are not in use, see pyramidflow doctor."
+        return f"{engine.plan}: the compiled CPU kernels are not in use, see pyramidflow doctor."
     measured = engine.profile(torch.zeros((*engine.size, 3), dtype=torch.uint8))
     total = sum(milliseconds for _, milliseconds in measured)
     lines = [

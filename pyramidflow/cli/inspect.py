@@ -1,19 +1,29 @@
 """``pyramidflow inspect``."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pyramidflow.cli.options import (
     Device,
+    MaxMegapixels,
     MemoryBudget,
     ModelFile,
     PrecisionName,
     ReportFolder,
     Threads,
+    ThresholdByHand,
     bytes_of,
+    pixels_of,
 )
+from pyramidflow.cli.summary import left_out_lines
+from pyramidflow.io.names import printable
+
+if TYPE_CHECKING:
+    from pyramidflow.detector import Inspection, Session
+    from pyramidflow.errors import InputError
+    from pyramidflow.inspection import Source, Tally
 
 EXIT_DEFECTS_FOUND = 1
 
@@ -38,49 +48,108 @@ def inspect(
     fail_on_defect: Annotated[
         bool, typer.Option("--fail-on-defect", help="Exit with code 1 when a defect was found.")
     ] = False,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume",
+            help="Go on where an earlier run into the same folder stopped; images with an error "
+            "are tried again.",
+        ),
+    ] = False,
+    threshold: ThresholdByHand = None,
     device: Device = "auto",
     threads: Threads = None,
     memory_budget: MemoryBudget = None,
     precision: PrecisionName = None,
+    max_megapixels: MaxMegapixels = None,
 ) -> None:
     """Look for defects in images.
 
     Writes results.jsonl (replacing an earlier run's) with a line for each image: path, score,
     threshold, verdict (ok or ng) and regions with box, area and peak. An image that cannot be read
-    gets a line with its error, the others are still inspected, and the exit code is 2.
+    gets a line with its error, the others are still inspected, and the exit code is 2. Ctrl-C and
+    termination requests finish the image in hand; --resume goes on from there.
     """
-    from pyramidflow.cli import EXIT_INPUT_ERROR
+    from pyramidflow.cli import EXIT_INPUT_ERROR, EXIT_INTERRUPTED
     from pyramidflow.detector import Detector
-    from pyramidflow.detector.findings import Inspection
     from pyramidflow.errors import InputError
     from pyramidflow.inspection import (
-        RESULTS_NAME,
-        Source,
         find_sources,
         inspect_sources,
         open_result_folder,
+        pictures_among,
+        resume_result_folder,
     )
+    from pyramidflow.interrupt import StopRequest
+    from pyramidflow.io.files import file_digest
 
-    sources = find_sources(paths)
+    found = find_sources(paths, output)
+    for line in left_out_lines(found.left_out):
+        typer.echo(line, err=True)
     detector = Detector.load(model, device=device)
-    if detector.threshold is None:
-        raise InputError(f"{model} has no threshold yet: run pyramidflow calibrate.")
-    detector.prepare(threads=threads, memory_budget=bytes_of(memory_budget), precision=precision)
-
-    def show(source: Source, found: Inspection | InputError) -> None:
-        if isinstance(found, InputError):
-            typer.echo(f"error: {found}", err=True)
-        else:
-            typer.echo(f"{found.verdict}  {found.score:.6g}  {source.path}")
-
-    scale = detector.map_scale if overlays else None
-    with open_result_folder(output, scale=scale, keep_maps=maps) as results:
-        tally = inspect_sources(detector, sources, results, show)
-    typer.echo(
-        f"{tally.ok} ok, {tally.ng} ng, {tally.unreadable} unreadable; "
-        f"threshold {detector.threshold:.6g}; results in {output / RESULTS_NAME}"
+    if threshold is not None:
+        detector.threshold = threshold
+    session = detector.prepare(
+        threads=threads,
+        memory_budget=bytes_of(memory_budget),
+        precision=precision,
+        max_pixels=pixels_of(max_megapixels),
     )
-    if tally.unreadable:
+    if session.threshold is None:
+        raise InputError(
+            f"{printable(model)} has no threshold yet: run pyramidflow calibrate, or give "
+            "--threshold."
+        )
+    run = {
+        "model": file_digest(model),
+        "threshold": session.threshold,
+        "device": session.device.type,
+        "precision": session.conditions.precision,
+        "overlays": overlays,
+        "maps": maps,
+    }
+    scale = session.map_scale if overlays else None
+    folder = (
+        resume_result_folder(output, scale=scale, keep_maps=maps, run=run)
+        if resume
+        else open_result_folder(output, scale=scale, keep_maps=maps, run=run, sources=found.images)
+    )
+    with folder as results, StopRequest("image") as stop:
+        images = found.images
+        if resume:
+            images = results.earlier.remaining(images, pictures_among(images, output))
+            typer.echo(f"resumed: {len(found.images) - len(images)} images were inspected earlier")
+        tally = inspect_sources(session, images, results, _show, lambda: stop.requested)
+    for line in _summary(tally, session, output):
+        typer.echo(line)
+    if tally.stopped:
+        raise typer.Exit(EXIT_INTERRUPTED)
+    if tally.errors:
         raise typer.Exit(EXIT_INPUT_ERROR)
     if fail_on_defect and tally.ng:
         raise typer.Exit(EXIT_DEFECTS_FOUND)
+
+
+def _show(source: "Source", found: "Inspection | InputError") -> None:
+    from pyramidflow.errors import InputError
+
+    if isinstance(found, InputError):
+        typer.echo(f"error: {printable(found)}", err=True)
+    else:
+        typer.echo(f"{found.verdict}  {found.score:.6g}  {printable(source.path)}")
+
+
+def _summary(tally: "Tally", session: "Session", output: Path) -> list[str]:
+    from pyramidflow.inspection import RESULTS_NAME
+
+    lines = [
+        f"{tally.ok} ok, {tally.ng} ng, {tally.errors} errors; threshold {session.threshold:.6g}; "
+        f"results in {printable(output / RESULTS_NAME)}"
+    ]
+    if tally.stopped:
+        lines.append("stopped before the last image: --resume goes on from here")
+    times = tally.percentiles()
+    if times:
+        lines.append(f"{'ms':<12}{'p50':>10}{'p99':>10}")
+        lines += [f"{stage:<12}{median:>10.2f}{most:>10.2f}" for stage, median, most in times]
+    return lines

@@ -1,79 +1,110 @@
 """What commands print about a detector."""
 
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pyramidflow.io.names import printable
+
 if TYPE_CHECKING:
-    from pyramidflow.detector import Detector
+    from collections.abc import Sequence
+
+    from pyramidflow.data import LeftOut
+    from pyramidflow.detector import Calibration, Detector
+    from pyramidflow.detector.artifact import Header
 
 
 def print_facts(facts: dict[str, str]) -> None:
     """Print names and values in two columns, a line each."""
     width = max(len(name) for name in facts)
     for name, value in facts.items():
-        print(f"{name:<{width}}  {value}")
+        print(f"{name:<{width}}  {printable(value)}")
 
 
-def describe_calibration(threshold: float | None, calibration: dict[str, Any] | None) -> str:
+def left_out_lines(left_out: "Sequence[LeftOut]") -> list[str]:
+    """One line for each reason why files or folders are not used: how many, and the first."""
+    first: dict[str, LeftOut] = {}
+    for item in left_out:
+        first.setdefault(item.reason, item)
+    counts = Counter(item.reason for item in left_out)
+    return [
+        f"left out: {count} ({reason}), the first is {printable(first[reason].path)}"
+        for reason, count in counts.items()
+    ]
+
+
+def describe_calibration(calibration: "Calibration | None") -> str:
     """One line about the threshold and how it was found."""
-    if threshold is None or calibration is None:
+    if calibration is None:
         return "none yet: run pyramidflow calibrate"
-    images, rate = calibration["images"], calibration["target_false_reject_rate"]
-    promised = calibration["promised_false_reject_rate"]
-    source = f"{images} {calibration['source']} images"
-    line = f"{threshold:.6g}, from {source}, aimed at {rate:.2%} false rejects"
-    if calibration["source"] == "training":
-        return f"{line}; no images were held out, so calibrate on good images before relying on it"
-    if promised > rate:
-        needed = calibration["images_needed_for_target"]
+    if calibration.source == "by hand":
+        return f"{calibration.threshold:.6g}, set by hand"
+    images, rate = calibration.images, calibration.target_false_reject_rate
+    promised = calibration.promised_false_reject_rate
+    line = f"{calibration.threshold:.6g}, from {images} {calibration.source} images"
+    if rate is not None:
+        line += f", aimed at {rate:.2%} false rejects"
+    if calibration.precision is not None:
+        line += f", in {calibration.precision} on {calibration.device}"
+    if calibration.source == "training" or calibration.trained_on:
+        known = calibration.trained_on or images
+        return f"{line}; {known} of them were trained on: calibrate on other good images"
+    if rate is not None and promised is not None and promised > rate:
+        needed = calibration.images_needed_for_target
         line += f"; {images} images promise {promised:.2%}, {needed} would promise {rate:.2%}"
     return line
 
 
-def header_facts(header: dict[str, Any]) -> dict[str, str]:
-    """Facts about a detector file, from its header."""
-    architecture, training = header["architecture"], header["training"]
-    recipe = training["recipe"]
-    region = header["region_of_interest"]
+def header_facts(header: "Header") -> dict[str, str]:
+    """Facts about a detector file: every setting, the threshold, the training."""
     facts = {
-        "network": f"encoder {architecture['encoder']}, {architecture['channels']} channels, "
-        f"{architecture['levels']} levels, {architecture['stacks']} stacks, "
-        f"kernel {architecture['kernel_size']}, volume norm {architecture['volume_norm']}",
-        "image size": str(header["preprocessing"]["image_size"]),
-        "threshold": describe_calibration(header["threshold"], header["calibration"]),
-        "region of interest": "whole image" if region is None else str(region),
-        "trained on": f"{training['category']} ({training['layout']} layout), "
-        f"{training['images']} images, {training['held_out']} held out",
-        "training": f"{recipe['epochs']} epochs, batch size {recipe['batch_size']}, "
-        f"seed {recipe['seed']}, augmentation {'texture' if recipe['augment'] else 'none'}, "
-        f"{training['seconds']:.0f} s, finished {training['finished']}",
-        "versions": f"pyramidflow {header['library_version']}, torch {training['torch']}",
+        title: ", ".join(
+            f"{name.replace('_', ' ')} {_shown(value)}" for name, value in values.items()
+        )
+        for title, values in header.spec.by_group().items()
     }
-    if header["without"]:
-        facts["without"] = ", ".join(header["without"])
-    return facts
+    facts["threshold"] = describe_calibration(header.calibration)
+    training = header.training
+    versions = f"pyramidflow {header.library_version}"
+    if training is not None:
+        facts["trained on"] = printable(
+            f"{training.category} ({training.layout} layout), {training.images} images, "
+            f"{training.held_out} held out"
+        )
+        facts["training"] = (
+            f"{training.epochs} epochs, {training.seconds:.0f} s, finished {training.finished}"
+        )
+        versions += f", torch {training.torch}"
+    return facts | {"versions": printable(versions)}
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, tuple):
+        return " ".join(map(str, value)) or "none"
+    return "default" if value is None else str(value)
 
 
 def training_facts(detector: "Detector") -> dict[str, str]:
     """Facts about a detector in memory."""
-    return header_facts(detector.header())
+    return header_facts(detector.described())
 
 
 def print_training(detector: "Detector", output: Path, checkpoint: Path) -> None:
     """Print what a training did and where its files are."""
-    training = detector.training
-    last = training["history"][-1]
-    held_out = last["validation_loss"]
+    header = detector.described()
+    training = header.training
+    assert training is not None
+    held_out = training.held_out_loss
     facts = {
         "detector": str(output),
         "checkpoint": f"{checkpoint} (--resume with more --epochs goes on from it)",
-        "images": f"{training['images']} to train, {training['held_out']} held out",
-        "epochs": str(last["epoch"]),
-        "loss": f"{last['loss']:.4g}"
+        "images": f"{training.images} to train, {training.held_out} held out",
+        "epochs": str(training.epochs),
+        "loss": f"{training.loss:.4g}"
         + ("" if held_out is None else f", on held-out images {held_out:.4g}"),
-        "threshold": describe_calibration(detector.threshold, detector.calibration),
-        "training time": f"{training['seconds']:.0f} s",
+        "threshold": describe_calibration(header.calibration),
+        "training time": f"{training.seconds:.0f} s",
     }
     memory = peak_memory()
     if memory is not None:

@@ -21,8 +21,11 @@ def template(
     from pyramidflow.detector import Detector
     from pyramidflow.errors import InputError
     from pyramidflow.inspection import write_png
+    from pyramidflow.io.files import exclusive
+    from pyramidflow.io.names import printable
 
     if output.suffix.lower() != ".png":
         raise InputError(f"the output is {output}: name a .png file.")
-    write_png(output, Detector.load(model, device="cpu").template_picture())
-    typer.echo(str(output))
+    with exclusive(output):
+        write_png(output, Detector.load(model, device="cpu").template_picture())
+    typer.echo(printable(output))

@@ -2,23 +2,17 @@
 
 from pyramidflow.data.decoding import IMAGE_SUFFIXES, Decoding
 from pyramidflow.data.images import Image, Pixels, as_pixels, read_image, to_uint8
-from pyramidflow.data.imageset import CACHE_BYTES, ImageSet, check_readable, stack
+from pyramidflow.data.imageset import CACHE_BYTES, ImageSet, check_readable, content_digest, stack
 from pyramidflow.data.layouts import Category, Sample, list_categories, open_dataset
 from pyramidflow.data.listing import LeftOut, Listing, find_images, list_images
 from pyramidflow.data.masks import read_mask
-from pyramidflow.data.preprocessing import Preprocessing
+from pyramidflow.data.preprocessing import network_input, picture_of
 from pyramidflow.data.split import check_trainable, split_validation
-from pyramidflow.data.transforms import (
-    TEXTURE_CATEGORIES,
-    augment_texture,
-    resize_image,
-    resolve_augmentation,
-)
+from pyramidflow.data.transforms import augment_texture, resize_image
 
 __all__ = [
     "CACHE_BYTES",
     "IMAGE_SUFFIXES",
-    "TEXTURE_CATEGORIES",
     "Category",
     "Decoding",
     "Image",
@@ -26,20 +20,21 @@ __all__ = [
     "LeftOut",
     "Listing",
     "Pixels",
-    "Preprocessing",
     "Sample",
     "as_pixels",
     "augment_texture",
     "check_readable",
     "check_trainable",
+    "content_digest",
     "find_images",
     "list_categories",
     "list_images",
+    "network_input",
     "open_dataset",
+    "picture_of",
     "read_image",
     "read_mask",
     "resize_image",
-    "resolve_augmentation",
     "split_validation",
     "stack",
     "to_uint8",

@@ -1,5 +1,6 @@
 """Images by number: decoded, resized, and kept in memory as far as a budget allows."""
 
+import hashlib
 import itertools
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -54,6 +55,7 @@ class ImageSet:
         self._free_bytes = cache_bytes
         self._kept: dict[Path, npt.NDArray[Any]] = {}
         self._brightest: int | None = None
+        self._digests: dict[Path, str] = {}
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -69,11 +71,14 @@ class ImageSet:
         kept = self._kept.get(path)
         return self._keep(path, *self._read(path)) if kept is None else kept
 
-    def check(self) -> list[tuple[Path, InputError]]:
+    def check(self, on_image: Callable[[], object] = lambda: None) -> list[tuple[Path, InputError]]:
         """Decode every file once, several at a time, and keep what fits.
 
         Nothing less finds a file that was cut: what the check costs, training saves, as far as the
         images fit into ``cache_bytes``.
+
+        Args:
+            on_image: called after each image.
 
         Returns:
             The files that cannot be decoded and why, in the order of their numbers.
@@ -85,7 +90,13 @@ class ImageSet:
                 bad.append((path, result))
             else:
                 self._keep(path, *result)
+            on_image()
         return bad
+
+    @property
+    def contents(self) -> tuple[str, ...]:
+        """:func:`content_digest` of each image, in order; they were read before."""
+        return tuple(self._digests[path] for path in self.paths)
 
     def looks_dark(self) -> str | None:
         """Say that the images decoded so far look as if their white level was lower than 65535.
@@ -105,13 +116,17 @@ class ImageSet:
                 )
         return None
 
-    def _read(self, path: Path) -> tuple[npt.NDArray[Any], int | None]:
-        """Return the resized image, and the largest value of one with 16 bits."""
+    def _read(self, path: Path) -> tuple[npt.NDArray[Any], int | None, str]:
+        """Return the resized image, the largest value of one with 16 bits, and its digest."""
         pixels = read_image(path, self.decoding)
         brightest = int(pixels.max()) if pixels.dtype == np.uint16 else None
-        return resize_image(pixels, self.size), brightest
+        resized = resize_image(pixels, self.size)
+        return resized, brightest, content_digest(resized)
 
-    def _keep(self, path: Path, image: npt.NDArray[Any], brightest: int | None) -> npt.NDArray[Any]:
+    def _keep(
+        self, path: Path, image: npt.NDArray[Any], brightest: int | None, digest: str
+    ) -> npt.NDArray[Any]:
+        self._digests[path] = digest
         if brightest is not None:
             self._brightest = max(brightest, self._brightest or 0)
         # A caller who wrote into a kept image would change it for everybody after.
@@ -120,6 +135,17 @@ class ImageSet:
             self._free_bytes -= image.nbytes
             self._kept[path] = image
         return image
+
+
+def content_digest(pixels: npt.NDArray[Any]) -> str:
+    """What tells one image from another, whatever its file is called: 16 hexadecimal digits.
+
+    Args:
+        pixels: ``[H, W, 3]``, uint8 or uint16.
+    """
+    found = hashlib.blake2b(f"{pixels.dtype} {pixels.shape}".encode(), digest_size=8)
+    found.update(np.ascontiguousarray(pixels).data)
+    return found.hexdigest()
 
 
 def check_readable(

@@ -8,8 +8,6 @@ import torch
 
 from pyramidflow.errors import InputError
 
-TEXTURE_CATEGORIES = frozenset({"carpet", "grid", "leather", "tile", "wood"})
-
 
 def resize_image(image: npt.NDArray[Any], size: int | tuple[int, int]) -> npt.NDArray[Any]:
     """Resize by bilinear interpolation, with the filter widened when shrinking (antialias).
@@ -71,22 +69,6 @@ def augment_texture(image: npt.NDArray[Any], rng: np.random.Generator) -> npt.ND
     if rotate:
         image = np.rot90(image)
     return np.ascontiguousarray(image)
-
-
-def resolve_augmentation(mode: str) -> bool:
-    """Decide whether training images are augmented as textures.
-
-    Args:
-        mode: ``"texture"`` for yes, ``"none"`` for no.
-
-    Raises:
-        InputError: another mode.
-    """
-    if mode not in ("texture", "none"):
-        raise InputError(
-            f"the augmentation is {mode!r}: texture or none is expected; give one of them."
-        )
-    return mode == "texture"
 
 
 def _check_image(image: npt.NDArray[Any]) -> None:

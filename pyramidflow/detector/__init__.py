@@ -1,6 +1,25 @@
-"""What users hold: a detector that trains, calibrates, inspects, saves and loads."""
+"""What users hold: a detector that trains, calibrates, inspects, saves and loads.
 
-from pyramidflow.detector.detector import Detector, resolve_device
-from pyramidflow.detector.findings import Inspection, Region, Verdict, find_regions
+``spec.py`` holds every setting, ``artifact.py`` the one file, ``fitting.py`` the training,
+``session.py`` the inspection, ``calibration.py`` and ``verdict.py`` the threshold and its verdict,
+``findings.py`` what an inspection gives; ``detector.py`` puts them into one object.
+"""
 
-__all__ = ["Detector", "Inspection", "Region", "Verdict", "find_regions", "resolve_device"]
+from pyramidflow.detector.calibration import Calibration
+from pyramidflow.detector.detector import Detector
+from pyramidflow.detector.findings import Inspection, Region, StageTimes, find_regions
+from pyramidflow.detector.session import Session
+from pyramidflow.detector.verdict import Verdict
+from pyramidflow.spec import Spec
+
+__all__ = [
+    "Calibration",
+    "Detector",
+    "Inspection",
+    "Region",
+    "Session",
+    "Spec",
+    "StageTimes",
+    "Verdict",
+    "find_regions",
+]

@@ -1,49 +1,43 @@
 """The detector: what users train, calibrate, ship as one file and inspect images with."""
 
 import os
-from collections.abc import Iterator, Sequence
-from datetime import datetime, timezone
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, overload
+from typing import Any, overload
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from PIL.Image import Image as PictureFile
 from torch import Tensor, nn
-from torch.nn import functional
 
-from pyramidflow import __version__, ops
 from pyramidflow.data import (
+    CACHE_BYTES,
     Category,
     Image,
-    ImageSet,
     Pixels,
-    Preprocessing,
     as_pixels,
-    check_trainable,
+    content_digest,
     list_images,
     open_dataset,
+    picture_of,
     resize_image,
-    resolve_augmentation,
-    split_validation,
 )
-from pyramidflow.data.imageset import stack
-from pyramidflow.detector.calibration import conformal_threshold
-from pyramidflow.detector.findings import Inspection, Region, Verdict, find_regions
-from pyramidflow.engine import Engine, EngineSlot, Precision, Settings, TrainedNetwork
-from pyramidflow.errors import InputError
-from pyramidflow.io.tensors import load_tensors, save_tensors, tensors_below
-from pyramidflow.model import Architecture, EncoderName, PyramidFlow, ResNetEncoder
+from pyramidflow.detector import artifact as files
+from pyramidflow.detector.artifact import Artifact, Header
+from pyramidflow.detector.calibration import Calibration, Origin, conformal_calibration
+from pyramidflow.detector.current import CurrentSession
+from pyramidflow.detector.findings import Inspection
+from pyramidflow.detector.fitting import Run, fit
+from pyramidflow.detector.session import Session
+from pyramidflow.engine import Precision, Settings
+from pyramidflow.engine.device import resolve_device
+from pyramidflow.errors import CalibrationWarning, InputError
+from pyramidflow.model import EncoderName, PyramidFlow, ResNetEncoder
 from pyramidflow.model.encoder_weights import load_encoder_weights
-
-Box: TypeAlias = tuple[float, float, float, float]
-
-GPU_BATCH = 8
-"""Images that go through a GPU at once."""
-
-DEFAULT_IMAGE_SIZE = {"none": 256, "resnet18": 1024, "resnet34": 1024, "custom": 256}
-"""Image size by encoder (supplement section 1.1)."""
+from pyramidflow.spec import Box, Preprocessing, Spec, VerdictRule
 
 
 class Detector:
@@ -52,73 +46,124 @@ class Detector:
     Args:
         image_size: side of the square that images are resized to, in pixels; by default 256, and
             1024 with a ResNet.
-        channels: ``C``; 16 by default, 64 with a ResNet.
-        levels: ``L`` of the pyramid.
-        stacks: ``D`` of the flow.
-        kernel_size: odd ``k`` of the coupling convolutions.
-        volume_norm: ``"cvn"`` or ``"svn"``.
+        spec: every setting at once, in place of single ones.
         encoder: ``"none"``, ``"resnet18"``, ``"resnet34"``, or a module that maps
             ``[B, 3, H, W]`` to ``[B, channels, h, w]``.
         encoder_weights: file with a ResNet's weights; ``None`` downloads torchvision's.
-        without: ablations, from :data:`pyramidflow.training.ABLATIONS`.
-        region_of_interest: ``(left, top, right, bottom)`` as fractions of width and height; the
-            anomaly map is zero outside. ``None`` is the whole image.
-        seed: of the initial weights, the held-out split, data order and augmentation.
         device: ``"auto"`` takes a CUDA device where there is one.
+        settings: any other setting by name, see :mod:`pyramidflow.detector.spec`: ``channels``,
+            ``levels``, ``stacks``, ``kernel_size``, ``volume_norm``, ``region_of_interest``,
+            ``epochs``, ``batch_size``, ``seed``, …
 
     Raises:
-        InputError: an argument is out of range, or the encoder's weights cannot be had.
+        InputError: a setting is unknown or out of range, or the encoder's weights cannot be had.
     """
 
     def __init__(
         self,
         image_size: int | None = None,
         *,
-        channels: int | None = None,
-        levels: int = 4,
-        stacks: int = 4,
-        kernel_size: int = 7,
-        volume_norm: ops.VolumeNormKind = "cvn",
-        encoder: EncoderName | nn.Module = "none",
+        spec: Spec | None = None,
+        encoder: EncoderName | nn.Module | None = None,
         encoder_weights: str | os.PathLike[str] | None = None,
-        without: Sequence[str] = (),
-        region_of_interest: Box | None = None,
-        seed: int = 0,
         device: str | torch.device = "auto",
+        **settings: Any,
     ) -> None:
+        module = encoder if isinstance(encoder, nn.Module) else None
+        settings |= {
+            "image_size": image_size,
+            "encoder": encoder if module is None else "custom",
+        }
+        spec = Spec.of(settings) if spec is None else spec.changed(**settings)
+        target = resolve_device(device)
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            model = PyramidFlow(
-                channels=channels,
-                levels=levels,
-                stacks=stacks,
-                kernel_size=kernel_size,
-                volume_norm="none" if "volume-norm" in without else volume_norm,
-                encoder=encoder,
-                pyramid_difference="pyramid-difference" not in without,
-            )
-        if isinstance(model.encoder, ResNetEncoder):
+            torch.manual_seed(spec.recipe.seed)
+            network = PyramidFlow.from_architecture(spec.network, module)
+        if isinstance(network.encoder, ResNetEncoder):
             file = None if encoder_weights is None else Path(encoder_weights)
-            load_encoder_weights(model.encoder, model.architecture.encoder, file)
+            load_encoder_weights(network.encoder, spec.network.encoder, file)
         elif encoder_weights is not None:
             raise InputError(
                 f"encoder weights were given ({encoder_weights}), but the encoder is "
-                f"{model.architecture.encoder}: choose resnet18 or resnet34."
+                f"{spec.network.encoder}: choose resnet18 or resnet34."
             )
-        size = image_size or DEFAULT_IMAGE_SIZE[model.architecture.encoder]
-        least = 2 ** (levels - 1)
-        if size < least:
-            raise InputError(f"the image size is {size}: {levels} levels need at least {least}.")
-        self.model = model.eval().to(resolve_device(device))
-        self.preprocessing = Preprocessing(size)
-        self.template: tuple[Tensor, ...] | None = None
-        self.threshold: float | None = None
-        self.calibration: dict[str, Any] | None = None
-        self.region_of_interest = _checked_region(region_of_interest)
-        self.without = tuple(without)
-        self.seed = seed
-        self.training: dict[str, Any] = {}
-        self._engine = EngineSlot()
+        self._become(Artifact(spec, network.eval().to(target), ()))
+
+    def _become(self, artifact: Artifact, settings: Settings | None = None) -> None:
+        self._artifact = artifact
+        self._current = CurrentSession(settings)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"artifact": self._artifact, "settings": self._current.settings}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self._become(**state)
+
+    @property
+    def spec(self) -> Spec:
+        """Every setting."""
+        return self._artifact.spec
+
+    @property
+    def model(self) -> PyramidFlow:
+        """The network, in evaluation mode."""
+        return self._artifact.network
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """How images become network input."""
+        return self.spec.preprocessing
+
+    @property
+    def template(self) -> tuple[Tensor, ...] | None:
+        """Mean latents, levels ``[1, C, h_d, w_d]``, finest first; ``None`` before training."""
+        return self._artifact.template or None
+
+    @property
+    def training(self) -> dict[str, Any]:
+        """What the training did; empty before one."""
+        record = self._artifact.training
+        if record is None:
+            return {}
+        recipe, history = self.spec.recipe.as_dict(), [dict(r) for r in self._artifact.history]
+        return {**record.as_dict(), "recipe": recipe, "history": history}
+
+    @property
+    def calibration(self) -> dict[str, Any] | None:
+        """Where the threshold comes from; ``None`` before there is one."""
+        found = self._artifact.calibration
+        return None if found is None else found.as_dict()
+
+    @property
+    def threshold(self) -> float | None:
+        """Largest score that still is good; assign a number to set it by hand.
+
+        Raises:
+            InputError: on assignment, of a number that is negative or not finite.
+        """
+        found = self._artifact.calibration
+        return None if found is None else found.threshold
+
+    @threshold.setter
+    def threshold(self, value: float | None) -> None:
+        self._calibrated(None if value is None else Calibration.by_hand(value))
+
+    @property
+    def region_of_interest(self) -> Box | None:
+        """Where defects count: ``(left, top, right, bottom)`` as fractions of width and height.
+
+        The anomaly map is zero outside; ``None`` is the whole image.
+
+        Raises:
+            InputError: on assignment, of a region that is none or holds no pixel.
+        """
+        return self.spec.rule.region_of_interest
+
+    @region_of_interest.setter
+    def region_of_interest(self, region: Box | None) -> None:
+        rule = VerdictRule(region_of_interest=region)
+        self._artifact = replace(self._artifact, spec=replace(self.spec, rule=rule))
+        self._current.drop()
 
     @property
     def device(self) -> torch.device:
@@ -134,37 +179,36 @@ class Detector:
         """
         if self.threshold is None:
             raise InputError("this detector has no threshold yet: calibrate it on good images.")
-        return 2 * self.threshold
+        return 2 * self.threshold or 1.0
 
     def fit(
         self,
         data: "str | os.PathLike[str] | Category",
         category: str | None = None,
         *,
-        epochs: int = 15,
-        batch_size: int = 2,
-        augment: Literal["texture", "none"] = "none",
-        validation_share: float = 0.1,
-        deterministic: bool = False,
         checkpoint: str | os.PathLike[str] | None = None,
         resume: bool = False,
         show_progress: bool = True,
+        cache_bytes: int = CACHE_BYTES,
+        max_pixels: int | None = None,
+        **recipe: Any,
     ) -> "Detector":
         """Train on good images, take the template, and calibrate on the held-out share.
+
+        Until it is done the detector stays what it was.
 
         Args:
             data: a folder of good images, a data set in MVTec AD, BTAD or VisA layout, or an opened
                 :class:`pyramidflow.data.Category`.
             category: which one, where the data set has several.
-            epochs: passes over the training images.
-            batch_size: images in a step.
-            augment: ``"texture"`` flips and rotates by 90°, for parts without an upright side.
-            validation_share: share of the good images that is held out from training; the
-                threshold is calibrated on it. Test images are never looked at.
-            deterministic: refuse operations whose result may differ from run to run.
             checkpoint: file to write after each epoch and on Ctrl-C.
             resume: go on from ``checkpoint``; the result is bit-equal to an uninterrupted training.
             show_progress: show a progress bar and a line for each epoch on standard error.
+            cache_bytes: memory for decoded images.
+            max_pixels: pixels of the largest picture that is decoded; by default 178 million.
+            recipe: settings of the training that differ from the detector's own, as ``epochs``,
+                ``batch_size``, ``augment``, ``validation_share`` or ``deterministic``; see
+                :class:`pyramidflow.training.Recipe`.
 
         Returns:
             The detector itself.
@@ -173,56 +217,26 @@ class Detector:
             InputError: the data cannot be used, or the checkpoint does not belong to it.
             Interrupted: a stop was requested; the checkpoint is written.
         """
-        from pyramidflow.training import Recipe, train
-
+        spec = self.spec.with_recipe(**recipe)
         if not isinstance(data, Category):
             data = open_dataset(Path(data), category)
-        check_trainable(data.train)
-        training, held_out = split_validation(data.train, validation_share, self.seed)
-        size = self.preprocessing.image_size
-        recipe = Recipe(
-            epochs=epochs,
-            batch_size=batch_size,
-            seed=self.seed,
-            augment=resolve_augmentation(augment),
-            without=self.without,
-            deterministic=deterministic,
-        )
-        result = train(
-            self.model,
-            self.preprocessing,
-            ImageSet(training, size),
-            ImageSet(held_out, size),
-            recipe,
-            checkpoint=None if checkpoint is None else Path(checkpoint),
-            resume=resume,
-            show_progress=show_progress,
-        )
-        self.model.eval()
-        self.template = result.template
-        self._engine.empty()
-        self.training = {
-            "category": data.name,
-            "layout": data.layout,
-            "images": len(training),
-            "held_out": len(held_out),
-            "recipe": recipe.as_dict(),
-            "history": list(result.history),
-            "seconds": result.seconds,
-            "finished": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-            "torch": torch.__version__,
-        }
-        return self._calibrate(held_out or training, 0.01, "held-out" if held_out else "training")
+        file = None if checkpoint is None else Path(checkpoint)
+        run = Run(file, resume, show_progress, cache_bytes, max_pixels)
+        fitted = fit(self.model, spec, data, run)
+        self._artifact = fitted.artifact
+        self._current.drop()
+        return self._calibrate(fitted.good_pixels(), 0.01, fitted.origin)
 
     def calibrate(
         self,
-        good: "str | os.PathLike[str] | Sequence[Image]",
+        good: "str | os.PathLike[str] | Iterable[Image]",
         target_false_reject_rate: float = 0.01,
     ) -> "Detector":
         """Set the threshold from good images that were not trained on.
 
-        See :func:`pyramidflow.detector.calibration.conformal_threshold`; :attr:`calibration` then
+        See :func:`pyramidflow.detector.calibration.conformal_calibration`; :attr:`calibration` then
         holds its record: with few images the rate that can be promised is larger than the target.
+        The scores are taken in the precision that :meth:`prepare` chose.
 
         Args:
             good: a folder of good images, or images.
@@ -233,6 +247,9 @@ class Detector:
 
         Raises:
             InputError: no images, a rate outside (0, 1), or the detector is not trained.
+
+        Warns:
+            CalibrationWarning: some of the images were trained on.
         """
         if isinstance(good, str | os.PathLike):
             folder = Path(good)
@@ -241,44 +258,70 @@ class Detector:
                 raise InputError(f"there are no images in {folder}: give a folder of good images.")
         return self._calibrate(good, target_false_reject_rate, "given")
 
-    def _calibrate(self, good: Sequence[Image], rate: float, source: str) -> "Detector":
-        scores = [score for score, _ in self._network_maps(good)]
-        self.threshold, self.calibration = conformal_threshold(scores, rate)
-        self.calibration["source"] = source
+    def _calibrate(self, good: Iterable[Image], rate: float, origin: Origin) -> "Detector":
+        session = self.session
+        record = self._artifact.training
+        seen = frozenset(() if record is None else record.contents)
+        scores, known = [], 0
+        for image in good:
+            pixels = resize_image(as_pixels(image, session.decoding), self.preprocessing.image_size)
+            known += content_digest(pixels) in seen
+            [found] = session.working_maps([pixels])
+            scores.append(found.score)
+        calibration = conformal_calibration(
+            scores, rate, source=origin, conditions=session.conditions, trained_on=known
+        )
+        if known:
+            warnings.warn(
+                f"{known} of the {len(scores)} images to calibrate on were trained on, so the "
+                "threshold is too low: calibrate on other good images before relying on it.",
+                CalibrationWarning,
+                stacklevel=3,
+            )
+        self._calibrated(calibration)
         return self
 
+    def _calibrated(self, calibration: Calibration | None) -> None:
+        self._artifact = replace(self._artifact, calibration=calibration)
+        self._current.calibrate(calibration)
+
     @overload
-    def inspect(self, images: "list[Image] | tuple[Image, ...]") -> list[Inspection]: ...
+    def inspect(  # type: ignore[overload-overlap]
+        self, images: "str | os.PathLike[str] | PictureFile"
+    ) -> Inspection: ...
     @overload
-    def inspect(self, images: "str | os.PathLike[str] | PictureFile") -> Inspection: ...
+    def inspect(  # type: ignore[overload-overlap]
+        self, images: Pixels
+    ) -> "Inspection | list[Inspection]": ...
     @overload
-    def inspect(self, images: Pixels) -> "Inspection | list[Inspection]": ...
+    def inspect(self, images: "Iterable[Image]") -> list[Inspection]: ...
 
     def inspect(self, images: Any) -> "Inspection | list[Inspection]":
         """Look for defects.
 
         Args:
-            images: one image (a path; an array ``[H, W, 3]`` or ``[H, W]`` of uint8 or uint16; a
-                Pillow image), or a batch (a sequence of those, or an array ``[B, H, W, 3]``).
-                Images of a batch may differ in size.
+            images: one image (a path; an array ``[H, W, 3]``, ``[H, W, 1]`` or ``[H, W]`` of uint8
+                or uint16, colours in the order red, green, blue; a Pillow image), or a batch (any
+                iterable of those, or an array ``[B, H, W, 3]``). Images of a batch may differ in
+                size. OpenCV's arrays are in the order blue, green, red: give
+                ``image[:, :, ::-1]``.
 
         Returns:
             One :class:`Inspection`, or a list of them for a batch.
 
         Raises:
-            InputError: an image cannot be read or has another shape or type, or the detector is not
-                trained.
+            InputError: an image cannot be read or has another shape or type, its score is not
+                finite, or the detector is not trained.
         """
-        is_batch = isinstance(images, list | tuple) or getattr(images, "ndim", 0) == 4
-        batch = images if is_batch else [images]
-        found = list(self.inspect_each(batch))
-        return found if is_batch else found[0]
+        if _is_batch(images):
+            return list(self.inspect_each(images))
+        return self.session.inspect(images)
 
-    def inspect_each(self, images: Sequence[Image]) -> Iterator[Inspection]:
+    def inspect_each(self, images: Iterable[Image]) -> Iterator[Inspection]:
         """Inspect images one after the other, as :meth:`inspect`; results come as they are ready.
 
         Args:
-            images: a sequence of images.
+            images: any iterable of images.
 
         Yields:
             An :class:`Inspection` for each image.
@@ -286,9 +329,7 @@ class Detector:
         Raises:
             InputError: see :meth:`inspect`.
         """
-        pixels = (as_pixels(image) for image in images)
-        for size, (score, network_map) in self._sized_maps(pixels):
-            yield self._inspection(score, network_map, size)
+        yield from self.session.inspect_many(images)
 
     def working_map(self, image: Image) -> tuple[float, npt.NDArray[np.float32]]:
         """Score and anomaly map of an image in the size that the detector works at.
@@ -302,51 +343,9 @@ class Detector:
         Raises:
             InputError: see :meth:`inspect`.
         """
-        [(score, network_map)] = self._network_maps([image])
-        size = self.preprocessing.image_size
-        return score, _resize_map(network_map, (size, size))
-
-    def _inspection(self, score: float, network_map: Tensor, size: tuple[int, int]) -> Inspection:
-        verdict: Verdict | None = None
-        regions: tuple[Region, ...] = ()
-        if self.threshold is not None:
-            verdict = "ng" if score > self.threshold else "ok"
-            regions = find_regions(network_map.numpy(), self.threshold, size)
-        return Inspection(score, self.threshold, verdict, regions, _resize_map(network_map, size))
-
-    def _network_maps(self, images: Sequence[Image]) -> Iterator[tuple[float, Tensor]]:
-        for _, found in self._sized_maps(as_pixels(image) for image in images):
-            yield found
-
-    def _sized_maps(
-        self, images: Iterator[Pixels]
-    ) -> Iterator[tuple[tuple[int, int], tuple[float, Tensor]]]:
-        sizes: list[tuple[int, int]] = []
-        waiting: list[Pixels] = []
-        for image in images:
-            sizes.append((image.shape[0], image.shape[1]))
-            waiting.append(resize_image(image, self.preprocessing.image_size))
-            if len(waiting) == self._images_at_once:
-                yield from zip(sizes, self._maps(waiting), strict=True)
-                sizes, waiting = [], []
-        if waiting:
-            yield from zip(sizes, self._maps(waiting), strict=True)
-
-    @torch.inference_mode()
-    def _maps(self, resized: Sequence[Pixels]) -> list[tuple[float, Tensor]]:
-        if self.template is None:
-            raise InputError("this detector is not trained: call fit, or load a trained one.")
-        images = stack(resized)  # [B, H, W, 3]
-        with self._engine.lock:
-            engine = self._ready_engine()
-            if engine is None:
-                batch = self.preprocessing.batch(resized, self.device)
-                maps = self.model.anomaly_map(batch, self.template)  # [B, h, w]
-            else:
-                maps = engine.anomaly_map(images)  # [B, h, w]
-            maps = maps * self._interest_mask(maps.shape[-2:])
-        scores = maps.amax((1, 2)).cpu()  # [B]
-        return [(float(score), m) for score, m in zip(scores, maps.float().cpu(), strict=True)]
+        session = self.session
+        [found] = session.working_maps([image])
+        return found.score, session.resized(found)
 
     def prepare(
         self,
@@ -354,10 +353,12 @@ class Detector:
         threads: int | None = None,
         memory_budget: int | None = None,
         precision: Precision | None = None,
-    ) -> Engine | None:
+        max_pixels: int | None = None,
+    ) -> Session:
         """Get ready to inspect: freeze the network and allocate everything an inspection needs.
 
         The first inspection does so by itself; call this to choose, or to pay the time beforehand.
+        Inspections that run in other threads meanwhile end with the session that they began with.
 
         Args:
             threads: how many an inspection on the CPU uses; ``None`` takes PyTorch's number.
@@ -368,42 +369,26 @@ class Detector:
             precision: of the arithmetic: ``"float32"`` or, where the processor has it,
                 ``"bfloat16"`` on the CPU; ``"half"``, ``"bfloat16"``, ``"tf32"`` or ``"float32"``
                 on a GPU; ``None`` takes the first.
+            max_pixels: pixels of the largest picture that is decoded; by default 178 million.
 
         Returns:
-            The engine, whose ``plan`` says how it computes; ``None`` where there is none: without
-            the compiled kernels the network runs as it is.
+            The session that inspects from now on; its ``engine.plan`` says how it computes.
 
         Raises:
-            InputError: the detector is not trained, the precision is not there, or the budget is
-                too small.
+            InputError: the detector is not trained, or a setting cannot be honoured: the precision
+                is not there, the budget is too small, or the kernels that know them are missing.
         """
-        if self.template is None:
-            raise InputError("this detector is not trained: call fit, or load a trained one.")
-        self._engine = EngineSlot(Settings(threads, memory_budget, precision))
-        return self._ready_engine()
+        settings = Settings(threads, memory_budget, precision, max_pixels)
+        return self._current.renew(self._artifact, self.device, settings)
 
     @property
-    def _images_at_once(self) -> int:
-        # Alone on a CPU an image costs no more than in a batch, and its bits do not depend on its
-        # neighbours.
-        return 1 if self.device.type == "cpu" else GPU_BATCH
+    def session(self) -> Session:
+        """What inspects with the detector as it is now; made where there is none.
 
-    def _ready_engine(self) -> Engine | None:
-        assert self.template is not None
-        side = self.preprocessing.image_size
-        trained = TrainedNetwork(
-            self.model, self.template, self.preprocessing.mean, self.preprocessing.std
-        )
-        return self._engine.get(trained, (self._images_at_once, side, side), self.device)
-
-    def _interest_mask(self, size: Sequence[int]) -> Tensor:
-        mask = torch.ones(tuple(size), device=self.device)  # [h, w]
-        if self.region_of_interest is not None:
-            left, top, right, bottom = self.region_of_interest
-            y = (torch.arange(size[0], device=self.device) + 0.5) / size[0]
-            x = (torch.arange(size[1], device=self.device) + 0.5) / size[1]
-            mask *= ((y >= top) & (y < bottom))[:, None] & ((x >= left) & (x < right))
-        return mask
+        Raises:
+            InputError: the detector is not trained.
+        """
+        return self._current.get(self._artifact, self.device)
 
     def template_picture(self) -> npt.NDArray[np.uint8]:
         """Picture of the normal part, ``[image_size, image_size, 3]``.
@@ -415,25 +400,11 @@ class Detector:
             raise InputError("this detector is not trained: call fit, or load a trained one.")
         size = self.preprocessing.image_size
         picture = self.model.image_template(self.template, (size, size))
-        return self.preprocessing.denormalize(picture[0])
+        return picture_of(picture[0], self.preprocessing)
 
-    def header(self) -> dict[str, Any]:
+    def described(self) -> Header:
         """What a file stores beside the tensors: settings, calibration, training record."""
-        return {
-            "library_version": __version__,
-            "architecture": self.model.architecture.as_dict(),
-            "preprocessing": {
-                "image_size": self.preprocessing.image_size,
-                "mean": list(self.preprocessing.mean),
-                "std": list(self.preprocessing.std),
-            },
-            "threshold": self.threshold,
-            "calibration": self.calibration,
-            "region_of_interest": self.region_of_interest,
-            "without": list(self.without),
-            "seed": self.seed,
-            "training": self.training,
-        }
+        return self._artifact.header
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the one file to ship: weights, template and all settings, atomically.
@@ -446,9 +417,7 @@ class Detector:
         """
         if self.template is None:
             raise InputError("this detector is not trained: there is nothing to save yet.")
-        tensors = {f"model/{k}": v for k, v in self.model.state_dict().items()}
-        tensors.update({f"template/{d}": z for d, z in enumerate(self.template)})
-        save_tensors(Path(path), "detector", self.header(), tensors)
+        self._artifact.write(Path(path))
 
     @classmethod
     def load(
@@ -461,7 +430,7 @@ class Detector:
         """Read a file that :meth:`save` wrote.
 
         Args:
-            path: the file.
+            path: the file; what happens to it later does not matter.
             encoder: the module, for a detector that was made with an encoder of its own.
             device: ``"auto"`` takes a CUDA device where there is one.
 
@@ -471,76 +440,46 @@ class Detector:
         Raises:
             InputError: the file is missing, damaged, foreign or of a newer format.
         """
-        header, tensors = load_tensors(Path(path), "detector")
         target = resolve_device(device)
+        found = files.read(Path(path), encoder)
+        return cls._of(
+            replace(
+                found,
+                network=found.network.to(target),
+                template=tuple(z.to(target) for z in found.template),
+            )
+        )
+
+    @classmethod
+    def from_network(
+        cls,
+        network: PyramidFlow,
+        template: Sequence[Tensor],
+        settings: Mapping[str, Any] | None = None,
+    ) -> "Detector":
+        """A detector around a network that was trained elsewhere.
+
+        Args:
+            network: on the device to inspect on; it is put into evaluation mode.
+            template: mean latents, levels ``[1, C, h_d, w_d]``, finest first.
+            settings: ``image_size`` and any other that the network does not fix.
+
+        Raises:
+            InputError: a setting contradicts the network, or is out of its range.
+        """
+        spec = Spec.of({**(settings or {}), **network.architecture.as_dict()})
+        return cls._of(Artifact(spec, network.eval(), tuple(template)))
+
+    @classmethod
+    def _of(cls, artifact: Artifact) -> "Detector":
         detector = cls.__new__(cls)
-        try:
-            architecture = Architecture(**header["architecture"])
-            stored = header["preprocessing"]
-            detector.preprocessing = Preprocessing(
-                stored["image_size"], tuple(stored["mean"]), tuple(stored["std"])
-            )
-            detector.threshold = header["threshold"]
-            detector.calibration = header["calibration"]
-            detector.region_of_interest = _checked_region(header["region_of_interest"])
-            detector.without = tuple(header["without"])
-            detector.seed = header["seed"]
-            detector.training = header["training"]
-            # Nothing is initialised that the file's tensors would replace at once.
-            with torch.device("meta"):
-                model = PyramidFlow.from_architecture(architecture, encoder)
-            model.load_state_dict(tensors_below(tensors, "model/"), assign=True)
-            detector.template = tuple(
-                tensors[f"template/{d}"].to(target) for d in range(architecture.levels)
-            )
-        except InputError:
-            raise
-        except (KeyError, TypeError, RuntimeError) as error:
-            reason = str(error).strip().splitlines()[0]
-            raise InputError(
-                f"{path} does not describe a detector ({reason}): copy or make it again."
-            ) from error
-        detector.model = model.eval().to(target)
-        detector._engine = EngineSlot()
+        detector._become(artifact)
         return detector
 
 
-def resolve_device(device: str | torch.device) -> torch.device:
-    """Device by name; ``"auto"`` is CUDA where there is one, else the CPU.
-
-    Raises:
-        InputError: the device is unknown or not there.
-    """
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        chosen = torch.device(device)
-        torch.empty(0, device=chosen)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise InputError(
-            f"the device {device!r} cannot be used here ({reason}): give cpu, or auto."
-        ) from error
-    return chosen
-
-
-def _resize_map(network_map: Tensor, size: tuple[int, int]) -> npt.NDArray[np.float32]:
-    resized = functional.interpolate(
-        network_map[None, None], size=size, mode="bilinear", antialias=True
-    )
-    pixels: npt.NDArray[np.float32] = resized[0, 0].numpy()  # [H, W]
-    return pixels
-
-
-def _checked_region(region: Sequence[float] | None) -> Box | None:
-    if region is None:
-        return None
-    if len(region) != 4 or not (
-        0 <= region[0] < region[2] <= 1 and 0 <= region[1] < region[3] <= 1
-    ):
-        raise InputError(
-            f"the region of interest is {list(region)}: give left, top, right, bottom as fractions "
-            "of the image, 0 ≤ left < right ≤ 1 and 0 ≤ top < bottom ≤ 1."
-        )
-    left, top, right, bottom = region
-    return left, top, right, bottom
+def _is_batch(images: Any) -> bool:
+    if isinstance(images, str | os.PathLike) or hasattr(images, "convert"):
+        return False
+    if hasattr(images, "ndim"):
+        return bool(images.ndim == 4)
+    return isinstance(images, Iterable)

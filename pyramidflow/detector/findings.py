@@ -1,13 +1,18 @@
 """What a detector finds in an image."""
 
 import math
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
+from torch.nn import functional
 
-Verdict = Literal["ok", "ng"]
+from pyramidflow.detector.verdict import Verdict
+
+Map = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -18,11 +23,26 @@ class Region:
         box: ``(left, top, right, bottom)``, right and bottom exclusive.
         area: in pixels.
         peak: largest value of the anomaly map inside.
+        peak_at: ``(x, y)`` of that value.
     """
 
     box: tuple[int, int, int, int]
     area: int
     peak: float
+    peak_at: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class StageTimes:
+    """How long the parts of an inspection took, in milliseconds.
+
+    Attributes:
+        resizing: of the picture to the size that the network works at.
+        inspecting: network, map and regions; an image of a batch has its share.
+    """
+
+    resizing: float = 0.0
+    inspecting: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -34,14 +54,18 @@ class Inspection:
         threshold: largest score that still is ``"ok"``; ``None`` before calibration.
         verdict: ``"ok"`` or ``"ng"``; ``None`` before calibration.
         regions: where the map exceeds the threshold, highest peak first; never empty for ``"ng"``.
-        anomaly_map: float32 ``[H, W]`` in the image's own resolution.
+        anomaly_map: float32 ``[H, W]`` in the image's own resolution. It is the network's map,
+            resized; the pixel at the score and those at the regions' peaks keep their values, which
+            the resizing alone would smooth away.
+        times: how long it took.
     """
 
     score: float
     threshold: float | None
     verdict: Verdict | None
     regions: tuple[Region, ...]
-    anomaly_map: npt.NDArray[np.float32]
+    anomaly_map: Map
+    times: StageTimes = field(default=StageTimes(), compare=False)
 
     def as_dict(self) -> dict[str, Any]:
         """Score, threshold, verdict and regions as a JSON object."""
@@ -49,12 +73,20 @@ class Inspection:
             "score": self.score,
             "threshold": self.threshold,
             "verdict": self.verdict,
-            "regions": [{"box": list(r.box), "area": r.area, "peak": r.peak} for r in self.regions],
+            "regions": [
+                {
+                    "box": list(r.box),
+                    "area": r.area,
+                    "peak": r.peak,
+                    "peak_at": list(r.peak_at),
+                }
+                for r in self.regions
+            ],
         }
 
 
 def find_regions(
-    anomaly_map: npt.NDArray[np.float32], threshold: float, image_size: tuple[int, int]
+    anomaly_map: Map, threshold: float, image_size: tuple[int, int]
 ) -> tuple[Region, ...]:
     """Connected parts (8-neighbourhood) of an anomaly map above a threshold.
 
@@ -70,23 +102,70 @@ def find_regions(
     above = anomaly_map > np.float64(threshold)
     if not above.any():
         return ()
-    from skimage import measure
+    from scipy import ndimage
 
-    height, width = anomaly_map.shape
-    scale_y, scale_x = image_size[0] / height, image_size[1] / width
-    labels = measure.label(above, connectivity=2)  # type: ignore[no-untyped-call]
-    found = measure.regionprops(labels, intensity_image=anomaly_map)  # type: ignore[no-untyped-call]
+    labels, count = ndimage.label(above, structure=np.ones((3, 3), dtype=bool))
+    index = np.arange(1, count + 1)
+    areas = np.bincount(labels.ravel(), minlength=count + 1)[1:]
+    peaks = ndimage.maximum_position(anomaly_map, labels, index)
+    scale_y, scale_x = image_size[0] / above.shape[0], image_size[1] / above.shape[1]
     regions = [
         Region(
             box=(
-                math.floor(part.bbox[1] * scale_x),
-                math.floor(part.bbox[0] * scale_y),
-                math.ceil(part.bbox[3] * scale_x),
-                math.ceil(part.bbox[2] * scale_y),
+                math.floor(columns.start * scale_x),
+                math.floor(rows.start * scale_y),
+                math.ceil(columns.stop * scale_x),
+                math.ceil(rows.stop * scale_y),
             ),
-            area=max(1, round(float(part.area) * scale_x * scale_y)),
-            peak=float(part.intensity_max),
+            area=max(1, round(float(area) * scale_x * scale_y)),
+            peak=float(anomaly_map[peak]),
+            peak_at=_image_pixel(peak, above.shape, image_size)[::-1],
         )
-        for part in found
+        for (rows, columns), area, peak in zip(
+            ndimage.find_objects(labels), areas, peaks, strict=True
+        )
     ]
     return tuple(sorted(regions, key=lambda region: (-region.peak, region.box)))
+
+
+def resize_map(anomaly_map: Map, size: tuple[int, int]) -> Map:
+    """Bilinear resizing of a map ``[h, w]`` to ``[H, W]``, with antialias where it shrinks."""
+    resized = functional.interpolate(
+        torch.from_numpy(anomaly_map)[None, None], size=size, mode="bilinear", antialias=True
+    )
+    pixels: Map = resized[0, 0].numpy()
+    return pixels
+
+
+def image_map(anomaly_map: Map, regions: Sequence[Region], size: tuple[int, int]) -> Map:
+    """The map in the image's resolution, its peaks kept.
+
+    Args:
+        anomaly_map: ``[h, w]``, of the network.
+        regions: found in it, in pixels of the image.
+        size: ``(H, W)`` of the image.
+
+    Returns:
+        ``[H, W]``, whose maximum is the network's map's.
+    """
+    if anomaly_map.shape == size:
+        return anomaly_map
+    resized = resize_map(anomaly_map, size)
+    highest = np.unravel_index(int(anomaly_map.argmax()), anomaly_map.shape)
+    y, x = _image_pixel(highest, anomaly_map.shape, size)
+    resized[y, x] = anomaly_map[highest]
+    for region in regions:
+        x, y = region.peak_at
+        resized[y, x] = max(resized[y, x], np.float32(region.peak))
+    return resized
+
+
+def _image_pixel(
+    at: Sequence[Any], map_size: tuple[int, ...], image_size: tuple[int, int]
+) -> tuple[int, int]:
+    """Row and column of the image pixel below a map pixel's centre."""
+    row, column = (
+        int((index + 0.5) * length / extent)
+        for index, extent, length in zip(at, map_size, image_size, strict=True)
+    )
+    return row, column

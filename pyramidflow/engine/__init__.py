@@ -2,26 +2,29 @@
 
 ``plan.py`` chooses how each convolution is computed on a CPU and ``cpu.py`` runs the plan,
 ``tiles.py`` on one tile after the other where ``choice.py`` finds too little memory for the whole;
-``cuda.py`` is the engine of a GPU; ``slot.py`` makes the one that fits. All are made from what
-``settings.py`` describes.
+``cuda.py`` is the engine of a GPU, ``plain.py`` stands in where no other fits; ``device.py`` makes
+the one of a device. All are made from what ``settings.py`` describes.
 """
 
 from pyramidflow.engine.choice import make_engine
 from pyramidflow.engine.cpu import CpuEngine
+from pyramidflow.engine.device import Engine, engine_on, images_at_once
+from pyramidflow.engine.plain import PlainEngine
 from pyramidflow.engine.plan import Layer, Plan
 from pyramidflow.engine.settings import Precision, Settings, TrainedNetwork
-from pyramidflow.engine.slot import Engine, EngineSlot
 from pyramidflow.engine.tiles import TiledEngine
 
 __all__ = [
     "CpuEngine",
     "Engine",
-    "EngineSlot",
     "Layer",
+    "PlainEngine",
     "Plan",
     "Precision",
     "Settings",
     "TiledEngine",
     "TrainedNetwork",
+    "engine_on",
+    "images_at_once",
     "make_engine",
 ]

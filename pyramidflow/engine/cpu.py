@@ -26,7 +26,7 @@ from pyramidflow.engine.encoder import (
     feature_size,
 )
 from pyramidflow.engine.plan import Layer, Plan
-from pyramidflow.engine.settings import TrainedNetwork
+from pyramidflow.engine.settings import Precision, TrainedNetwork
 from pyramidflow.engine.window import Reader, Region, whole, window
 from pyramidflow.errors import InputError
 from pyramidflow.model import PyramidFlow
@@ -34,7 +34,6 @@ from pyramidflow.model.coupling import (
     LEAKY_SLOPE,
     CouplingBlock,
     DualCoupling,
-    SingleDownCoupling,
     SingleUpCoupling,
 )
 from pyramidflow.ops.compiled_cpu import Image, call, has_bfloat16
@@ -82,6 +81,7 @@ class CpuEngine:
         self.threads = threads or torch.get_num_threads()
         self.size = size
         self.plan = plan
+        self.precision: Precision = "bfloat16" if plan.bfloat16 else "float32"
         self._camera = Camera(size, torch.tensor(trained.mean), torch.tensor(trained.std))
         self._region = Region()
         with torch.inference_mode(), self._threads():
@@ -394,7 +394,7 @@ def flow_shapes(
         assert isinstance(block, CouplingBlock)
         stack = index // network.architecture.levels + 1
         # Where the parameters are computed: at the level, except before a down block's resizing.
-        at = block.level - 1 if isinstance(block, SingleDownCoupling) else block.level
+        at = block.params_level
         height, width = size[0] >> at, size[1] >> at
         second = Convolution(batch, 2 * channels, 2 * channels, height, width, kernel)
         if isinstance(block, SingleUpCoupling):
@@ -425,7 +425,7 @@ def _check_sizes(network: PyramidFlow, template: Sequence[Tensor], size: tuple[i
         )
     for block in network.flow.blocks:
         assert isinstance(block, CouplingBlock)
-        at = block.level - 1 if isinstance(block, SingleDownCoupling) else block.level
+        at = block.params_level
         mean = tuple(block.volume_norm.running_mean.shape[2:])
         if mean not in ((1, 1), sizes[at]):
             raise InputError(

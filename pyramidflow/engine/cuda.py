@@ -1,34 +1,21 @@
-"""Inference on a GPU: the frozen network, channels-last, replayed as one CUDA graph.
+"""Inference on a GPU: the frozen network, replayed as a CUDA graph for each of a few batch sizes.
 
-Nothing in :class:`FrozenNetwork` is tied to a GPU: its equality with the network is proven on the
-CPU. :class:`CudaEngine` adds upload and graph.
+The arithmetic is in :mod:`pyramidflow.engine.frozen`, the way from recorded batch sizes to any
+number of images in :mod:`pyramidflow.engine.replay`; both are proven on the CPU. Here are the
+graphs, the upload and the order of streams.
 """
 
-import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal
 
 import torch
 from torch import Tensor
-from torch.nn import functional
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from pyramidflow import ops
+from pyramidflow.engine.frozen import FrozenNetwork
+from pyramidflow.engine.replay import Recording, ReplayedNetwork
 from pyramidflow.engine.settings import Precision, TrainedNetwork
 from pyramidflow.errors import InputError
-from pyramidflow.model import (
-    CouplingBlock,
-    DualCoupling,
-    PyramidFlow,
-    ResNetEncoder,
-    SingleDownCoupling,
-    SingleUpCoupling,
-)
-from pyramidflow.model.coupling import LEAKY_SLOPE
-from pyramidflow.model.encoder import FrozenModule
-from pyramidflow.ops.convolution import fold_upsampling, folded_size
 from pyramidflow.ops.tf32 import convolutions_with_tf32
 
 DTYPES: dict[Precision, torch.dtype] = {
@@ -39,253 +26,83 @@ DTYPES: dict[Precision, torch.dtype] = {
 }
 """Type of weights and features by precision; accumulators are float32 throughout."""
 
+BATCH_SIZES = (8, 4, 2, 1)
+"""Numbers of images that have a graph, falling to 1."""
+
 WARM_UP = 3
-"""Runs before the graph is captured: kernels are compiled and tuned in the first."""
-
-CHANNELS_LAST = torch.channels_last
-
-
-class FrozenBlock:
-    """A coupling block for inference: weights folded, precomputed and in one type.
-
-    Args:
-        block: of the flow, in evaluation mode.
-        device: where it runs.
-        dtype: in which it runs.
-    """
-
-    def __init__(self, block: CouplingBlock, device: torch.device, dtype: torch.dtype) -> None:
-        def frozen(x: Tensor) -> Tensor:
-            x = x.detach().to(device, dtype)
-            return x.contiguous(memory_format=CHANNELS_LAST) if x.dim() == 4 else x.contiguous()
-
-        self.level = block.level
-        self.kind = _KINDS[type(block)]
-        first = block.affine_params.conv1.weight
-        self.kernel_size = first.shape[-1]
-        self.first = frozen(_phases(first) if self.kind == "up" else first)
-        self.second = frozen(block.affine_params.conv2.weight)
-        self.mix = frozen(block.conv1x1.weight())
-        mean = block.volume_norm.running_mean
-        self.resample: Literal["none", "down"] = "none"
-        if self.kind == "down":
-            self.resample = "down"
-            mean = mean[..., ::2, ::2]  # where the convolution's stride takes its pixels
-        self.mean = mean.detach().to(device, dtype).contiguous()
-
-    def __call__(self, levels: Sequence[Tensor]) -> Tensor:
-        """The block's level, transformed: ``[B, C, h, w]``."""
-        hidden = self._hidden(levels)
-        arguments = (levels[self.level], hidden, self.second, self.mix, self.mean)
-        return ops.conv_coupling_conv1x1(*arguments, resample=self.resample)
-
-    def _hidden(self, levels: Sequence[Tensor]) -> Tensor:
-        if self.kind == "up":
-            return self._hidden_from_coarse(levels[1])
-        if self.kind == "down":
-            condition = levels[self.level - 1]
-        else:
-            condition = _beside(levels[self.level - 1], levels[self.level + 1])
-        hidden = functional.conv2d(condition, self.first, padding=self.kernel_size // 2)
-        return functional.leaky_relu_(hidden, LEAKY_SLOPE)  # [B, 2C, h', w']
-
-    def _hidden_from_coarse(self, coarse: Tensor) -> Tensor:
-        batch, _, height, width = coarse.shape
-        channels = len(self.first) // 4
-        radius = folded_size(self.kernel_size) // 2
-        phases = functional.conv2d(coarse, self.first, padding=radius)  # [B, 4·2C, h + …, w + …]
-        hidden = torch.empty(
-            (batch, channels, 2 * height, 2 * width),
-            dtype=coarse.dtype,
-            device=coarse.device,
-            memory_format=CHANNELS_LAST,
-        )
-        by_sample, by_channel, by_row, by_column = phases.stride()
-        shift = _phase_shift(self.kernel_size)
-        taken = phases.as_strided(
-            (batch, channels, height, 2, width, 2),
-            (
-                by_sample,
-                by_channel,
-                by_row,
-                2 * channels * by_channel + shift * by_row,
-                by_column,
-                channels * by_channel + shift * by_column,
-            ),
-        )
-        cells = _cells(hidden)  # [B, 2C, h, 2, w, 2]
-        write_leaky_relu: Any = torch.ops.aten.leaky_relu.out
-        write_leaky_relu(taken, LEAKY_SLOPE, out=cells)
-        return hidden
-
-
-_KINDS: dict[type, Literal["dual", "up", "down"]] = {
-    DualCoupling: "dual",
-    SingleUpCoupling: "up",
-    SingleDownCoupling: "down",
-}
-
-
-def _phases(weight: Tensor) -> Tensor:
-    """Folded weights ``[4 O, I, n, n]`` of the four phases, ``n = (k+1)/2``, without their frame.
-
-    Phase ``(p, q)`` of a pixel is the window's result ``_phase_shift · (p, q)`` pixels further on.
-    """
-    size, shift = (weight.shape[-1] + 1) // 2, _phase_shift(weight.shape[-1])
-    framed = fold_upsampling(weight.detach())
-    framed = framed.view(2, 2, *weight.shape[:2], *framed.shape[2:])  # [2, 2, O, I, k', k']
-    return torch.cat(
-        [
-            framed[p, q, ..., p * shift :, q * shift :][..., :size, :size]
-            for p in range(2)
-            for q in range(2)
-        ]
-    )
-
-
-def _phase_shift(kernel_size: int) -> int:
-    return folded_size(kernel_size) - (kernel_size + 1) // 2
-
-
-def _cells(x: Tensor) -> Tensor:
-    """The 2×2 cells of a map, not copied: ``[B, C, 2h, 2w]`` to ``[B, C, h, 2, w, 2]``."""
-    batch, channels, height, width = x.shape
-    return x.view(batch, channels, height // 2, 2, width // 2, 2)
-
-
-def _beside(fine: Tensor, coarse: Tensor) -> Tensor:
-    """``fine`` down and ``coarse`` up to the level between them, as channels of one map."""
-    batch, channels, height, width = coarse.shape
-    condition = torch.empty(
-        (batch, 2 * channels, 2 * height, 2 * width),
-        dtype=fine.dtype,
-        device=fine.device,
-        memory_format=CHANNELS_LAST,
-    )
-    condition[:, :channels] = fine[..., ::2, ::2]
-    cells = _cells(condition[:, channels:])  # [B, C, h, 2, w, 2]
-    cells.copy_(coarse[:, :, :, None, :, None].expand_as(cells))
-    return condition
-
-
-def frozen_encoder(encoder: FrozenModule) -> FrozenModule:
-    """A copy of an encoder; a ResNet's batch norms are folded into its convolutions."""
-    frozen = copy.deepcopy(encoder)
-    if isinstance(frozen, ResNetEncoder):
-        for module in (frozen, *frozen.layer1):
-            for number in (1, 2):
-                if not hasattr(module, f"bn{number}"):
-                    continue
-                convolution, norm = getattr(module, f"conv{number}"), getattr(module, f"bn{number}")
-                setattr(module, f"conv{number}", fuse_conv_bn_eval(convolution, norm))
-                setattr(module, f"bn{number}", torch.nn.Identity())
-    return frozen
-
-
-class FrozenNetwork:
-    """From camera pixels to the anomaly map, with everything that is constant computed before.
-
-    Args:
-        trained: the network, on any device.
-        device: where it runs.
-        dtype: of weights and features; accumulators are float32.
-    """
-
-    def __init__(self, trained: TrainedNetwork, device: torch.device, dtype: torch.dtype) -> None:
-        network = self.network = trained.network
-        self.dtype = dtype
-        self.encoder = frozen_encoder(network.encoder)
-        self.encoder.to(device=device, dtype=dtype, memory_format=CHANNELS_LAST)  # type: ignore[call-overload]
-        self.blocks = [FrozenBlock(b, device, dtype) for b in _blocks(network)]
-        self.template = [
-            z.detach().to(device, dtype).contiguous(memory_format=CHANNELS_LAST)
-            for z in trained.template
-        ]
-        self.mean, self.std = torch.tensor([trained.mean, trained.std], device=device)
-
-    @torch.no_grad()
-    def __call__(self, images: Tensor) -> Tensor:
-        """Anomaly map.
-
-        Args:
-            images: ``[B, H, W, 3]``, uint8 or uint16, on the network's device.
-
-        Returns:
-            ``[B, h, w]``, float32.
-        """
-        x = ops.normalize_image(images, self.mean, self.std, self.dtype)  # [B, 3, H, W]
-        features = self.encoder(x.contiguous(memory_format=CHANNELS_LAST))  # [B, C, h, w]
-        levels = list(self.network.pyramid.decompose(features))
-        for block in self.blocks:
-            levels[block.level] = block(levels)
-        padded = self.network.contrast(levels, self.template)
-        height, width = features.shape[-2:]
-        return padded[:, :height, :width].float()
-
-
-def _blocks(network: PyramidFlow) -> list[CouplingBlock]:
-    return [block for block in network.flow.blocks if isinstance(block, CouplingBlock)]
+"""Runs before a graph is captured: kernels are compiled and tuned in the first."""
 
 
 @dataclass
 class _Staging:
     """Pinned memory, and the event after which the device has read it."""
 
-    images: Tensor
+    memory: Tensor
     read: torch.cuda.Event
 
 
-class _Replay:
-    """The way from pixels of one type to the map: upload, then one CUDA graph over static buffers.
+class CudaRecorder:
+    """Records CUDA graphs on a device; they compute in one pool of memory, in turns.
 
     Args:
-        frozen: the network, on the current device.
-        shape: of the images.
-        pixel_type: uint8 or uint16.
+        device: a CUDA device with its number.
+        upload_bytes: the largest upload.
         allow_tf32: whether cuDNN may round float32 products.
     """
 
-    def __init__(
-        self,
-        frozen: FrozenNetwork,
-        shape: tuple[int, ...],
-        pixel_type: torch.dtype,
-        allow_tf32: bool,
-    ) -> None:
-        self._images = torch.zeros(shape, dtype=pixel_type, device="cuda")
+    def __init__(self, device: torch.device, upload_bytes: int, allow_tf32: bool) -> None:
+        self.device = device
+        self._allow_tf32 = allow_tf32
+        self._pool = torch.cuda.graph_pool_handle()
+        self._done = torch.cuda.Event()  # type: ignore[no-untyped-call]
         self._staging = [
             _Staging(
-                torch.empty(shape, dtype=pixel_type, pin_memory=True),
+                torch.empty(upload_bytes, dtype=torch.uint8, pin_memory=True),
                 torch.cuda.Event(),  # type: ignore[no-untyped-call]
             )
             for _ in range(2)
         ]
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """Use the memory behind whoever used it before, on whatever stream."""
+        with torch.cuda.device(self.device):
+            stream = torch.cuda.current_stream()
+            stream.wait_event(self._done)  # before the first turn there is nothing
+            try:
+                yield
+            finally:
+                self._done.record(stream)
+
+    def memory(self, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
+        """Memory on the device."""
+        return torch.empty(tuple(shape), dtype=dtype, device=self.device)
+
+    def record(self, run: Callable[[], Tensor]) -> Recording:
+        """Capture a call as a graph, after it has run often enough to be tuned."""
         stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         stream.wait_stream(torch.cuda.current_stream())
-        with _repeatable_convolutions(), convolutions_with_tf32(allow_tf32):
+        with _repeatable_convolutions(), convolutions_with_tf32(self._allow_tf32):
             with torch.cuda.stream(stream):
                 for _ in range(WARM_UP):
-                    frozen(self._images)
+                    run()
             torch.cuda.current_stream().wait_stream(stream)
-            self._graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(self._graph):
-                self._map = frozen(self._images)
+            graph = torch.cuda.CUDAGraph()
+            # Other threads may inspect on another engine meanwhile: what they call must not end
+            # this capture.
+            with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
+                result = run()
+        return Recording(graph.replay, result)
 
-    def __call__(self, images: Tensor) -> Tensor:
-        """Map of images on the host or the device, in new memory."""
-        self._upload(images)
-        self._graph.replay()
-        return self._map[: len(images)].clone()
-
-    def _upload(self, images: Tensor) -> None:
-        target = self._images[: len(images)]
+    def upload(self, images: Tensor, target: Tensor) -> None:
+        """Copy without waiting for the device, from the host through two pinned buffers in turn."""
         if images.device.type != "cpu":
             target.copy_(images, non_blocking=True)
             return
         staging = self._staging.pop(0)
         self._staging.append(staging)
         staging.read.synchronize()  # an upload two calls ago; before the first there is nothing
-        pinned = staging.images[: len(images)]
+        pinned = staging.memory[: target.nbytes].view(target.dtype).view(target.shape)
         pinned.copy_(images)
         target.copy_(pinned, non_blocking=True)
         staging.read.record()
@@ -303,17 +120,20 @@ def _repeatable_convolutions() -> Iterator[None]:
 
 
 class CudaEngine:
-    """Anomaly maps of a fixed number of images of a fixed size on a CUDA device.
+    """Anomaly maps of images of a fixed size on a CUDA device.
 
-    The whole way from pixels to map is one CUDA graph over static buffers, a second one where
-    pixels of 16 bits come. The host waits for nothing: images go through two pinned buffers in
-    turn, and the map is on the device. Results repeat to the bit within one engine. **No GPU has
-    run this so far**: the arithmetic is proven on the CPU (:class:`FrozenNetwork`), upload and
-    graph are not.
+    The whole way from pixels to map is a CUDA graph over static buffers: one for each of
+    ``BATCH_SIZES`` and each type of pixels, captured when the engine is made. They share the
+    weights and one pool of memory. Any number of images is split into these sizes, the largest
+    first, so that no image is computed that was not given. The host waits for nothing: images go
+    through two pinned buffers in turn, and the maps are on the device. Calls from several threads
+    and streams take turns. Results repeat to the bit in batches of one size; between batch sizes
+    they may differ by rounding. **No GPU has run this so far**: arithmetic and splitting are
+    proven on the CPU, upload and graphs are not.
 
     Args:
         trained: the network, on any device.
-        size: most images in a call, height and width in pixels.
+        size: height and width of the images in pixels.
         device: a CUDA device.
         precision: ``"half"`` or ``"bfloat16"`` on tensor cores, ``"tf32"`` (float32 with rounded
             products), or exact ``"float32"``.
@@ -325,72 +145,60 @@ class CudaEngine:
     def __init__(
         self,
         trained: TrainedNetwork,
-        size: tuple[int, int, int],
+        size: tuple[int, int],
         device: torch.device,
         precision: Precision = "half",
     ) -> None:
         if device.type != "cuda":
             raise InputError(f"the device is {device}: this engine needs a CUDA device.")
+        if device.index is None:
+            device = torch.device("cuda", torch.cuda.current_device())
         self.device = device
         self.size = size
         self.precision = precision
         self.frozen = FrozenNetwork(trained, device, DTYPES[precision])
-        self._replays: dict[torch.dtype, _Replay] = {}
-        with torch.cuda.device(device):
-            self._replay(torch.uint8)
+        largest = BATCH_SIZES[0] * size[0] * size[1] * 3 * torch.uint16.itemsize
+        recorder = CudaRecorder(device, largest, allow_tf32=precision == "tf32")
+        self._network = ReplayedNetwork(self.frozen, size, BATCH_SIZES, recorder)
 
     @property
     def plan(self) -> str:
         """How each convolution is computed: a line for each block."""
-        return describe(self.frozen, self.size, self.precision)
+        return describe(self.frozen, self.size, self.precision, BATCH_SIZES)
 
     @torch.no_grad()
     def anomaly_map(self, images: Tensor) -> Tensor:
         """Anomaly maps in the resolution of the feature map; nothing waits for the device.
 
         Args:
-            images: ``[B, H, W, 3]``, uint8 or uint16, on the host or the device; ``B`` may be
-                smaller than the engine's.
+            images: ``[B, H, W, 3]``, uint8 or uint16, on the host or the device, any ``B``.
 
         Returns:
             ``[B, h, w]``, float32, on the device.
 
         Raises:
-            InputError: the images have another type or size, or are too many.
+            InputError: the images have another type or size.
         """
-        batch, *size = self.size
-        if (
-            images.dtype not in (torch.uint8, torch.uint16)
-            or list(images.shape[1:]) != [*size, 3]
-            or len(images) > batch
-        ):
-            raise InputError(
-                f"the images have shape {list(images.shape)} and type {images.dtype}: this engine "
-                f"takes up to {batch} of {[*size, 3]}, uint8 or uint16."
-            )
-        with torch.cuda.device(self.device):
-            return self._replay(images.dtype)(images)
-
-    def _replay(self, pixel_type: torch.dtype) -> _Replay:
-        if pixel_type not in self._replays:
-            allow_tf32 = self.precision == "tf32"
-            self._replays[pixel_type] = _Replay(
-                self.frozen, (*self.size, 3), pixel_type, allow_tf32
-            )
-        return self._replays[pixel_type]
+        return self._network(images)
 
 
-def describe(frozen: FrozenNetwork, size: tuple[int, int, int], precision: str) -> str:
+def describe(
+    frozen: FrozenNetwork, size: tuple[int, int], precision: str, batch_sizes: Sequence[int]
+) -> str:
     """Plan of a frozen network: sizes, convolutions, and what is fused.
 
     Args:
         frozen: the network.
-        size: batch, height and width of the images.
+        size: height and width of the images.
         precision: name of the arithmetic.
+        batch_sizes: that have a graph.
     """
-    batch, height, width = size
     dtype = str(frozen.dtype).removeprefix("torch.")
-    lines = [f"{batch} × {height} × {width}, {precision} ({dtype}, channels-last), one CUDA graph"]
+    batches = ", ".join(map(str, batch_sizes))
+    lines = [
+        f"{size[0]} × {size[1]}, {precision} ({dtype}, channels-last), a CUDA graph for each of "
+        f"the batch sizes {batches}"
+    ]
     for number, block in enumerate(frozen.blocks):
         level = tuple(frozen.template[block.level].shape[2:])
         window = block.kernel_size

@@ -92,8 +92,9 @@ def feature_size(network: PyramidFlow, height: int, width: int) -> tuple[int, in
         return height, width
     if isinstance(network.encoder, ResNetEncoder):
         return -(-height // 4), -(-width // 4)
+    device = next(network.parameters()).device
     with torch.inference_mode():
-        features = network.features(torch.zeros(1, 3, height, width))
+        features = network.features(torch.zeros(1, 3, height, width, device=device))
     return cast(tuple[int, int], tuple(features.shape[-2:]))
 
 

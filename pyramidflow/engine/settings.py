@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from torch import Tensor
 
 from pyramidflow.errors import InputError
 from pyramidflow.model import PyramidFlow
+from pyramidflow.settings import Validated, setting
 
 Precision = Literal["half", "bfloat16", "tf32", "float32"]
 
@@ -36,7 +37,7 @@ class TrainedNetwork:
 
 
 @dataclass(frozen=True)
-class Settings:
+class Settings(Validated):
     """How to inspect.
 
     Attributes:
@@ -45,11 +46,18 @@ class Settings:
             decoded pictures of the engine's size included; ``None`` for whole images and the
             fastest plan.
         precision: of the arithmetic; ``None`` is float32 on the CPU and half on a GPU.
+        max_pixels: pixels of the largest picture that is decoded; ``None`` is the package's own.
+
+    Raises:
+        InputError: a setting is out of its range.
     """
 
-    threads: int | None = None
-    memory_budget: int | None = None
-    precision: Precision | None = None
+    group: ClassVar[str] = "inspection settings"
+
+    threads: int | None = setting(None, least=1, most=1024)
+    memory_budget: int | None = setting(None, least=1)
+    precision: Precision | None = setting(None)
+    max_pixels: int | None = setting(None, least=1)
 
     def precision_on(self, device_type: str) -> Precision:
         """The precision, or a device's own choice.

@@ -45,6 +45,7 @@ class TiledEngine:
         self._engine = CpuEngine(trained, tile, plan, threads, part_of=(height, width))
         self.threads = self._engine.threads
         self.plan = plan.in_tiles(tiling)
+        self.precision = self._engine.precision
         self._maps = torch.empty(batch, tiling.rows.bounds[-1], tiling.columns.bounds[-1])
 
     @torch.inference_mode()

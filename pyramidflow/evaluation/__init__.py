@@ -1,6 +1,9 @@
 """Evaluation: metrics, and tables of them."""
 
-from pyramidflow.evaluation.evaluate import Evaluation, evaluate
+from pyramidflow.evaluation.accumulate import PixelStatistics
+from pyramidflow.evaluation.evaluate import Evaluation, Outcome, evaluate
+from pyramidflow.evaluation.jobs import FailedJob, Job, find_detectors, plan_jobs
+from pyramidflow.evaluation.masks import ReducedMask, reduce_mask
 from pyramidflow.evaluation.metrics import (
     Metrics,
     aupro,
@@ -12,23 +15,45 @@ from pyramidflow.evaluation.metrics import (
     roc_curve,
     thin_curve,
 )
-from pyramidflow.evaluation.tables import SETTINGS, formatted, table_rows, write_csv, write_markdown
+from pyramidflow.evaluation.scores import write_scores
+from pyramidflow.evaluation.tables import (
+    COUNTS,
+    SETTINGS,
+    formatted,
+    has_mean,
+    remarks,
+    table_rows,
+    write_csv,
+    write_markdown,
+)
 
 __all__ = [
+    "COUNTS",
     "SETTINGS",
     "Evaluation",
+    "FailedJob",
+    "Job",
     "Metrics",
+    "Outcome",
+    "PixelStatistics",
+    "ReducedMask",
     "aupro",
     "auroc",
     "average_precision",
     "evaluate",
     "evaluate_maps",
     "f1_max",
+    "find_detectors",
     "formatted",
+    "has_mean",
+    "plan_jobs",
     "pro_curve",
+    "reduce_mask",
+    "remarks",
     "roc_curve",
     "table_rows",
     "thin_curve",
     "write_csv",
     "write_markdown",
+    "write_scores",
 ]

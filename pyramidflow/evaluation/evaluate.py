@@ -3,52 +3,109 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from pyramidflow.data import Category, read_image, read_mask
-from pyramidflow.detector import Detector
+from pyramidflow.data import Category, Sample, read_image, read_mask
+from pyramidflow.detector import Detector, Session
 from pyramidflow.errors import InputError
-from pyramidflow.evaluation.metrics import Metrics, evaluate_maps
+from pyramidflow.evaluation.accumulate import PixelStatistics
+from pyramidflow.evaluation.masks import ReducedMask, reduce_mask
+from pyramidflow.evaluation.metrics import Metrics, metrics_of, thin_curve
+from pyramidflow.evaluation.ranking import FloatArray, Ranking, rank
+from pyramidflow.io.names import printable
+
+Curve: TypeAlias = tuple[FloatArray, FloatArray]
+"""False-positive rates and heights, each ``[points]``."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of one test image.
+
+    Attributes:
+        sample: the image and what is known about it.
+        score: the detector's; ``None`` where the image could not be measured.
+        error: why the image or its mask could not be used, in a sentence; ``None`` if both could.
+    """
+
+    sample: Sample
+    score: float | None
+    error: str | None
+
+    @property
+    def path(self) -> Path:
+        """The image file."""
+        return self.sample.path
 
 
 @dataclass(frozen=True)
 class Evaluation:
     """What a detector did on a category's test images.
 
-    Maps and masks have the size that the detector works at, so that they compare with published
-    numbers; masks are resized to it by nearest neighbour.
-
     Attributes:
         category: the category's name.
-        metrics: threshold-free metrics.
+        metrics: threshold-free metrics of what could be measured; those of the pixels at the size
+            that the detector works at, so that they compare with published numbers.
         threshold: the detector's.
-        image_size: side of maps and masks, in pixels.
-        paths: the test images, ``N``.
-        kinds: ``"good"`` or the kind of defect, ``N``.
-        labels: ``True`` for a defective image, ``[N]``.
-        scores: ``[N]``.
-        maps: float32 ``[N, image_size, image_size]``.
-        masks: bool ``[image_size, image_size]`` each; ``None`` where a defective image has no mask.
+        image_size: side of the maps that were measured, in pixels.
+        outcomes: one for each test image.
+        defects: connected regions of the masks, in the images as they are.
+        small_defects: those of them that lie between the centres of the working pixels; see
+            :func:`pyramidflow.evaluation.masks.reduce_mask`.
+        pixel_roc: ROC curve over the pixels, thinned for drawing; ``None`` if it is not defined.
+        pro: per-region overlap curve, likewise.
         seconds: time to read and inspect the images.
         training: the detector's training record.
+        detector_name: what tells detectors apart that are measured together.
     """
 
     category: str
     metrics: Metrics
     threshold: float
     image_size: int
-    paths: tuple[Path, ...]
-    kinds: tuple[str, ...]
-    labels: npt.NDArray[np.bool_]
-    scores: npt.NDArray[np.float64]
-    maps: npt.NDArray[np.float32]
-    masks: tuple[npt.NDArray[np.bool_] | None, ...]
+    outcomes: tuple[Outcome, ...]
+    defects: int
+    small_defects: int
+    pixel_roc: Curve | None
+    pro: Curve | None
     seconds: float
     training: dict[str, Any]
+    detector_name: str = ""
+
+    @cached_property
+    def measured(self) -> tuple[Outcome, ...]:
+        """The ``N`` test images that have a score."""
+        return tuple(outcome for outcome in self.outcomes if outcome.score is not None)
+
+    @cached_property
+    def failures(self) -> tuple[Outcome, ...]:
+        """The test images that could not be used, or not fully: without their mask."""
+        return tuple(outcome for outcome in self.outcomes if outcome.error is not None)
+
+    @cached_property
+    def paths(self) -> tuple[Path, ...]:
+        """The measured images, ``N``."""
+        return tuple(outcome.path for outcome in self.measured)
+
+    @cached_property
+    def kinds(self) -> tuple[str, ...]:
+        """``"good"`` or the kind of defect of the measured images, ``N``."""
+        return tuple(outcome.sample.kind for outcome in self.measured)
+
+    @cached_property
+    def labels(self) -> npt.NDArray[np.bool_]:
+        """``True`` for a defective image, ``[N]``."""
+        return np.array([outcome.sample.is_defective for outcome in self.measured], dtype=bool)
+
+    @cached_property
+    def scores(self) -> FloatArray:
+        """Of the measured images, ``[N]``."""
+        return np.array([outcome.score for outcome in self.measured], dtype=np.float64)
 
     @property
     def false_reject_rate(self) -> float:
@@ -61,16 +118,16 @@ class Evaluation:
         return _share(self.scores[self.labels] > self.threshold)
 
 
-def _share(flags: npt.NDArray[np.bool_]) -> float:
-    return float(flags.mean()) if flags.size else float("nan")
-
-
 def evaluate(
     detector: Detector,
     category: Category,
     on_image: Callable[[], object] = lambda: None,
 ) -> Evaluation:
     """Inspect the test images of a category and compute the metrics.
+
+    An image that cannot be read or scored is left out of the metrics, one whose mask cannot be used
+    out of those of the pixels; both are named in the result. Memory does not grow with the number
+    of images: no map is kept.
 
     Args:
         detector: trained and calibrated.
@@ -81,54 +138,94 @@ def evaluate(
         Metrics with the evidence behind them.
 
     Raises:
-        InputError: no test images, an unreadable image, a mask that does not fit, or a detector
-            without threshold.
+        InputError: no test images, none that can be measured, or a detector without threshold.
     """
     if not category.test:
         raise InputError(
-            f"{category.root} has no test images: an evaluation needs test/good and test/DEFECT "
-            "beside train (MVTec AD layout), or one of the other layouts with test images."
+            f"{printable(category.root)} has no test images: an evaluation needs test/good and "
+            "test/DEFECT beside train (MVTec AD layout), or one of the other layouts with test "
+            "images."
         )
-    if detector.threshold is None:
+    session = detector.session
+    if session.threshold is None:
         raise InputError("this detector has no threshold yet: calibrate it on good images.")
-    size = detector.preprocessing.image_size
-    maps: list[npt.NDArray[np.float32]] = []
-    masks: list[npt.NDArray[np.bool_] | None] = []
-    scores: list[float] = []
+    measuring = _Measuring(session)
     started = time.perf_counter()
+    outcomes = []
     for sample in category.test:
-        image = read_image(sample.path)
-        score, anomaly_map = detector.working_map(image)
-        scores.append(score)
-        maps.append(anomaly_map)
-        mask = None if sample.mask_path is None else read_mask(sample.mask_path, image.shape[:2])
-        if mask is not None:
-            masks.append(_resize_mask(mask, size))
-        else:
-            masks.append(None if sample.is_defective else np.zeros((size, size), dtype=bool))
+        outcomes.append(measuring.outcome(sample))
         on_image()
     seconds = time.perf_counter() - started
-    labels = np.array([sample.is_defective for sample in category.test])
-    stacked, image_scores = np.stack(maps), np.array(scores)
-    has_masks = any(sample.mask_path is not None for sample in category.test)
+    scored = [outcome for outcome in outcomes if outcome.score is not None]
+    if not scored:
+        raise InputError(
+            f"none of the {len(outcomes)} test images of {printable(category.name)} could be "
+            f"measured: {outcomes[0].error}"
+        )
+    scores = np.array([outcome.score for outcome in scored], dtype=np.float64)
+    labels = np.array([outcome.sample.is_defective for outcome in scored], dtype=bool)
+    pixels = measuring.pixels.ranking()
     return Evaluation(
         category=category.name,
-        metrics=evaluate_maps(stacked, masks if has_masks else None, image_scores, labels),
-        threshold=detector.threshold,
-        image_size=size,
-        paths=tuple(sample.path for sample in category.test),
-        kinds=tuple(sample.kind for sample in category.test),
-        labels=labels,
-        scores=image_scores,
-        maps=stacked,
-        masks=tuple(masks),
+        metrics=metrics_of(pixels, rank(scores[~labels], scores[labels])),
+        threshold=session.threshold,
+        image_size=measuring.size,
+        outcomes=tuple(outcomes),
+        defects=measuring.defects,
+        small_defects=measuring.small_defects,
+        pixel_roc=_drawn(pixels, pixels.recall),
+        pro=_drawn(pixels, pixels.overlap),
         seconds=seconds,
         training=detector.training,
     )
 
 
-def _resize_mask(mask: npt.NDArray[np.bool_], size: int) -> npt.NDArray[np.bool_]:
-    rows = (np.arange(size) + 0.5) * mask.shape[0] / size
-    columns = (np.arange(size) + 0.5) * mask.shape[1] / size
-    resized: npt.NDArray[np.bool_] = mask[np.ix_(rows.astype(int), columns.astype(int))]
-    return resized
+class _Measuring:
+    """Counts up what one image after the other adds."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self.size = session.spec.preprocessing.image_size
+        self.pixels = PixelStatistics()
+        self.defects = 0
+        self.small_defects = 0
+
+    def outcome(self, sample: Sample) -> Outcome:
+        try:
+            image = read_image(sample.path, self._session.decoding)
+            [found] = self._session.working_maps([image])
+        except (InputError, OSError, MemoryError) as error:
+            return Outcome(sample, None, _sentence(sample.path, error))
+        try:
+            reduced = self._mask(sample, image.shape[:2])
+        except (InputError, OSError, MemoryError) as error:
+            assert sample.mask_path is not None
+            return Outcome(sample, found.score, _sentence(sample.mask_path, error))
+        if reduced is not None:
+            self.pixels.add(self._session.resized(found), reduced.mask)
+            self.defects += reduced.defects
+            self.small_defects += reduced.small_defects
+        return Outcome(sample, found.score, None)
+
+    def _mask(self, sample: Sample, shape: tuple[int, int]) -> ReducedMask | None:
+        """``None`` where it is not known which pixels are defective."""
+        if sample.mask_path is not None:
+            return reduce_mask(read_mask(sample.mask_path, shape), self.size)
+        if sample.is_defective:
+            return None
+        return ReducedMask(np.zeros((self.size, self.size), dtype=bool), 0, 0)
+
+
+def _sentence(path: Path, error: Exception) -> str:
+    if isinstance(error, InputError):
+        return str(error)
+    reason = printable(error) or type(error).__name__
+    return f"{printable(path)} cannot be used ({reason}): copy it again, or leave it out."
+
+
+def _drawn(pixels: Ranking, height: FloatArray) -> Curve | None:
+    return thin_curve(*pixels.corners(height)) if len(height) else None
+
+
+def _share(flags: npt.NDArray[np.bool_]) -> float:
+    return float(flags.mean()) if flags.size else float("nan")

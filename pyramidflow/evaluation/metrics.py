@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
 from pyramidflow.errors import InputError
+from pyramidflow.evaluation.masks import BoolArray, region_shares
 from pyramidflow.evaluation.ranking import Array, FloatArray, Ranking, area, rank, without_repeats
 
-BoolArray: TypeAlias = npt.NDArray[np.bool_]
 Images: TypeAlias = Array | Sequence[Array]
 OptionalImages: TypeAlias = Array | Sequence[Array | None] | None
 
@@ -172,8 +171,8 @@ def pro_curve(maps: Images, masks: Images) -> tuple[FloatArray, FloatArray]:
     Source:
         Bergmann et al., "The MVTec Anomaly Detection Dataset", IJCV 2021: the PRO curve.
     """
-    ranking, weights = _rank_pixels(maps, masks)
-    return without_repeats(*ranking.corners(ranking.overlap(weights)))
+    ranking = _rank_pixels(maps, masks)
+    return without_repeats(*ranking.corners(ranking.overlap))
 
 
 def aupro(maps: Images, masks: Images, max_fpr: float) -> float:
@@ -199,8 +198,8 @@ def aupro(maps: Images, masks: Images, max_fpr: float) -> float:
     """
     if not 0.0 < max_fpr <= 1.0:
         raise InputError(f"max_fpr is {max_fpr}; it must be above 0 and at most 1.")
-    ranking, weights = _rank_pixels(maps, masks)
-    return area(*ranking.corners(ranking.overlap(weights)), max_fpr)
+    ranking = _rank_pixels(maps, masks)
+    return area(*ranking.corners(ranking.overlap), max_fpr)
 
 
 def thin_curve(x: FloatArray, y: FloatArray, points: int = 512) -> tuple[FloatArray, FloatArray]:
@@ -275,17 +274,29 @@ def evaluate_maps(
             "give one score for each map."
         )
     maps, masks = _with_usable_masks(maps, masks, image_labels)
-    pixel_ranking, weights = _rank_pixels(maps, masks)
-    pro_corners = pixel_ranking.corners(pixel_ranking.overlap(weights))
+    return metrics_of(_rank_pixels(maps, masks), image_ranking)
+
+
+def metrics_of(pixels: Ranking, images: Ranking) -> Metrics:
+    """Every metric, read from the ranked pixels and the ranked images.
+
+    Args:
+        pixels: Ranking of the pixels, each region of weight 1 in its overlap.
+        images: Ranking of the image scores.
+
+    Returns:
+        The metrics; those of an undefined ranking are NaN.
+    """
+    pro_corners = pixels.corners(pixels.overlap)
     return Metrics(
-        pixel_auroc=pixel_ranking.auroc(),
-        image_auroc=image_ranking.auroc(),
+        pixel_auroc=pixels.auroc(),
+        image_auroc=images.auroc(),
         aupro_03=area(*pro_corners, 0.3),
         aupro_10=area(*pro_corners, 1.0),
-        pixel_f1_max=pixel_ranking.f1_max()[0],
-        image_f1_max=image_ranking.f1_max()[0],
-        pixel_average_precision=pixel_ranking.average_precision(),
-        image_average_precision=image_ranking.average_precision(),
+        pixel_f1_max=pixels.f1_max()[0],
+        image_f1_max=images.f1_max()[0],
+        pixel_average_precision=pixels.average_precision(),
+        image_average_precision=images.average_precision(),
     )
 
 
@@ -299,8 +310,8 @@ def _split_scores(scores: Array, labels: Array) -> tuple[Array, Array]:
     return scores[~labels], scores[labels]
 
 
-def _rank_pixels(maps: Images, masks: Images) -> tuple[Ranking, FloatArray]:
-    """Rank all pixels; also the share of its region that each defective pixel is [P]."""
+def _rank_pixels(maps: Images, masks: Images) -> Ranking:
+    """Rank all pixels; a defective one weighs what it is of its region."""
     if len(maps) != len(masks):
         raise InputError(f"There are {len(maps)} maps and {len(masks)} masks; give one mask each.")
     normal, defective, weights = [np.empty(0, np.float32)], [np.empty(0, np.float32)], [np.empty(0)]
@@ -314,21 +325,11 @@ def _rank_pixels(maps: Images, masks: Images) -> tuple[Ranking, FloatArray]:
             )
         normal.append(scores[~inside])
         defective.append(scores[inside])
-        weights.append(_region_shares(inside))
+        weights.append(region_shares(inside))
     kind = np.result_type(*normal)
     negative = np.concatenate(normal, dtype=kind)
     normal.clear()
-    return rank(negative, np.concatenate(defective, dtype=kind)), np.concatenate(weights)
-
-
-def _region_shares(mask: BoolArray) -> FloatArray:
-    if not mask.any():
-        return np.empty(0)
-    from skimage.measure import label
-
-    regions = label(mask, connectivity=2)[mask]  # type: ignore[no-untyped-call]
-    shares: FloatArray = 1.0 / np.bincount(regions)[regions]
-    return shares
+    return rank(negative, np.concatenate(defective, dtype=kind), np.concatenate(weights))
 
 
 def _with_usable_masks(

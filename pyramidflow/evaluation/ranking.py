@@ -21,43 +21,29 @@ IntArray: TypeAlias = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Ranking:
-    """Counts at the K distinct scores of the P positives, highest first; K = 0 if undefined.
+    """Counts at the K distinct scores of the positives, highest first; K = 0 if undefined.
 
     Attributes:
-        order: positives by falling score [P].
-        last: where in ``order`` each group of equal scores ends [K].
         thresholds: the scores [K].
+        true_at: positives at or above each threshold [K].
         false_above: negatives above each threshold [K].
         false_at: negatives at or above each threshold [K].
+        overlap: share of the positives' total weight at or above each threshold [K].
         negatives: how many there are.
     """
 
-    order: IntArray
-    last: IntArray
     thresholds: Array
+    true_at: IntArray
     false_above: IntArray
     false_at: IntArray
+    overlap: FloatArray
     negatives: int
 
     @property
-    def true_at(self) -> IntArray:
-        """Positives at or above each threshold [K]."""
-        return self.last + 1
-
-    @property
     def recall(self) -> FloatArray:
-        """Their share of all positives [K]."""
-        return self.true_at / max(len(self.order), 1)
-
-    def overlap(self, weights: FloatArray) -> FloatArray:
-        """Share of the positives' total weight at or above each threshold [K].
-
-        Args:
-            weights: of each positive [P].
-        """
-        total = np.cumsum(weights[self.order])[self.last]
-        # The last total is the weights' sum but for rounding; dividing by it ends at 1 exactly.
-        return total / total[-1:]
+        """Share of the positives at or above each threshold [K]."""
+        recall: FloatArray = self.true_at / self.true_at[-1:]
+        return recall
 
     def corners(self, height: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Corners of a curve over the false-positive rate.
@@ -88,31 +74,32 @@ class Ranking:
 
     def average_precision(self) -> float:
         """``Σ_n (R_n − R_{n−1}) · P_n`` over the thresholds; NaN if undefined."""
-        if len(self.last) == 0:
+        if len(self.true_at) == 0:
             return float("nan")
         precision = self.true_at / (self.true_at + self.false_at)
         return float(np.sum(np.diff(self.recall, prepend=0.0) * precision))
 
     def f1_max(self) -> tuple[float, float]:
         """Best F1 and its threshold, the highest if there are several; NaN if undefined."""
-        if len(self.last) == 0:
+        if len(self.true_at) == 0:
             return float("nan"), float("nan")
         # 2·TP + FP + FN = TP + FP + positives
-        f1 = 2 * self.true_at / (self.true_at + self.false_at + len(self.order))
+        f1 = 2 * self.true_at / (self.true_at + self.false_at + self.true_at[-1])
         best = int(np.argmax(f1))
         return float(f1[best]), float(self.thresholds[best])
 
 
-def rank(negative: Array, positive: Array) -> Ranking:
+def rank(negative: Array, positive: Array, weights: FloatArray | None = None) -> Ranking:
     """Rank the scores of both classes; sorts ``negative`` in place.
 
     Args:
         negative: scores of the normal [N], without NaN.
         positive: scores of the defective [P], without NaN.
+        weights: of each positive in the overlap [P]; ``None`` weighs all alike.
     """
     if len(negative) == 0 or len(positive) == 0:
         none = np.empty(0, np.int64)
-        return Ranking(none, none, positive[:0], none, none, len(negative))
+        return Ranking(positive[:0], none, none, none, np.empty(0), len(negative))
     negative.sort()
     order = np.argsort(positive)[::-1]
     falling = positive[order]
@@ -120,7 +107,10 @@ def rank(negative: Array, positive: Array) -> Ranking:
     thresholds = falling[last]
     false_at = len(negative) - np.searchsorted(negative, thresholds, side="left")
     false_above = len(negative) - np.searchsorted(negative, thresholds, side="right")
-    return Ranking(order, last, thresholds, false_above, false_at, len(negative))
+    total = last + 1.0 if weights is None else np.cumsum(weights[order])[last]
+    # The last total is the weights' sum but for rounding; dividing by it ends at 1 exactly.
+    overlap = total / total[-1]
+    return Ranking(thresholds, last + 1, false_above, false_at, overlap, len(negative))
 
 
 def without_repeats(x: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:

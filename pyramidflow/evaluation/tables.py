@@ -9,34 +9,51 @@ from typing import Any
 
 from pyramidflow.evaluation.evaluate import Evaluation
 from pyramidflow.io.files import write_atomically
+from pyramidflow.io.names import markdown_cell, printable
 
 Row = dict[str, Any]
 
 MEAN = "mean"
-SETTINGS = ("images", "seed", "epoch", "size", "seconds")
-"""Columns that describe a row's run; the mean leaves all but images and seconds empty."""
+COUNTS = ("images", "failed", "defects", "small_defects", "seconds")
+"""Columns that the mean's row adds up."""
+SETTINGS = ("detector", "seed", "epoch", "size")
+"""Columns that describe a row's detector; the mean leaves them empty."""
+
+_ACTS_IN_A_SPREADSHEET = ("=", "+", "-", "@", "\t", "\r")
 
 
 def table_rows(evaluations: Sequence[Evaluation]) -> list[Row]:
-    """One row for each category, and the mean over categories below them.
+    """One row for each evaluation, and the mean over categories below them.
+
+    There is no mean where a category was measured more than once: over several detectors of one
+    category among others it would say nothing.
 
     Args:
-        evaluations: one for each category.
+        evaluations: one or more.
 
     Returns:
         Rows with the same keys: ``category``, the metrics, ``false_reject_rate`` and
-        ``detection_rate`` at the detector's threshold, and :data:`SETTINGS`. Undefined values are
-        NaN; the mean is over the categories where a value is defined. Metrics are fractions of 1.
+        ``detection_rate`` at the detector's threshold, :data:`COUNTS` and :data:`SETTINGS`.
+        ``images`` were measured, ``failed`` could not be used or only without their mask.
+        Undefined values are NaN; the mean is over the categories where a value is defined. Metrics
+        are fractions of 1.
     """
     rows = [_row(evaluation) for evaluation in evaluations]
+    if not has_mean(evaluations):
+        return rows
     mean: Row = dict.fromkeys(rows[0], None)
     mean["category"] = MEAN
     for key in rows[0]:
-        if key not in ("category", *SETTINGS):
+        if key in COUNTS:
+            mean[key] = sum(row[key] for row in rows)
+        elif key not in ("category", *SETTINGS):
             mean[key] = _mean([row[key] for row in rows])
-    mean["images"] = sum(row["images"] for row in rows)
-    mean["seconds"] = sum(row["seconds"] for row in rows)
     return [*rows, mean]
+
+
+def has_mean(evaluations: Sequence[Evaluation]) -> bool:
+    """Whether a mean over the evaluations is one over categories: none was measured twice."""
+    return len({evaluation.category for evaluation in evaluations}) == len(evaluations)
 
 
 def _row(evaluation: Evaluation) -> Row:
@@ -46,11 +63,15 @@ def _row(evaluation: Evaluation) -> Row:
         **evaluation.metrics.as_dict(),
         "false_reject_rate": evaluation.false_reject_rate,
         "detection_rate": evaluation.detection_rate,
-        "images": len(evaluation.paths),
+        "images": len(evaluation.measured),
         "seed": recipe["seed"],
         "epoch": recipe["epochs"],
         "size": evaluation.image_size,
         "seconds": evaluation.seconds,
+        "failed": len(evaluation.failures),
+        "defects": evaluation.defects,
+        "small_defects": evaluation.small_defects,
+        "detector": evaluation.detector_name,
     }
 
 
@@ -60,7 +81,7 @@ def _mean(values: Sequence[float]) -> float:
 
 
 def formatted(row: Row) -> dict[str, str]:
-    """A row as text: fractions with four digits, seconds with one, a dash for what is undefined."""
+    """A row as lines of text: fractions with four digits, seconds with one, a dash if undefined."""
 
     def text(key: str, value: Any) -> str:
         if value is None:
@@ -69,13 +90,40 @@ def formatted(row: Row) -> dict[str, str]:
             if math.isnan(value):
                 return "–"
             return f"{value:.1f}" if key == "seconds" else f"{value:.4f}"
-        return str(value)
+        return printable(value)
 
     return {key: text(key, value) for key, value in row.items()}
 
 
+def remarks(evaluation: Evaluation) -> list[str]:
+    """What a reader of the metrics has to know, in sentences.
+
+    Args:
+        evaluation: the one that the metrics are from.
+
+    Returns:
+        At most one sentence on the defects that are smaller than a working pixel and one on the
+        images that could not be used; none where there are none.
+    """
+    found = []
+    if evaluation.small_defects:
+        found.append(
+            f"{evaluation.small_defects} of {evaluation.defects} defects are smaller than a pixel "
+            f"at the working size {evaluation.image_size}×{evaluation.image_size} and count with "
+            "the pixels that hold the most of them."
+        )
+    if evaluation.failures:
+        found.append(
+            f"{len(evaluation.failures)} of {len(evaluation.outcomes)} test images could not be "
+            "used, or only without their mask: the metrics are over the rest."
+        )
+    return found
+
+
 def write_csv(rows: Sequence[Row], path: Path) -> None:
     """Write the table as CSV with full precision; undefined values are empty.
+
+    A name that a spreadsheet would take for a formula gets an apostrophe in front.
 
     Raises:
         InputError: the file cannot be written.
@@ -84,17 +132,31 @@ def write_csv(rows: Sequence[Row], path: Path) -> None:
     writer = csv.DictWriter(text, fieldnames=list(rows[0]))
     writer.writeheader()
     for row in rows:
-        writer.writerow({k: "" if v is None or v != v else v for k, v in row.items()})
+        writer.writerow({key: _csv_cell(value) for key, value in row.items()})
     write_atomically(path, lambda file: file.write(text.getvalue().encode()))
 
 
-def write_markdown(rows: Sequence[Row], path: Path) -> None:
+def _csv_cell(value: Any) -> Any:
+    if isinstance(value, str):
+        return (
+            "'" + printable(value) if value.startswith(_ACTS_IN_A_SPREADSHEET) else printable(value)
+        )
+    return "" if value is None or value != value else value
+
+
+def write_markdown(rows: Sequence[Row], path: Path, notes: Sequence[str] = ()) -> None:
     """Write the table as Markdown.
+
+    Args:
+        rows: from :func:`table_rows`.
+        path: the file.
+        notes: sentences to write below it, a line each.
 
     Raises:
         InputError: the file cannot be written.
     """
     lines = [list(rows[0]), ["---", *["---:"] * (len(rows[0]) - 1)]]
-    lines += [list(formatted(row).values()) for row in rows]
+    lines += [[markdown_cell(cell) for cell in formatted(row).values()] for row in rows]
     text = "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
+    text += "".join(f"\n{markdown_cell(note)}\n" for note in notes)
     write_atomically(path, lambda file: file.write(text.encode()))

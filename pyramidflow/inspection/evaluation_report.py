@@ -1,13 +1,15 @@
 """From an evaluation to its report: curves, and the examples worth a look."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
-from pyramidflow.data import read_image, resize_image, to_uint8
+from pyramidflow.data import read_image, read_mask, resize_image, to_uint8
 from pyramidflow.detector import Detector
-from pyramidflow.evaluation import Evaluation, pro_curve, roc_curve
+from pyramidflow.errors import InputError
+from pyramidflow.evaluation import Evaluation, Outcome, reduce_mask, remarks, roc_curve
 from pyramidflow.inspection.overlay import overlay
 from pyramidflow.inspection.report import write_report
 from pyramidflow.inspection.report_data import Curve, Report, ReportExample
@@ -22,7 +24,8 @@ def write_evaluation_report(
     """Write the report of an evaluation as one HTML file.
 
     The worst examples are those furthest on the wrong side of the threshold (or nearest to it on
-    the right side), the best are the defects furthest above it.
+    the right side), the best are the defects furthest above it. They are inspected once more; one
+    that cannot be read any longer makes room for the next.
 
     Args:
         detector: the one that was evaluated.
@@ -36,26 +39,28 @@ def write_evaluation_report(
     margin = evaluation.scores - evaluation.threshold
     margin = np.where(evaluation.labels, margin, -margin)  # [N], negative where misjudged
     order = np.argsort(margin, kind="stable")
-    worst = order[:EXAMPLES]
-    best = [i for i in order[::-1] if evaluation.labels[i] and i not in worst][:EXAMPLES]
-    masked = [(i, mask) for i, mask in enumerate(evaluation.masks) if mask is not None]
-    has_regions = any(mask.any() for _, mask in masked)
-    maps = evaluation.maps[[i for i, _ in masked]]
-    masks = [mask for _, mask in masked]
+    # A threshold of 0 is possible, a colour scale of 0 is not.
+    scale = detector.map_scale or float(evaluation.scores.max()) or 1.0
+    measured = evaluation.measured
+    examples = _Examples(detector, evaluation, scale)
+    worst = list(islice(examples.of(measured[i] for i in order), EXAMPLES))
+    best = [measured[i] for i in order[::-1] if evaluation.labels[i]]
     report = Report(
         title=f"Evaluation of {evaluation.category}",
         summary=summary,
         metrics=evaluation.metrics.as_dict(),
         roc_image=_defined(roc_curve(evaluation.scores, evaluation.labels)),
-        roc_pixel=_defined(roc_curve(maps, np.stack(masks))) if has_regions else None,
-        pro=_defined(pro_curve(maps, masks)) if has_regions else None,
+        roc_pixel=evaluation.pixel_roc,
+        pro=evaluation.pro,
         scores=evaluation.scores,
         labels=evaluation.labels,
         kinds=evaluation.kinds,
         threshold=evaluation.threshold,
-        scale=detector.map_scale,
-        best=[_example(detector, evaluation, i) for i in best],
-        worst=[_example(detector, evaluation, i) for i in worst],
+        scale=scale,
+        best=list(islice(examples.of(best), EXAMPLES)),
+        worst=worst,
+        remarks=remarks(evaluation),
+        failures=[(str(o.path), o.error) for o in evaluation.failures if o.error is not None],
     )
     write_report(report, path)
 
@@ -64,17 +69,45 @@ def _defined(curve: Curve) -> Curve | None:
     return curve if curve[0].size else None
 
 
-def _example(detector: Detector, evaluation: Evaluation, index: int) -> ReportExample:
-    path = evaluation.paths[index]
-    size = evaluation.image_size
-    image = resize_image(to_uint8(read_image(path)), size)
-    return ReportExample(
-        name=f"{path.parent.name}/{path.name}",
-        kind=evaluation.kinds[index],
-        label_defective=bool(evaluation.labels[index]),
-        score=float(evaluation.scores[index]),
-        verdict="ng" if evaluation.scores[index] > evaluation.threshold else "ok",
-        image=image,
-        overlay=overlay(image, evaluation.maps[index], detector.map_scale, evaluation.threshold),
-        mask=evaluation.masks[index],
-    )
+class _Examples:
+    """Examples of an evaluation, none shown twice."""
+
+    def __init__(self, detector: Detector, evaluation: Evaluation, scale: float) -> None:
+        self._detector = detector
+        self._evaluation = evaluation
+        self._scale = scale
+        self._shown: set[Path] = set()
+
+    def of(self, outcomes: Iterable[Outcome]) -> Iterator[ReportExample]:
+        for outcome in outcomes:
+            if outcome.path in self._shown:
+                continue
+            try:
+                example = self._example(outcome)
+            except (InputError, OSError):
+                continue
+            self._shown.add(outcome.path)
+            yield example
+
+    def _example(self, outcome: Outcome) -> ReportExample:
+        size, threshold = self._evaluation.image_size, self._evaluation.threshold
+        sample, score = outcome.sample, outcome.score
+        assert score is not None
+        pixels = read_image(outcome.path)
+        mask = None
+        if sample.mask_path is not None and outcome.error is None:
+            mask = reduce_mask(read_mask(sample.mask_path, pixels.shape[:2]), size).mask
+        elif not sample.is_defective:
+            mask = np.zeros((size, size), dtype=bool)
+        _, anomaly_map = self._detector.working_map(pixels)
+        image = resize_image(to_uint8(pixels), size)
+        return ReportExample(
+            name=f"{outcome.path.parent.name}/{outcome.path.name}",
+            kind=sample.kind,
+            label_defective=sample.is_defective,
+            score=score,
+            verdict="ng" if score > threshold else "ok",
+            image=image,
+            overlay=overlay(image, anomaly_map, self._scale, threshold),
+            mask=mask,
+        )

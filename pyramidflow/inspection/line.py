@@ -1,61 +1,132 @@
 """The line: sources → decode → detect → verdict → sinks."""
 
+from array import array
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from time import perf_counter
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
 
 from pyramidflow.data import read_image
-from pyramidflow.detector import Detector
-from pyramidflow.detector.findings import Inspection
+from pyramidflow.detector import Inspection, Session
 from pyramidflow.errors import InputError
 from pyramidflow.inspection.sinks import ResultFolder
 from pyramidflow.inspection.sources import Source
 
+STAGES: Final = ("reading", "resizing", "inspecting", "writing")
+
 
 @dataclass
 class Tally:
-    """Images counted by what came of them."""
+    """Images counted by what came of them, and the time that it took.
+
+    Attributes:
+        ok: verdicts.
+        ng: verdicts.
+        errors: records with an error: an image that could not be inspected, or whose pictures could
+            not be written; the latter has a verdict, too.
+        stopped: a stop was requested before the last source.
+        milliseconds: of each inspected image, by stage.
+    """
 
     ok: int = 0
     ng: int = 0
-    unreadable: int = 0
+    errors: int = 0
+    stopped: bool = False
+    milliseconds: dict[str, "array[float]"] = field(default_factory=dict)
+
+    def add_time(self, stage: str, milliseconds: float) -> None:
+        """Note how long a stage took for an image."""
+        self.milliseconds.setdefault(stage, array("d")).append(milliseconds)
+
+    def percentiles(self) -> list[tuple[str, float, float]]:
+        """Median and 99th percentile of each stage, in milliseconds, in the order of the stages."""
+        return [
+            (stage, *np.percentile(self.milliseconds[stage], (50, 99)))
+            for stage in STAGES
+            if stage in self.milliseconds
+        ]
 
 
 def inspect_sources(
-    detector: Detector,
+    session: Session,
     sources: Sequence[Source],
     results: ResultFolder,
     on_image: Callable[[Source, Inspection | InputError], object] = lambda source, found: None,
+    stop_requested: Callable[[], bool] = lambda: False,
 ) -> Tally:
     """Inspect images one after the other and write down what was found.
 
-    An image that cannot be read is recorded as such and the line goes on.
+    Whatever happens to one image is recorded as its error, and the line goes on.
 
     Args:
-        detector: trained and calibrated.
+        session: of a calibrated detector.
         sources: the images.
-        results: where the results go.
-        on_image: called after each image, with its inspection or the error.
+        results: where the results go; what an earlier run did there is counted.
+        on_image: called after each image, with its inspection or the error; with both, one after
+            the other, where the inspection has a picture that could not be written.
+        stop_requested: asked before each image; the line ends when it says so.
 
     Returns:
-        How many images were ok, ng and unreadable.
+        How many images were ok, ng and had an error, and the times.
 
     Raises:
         InputError: the results cannot be written.
     """
-    tally = Tally()
+    done = results.earlier.verdicts
+    tally = Tally(ok=done["ok"], ng=done["ng"])
     for source in sources:
+        if stop_requested():
+            tally.stopped = True
+            break
         try:
-            pixels = read_image(source.path)
+            pixels, inspection = _inspected(session, source, tally)
         except InputError as error:
-            tally.unreadable += 1
+            tally.errors += 1
             results.add_error(source, error)
             on_image(source, error)
             continue
-        [inspection] = detector.inspect([pixels])
-        results.add(source, pixels, inspection)
         if inspection.verdict == "ng":
             tally.ng += 1
         else:
             tally.ok += 1
+        start = perf_counter()
+        problem = results.add(source, pixels, inspection)
+        tally.add_time("writing", 1e3 * (perf_counter() - start))
         on_image(source, inspection)
+        if problem is not None:
+            tally.errors += 1
+            on_image(source, problem)
     return tally
+
+
+def _inspected(
+    session: Session, source: Source, tally: Tally
+) -> tuple[npt.NDArray[Any], Inspection]:
+    if source.problem is not None:
+        raise InputError(source.problem)
+    start = perf_counter()
+    try:
+        pixels = read_image(source.path, session.decoding)
+        read = perf_counter()
+        inspection = session.inspect(pixels)
+    except InputError:
+        raise
+    except Exception as error:  # no memory, a file server that is away: the next image may do
+        raise InputError(
+            f"{source.path} could not be inspected ({_reason(error)}): see whether the file and "
+            "the machine are in order, and inspect it again."
+        ) from error
+    tally.add_time("reading", 1e3 * (read - start))
+    tally.add_time("resizing", inspection.times.resizing)
+    tally.add_time("inspecting", inspection.times.inspecting)
+    return pixels, inspection
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    text = (str(error).strip() or "no more is known").splitlines()[0]
+    return f"{type(error).__name__}: {text}"

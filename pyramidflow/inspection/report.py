@@ -15,6 +15,7 @@ from pyramidflow.errors import InputError
 from pyramidflow.inspection.overlay import colour_bar
 from pyramidflow.inspection.report_charts import charts
 from pyramidflow.inspection.report_data import Report, ReportExample, check, number_text, rate_text
+from pyramidflow.io.names import printable
 
 _WIDEST_PICTURE: Final = 512
 _SMALLEST_PICTURE: Final = 256
@@ -79,8 +80,8 @@ def write_report(report: Report, path: Path) -> Path:
     check(report)
     path = Path(path)
     if path.is_dir():
-        raise InputError(f"{path} is a folder; give the name of the HTML file to write.")
-    page = _render(report).encode("utf-8", errors="replace")
+        raise InputError(f"{printable(path)} is a folder: give the name of the HTML file to write.")
+    page = _render(report).encode()
     write_atomically(path, lambda file: file.write(page))
     return path
 
@@ -94,12 +95,15 @@ def _render(report: Report) -> str:
     source = (files("pyramidflow.inspection") / "report.html").read_text(encoding="utf-8")
     bar = colour_bar(_BAR_STOPS, 1)[0]  # [stops, 3]
     return environment.from_string(source).render(
-        title=report.title,
-        summary=report.summary,
+        title=printable(report.title),
+        summary=[(printable(name), printable(value)) for name, value in report.summary],
         confusion=_confusion(report),
         metrics=[
-            (*_METRICS.get(key, (key, "")), rate_text(v)) for key, v in report.metrics.items()
+            (*_METRICS.get(key, (printable(key), "")), rate_text(v))
+            for key, v in report.metrics.items()
         ],
+        remarks=[printable(remark) for remark in report.remarks],
+        failures=[(printable(name), printable(reason)) for name, reason in report.failures],
         charts=charts(report),
         kinds=_kind_rows(report),
         sections=[
@@ -134,7 +138,7 @@ def _kind_rows(report: Report) -> list[dict[str, str | int | float]]:
         found = int((of_kind > report.threshold).sum())
         rows.append(
             {
-                "kind": kind,
+                "kind": printable(kind),
                 "images": len(of_kind),
                 "found": found,
                 "rate": f"{100 * found / len(of_kind):.1f} %",
@@ -155,11 +159,11 @@ def _example(example: ReportExample, report: Report) -> dict[str, Any]:
         (True, True): ("ok", "defect found"),
     }[example.label_defective, rejected]
     return {
-        "name": example.name,
-        "kind": example.kind,
+        "name": printable(example.name),
+        "kind": printable(example.kind),
         "score": number_text(example.score),
         "position": _percent_of_scale(example.score, report.scale),
-        "verdict": example.verdict,
+        "verdict": printable(example.verdict),
         "outcome_class": outcome[0],
         "outcome": outcome[1],
         "image": _jpeg(example.image),

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pyramidflow.errors import InputError
+from pyramidflow.io.names import printable
 
 Curve = tuple[NDArray[Any], NDArray[Any]]
 """Two arrays ``[points]``: false positive rate, then true positive rate or region overlap."""
@@ -60,6 +61,8 @@ class Report:
         scale: Map value of the hottest colour of the overlays.
         best: Images the detector judged best.
         worst: Images the detector judged worst.
+        remarks: Sentences that a reader of the metrics has to know.
+        failures: Images that could not be used, or not fully, as (path, reason).
     """
 
     title: str
@@ -75,6 +78,8 @@ class Report:
     scale: float
     best: Sequence[ReportExample]
     worst: Sequence[ReportExample]
+    remarks: Sequence[str] = ()
+    failures: Sequence[tuple[str, str]] = ()
 
 
 def check(report: Report) -> None:
@@ -101,7 +106,8 @@ def check(report: Report) -> None:
         mask_fits = example.mask is None or example.mask.shape == shape[:2]
         if example.overlay.shape != shape or not mask_fits:
             raise InputError(
-                f"Image, overlay and mask of {example.name} differ in size; give all three alike."
+                f"Image, overlay and mask of {printable(example.name)} differ in size; give all "
+                "three alike."
             )
 
 

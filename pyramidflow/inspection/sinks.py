@@ -2,10 +2,11 @@
 
 import io
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -14,36 +15,57 @@ from PIL import Image
 from pyramidflow.data import to_uint8
 from pyramidflow.detector.findings import Inspection
 from pyramidflow.errors import InputError
-from pyramidflow.evaluation import Evaluation
+from pyramidflow.inspection.earlier import (
+    RESULTS_NAME,
+    RUN_NAME,
+    Earlier,
+    clear_earlier,
+    path_text,
+    picture_path,
+    take_up_earlier,
+    write_run,
+)
 from pyramidflow.inspection.overlay import overlay
-from pyramidflow.inspection.sources import Source
-from pyramidflow.io.files import exclusive, write_atomically
+from pyramidflow.inspection.sources import MAPS, OVERLAYS, PICTURE_SUFFIXES, Source
+from pyramidflow.io.files import exclusive, is_full, unwritable, write_atomically
+from pyramidflow.io.names import printable
 
-RESULTS_NAME = "results.jsonl"
+_PICTURE_IN_HAND = ".picture.tmp"
 
 
 class ResultFolder:
     """A folder of results: ``results.jsonl``, ``overlays/NAME.png``, ``maps/NAME.tiff``.
 
-    Each line of ``results.jsonl`` is complete on disk before the next image is looked at, so that
-    nothing is lost when the process ends early; a line that does not fit on the disk is left out.
+    The pictures of an image are written first, then its record: a record names no picture that is
+    not there. Each record is complete on disk before the next image is looked at, so that nothing
+    is lost when the process ends early; a line that does not fit on the disk is left out.
 
     Args:
         folder: where to write.
-        lines: the open ``results.jsonl``, without a buffer.
+        lines: the open ``results.jsonl``, without a buffer, at its end.
         scale: anomaly value at the top of the overlays' colour scale; ``None`` draws no overlays.
         keep_maps: write the raw anomaly maps.
+        earlier: what was done before this run, where it goes on from there.
     """
 
     def __init__(
-        self, folder: Path, lines: io.FileIO, scale: float | None, keep_maps: bool
+        self,
+        folder: Path,
+        lines: io.FileIO,
+        scale: float | None,
+        keep_maps: bool,
+        earlier: Earlier,
     ) -> None:
+        self.earlier = earlier
         self._folder = folder
         self._lines = lines
         self._scale = scale
         self._keep_maps = keep_maps
+        self._folders_made: set[Path] = set()
 
-    def add(self, source: Source, pixels: npt.NDArray[Any], inspection: Inspection) -> None:
+    def add(
+        self, source: Source, pixels: npt.NDArray[Any], inspection: Inspection
+    ) -> InputError | None:
         """Record an inspected image.
 
         Args:
@@ -51,26 +73,33 @@ class ResultFolder:
             pixels: ``[H, W, 3]``.
             inspection: what was found.
 
+        Returns:
+            Why a picture could not be written, ``None`` where all were; the record says so too.
+
         Raises:
-            InputError: a file cannot be written.
+            InputError: the record cannot be written, or the disk is full.
         """
-        record: dict[str, Any] = {"path": str(source.path), **inspection.as_dict()}
-        if self._scale is not None:
-            record["overlay"] = f"overlays/{source.name}.png"
-        if self._keep_maps:
-            record["map"] = f"maps/{source.name}.tiff"
-        self._write(record)  # first: the verdict matters more than its pictures
-        if self._scale is not None:
-            picture = overlay(
-                to_uint8(pixels),
-                inspection.anomaly_map,
-                self._scale,
-                inspection.threshold,
-                [region.box for region in inspection.regions],
-            )
-            write_png(self._folder / record["overlay"], picture)
-        if self._keep_maps:
-            write_float_tiff(self._folder / record["map"], inspection.anomaly_map)
+        record: dict[str, Any] = {"path": path_text(source.path), **inspection.as_dict()}
+        error: Exception | None = None
+        try:
+            if self._scale is not None:
+                name = f"{OVERLAYS}/{source.name}.png"
+                self._put(name, self._overlay(pixels, inspection, self._scale))
+                record["overlay"] = name
+            if self._keep_maps:
+                name = f"{MAPS}/{source.name}.tiff"
+                self._put(name, float_tiff(inspection.anomaly_map))
+                record["map"] = name
+        except Exception as caught:  # whatever it is, the verdict matters more than its pictures
+            error = caught
+        if error is None:
+            self._write(record)
+            return None
+        problem = _missing_picture(self._folder / name, error)
+        self._write({**record, "error": str(problem)})
+        if isinstance(error, OSError) and is_full(error):
+            raise problem from error
+        return problem
 
     def add_error(self, source: Source, error: InputError) -> None:
         """Record an image that could not be inspected.
@@ -78,47 +107,144 @@ class ResultFolder:
         Raises:
             InputError: the line cannot be written.
         """
-        self._write({"path": str(source.path), "error": str(error)})
+        self._write({"path": path_text(source.path), "error": printable(error)})
+
+    def _overlay(self, pixels: npt.NDArray[Any], inspection: Inspection, scale: float) -> bytes:
+        boxes = [region.box for region in inspection.regions]
+        return png(
+            overlay(to_uint8(pixels), inspection.anomaly_map, scale, inspection.threshold, boxes)
+        )
+
+    def _put(self, name: str, data: bytes) -> None:
+        # Renamed, so that a reader never sees a part; not synced: the record is what counts.
+        in_hand = self._folder / name.partition("/")[0] / _PICTURE_IN_HAND
+        path = picture_path(self._folder, name)
+        try:
+            if path.parent not in self._folders_made:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                self._folders_made.add(path.parent)
+            in_hand.write_bytes(data)
+            in_hand.replace(path)
+        except BaseException:
+            self._folders_made.clear()  # one of them may have been removed
+            with suppress(OSError):
+                in_hand.unlink()
+            raise
 
     def _write(self, record: dict[str, Any]) -> None:
-        line = memoryview((json.dumps(record, ensure_ascii=False) + "\n").encode())
+        text = json.dumps(record, ensure_ascii=False, allow_nan=False)
+        line = memoryview(f"{text}\n".encode())
         start = self._lines.tell()
         try:
             while line:  # a disk that becomes full takes a part first
                 line = line[self._lines.write(line) :]
         except OSError as error:
             self._lines.truncate(start)
-            raise _unwritable(self._folder, error) from error
+            raise unwritable(self._folder / RESULTS_NAME, error) from error
+
+
+def _missing_picture(path: Path, error: Exception) -> InputError:
+    if isinstance(error, OSError):
+        return unwritable(path, error)
+    reason = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
+    return InputError(printable(f"{path} could not be made: {reason}"))
 
 
 @contextmanager
 def open_result_folder(
-    folder: Path, *, scale: float | None, keep_maps: bool
+    folder: Path,
+    *,
+    scale: float | None,
+    keep_maps: bool,
+    run: Mapping[str, Any] | None = None,
+    sources: Iterable[Source] = (),
 ) -> Iterator[ResultFolder]:
-    """Open a folder for results, replacing the ``results.jsonl`` of an earlier run.
+    """Open a folder for results, removing those of an earlier run.
 
     Args:
         folder: made where it is missing.
         scale: see :class:`ResultFolder`.
         keep_maps: see :class:`ResultFolder`.
+        run: what the verdicts depend on: model, threshold, settings.
+        sources: what is to be inspected; an earlier picture that is among them stays.
 
     Yields:
         The open folder; no other process can open it meanwhile.
 
     Raises:
-        InputError: the folder cannot be written, or another process is writing to it.
+        InputError: the folder cannot be written, another process is writing to it, or a source is
+            its ``results.jsonl``.
     """
-    with exclusive(folder / RESULTS_NAME):
-        try:
-            lines = (folder / RESULTS_NAME).open("wb", buffering=0)
-        except OSError as error:
-            raise _unwritable(folder, error) from error
-        with lines:
-            yield ResultFolder(folder, lines, scale, keep_maps)
+    paths = [source.path for source in sources]
+    results = os.path.realpath(folder / RESULTS_NAME)
+    if any(path.name == RESULTS_NAME and os.path.realpath(path) == results for path in paths):
+        raise InputError(
+            f"{printable(results)} is named among the images, and the results would be written "
+            "over it: choose another --output."
+        )
+    with exclusive(folder / RESULTS_NAME, covers=[folder / RUN_NAME]):
+        clear_earlier(folder, paths)
+        write_run(folder, run or {})
+        with _open_results(folder, "wb") as lines:
+            yield ResultFolder(folder, lines, scale, keep_maps, Earlier())
 
 
-def _unwritable(folder: Path, error: OSError) -> InputError:
-    return InputError(f"{folder} cannot be written ({error.strerror}): choose another --output.")
+@contextmanager
+def resume_result_folder(
+    folder: Path, *, scale: float | None, keep_maps: bool, run: Mapping[str, Any]
+) -> Iterator[ResultFolder]:
+    """Open a folder of results to go on where an earlier run stopped.
+
+    Records with an error are removed, so that their images are inspected anew.
+
+    Args:
+        folder: made where it is missing; without results in it the run starts anew.
+        scale: see :class:`ResultFolder`.
+        keep_maps: see :class:`ResultFolder`.
+        run: what the verdicts depend on; must be the earlier run's.
+
+    Yields:
+        The open folder, whose ``earlier`` says what is done.
+
+    Raises:
+        InputError: as :func:`open_result_folder`, and where the earlier results are damaged or were
+            made with something else.
+    """
+    with exclusive(folder / RESULTS_NAME, covers=[folder / RUN_NAME]):
+        earlier = take_up_earlier(folder, run)
+        write_run(folder, run)
+        with _open_results(folder, "ab") as lines:
+            yield ResultFolder(folder, lines, scale, keep_maps, earlier)
+
+
+@contextmanager
+def _open_results(folder: Path, mode: Literal["wb", "ab"]) -> Iterator[io.FileIO]:
+    try:
+        for name in PICTURE_SUFFIXES:
+            (folder / name / _PICTURE_IN_HAND).unlink(missing_ok=True)
+        lines = (folder / RESULTS_NAME).open(mode, buffering=0)
+    except OSError as error:
+        raise unwritable(folder, error) from error
+    with lines:
+        yield lines
+        with suppress(OSError):  # not every file system can
+            os.fsync(lines.fileno())
+
+
+def png(picture: npt.NDArray[np.uint8]) -> bytes:
+    """Encode a picture ``[H, W, 3]`` as PNG."""
+    data = io.BytesIO()
+    Image.fromarray(picture).save(data, format="PNG")
+    return data.getvalue()
+
+
+def float_tiff(anomaly_map: npt.NDArray[np.float32]) -> bytes:
+    """Encode an anomaly map ``[H, W]`` as a float32 TIFF."""
+    import tifffile
+
+    data = io.BytesIO()
+    tifffile.imwrite(data, anomaly_map.astype(np.float32), photometric="minisblack")
+    return data.getvalue()
 
 
 def write_png(path: Path, picture: npt.NDArray[np.uint8]) -> None:
@@ -127,44 +253,5 @@ def write_png(path: Path, picture: npt.NDArray[np.uint8]) -> None:
     Raises:
         InputError: the file cannot be written.
     """
-    data = io.BytesIO()
-    Image.fromarray(picture).save(data, format="PNG")
-    write_atomically(path, lambda file: file.write(data.getvalue()))
-
-
-def write_float_tiff(path: Path, anomaly_map: npt.NDArray[np.float32]) -> None:
-    """Write an anomaly map ``[H, W]`` as a float32 TIFF, atomically.
-
-    Raises:
-        InputError: the file cannot be written.
-    """
-    import tifffile
-
-    data = io.BytesIO()
-    tifffile.imwrite(data, anomaly_map.astype(np.float32), photometric="minisblack")
-    write_atomically(path, lambda file: file.write(data.getvalue()))
-
-
-def write_scores(evaluation: Evaluation, path: Path) -> None:
-    """Write a JSONL line for each test image: path, kind, label, score, verdict; atomically.
-
-    Raises:
-        InputError: the file cannot be written.
-    """
-    lines = [
-        json.dumps(
-            {
-                "path": str(image),
-                "kind": kind,
-                "defective": bool(defective),
-                "score": float(score),
-                "threshold": evaluation.threshold,
-                "verdict": "ng" if score > evaluation.threshold else "ok",
-            },
-            ensure_ascii=False,
-        )
-        for image, kind, defective, score in zip(
-            evaluation.paths, evaluation.kinds, evaluation.labels, evaluation.scores, strict=True
-        )
-    ]
-    write_atomically(path, lambda file: file.write("".join(f"{x}\n" for x in lines).encode()))
+    data = png(picture)
+    write_atomically(path, lambda file: file.write(data))

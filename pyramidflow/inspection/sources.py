@@ -1,11 +1,19 @@
 """Where images to inspect come from."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Final
 
-from pyramidflow.data import list_images
+from pyramidflow.data import LeftOut, find_images
 from pyramidflow.errors import InputError
+from pyramidflow.io.names import OutputNames, printable
+
+OVERLAYS: Final = "overlays"
+MAPS: Final = "maps"
+PICTURE_SUFFIXES: Final = {OVERLAYS: ".png", MAPS: ".tiff"}
+"""What an inspection writes for an image, by folder."""
 
 
 @dataclass(frozen=True)
@@ -15,50 +23,141 @@ class Source:
     Attributes:
         path: the file, as the user named or found it.
         name: unique among the sources, without suffix; names the files written for it.
+        problem: why there is no image at the path, where that is known before it is read.
     """
 
     path: Path
     name: str
+    problem: str | None = None
 
 
-def find_sources(paths: Sequence[Path]) -> list[Source]:
+@dataclass(frozen=True)
+class Sources:
+    """What paths stand for.
+
+    Attributes:
+        images: in the order of the paths.
+        left_out: files and folders below them that are not inspected.
+    """
+
+    images: list[Source]
+    left_out: list[LeftOut]
+
+
+def find_sources(paths: Sequence[Path], output: Path | None = None) -> Sources:
     """List the images that paths stand for.
 
-    A file stands for itself, a folder for all images below it, sorted. Two images that would have
-    the same name get a number behind it.
+    A file stands for itself, a folder for all images below it, sorted. What an inspection wrote
+    below ``output`` is left out. Two images that would have the same name get a number behind it,
+    as does one whose picture would be written over a source.
+
+    A path that stands for no image becomes a source with a problem, as long as others do.
 
     Args:
         paths: files and folders.
-
-    Returns:
-        Sources in the order of the paths.
+        output: folder for the results.
 
     Raises:
-        InputError: a path does not exist, or a folder holds no image.
+        InputError: there is nothing to inspect at all.
     """
-    found: list[tuple[Path, str]] = []
+    wanted: list[Source] = []
+    left_out: list[LeftOut] = []
     for path in paths:
-        if path.is_dir():
-            below = list_images(path, recursive=True)
-            if not below:
-                raise InputError(
-                    f"there are no images below {path}: name a folder that holds some."
-                )
-            found += [(file, file.relative_to(path).with_suffix("").as_posix()) for file in below]
-        elif path.exists():
-            found.append((path, path.stem))
-        else:
-            raise InputError(f"there is no file or folder {path}: name images or folders of them.")
-    return [Source(path, name) for path, name in _with_unique_names(found)]
+        images, others = _found_at(path, output)
+        wanted += images
+        left_out += others
+    problems = [source.problem for source in wanted if source.problem]
+    if len(problems) == len(wanted):
+        raise InputError(_nothing_to_inspect(problems))
+    return Sources(with_free_names(wanted, pictures_among(wanted, output)), left_out)
 
 
-def _with_unique_names(found: Sequence[tuple[Path, str]]) -> list[tuple[Path, str]]:
-    used: set[str] = set()
-    unique = []
-    for path, name in found:
-        candidate, number = name, 2
-        while candidate.lower() in used:  # some file systems do not tell cases apart
-            candidate, number = f"{name}-{number}", number + 1
-        used.add(candidate.lower())
-        unique.append((path, candidate))
-    return unique
+def with_free_names(sources: Iterable[Source], taken: Iterable[str]) -> list[Source]:
+    """Give sources names that are unique, also among pictures that exist already.
+
+    Args:
+        sources: with the names that they would like.
+        taken: pictures that stay, named below their folder.
+    """
+    names = OutputNames(PICTURE_SUFFIXES.values(), taken)
+    return [replace(source, name=names.claim(source.name)) for source in sources]
+
+
+def pictures_among(sources: Iterable[Source], output: Path | None) -> list[str]:
+    """Names, below their folder, of the sources that lie where pictures are written.
+
+    Args:
+        sources: what is inspected.
+        output: folder for the results.
+    """
+    if output is None:
+        return []
+    folders = [f"{os.path.realpath(output / name)}{os.sep}" for name in PICTURE_SUFFIXES]
+    folders = [folder for folder in folders if os.path.isdir(folder)]
+    if not folders:
+        return []
+    files = [os.path.realpath(source.path) for source in sources]
+    return [
+        file.removeprefix(folder).replace(os.sep, "/")
+        for folder in folders
+        for file in files
+        if file.startswith(folder)
+    ]
+
+
+def _found_at(path: Path, output: Path | None) -> tuple[list[Source], list[LeftOut]]:
+    try:
+        is_folder = os.path.isdir(path)
+        if not is_folder:
+            path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return [
+            _problem(path, f"there is no file or folder {printable(path)}: name images or folders.")
+        ], []
+    except OSError:
+        pass  # reading it says more, and belongs to its turn
+    if not is_folder:
+        return [Source(path, path.stem)], []
+    try:
+        listing = find_images(path, recursive=True)
+    except (InputError, OSError) as error:
+        return [_problem(path, str(error))], []
+    results = _results_below(path, output)
+    inputs = [file for file in listing.files if not _is_in(file, results)]
+    below = [LeftOut(file, "below the output") for file in listing.files if _is_in(file, results)]
+    left_out = below + [item for item in listing.left_out if not _is_in(item.path, results)]
+    if not inputs:
+        held = "holds only results of an inspection" if below else "holds no images"
+        sentence = f"{printable(path)} {held}: name a folder with images below it."
+        return [_problem(path, sentence)], left_out
+    names = [file.relative_to(path).with_suffix("").as_posix() for file in inputs]
+    return [Source(file, name) for file, name in zip(inputs, names, strict=True)], left_out
+
+
+def _problem(path: Path, sentence: str) -> Source:
+    return Source(path, path.name, sentence)
+
+
+def _results_below(folder: Path, output: Path | None) -> list[Path]:
+    """Folders of results in a folder of images, as paths that start with the latter."""
+    if output is None:
+        return []
+    real_folder, real_output = os.path.realpath(folder), os.path.realpath(output)
+    # In a folder that is inspected as a whole, or lies around it, images are no results.
+    is_inside = real_output != real_folder and _is_in(Path(real_output), [Path(real_folder)])
+    results = (
+        [real_output] if is_inside else [os.path.join(real_output, x) for x in PICTURE_SUFFIXES]
+    )
+    return [folder / os.path.relpath(result, real_folder) for result in results]
+
+
+def _is_in(file: Path, folders: Iterable[Path]) -> bool:
+    return any(folder == file or folder in file.parents for folder in folders)
+
+
+def _nothing_to_inspect(problems: Sequence[str]) -> str:
+    if not problems:
+        return "there is nothing to inspect: name images, or folders of them."
+    if len(problems) == 1:
+        return problems[0]
+    return f"none of the {len(problems)} paths can be inspected; the first: {problems[0]}"

@@ -12,8 +12,9 @@ from pyramidflow.model.coupling import (
 )
 from pyramidflow.model.encoder import CustomEncoder, EncoderName, Lift, ResNetEncoder
 from pyramidflow.model.flow import Flow
-from pyramidflow.model.network import Architecture, PyramidFlow
+from pyramidflow.model.network import PyramidFlow
 from pyramidflow.model.pyramid import InvertiblePyramid
+from pyramidflow.spec import Architecture
 
 __all__ = [
     "AffineParams",

@@ -199,6 +199,23 @@ class CouplingBlock(nn.Module, ABC):
     def params(self, pyramid: Sequence[Tensor]) -> Tensor:
         """``s0`` and ``t [B, 2C, h', w']``, from the levels that stay as they are."""
 
+    @property
+    def params_level(self) -> int:
+        """Level at whose size the parameters are computed."""
+        return self.level
+
+    def mean_shape(self, size: tuple[int, int]) -> tuple[int, int, int, int]:
+        """Shape of a trained running mean.
+
+        Args:
+            size: ``(h, w)`` of the finest level.
+        """
+        if self.volume_norm.kind == "svn":
+            return 1, len(self.conv1x1.sign), 1, 1
+        if self.volume_norm.kind == "none":
+            return 1, 1, 1, 1
+        return 1, 1, size[0] >> self.params_level, size[1] >> self.params_level
+
     def forward(self, pyramid: Pyramid) -> tuple[Pyramid, Tensor]:
         """Transform the block's level.
 
@@ -290,6 +307,11 @@ class SingleDownCoupling(CouplingBlock):
         statistics: ops.Statistics = "sample",
     ) -> None:
         super().__init__(start + 1, channels, channels, kernel_size, volume_norm, statistics)
+
+    @property
+    def params_level(self) -> int:
+        """Level ``j``: the parameters are resized after the network."""
+        return self.level - 1
 
     def params(self, pyramid: Sequence[Tensor]) -> Tensor:
         """From ``x_j`` at its own size: ``[B, 2C, h_j, w_j]``."""

@@ -6,10 +6,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-EncoderName = Literal["none", "resnet18", "resnet34"]
+from pyramidflow.spec import RESNET_CHANNELS
 
-RESNET_CHANNELS = 64
-"""Channels of a ResNet18 or ResNet34 behind its first stage."""
+EncoderName = Literal["none", "resnet18", "resnet34"]
 
 RESNET_BLOCKS = {"resnet18": 2, "resnet34": 3}
 """Residual blocks of that stage."""

@@ -1,81 +1,18 @@
 """The whole network: image → encoder → pyramid → flow → latents, and back."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from pyramidflow import ops
 from pyramidflow.errors import InputError
-from pyramidflow.model.encoder import (
-    RESNET_CHANNELS,
-    CustomEncoder,
-    EncoderName,
-    Lift,
-    ResNetEncoder,
-)
+from pyramidflow.model.coupling import CouplingBlock
+from pyramidflow.model.encoder import CustomEncoder, EncoderName, Lift, ResNetEncoder
 from pyramidflow.model.flow import Flow
 from pyramidflow.model.pyramid import InvertiblePyramid
-
-
-@dataclass(frozen=True)
-class Architecture:
-    """Everything that fixes a network's shape; what a model file stores of it.
-
-    Attributes:
-        encoder: ``"none"`` (the lift), ``"resnet18"``, ``"resnet34"`` or ``"custom"``.
-        channels: ``C`` of the feature map.
-        levels: ``L`` of the pyramid.
-        stacks: ``D`` of the flow.
-        kernel_size: ``k`` of the coupling convolutions.
-        volume_norm: ``"cvn"``, ``"svn"``, or ``"none"`` (ablation I).
-        statistics: ``"sample"`` or ``"batch"`` means in volume normalisation.
-        reduction: ``"nearest"`` or ``"max"`` in the pyramid.
-        pyramid_difference: whether the contrast is taken level by level; ``False`` composes first
-            (ablation III).
-    """
-
-    encoder: str = "none"
-    channels: int = 16
-    levels: int = 4
-    stacks: int = 4
-    kernel_size: int = 7
-    volume_norm: ops.VolumeNormKind = "cvn"
-    statistics: ops.Statistics = "sample"
-    reduction: ops.Reduction = "nearest"
-    pyramid_difference: bool = True
-
-    def __post_init__(self) -> None:
-        for name, value, least in (
-            ("channels", self.channels, 3 if self.encoder == "none" else 1),
-            ("levels", self.levels, 2),
-            ("stacks", self.stacks, 1),
-            ("kernel_size", self.kernel_size, 1),
-        ):
-            if not isinstance(value, int) or value < least:
-                raise InputError(f"{name} is {value!r}: give a whole number of at least {least}.")
-        if self.kernel_size % 2 == 0:
-            raise InputError(f"kernel_size is {self.kernel_size}: give an odd number, such as 7.")
-        choices_by_name: tuple[tuple[str, str, tuple[str, ...]], ...] = (
-            ("encoder", self.encoder, ("none", "resnet18", "resnet34", "custom")),
-            ("volume_norm", self.volume_norm, ("cvn", "svn", "none")),
-            ("statistics", self.statistics, ("sample", "batch")),
-            ("reduction", self.reduction, ("nearest", "max")),
-        )
-        for name, chosen, choices in choices_by_name:
-            if chosen not in choices:
-                raise InputError(f"{name} is {chosen!r}: choose one of {', '.join(choices)}.")
-        if self.encoder.startswith("resnet") and self.channels != RESNET_CHANNELS:
-            raise InputError(
-                f"channels is {self.channels}, but {self.encoder} gives {RESNET_CHANNELS}: "
-                f"leave channels out or give {RESNET_CHANNELS}."
-            )
-
-    def as_dict(self) -> dict[str, Any]:
-        """The architecture as a JSON object."""
-        return asdict(self)
+from pyramidflow.model.state import TensorKind
+from pyramidflow.spec import RESNET_CHANNELS, Architecture
 
 
 class PyramidFlow(nn.Module):
@@ -193,6 +130,31 @@ class PyramidFlow(nn.Module):
                 f"the released weights are incomplete or misshapen ({reason})."
             ) from error
         return model.eval()
+
+    def state_kinds(self, size: tuple[int, int]) -> dict[str, TensorKind]:
+        """Shapes and types that the tensors of ``state_dict()`` have once the network is trained.
+
+        A running mean is one number before the first training step, and then a mean over channels
+        (CVN) or pixels (SVN). All that is not the encoder's own is float32.
+
+        Args:
+            size: ``(h, w)`` of the finest level.
+        """
+        kinds = {}
+        for name, value in self.state_dict().items():
+            is_ours = value.is_floating_point() and not name.startswith("encoder.module.")
+            dtype = torch.float32 if is_ours else value.dtype
+            kinds[name] = TensorKind((tuple(value.shape),), dtype)
+        for index, block in enumerate(self.flow.blocks):
+            assert isinstance(block, CouplingBlock)
+            shapes = {(1, 1, 1, 1), block.mean_shape(size)}
+            name = f"flow.blocks.{index}.volume_norm.running_mean"
+            kinds[name] = TensorKind(tuple(sorted(shapes)), torch.float32)
+        return kinds
+
+    def level_size(self, image: Tensor) -> tuple[int, int]:
+        """``(h, w)`` of the finest level of an image ``[B, 3, H, W]``, padding included."""
+        return self.pyramid.padded_size(self.features(image).shape[-2:])
 
     def features(self, image: Tensor) -> Tensor:
         """Encode an image, without gradients.

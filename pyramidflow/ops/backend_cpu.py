@@ -31,7 +31,11 @@ def status() -> Status:
     except library.LibraryError as error:
         return Status(False, str(error))
     level = loaded.pyramidflow_cpu_level().decode()
-    details = {"instruction set": level, "compiler": loaded.pyramidflow_cpu_compiler().decode()}
+    details = {
+        "instruction set": level,
+        "compiler": loaded.pyramidflow_cpu_compiler().decode(),
+        "sources": library.source_digest(loaded, "cpu"),
+    }
     return Status(True, f"compiled kernels, float32, {level}.", details)
 
 

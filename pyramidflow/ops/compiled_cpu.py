@@ -9,6 +9,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
+from pyramidflow.errors import InputError
 from pyramidflow.ops import library
 
 INTERFACE = 0x3178DFF4DE6A139
@@ -149,9 +150,14 @@ def call(name: str, *arguments: object, threads: int | None = None) -> None:
         threads: the last one; ``None`` is PyTorch's number.
 
     Raises:
+        InputError: less than one thread.
         MemoryError: the kernel could not get its scratch memory.
     """
+    if threads is None:
+        threads = torch.get_num_threads()
+    elif threads < 1:
+        raise InputError(f"threads is {threads}: give one at least, or None for PyTorch's number.")
     pointers = [a.data_ptr() if isinstance(a, Tensor) else a for a in arguments]
     function = getattr(compiled(), f"pyramidflow_cpu_{name}")
-    if function(*pointers, threads or torch.get_num_threads()) != 0:
+    if function(*pointers, threads) != 0:
         raise MemoryError(f"no memory for the scratch buffers of {name}.")

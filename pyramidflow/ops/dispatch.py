@@ -85,13 +85,23 @@ def active_backend(device_type: str) -> str:
 
 @cache
 def status(name: str) -> Status:
-    """State of one backend; a module that does not load is a reason, not an error."""
+    """State of one backend; whatever keeps it from running is a reason, not an error."""
     try:
         module = load(name)
-    except ImportError as error:
-        return Status(False, f"its module does not load: {error}.")
-    state: Status = module.status()
+    except InputError:
+        raise
+    except Exception as error:
+        return Status(False, f"its module does not load: {one_line(error)}.")
+    try:
+        state: Status = module.status()
+    except Exception as error:
+        return Status(False, f"it cannot say what it runs on: {one_line(error)}.")
     return state
+
+
+def one_line(error: Exception) -> str:
+    """What a foreign error says, as a part of a sentence."""
+    return " ".join(str(error).split()).rstrip(".") or type(error).__name__
 
 
 @cache
@@ -102,9 +112,13 @@ def load(name: str) -> ModuleType:
         InputError: no backend has this name.
         ImportError: the module, or something it needs, is not installed.
     """
-    if name not in MODULES:
-        raise InputError(f"there is no backend {name!r}: choose one of {', '.join(MODULES)}.")
+    _check_name(name)
     return importlib.import_module(MODULES[name])
+
+
+def _check_name(name: str, given: str = "the backend") -> None:
+    if name not in tuple(MODULES):
+        raise InputError(f"{given} is {name!r}: choose one of {', '.join(MODULES)}.")
 
 
 def require(name: str) -> ModuleType:
@@ -113,8 +127,7 @@ def require(name: str) -> ModuleType:
     Raises:
         InputError: no backend has this name, or it cannot run here.
     """
-    if name not in MODULES:
-        raise InputError(f"there is no backend {name!r}: choose one of {', '.join(MODULES)}.")
+    _check_name(name)
     state = status(name)
     if not state.available:
         raise InputError(
@@ -157,6 +170,8 @@ def select(device_type: str, dtype: torch.dtype) -> ModuleType:
         InputError: the override is unknown, cannot run here, or does not take this device.
     """
     forced = _override or os.environ.get(ENVIRONMENT_VARIABLE) or None
+    if forced is not None:
+        _check_name(forced, ENVIRONMENT_VARIABLE)
     return _select(forced, device_type, dtype)
 
 

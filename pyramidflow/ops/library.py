@@ -5,15 +5,21 @@ so when it is asked for.
 """
 
 import ctypes
+import os
 from functools import cache
 from pathlib import Path
 
 import torch
 
+from pyramidflow.ops import sources
+
 FOLDER = Path(__file__).parent
 """Where the build puts the libraries."""
 
-OPENMP_RUNTIMES = ("libgomp", "libiomp", "libomp")
+OPENMP_RUNTIMES = (b"libgomp", b"libiomp", b"libomp")
+
+MAPS = Path("/proc/self/maps")
+"""Files that this process has in memory, on Linux."""
 
 
 class LibraryError(RuntimeError):
@@ -34,7 +40,8 @@ def load(name: str, interface: int) -> ctypes.CDLL:
         interface: number of the C interface that the caller declares.
 
     Raises:
-        LibraryError: it was not built, does not load, or has another interface.
+        LibraryError: it was not built, does not load, has another interface, or was built from
+            other sources than those beside it.
     """
     file = path(name)
     if not file.exists():
@@ -56,7 +63,30 @@ def load(name: str, interface: int) -> ctypes.CDLL:
             f"the compiled {name} library was built for other Python code than this (interface "
             f"{found:#x} instead of {interface:#x}): install again from source."
         )
+    _check_sources(loaded, name, file.parents[2])
     return loaded
+
+
+def source_digest(loaded: ctypes.CDLL, name: str) -> str:
+    """Hash of the sources that a library was built from; empty if it does not say."""
+    function = getattr(loaded, f"pyramidflow_{name}_sources", None)
+    if function is None:
+        return ""
+    function.restype = ctypes.c_char_p
+    said: bytes = function()
+    return said.decode().removeprefix("h")
+
+
+def _check_sources(loaded: ctypes.CDLL, name: str, root: Path) -> None:
+    if not sources.folder(root, name).is_dir():
+        return  # an installed package has no sources to differ from
+    found, present = source_digest(loaded, name), sources.digest(root, name)
+    if found != present:
+        raise LibraryError(
+            f"the compiled {name} library was built from other sources than those in "
+            f"{sources.folder(root, name)} (hash {found or 'unknown'} instead of {present}): build "
+            "it again with `pip install -e .`."
+        )
 
 
 def _interface(loaded: ctypes.CDLL, name: str) -> int:
@@ -73,10 +103,19 @@ def share_openmp_runtime() -> None:
     They name no runtime of their own: a second one in the process would have a second pool of
     threads, and the two would wait for each other's processors.
     """
-    mapped = Path("/proc/self/maps")
-    lines = mapped.read_text().splitlines() if mapped.exists() else []
-    files = {line.split(maxsplit=5)[5] for line in lines if line.count("/")}
-    loaded = [f for f in files if Path(f).name.startswith(OPENMP_RUNTIMES)]
+    # Names in bytes: a path need not be text in the locale's encoding.
+    packages = os.fsencode(Path(torch.__file__).parent)
     # Other packages bring runtimes too.
-    loaded.sort(key=lambda f: (not Path(f).is_relative_to(Path(torch.__file__).parent), f))
-    ctypes.CDLL(loaded[0] if loaded else "libgomp.so.1", mode=ctypes.RTLD_GLOBAL)
+    loaded = sorted(_openmp_runtimes(), key=lambda file: (not file.startswith(packages), file))
+    name = os.fsdecode(loaded[0]) if loaded else "libgomp.so.1"
+    ctypes.CDLL(name, mode=ctypes.RTLD_GLOBAL)
+
+
+def _openmp_runtimes() -> set[bytes]:
+    try:
+        lines = MAPS.read_bytes().splitlines()
+    except OSError:
+        return set()
+    files = {line.split(maxsplit=5)[5] for line in lines if b"/" in line}
+    present = {file for file in files if not file.endswith(b" (deleted)")}
+    return {file for file in present if os.path.basename(file).startswith(OPENMP_RUNTIMES)}

@@ -17,6 +17,9 @@ Resampling = Literal["none", "up", "down"]
 TILES = (8, 12, 16, 20, 24, 32)
 """Sides ``N`` of the transforms that the compiled kernels have."""
 
+AUTOMATIC = -1
+"""In place of a tile: the planner chooses."""
+
 MAX_CHANNELS = 512
 """Channels that an operand of the kernels' product has room for."""
 
@@ -126,11 +129,15 @@ def with_tile(shape: Convolution, tile: int) -> Method:
     for method in _methods(shape):
         if method.tile == tile:
             return method
-    possible = ", ".join(str(method.tile) for method in _methods(shape))
     raise InputError(
         f"a convolution with a kernel of {shape.kernel} and {shape.in_channels} channels has no "
-        f"transforms of {tile}: choose a tile of {possible}."
+        f"transforms of {tile}: choose a tile of {', '.join(map(str, tiles(shape)))}."
     )
+
+
+def tiles(shape: Convolution) -> list[int]:
+    """Every tile that a convolution can be computed in, 0 for the direct way among them."""
+    return [method.tile for method in _methods(shape)]
 
 
 def _methods(shape: Convolution, bfloat16: bool = False) -> Iterator[Method]:

@@ -14,10 +14,7 @@ from torch import Tensor
 from pyramidflow.ops import convolution, planner
 from pyramidflow.ops.allocation import dense, empty
 from pyramidflow.ops.compiled_cpu import SIZE, Epilogue, Source, Spectral, call
-from pyramidflow.ops.planner import Convolution, Method
-
-AUTOMATIC = -1
-"""Tile that leaves the choice to the planner."""
+from pyramidflow.ops.planner import AUTOMATIC, Convolution, Method
 
 SAME, PHASES, HALF = range(3)
 """Layouts of a result: as it is; pixels of 2×2 cells from channels; every other pixel."""
@@ -60,7 +57,9 @@ def conv2d_backward(
     grad_x, grad_weight = x.new_empty(0), weight.new_empty(0)
     if need_x:
         turned = taps.flip(2, 3).transpose(0, 1)  # [I, O, k, k]
-        grad_x = dense(conv2d(grad_y, turned, "none", tile), like=x)
+        # The gradient has the result's channels, which may be more than the kernels take.
+        fits = tile in planner.tiles(described(grad_y, turned, "none"))
+        grad_x = dense(conv2d(grad_y, turned, "none", tile if fits else AUTOMATIC), like=x)
     if need_weight:
         grad_weight = _grad_weight(grad_y, x, taps, method.tile)
         if resample == "up":

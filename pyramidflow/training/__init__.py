@@ -1,20 +1,21 @@
 """Training: losses, the loop, checkpoints."""
 
-from pyramidflow.training.interrupt import Interrupted
-from pyramidflow.training.loop import Recipe, Trainer, TrainingResult, train
+from pyramidflow.interrupt import Interrupted
+from pyramidflow.spec import Recipe
+from pyramidflow.training.loop import Trainer, TrainingResult, train
 from pyramidflow.training.loss import ABLATIONS, ContrastLoss, LikelihoodLoss, choose_loss
-from pyramidflow.training.settings import PublishedSettings, published_settings
+from pyramidflow.training.presets import PRESETS, preset_settings
 
 __all__ = [
     "ABLATIONS",
+    "PRESETS",
     "ContrastLoss",
     "Interrupted",
     "LikelihoodLoss",
-    "PublishedSettings",
     "Recipe",
     "Trainer",
     "TrainingResult",
     "choose_loss",
-    "published_settings",
+    "preset_settings",
     "train",
 ]

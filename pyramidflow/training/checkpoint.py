@@ -1,15 +1,20 @@
 """Checkpoints: all that a training needs to go on as if it had never stopped."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from pyramidflow.errors import InputError
 from pyramidflow.io.tensors import load_tensors, save_tensors, tensors_below
+from pyramidflow.model import PyramidFlow
+from pyramidflow.model.state import TensorKind, check_tensors
+from pyramidflow.settings import Validated, setting, shown
+
+KIND = "checkpoint"
 
 
 @dataclass
@@ -31,11 +36,23 @@ class Position:
     history: tuple[Mapping[str, Any], ...] = ()
 
 
+@dataclass(frozen=True)
+class StoredPosition(Validated):
+    """A :class:`Position` as a file holds it, but for its history."""
+
+    group: ClassVar[str] = "position"
+
+    epoch: int = setting(least=0)
+    step: int = setting(least=0)
+    loss_sum: float = setting()
+    seconds: float = setting(least=0)
+
+
 def save_checkpoint(
     path: Path,
     recipe: Mapping[str, Any],
     position: Position,
-    model: nn.Module,
+    model: PyramidFlow,
     optimizer: torch.optim.Optimizer,
 ) -> None:
     """Write weights, optimiser state, position and random state, atomically.
@@ -59,13 +76,14 @@ def save_checkpoint(
     tensors["random/cpu"] = torch.get_rng_state()
     if torch.cuda.is_available():
         tensors["random/cuda"] = torch.cuda.get_rng_state()
-    save_tensors(path, "checkpoint", {"recipe": recipe, "position": vars(position)}, tensors)
+    save_tensors(path, KIND, {"recipe": recipe, "position": vars(position)}, tensors)
 
 
 def load_checkpoint(
     path: Path,
     recipe: Mapping[str, Any],
-    model: nn.Module,
+    model: PyramidFlow,
+    size: tuple[int, int],
     optimizer: torch.optim.Optimizer,
 ) -> Position:
     """Restore what :func:`save_checkpoint` wrote.
@@ -74,6 +92,7 @@ def load_checkpoint(
         path: the checkpoint.
         recipe: must equal the stored one.
         model: receives the weights.
+        size: ``(h, w)`` of the finest level of the training images.
         optimizer: receives its state.
 
     Returns:
@@ -84,22 +103,74 @@ def load_checkpoint(
     """
     if not path.exists():
         raise InputError(f"there is no checkpoint {path} to resume from: start without --resume.")
-    header, tensors = load_tensors(path, "checkpoint")
-    stored = header["recipe"]
-    differing = [key for key in recipe if stored.get(key) != recipe[key]]
-    if differing:
-        key = differing[0]
-        raise InputError(
-            f"the checkpoint {path} was made with {key} = {stored.get(key)}, but now it is "
-            f"{recipe[key]}: use the same settings and images, or start without --resume."
+    header, tensors = load_tensors(path, KIND)
+    try:
+        position = _position(header.get("position"))
+        _check_recipe(path, header.get("recipe"), recipe)
+        check_tensors(
+            {name: value for name, value in tensors.items() if not name.startswith("random/")},
+            _expected(model, size, optimizer, tensors),
         )
+        torch.set_rng_state(tensors["random/cpu"])
+        if "random/cuda" in tensors and torch.cuda.is_available():
+            torch.cuda.set_rng_state(tensors["random/cuda"])
+    except (InputError, KeyError, TypeError, RuntimeError) as error:
+        if isinstance(error, _OtherTrainingError):
+            raise
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+        raise InputError(
+            f"{path} does not describe a checkpoint of this training ({reason}): start without "
+            "--resume."
+        ) from error
     model.load_state_dict(tensors_below(tensors, "model/"))
     _load_optimizer(optimizer, tensors_below(tensors, "optimizer/"))
-    torch.set_rng_state(tensors["random/cpu"])
-    if "random/cuda" in tensors and torch.cuda.is_available():
-        torch.cuda.set_rng_state(tensors["random/cuda"])
-    position = dict(header["position"])
-    return Position(**{**position, "history": tuple(position["history"])})
+    return position
+
+
+class _OtherTrainingError(InputError):
+    """The checkpoint is whole, but was made with other settings or images."""
+
+
+def _check_recipe(path: Path, stored: object, recipe: Mapping[str, Any]) -> None:
+    if not isinstance(stored, Mapping):
+        raise InputError(f"recipe is {shown(stored)}: an object is expected")
+    for key, value in recipe.items():
+        if stored.get(key) != value:
+            raise _OtherTrainingError(
+                f"the checkpoint {path} was made with {key} = {shown(stored.get(key))}, but now it "
+                f"is {shown(value)}: use the same settings and images, or start without --resume."
+            )
+
+
+def _position(stored: object) -> Position:
+    if not isinstance(stored, Mapping):
+        raise InputError(f"position is {shown(stored)}: an object is expected")
+    history = stored.get("history")
+    if not isinstance(history, list) or not all(
+        isinstance(record, dict) and isinstance(record.get("seconds"), float) for record in history
+    ):
+        raise InputError(f"history is {shown(history)}: a list of records is expected")
+    found = StoredPosition.from_dict({k: v for k, v in stored.items() if k != "history"})
+    if found.epoch != len(history):
+        raise InputError(f"epoch is {found.epoch}: {len(history)} are in the history")
+    return Position(**asdict(found), history=tuple(history))
+
+
+def _expected(
+    model: PyramidFlow,
+    size: tuple[int, int],
+    optimizer: torch.optim.Optimizer,
+    tensors: Mapping[str, Tensor],
+) -> dict[str, TensorKind]:
+    kinds = {f"model/{name}": kind for name, kind in model.state_kinds(size).items()}
+    parameters = optimizer.param_groups[0]["params"]
+    for index, parameter in enumerate(parameters):
+        if not any(name.startswith(f"optimizer/{index}/") for name in tensors):
+            continue  # before the first step there is no state
+        shape = tuple(parameter.shape)
+        for name, shapes in (("step", ()), ("exp_avg", shape), ("exp_avg_sq", shape)):
+            kinds[f"optimizer/{index}/{name}"] = TensorKind((shapes,), torch.float32)
+    return kinds
 
 
 def _load_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:

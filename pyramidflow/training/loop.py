@@ -1,11 +1,10 @@
 """The training loop: the published recipe, resumable to the bit."""
 
-import hashlib
 import os
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,61 +13,15 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
-from pyramidflow.data import ImageSet, Preprocessing, augment_texture
+from pyramidflow.data import ImageSet, augment_texture, network_input
 from pyramidflow.errors import InputError
+from pyramidflow.interrupt import Interrupted, StopRequest
 from pyramidflow.model import PyramidFlow
+from pyramidflow.spec import Preprocessing, Recipe
 from pyramidflow.training.checkpoint import Position, load_checkpoint, save_checkpoint
-from pyramidflow.training.interrupt import Interrupted, StopRequest
-from pyramidflow.training.loss import ContrastLoss, Loss, choose_loss
+from pyramidflow.training.contents import fingerprint, read_all
+from pyramidflow.training.loss import Loss, choose_loss
 from pyramidflow.training.progress import SilentProgress, TrainingProgress, console_progress
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How a network is trained.
-
-    Attributes:
-        epochs: passes over the training images.
-        batch_size: images in a step; every pair of them is contrasted.
-        seed: of data order and augmentation.
-        augment: flip and rotate by 90° at random, for textures.
-        without: what to leave out, from :data:`pyramidflow.training.loss.ABLATIONS`.
-        deterministic: refuse operations whose result may differ from run to run.
-        learning_rate: of Adam.
-        eps: of Adam.
-        weight_decay: of Adam.
-        betas: of Adam.
-        clip_norm: largest norm of the gradient.
-
-    Source: supplement section 1.1 for the optimiser, its settings and the batch size.
-    """
-
-    epochs: int = 15
-    batch_size: int = 2
-    seed: int = 0
-    augment: bool = False
-    without: tuple[str, ...] = ()
-    deterministic: bool = False
-    learning_rate: float = 2e-4
-    eps: float = 1e-4
-    weight_decay: float = 1e-5
-    betas: tuple[float, float] = (0.5, 0.9)
-    clip_norm: float = 1.0
-
-    def __post_init__(self) -> None:
-        if self.epochs < 1:
-            raise InputError(f"epochs is {self.epochs}: give at least 1.")
-        loss = choose_loss(self.without)
-        least = 2 if isinstance(loss, ContrastLoss) and loss.template else 1
-        if self.batch_size < least:
-            raise InputError(
-                f"the batch size is {self.batch_size}, but at least {least} images are needed in "
-                "a step."
-            )
-
-    def as_dict(self) -> dict[str, Any]:
-        """The recipe as a JSON object."""
-        return {key: list(v) if isinstance(v, tuple) else v for key, v in asdict(self).items()}
 
 
 @dataclass(frozen=True)
@@ -79,11 +32,13 @@ class TrainingResult:
         template: mean latents of the training images, levels ``[1, C, h_d, w_d]``, finest first.
         history: for each epoch its number, mean loss, held-out loss and seconds.
         seconds: training time, over all runs.
+        contents: digests of the training images.
     """
 
     template: tuple[Tensor, ...]
     history: tuple[dict[str, Any], ...]
     seconds: float
+    contents: tuple[str, ...]
 
 
 class Trainer:
@@ -123,6 +78,8 @@ class Trainer:
         self.recipe = recipe
         self.progress = progress
         self.checkpoint = checkpoint
+        read_all(images, progress)
+        read_all(held_out, progress)
         self.loss: Loss = choose_loss(recipe.without)
         self.optimizer = torch.optim.Adam(
             [p for p in model.parameters() if p.requires_grad],
@@ -146,8 +103,13 @@ class Trainer:
         """
         if self.checkpoint is None:
             raise InputError("a training without a checkpoint file cannot be resumed: name one.")
+        sample = self._input(self.images, [0])
         self.position = load_checkpoint(
-            self.checkpoint, self._identity(), self.model, self.optimizer
+            self.checkpoint,
+            self._identity(),
+            self.model,
+            self.model.level_size(sample),
+            self.optimizer,
         )
         position = self.position
         behind = position.epoch + (position.step > 0)
@@ -175,7 +137,10 @@ class Trainer:
                 self._epoch(stop)
             template = self._template(stop)
         return TrainingResult(
-            template, tuple(dict(r) for r in self.position.history), self.position.seconds
+            template,
+            tuple(dict(r) for r in self.position.history),
+            self.position.seconds,
+            self.images.contents,
         )
 
     def _epoch(self, stop: StopRequest) -> None:
@@ -207,12 +172,12 @@ class Trainer:
 
     def _step(self, epoch: int, batch: list[int]) -> float:
         images = [self.images[i] for i in batch]
-        if self.recipe.augment:
+        if self.recipe.augment == "texture":
             images = [
                 augment_texture(image, np.random.default_rng((self.recipe.seed, epoch, i)))
                 for image, i in zip(images, batch, strict=True)
             ]
-        loss = self.loss(self.model, self.preprocessing.batch(images, self._device()))
+        loss = self.loss(self.model, network_input(images, self.preprocessing, self._device()))
         value = float(loss.detach())
         if not np.isfinite(value):
             raise InputError(
@@ -251,7 +216,7 @@ class Trainer:
         return tuple(means)
 
     def _input(self, images: ImageSet, batch: list[int]) -> Tensor:
-        return self.preprocessing.batch([images[i] for i in batch], self._device())
+        return network_input([images[i] for i in batch], self.preprocessing, self._device())
 
     def _batches(self, order: Iterable[int]) -> list[list[int]]:
         indices = [int(i) for i in order]
@@ -286,8 +251,8 @@ class Trainer:
             **recipe,
             **self.model.architecture.as_dict(),
             "image_size": self.preprocessing.image_size,
-            "images": _fingerprint(self.images),
-            "held-out images": _fingerprint(self.held_out),
+            "images": fingerprint(self.images),
+            "held-out images": fingerprint(self.held_out),
         }
 
 
@@ -332,14 +297,6 @@ def train(
         return run(SilentProgress())
     with console_progress(Console(stderr=True)) as progress:
         return run(progress)
-
-
-def _fingerprint(images: ImageSet) -> str:
-    """Digest of the files' names and sizes in bytes, in order."""
-    digest = hashlib.sha256()
-    for path in images.paths:
-        digest.update(f"{path.name} {path.stat().st_size}\n".encode())
-    return digest.hexdigest()
 
 
 @contextmanager

@@ -3,16 +3,18 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from typing import get_args
 
 import torch
 from torch import Tensor
 
 from pyramidflow.errors import InputError
 from pyramidflow.model import InvertiblePyramid, PyramidFlow
+from pyramidflow.spec import Ablation
 
 HALF_LOG_TWO_PI = 0.9189385332046727
 
-ABLATIONS = ("volume-norm", "template", "pyramid-difference", "fourier-loss")
+ABLATIONS = get_args(Ablation)
 """What ``--without`` takes away: rows I to IV of tables S1 and S2."""
 
 

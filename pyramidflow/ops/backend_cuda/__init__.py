@@ -92,4 +92,5 @@ def _details() -> dict[str, str]:
             if tenths
         ),
         **versions,
+        "sources": library.source_digest(compiled.loaded(), "cuda"),
     }

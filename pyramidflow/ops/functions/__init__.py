@@ -1,4 +1,5 @@
 """The operations that the model calls, with their checks.
 
-Shapes and types are refused here, once, with one sentence; the implementations trust them.
+Shapes, types and devices are refused here, with one sentence that ``checks`` writes; the
+implementations trust them.
 """

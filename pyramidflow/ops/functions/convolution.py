@@ -4,14 +4,9 @@ from typing import cast
 
 from torch import Tensor
 
-from pyramidflow.errors import InputError
-from pyramidflow.ops.functions.checks import (
-    check_choice,
-    check_feature_map,
-    check_weight,
-    promoted,
-)
-from pyramidflow.ops.planner import TILES, Resampling
+from pyramidflow.ops import checks
+from pyramidflow.ops.functions.promotion import promoted
+from pyramidflow.ops.planner import AUTOMATIC, Resampling
 from pyramidflow.ops.registry.op import NAMESPACE_OPS
 
 
@@ -26,12 +21,12 @@ def invertible_conv1x1(y: Tensor, weight: Tensor) -> Tensor:
         ``[B, C, H, W]``.
 
     Raises:
-        InputError: ``weight`` is not ``[C, C]``.
+        InputError: ``y`` is not a floating ``[B, C, H, W]`` tensor with channels and pixels, or
+            ``weight`` is not ``[C, C]`` on its device.
 
     Source: supplement, Algorithm 1 (``InvConv``).
     """
-    check_feature_map("y", y)
-    check_weight(weight, y)
+    checks.convolution.invertible_conv1x1(y, weight)
     y, weight = promoted(y, weight)
     return cast(Tensor, NAMESPACE_OPS.invertible_conv1x1(y, weight))
 
@@ -59,24 +54,13 @@ def conv2d(
         ``"down"``.
 
     Raises:
-        InputError: shapes do not fit, or a choice is unknown.
+        InputError: shapes or devices do not fit, or a choice is unknown.
 
     Source: model description, section 12; overlap-save convolution.
     """
-    check_feature_map("x", x)
-    check_choice("resample", resample, ("none", "up", "down"))
-    sides = weight.shape[2:]
-    if (
-        weight.dim() != 4
-        or weight.shape[1] != x.shape[1]
-        or sides[0] != sides[1]
-        or not sides[0] % 2
-    ):
-        raise InputError(
-            f"weight has shape {list(weight.shape)}, but the image has {x.shape[1]} channels: "
-            f"give [O, {x.shape[1]}, k, k] with an odd k."
-        )
-    if tile is not None and tile not in (0, *TILES):
-        raise InputError(f"tile is {tile}: choose one of 0, {', '.join(map(str, TILES))}.")
+    checks.convolution.conv2d(x, weight, resample, AUTOMATIC)
+    if tile is not None:
+        checks.convolution.check_tile(x, weight, resample, tile)
     x, weight = promoted(x, weight)
-    return cast(Tensor, NAMESPACE_OPS.conv2d(x, weight, resample, -1 if tile is None else tile))
+    chosen = AUTOMATIC if tile is None else tile
+    return cast(Tensor, NAMESPACE_OPS.conv2d(x, weight, resample, chosen))

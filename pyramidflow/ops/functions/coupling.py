@@ -4,14 +4,8 @@ from typing import Literal, cast
 
 from torch import Tensor
 
-from pyramidflow.errors import InputError
-from pyramidflow.ops.functions.checks import (
-    check_choice,
-    check_feature_map,
-    check_mean,
-    check_weight,
-    promoted,
-)
+from pyramidflow.ops import checks
+from pyramidflow.ops.functions.promotion import promoted
 from pyramidflow.ops.registry.op import NAMESPACE_OPS
 
 VolumeNormKind = Literal["cvn", "svn", "none"]
@@ -55,11 +49,11 @@ def affine_coupling(
         ``Σ s`` of each sample ``[B]``, in float32 for half types.
 
     Raises:
-        InputError: shapes do not fit, or a choice is unknown.
+        InputError: shapes or devices do not fit, or a choice is unknown.
 
     Source: supplement, Algorithms 1 and 2.
     """
-    _check_coupling(x, params, mean, volume_norm, statistics)
+    checks.coupling.affine_coupling(x, params, mean, volume_norm, statistics, clamp)
     x, params, mean = _promoted_coupling(x, params, mean)
     y, mean_used, log_det = NAMESPACE_OPS.affine_coupling(
         x, params, mean, volume_norm, statistics, clamp
@@ -90,11 +84,11 @@ def affine_coupling_inverse(
         in float32 for half types.
 
     Raises:
-        InputError: shapes do not fit, or a choice is unknown.
+        InputError: shapes or devices do not fit, or a choice is unknown.
 
     Source: supplement, Algorithms 1 and 2.
     """
-    _check_coupling(y, params, mean, volume_norm, statistics)
+    checks.coupling.affine_coupling(y, params, mean, volume_norm, statistics, clamp)
     y, params, mean = _promoted_coupling(y, params, mean)
     x, _, log_det = NAMESPACE_OPS.affine_coupling_inverse(
         y, params, mean, volume_norm, statistics, clamp
@@ -130,12 +124,11 @@ def coupling_conv1x1(
         ``Σ s`` of each sample ``[B]``, in float32 for half types.
 
     Raises:
-        InputError: shapes do not fit, or a choice is unknown.
+        InputError: shapes or devices do not fit, or a choice is unknown.
 
     Source: supplement, Algorithm 1.
     """
-    _check_coupling(x, params, mean, volume_norm, statistics)
-    check_weight(weight, x)
+    checks.coupling.coupling_conv1x1(x, params, mean, weight, volume_norm, statistics, clamp)
     x, params, mean = _promoted_coupling(x, params, mean)
     z, mean_used, log_det = NAMESPACE_OPS.coupling_conv1x1(
         x, params, mean, weight.to(x.dtype), volume_norm, statistics, clamp
@@ -172,29 +165,11 @@ def conv_coupling_conv1x1(
         ``[B, C, H, W]``.
 
     Raises:
-        InputError: shapes do not fit.
+        InputError: shapes or devices do not fit, or the choice is unknown.
 
     Source: supplement, Algorithm 1.
     """
-    check_feature_map("x", x)
-    check_feature_map("hidden", hidden)
-    check_weight(weight, x)
-    batch, channels, height, width = x.shape
-    size = kernel.shape[-1]
-    if kernel.shape != (2 * channels, hidden.shape[1], size, size) or size % 2 == 0:
-        raise InputError(
-            f"kernel has shape {list(kernel.shape)}: give [{2 * channels}, {hidden.shape[1]}, k, k]"
-            " with an odd k."
-        )
-    check_choice("resample", resample, ("none", "down"))
-    stride = 2 if resample == "down" else 1
-    reached = tuple(-(-extent // stride) for extent in hidden.shape[2:])
-    if (batch, height, width) != (hidden.shape[0], *reached):
-        raise InputError(
-            f"x has shape {list(x.shape)}, but hidden {list(hidden.shape)} "
-            f"gives {[hidden.shape[0], channels, *reached]}: give levels of fitting sizes."
-        )
-    check_mean(mean, x.shape)
+    checks.coupling.conv_coupling_conv1x1(x, hidden, kernel, mean, weight, resample, clamp)
     x, hidden, kernel = promoted(x, hidden, kernel)
     return cast(
         Tensor,
@@ -212,20 +187,3 @@ def _promoted_coupling(
         return x, params, None
     x, params, mean = promoted(x, params, mean)
     return x, params, mean
-
-
-def _check_coupling(
-    x: Tensor, params: Tensor, mean: Tensor | None, volume_norm: str, statistics: str
-) -> None:
-    check_feature_map("the transformed level", x)
-    check_feature_map("params", params)
-    check_choice("volume_norm", volume_norm, ("cvn", "svn", "none"))
-    check_choice("statistics", statistics, ("sample", "batch"))
-    batch, channels = x.shape[:2]
-    if params.shape[:2] != (batch, 2 * channels):
-        raise InputError(
-            f"params has shape {list(params.shape)}, but the level has {list(x.shape)}: "
-            f"give [{batch}, {2 * channels}, H', W']."
-        )
-    if mean is not None:
-        check_mean(mean, (batch, channels, *params.shape[2:]))

@@ -6,8 +6,8 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from pyramidflow.errors import InputError
-from pyramidflow.ops.functions.checks import check_feature_map, promoted
+from pyramidflow.ops import checks
+from pyramidflow.ops.functions.promotion import promoted
 from pyramidflow.ops.registry.op import NAMESPACE_OPS
 
 
@@ -26,13 +26,10 @@ def normalize_image(
         ``[B, 3, H, W]`` of type ``dtype``.
 
     Raises:
-        InputError: the image is not ``[B, H, W, 3]`` of uint8 or uint16.
+        InputError: the image is not ``[B, H, W, 3]`` of uint8 or uint16 with pixels, mean or std
+            is not ``[3]``, or they are on several devices.
     """
-    if image.dim() != 4 or image.shape[-1] != 3 or image.dtype not in (torch.uint8, torch.uint16):
-        raise InputError(
-            f"the image has shape {list(image.shape)} and type {image.dtype}: "
-            "give [B, H, W, 3] of uint8 or uint16."
-        )
+    checks.image.normalize_image(image, mean, std, dtype)
     return cast(Tensor, NAMESPACE_OPS.normalize_image(image, mean, std, dtype))
 
 
@@ -50,22 +47,12 @@ def anomaly_map(latents: Sequence[Tensor], template: Sequence[Tensor]) -> Tensor
         ``[B, h_0, w_0]``.
 
     Raises:
-        InputError: the two pyramids differ in levels or sizes.
+        InputError: the latents are not neighbouring levels of one pyramid, or the template
+            differs from them in levels, sizes or device.
 
     Source: paper section 3.4; supplement section 1.2 for the composition.
     """
-    if len(latents) != len(template) or not latents:
-        raise InputError(
-            f"the latent pyramid has {len(latents)} levels and the template {len(template)}: "
-            "both need the same number, one at least."
-        )
-    for level, (z, mean) in enumerate(zip(latents, template, strict=True)):
-        check_feature_map(f"latent level {level}", z)
-        if mean.shape[1:] != z.shape[1:] or mean.shape[0] not in (1, z.shape[0]):
-            raise InputError(
-                f"level {level} of the template has shape {list(mean.shape)}, but the latents have "
-                f"{list(z.shape)}: use a template made at the same image size."
-            )
+    checks.image.anomaly_map(latents, template)
     tensors = promoted(*latents, *template)
     levels = len(latents)
     return cast(Tensor, NAMESPACE_OPS.anomaly_map(tensors[:levels], tensors[levels:]))

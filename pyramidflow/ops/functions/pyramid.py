@@ -4,8 +4,8 @@ from typing import Literal, cast
 
 from torch import Tensor
 
-from pyramidflow.errors import InputError
-from pyramidflow.ops.functions.checks import check_choice, check_feature_map, promoted
+from pyramidflow.ops import checks
+from pyramidflow.ops.functions.promotion import promoted
 from pyramidflow.ops.registry.op import NAMESPACE_OPS
 
 Reduction = Literal["nearest", "max"]
@@ -25,12 +25,12 @@ def pyramid_down(x: Tensor, reduction: Reduction = "nearest") -> Tensor:
         ``[B, C, ⌈H/2⌉, ⌈W/2⌉]``.
 
     Raises:
-        InputError: ``x`` is not a floating ``[B, C, H, W]`` tensor, or the reduction is unknown.
+        InputError: ``x`` is not a floating ``[B, C, H, W]`` tensor with channels and pixels, or
+            the reduction is unknown.
 
     Source: supplement section 1.2, Invertible Pyramid.
     """
-    check_feature_map("x", x)
-    check_choice("reduction", reduction, ("nearest", "max"))
+    checks.pyramid.pyramid_down(x, reduction)
     y, _ = NAMESPACE_OPS.pyramid_down(x, reduction)
     return cast(Tensor, y)
 
@@ -48,11 +48,11 @@ def pyramid_residual(fine: Tensor, coarse: Tensor) -> Tensor:
         ``[B, C, H, W]``.
 
     Raises:
-        InputError: the two sizes are not neighbouring pyramid levels.
+        InputError: the two are not neighbouring pyramid levels on one device.
 
     Source: supplement section 1.2, Invertible Pyramid.
     """
-    _check_neighbours("fine", fine, "coarse", coarse)
+    checks.pyramid.pyramid_residual(fine, coarse)
     fine, coarse = promoted(fine, coarse)
     return cast(Tensor, NAMESPACE_OPS.pyramid_residual(fine, coarse))
 
@@ -68,22 +68,10 @@ def pyramid_merge(coarse: Tensor, residual: Tensor) -> Tensor:
         ``[B, C, H, W]``.
 
     Raises:
-        InputError: the two sizes are not neighbouring pyramid levels.
+        InputError: the two are not neighbouring pyramid levels on one device.
 
     Source: supplement section 1.2, Invertible Pyramid.
     """
-    _check_neighbours("residual", residual, "coarse", coarse)
+    checks.pyramid.pyramid_merge(coarse, residual)
     coarse, residual = promoted(coarse, residual)
     return cast(Tensor, NAMESPACE_OPS.pyramid_merge(coarse, residual))
-
-
-def _check_neighbours(fine_name: str, fine: Tensor, coarse_name: str, coarse: Tensor) -> None:
-    check_feature_map(fine_name, fine)
-    check_feature_map(coarse_name, coarse)
-    height, width = fine.shape[-2:]
-    expected = (*fine.shape[:2], (height + 1) // 2, (width + 1) // 2)
-    if coarse.shape != expected:
-        raise InputError(
-            f"{coarse_name} has shape {list(coarse.shape)}, but {fine_name} has "
-            f"{list(fine.shape)}: the coarser level must be {list(expected)}."
-        )

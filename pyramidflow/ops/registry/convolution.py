@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from pyramidflow.ops import allocation
+from pyramidflow.ops.checks import convolution as checks
 from pyramidflow.ops.registry.op import NAMESPACE_OPS, Op, empty_like
 
 
@@ -72,6 +73,7 @@ def _conv2d_backward(ctx: Any, grad_y: Tensor) -> tuple[Any, ...]:
 OPS = (
     Op(
         "invertible_conv1x1(Tensor y, Tensor weight) -> Tensor",
+        check=checks.invertible_conv1x1,
         fake=_fake_invertible_conv1x1,
         save=_save_inputs,
         backward=_invertible_conv1x1_backward,
@@ -79,10 +81,12 @@ OPS = (
     Op(
         "invertible_conv1x1_backward(Tensor grad_z, Tensor y, Tensor weight)"
         " -> (Tensor grad_y, Tensor grad_weight)",
+        check=checks.invertible_conv1x1_backward,
         fake=_fake_invertible_conv1x1_backward,
     ),
     Op(
         "conv2d(Tensor x, Tensor weight, str resample, int tile) -> Tensor",
+        check=checks.conv2d,
         fake=_fake_conv2d,
         save=_save_conv2d,
         backward=_conv2d_backward,
@@ -90,6 +94,7 @@ OPS = (
     Op(
         "conv2d_backward(Tensor grad_y, Tensor x, Tensor weight, str resample, int tile,"
         " bool need_x, bool need_weight) -> (Tensor grad_x, Tensor grad_weight)",
+        check=checks.conv2d_backward,
         fake=_fake_conv2d_backward,
     ),
 )

@@ -6,26 +6,11 @@ import torch
 from torch import Tensor
 
 from pyramidflow.ops import allocation
+from pyramidflow.ops.checks import coupling as checks
+from pyramidflow.ops.checks.coupling import mean_shape
 from pyramidflow.ops.registry.op import NAMESPACE_OPS, Op, empty_like, nothing
 
 _COUPLING = "str volume_norm, str statistics, float clamp"
-
-MEAN_DIMS = {
-    ("cvn", "sample"): (1,),
-    ("cvn", "batch"): (0, 1),
-    ("svn", "sample"): (2, 3),
-    ("svn", "batch"): (0, 2, 3),
-    ("none", "sample"): (0, 1, 2, 3),
-    ("none", "batch"): (0, 1, 2, 3),
-}
-"""Dimensions of size 1 in the mean that a coupling takes from its parameters."""
-
-
-def mean_shape(params: Tensor, volume_norm: str, statistics: str) -> list[int]:
-    """Shape of the mean that a coupling takes from parameters ``[B, 2C, H', W']``."""
-    full = [params.shape[0], params.shape[1] // 2, params.shape[2], params.shape[3]]
-    reduced = MEAN_DIMS[volume_norm, statistics]
-    return [1 if dim in reduced else size for dim, size in enumerate(full)]
 
 
 def log_det_dtype(x: Tensor) -> torch.dtype:
@@ -161,6 +146,7 @@ OPS = (
     Op(
         f"affine_coupling(Tensor x, Tensor params, Tensor? mean, {_COUPLING})"
         " -> (Tensor y, Tensor mean_used, Tensor log_det)",
+        check=checks.affine_coupling,
         fake=_fake_affine_coupling,
         save=_save_affine_coupling,
         backward=_affine_coupling_backward,
@@ -169,11 +155,14 @@ OPS = (
         "affine_coupling_backward(Tensor grad_y, Tensor grad_log_det, Tensor x, Tensor params,"
         f" Tensor mean_used, bool mean_given, {_COUPLING})"
         " -> (Tensor grad_x, Tensor grad_params)",
+        check=checks.affine_coupling_backward,
+        apart=("grad_log_det",),
         fake=_fake_affine_coupling_backward,
     ),
     Op(
         f"affine_coupling_inverse(Tensor y, Tensor params, Tensor? mean, {_COUPLING})"
         " -> (Tensor x, Tensor mean_used, Tensor log_det)",
+        check=checks.affine_coupling,
         fake=_fake_affine_coupling,
         save=_save_affine_coupling,
         backward=_affine_coupling_inverse_backward,
@@ -182,11 +171,14 @@ OPS = (
         "affine_coupling_inverse_backward(Tensor grad_x, Tensor grad_log_det, Tensor y,"
         f" Tensor params, Tensor mean_used, bool mean_given, {_COUPLING})"
         " -> (Tensor grad_y, Tensor grad_params)",
+        check=checks.affine_coupling_backward,
+        apart=("grad_log_det",),
         fake=_fake_affine_coupling_backward,
     ),
     Op(
         f"coupling_conv1x1(Tensor x, Tensor params, Tensor? mean, Tensor weight, {_COUPLING})"
         " -> (Tensor z, Tensor mean_used, Tensor log_det)",
+        check=checks.coupling_conv1x1,
         fake=_fake_coupling_conv1x1,
         save=_save_coupling_conv1x1,
         backward=_coupling_conv1x1_backward,
@@ -195,11 +187,14 @@ OPS = (
         "coupling_conv1x1_backward(Tensor grad_z, Tensor grad_log_det, Tensor x, Tensor params,"
         f" Tensor mean_used, bool mean_given, Tensor weight, {_COUPLING})"
         " -> (Tensor grad_x, Tensor grad_params, Tensor grad_weight)",
+        check=checks.coupling_conv1x1_backward,
+        apart=("grad_log_det",),
         fake=_fake_coupling_conv1x1_backward,
     ),
     Op(
         "conv_coupling_conv1x1(Tensor x, Tensor hidden, Tensor kernel, Tensor mean, Tensor weight,"
         " str resample, float clamp) -> Tensor",
+        check=checks.conv_coupling_conv1x1,
         fake=_fake_conv_coupling_conv1x1,
     ),
 )

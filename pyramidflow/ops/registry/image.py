@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from pyramidflow.ops import allocation
+from pyramidflow.ops.checks import image as checks
 from pyramidflow.ops.registry.op import NAMESPACE_OPS, Op, empty_like
 
 
@@ -45,16 +46,20 @@ def _anomaly_map_backward(ctx: Any, grad_map: Tensor) -> tuple[Any, ...]:
 OPS = (
     Op(
         "normalize_image(Tensor image, Tensor mean, Tensor std, ScalarType dtype) -> Tensor",
+        check=checks.normalize_image,
+        apart=("mean", "std"),
         fake=_fake_normalize_image,
     ),
     Op(
         "anomaly_map(Tensor[] latents, Tensor[] template) -> Tensor",
+        check=checks.anomaly_map,
         fake=_fake_anomaly_map,
         save=_save_anomaly_map,
         backward=_anomaly_map_backward,
     ),
     Op(
         "anomaly_map_backward(Tensor grad_map, Tensor[] latents, Tensor[] template) -> Tensor[]",
+        check=checks.anomaly_map_backward,
         fake=_fake_anomaly_map_backward,
     ),
 )

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from pyramidflow.ops import allocation
+from pyramidflow.ops.checks import pyramid as checks
 from pyramidflow.ops.registry.op import NAMESPACE_OPS, Op, empty_like, nothing
 
 
@@ -63,6 +64,7 @@ def _pyramid_merge_backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
 OPS = (
     Op(
         "pyramid_down(Tensor x, str reduction) -> (Tensor y, Tensor index)",
+        check=checks.pyramid_down,
         fake=_fake_pyramid_down,
         save=_save_pyramid_down,
         backward=_pyramid_down_backward,
@@ -70,17 +72,25 @@ OPS = (
     Op(
         "pyramid_down_backward(Tensor grad_y, Tensor index, SymInt height, SymInt width,"
         " str reduction) -> Tensor",
+        check=checks.pyramid_down_backward,
+        apart=("index",),
         fake=_fake_pyramid_down_backward,
     ),
     Op(
         "pyramid_residual(Tensor fine, Tensor coarse) -> Tensor",
+        check=checks.pyramid_residual,
         fake=lambda fine, coarse: empty_like(fine),
         backward=_pyramid_residual_backward,
     ),
     Op(
         "pyramid_merge(Tensor coarse, Tensor residual) -> Tensor",
+        check=checks.pyramid_merge,
         fake=lambda coarse, residual: empty_like(residual),
         backward=_pyramid_merge_backward,
     ),
-    Op("pyramid_up_backward(Tensor grad) -> Tensor", fake=_fake_pyramid_up_backward),
+    Op(
+        "pyramid_up_backward(Tensor grad) -> Tensor",
+        check=checks.pyramid_up_backward,
+        fake=_fake_pyramid_up_backward,
+    ),
 )

@@ -1,13 +1,15 @@
-"""Stopping cleanly: Ctrl-C or a termination request ends a training between two steps."""
+"""Stopping cleanly: Ctrl-C or a termination request ends long work between two of its steps."""
 
 import os
 import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from types import FrameType, TracebackType
 
 
 class Interrupted(KeyboardInterrupt):
-    """A training was stopped on request, after its checkpoint was written."""
+    """Work was stopped on request, after what is needed to go on was written."""
 
 
 class StopRequest:
@@ -15,12 +17,16 @@ class StopRequest:
 
     The first request is noted in :attr:`requested`; a second one interrupts at once. Outside the
     main thread signals cannot be caught, so nothing changes there.
+
+    Args:
+        unit: what is finished before the work stops, as it is told to the user.
     """
 
     SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
-    def __init__(self) -> None:
+    def __init__(self, unit: str = "step") -> None:
         self.requested = False
+        self._unit = unit
         self._previous: dict[signal.Signals, object] = {}
 
     def __enter__(self) -> "StopRequest":
@@ -42,4 +48,26 @@ class StopRequest:
             raise KeyboardInterrupt
         self.requested = True
         # Not print: a handler may interrupt one.
-        os.write(2, b"\nstopping after this step; once more stops at once\n")
+        with suppress(OSError):
+            os.write(2, f"\nstopping after this {self._unit}; once more stops at once\n".encode())
+
+
+@contextmanager
+def termination_as_ctrl_c() -> Iterator[None]:
+    """Answer SIGTERM with a ``KeyboardInterrupt`` while the context is open.
+
+    By default the process would end without removing its temporary files. Outside the main thread
+    nothing changes.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    previous = signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt

@@ -1,0 +1,127 @@
+"""From good images to a trained detector."""
+
+import copy
+import warnings
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+
+import torch
+
+from pyramidflow.data import (
+    CACHE_BYTES,
+    Category,
+    Decoding,
+    ImageSet,
+    Pixels,
+    check_trainable,
+    split_validation,
+)
+from pyramidflow.detector.artifact import Artifact, TrainingRecord
+from pyramidflow.detector.calibration import Origin
+from pyramidflow.errors import ImagesWarning
+from pyramidflow.model import PyramidFlow
+from pyramidflow.spec import Spec
+from pyramidflow.training import train
+
+
+@dataclass(frozen=True)
+class Run:
+    """How a training runs; nothing of it changes the result.
+
+    Attributes:
+        checkpoint: file to write after each epoch and on a stop request; ``None`` writes none.
+        resume: go on from the checkpoint.
+        show_progress: show a bar and a line for each epoch on standard error.
+        cache_bytes: memory for decoded images.
+        max_pixels: pixels of the largest picture that is decoded; ``None`` is the package's own.
+    """
+
+    checkpoint: Path | None = None
+    resume: bool = False
+    show_progress: bool = True
+    cache_bytes: int = CACHE_BYTES
+    max_pixels: int | None = None
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A training's result, and the good images to set the threshold with.
+
+    Attributes:
+        artifact: without calibration.
+        good: held-out images, or the training's own where none was held out.
+        origin: which of the two.
+    """
+
+    artifact: Artifact
+    good: ImageSet
+    origin: Origin
+
+    def good_pixels(self) -> list[Pixels]:
+        """The images to calibrate on, at the size that the network works at."""
+        return [self.good[index] for index in range(len(self.good))]
+
+
+def fit(network: PyramidFlow, spec: Spec, data: Category, run: Run) -> Fitted:
+    """Train a copy of a network and take its template.
+
+    Args:
+        network: stays as it is, whatever happens.
+        spec: every setting.
+        data: good images to train from. Test images are never looked at.
+        run: how.
+
+    Raises:
+        InputError: images or checkpoint cannot be used.
+        Interrupted: a stop was requested; the checkpoint is written.
+    """
+    check_trainable(data.train)
+    training, held_out = split_validation(
+        data.train, spec.recipe.validation_share, spec.recipe.seed
+    )
+    size, decoding = spec.preprocessing.image_size, decoding_of(spec, run.max_pixels)
+    images = ImageSet(training, size, run.cache_bytes, decoding)
+    others = ImageSet(held_out, size, run.cache_bytes, decoding)
+    trained = copy.deepcopy(network)
+    result = train(
+        trained,
+        spec.preprocessing,
+        images,
+        others,
+        spec.recipe,
+        checkpoint=run.checkpoint,
+        resume=run.resume,
+        show_progress=run.show_progress,
+    )
+    dark = images.looks_dark()
+    if dark is not None:
+        warnings.warn(dark, ImagesWarning, stacklevel=3)
+    last = result.history[-1]
+    record = TrainingRecord(
+        category=data.name,
+        layout=data.layout,
+        images=len(training),
+        held_out=len(held_out),
+        loss=last["loss"],
+        held_out_loss=last["validation_loss"],
+        epochs=last["epoch"],
+        seconds=result.seconds,
+        finished=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        torch=torch.__version__,
+        contents=result.contents,
+    )
+    artifact = Artifact(
+        spec, trained.eval(), result.template, training=record, history=result.history
+    )
+    if held_out:
+        return Fitted(artifact, others, "held-out")
+    return Fitted(artifact, images, "training")
+
+
+def decoding_of(spec: Spec, max_pixels: int | None) -> Decoding:
+    """How a detector's image files are read."""
+    white_level = spec.preprocessing.white_level
+    if max_pixels is None:
+        return Decoding(white_level)
+    return Decoding(white_level, max_pixels)

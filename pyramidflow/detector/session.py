@@ -1,0 +1,197 @@
+"""What inspects: a trained detector, frozen, with all memory that it needs."""
+
+import math
+import threading
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+import torch
+
+from pyramidflow import ops
+from pyramidflow.data import Image, Pixels, as_pixels, resize_image
+from pyramidflow.data.imageset import stack
+from pyramidflow.detector.artifact import Artifact
+from pyramidflow.detector.calibration import Calibration, Conditions
+from pyramidflow.detector.findings import (
+    Inspection,
+    Map,
+    Region,
+    StageTimes,
+    find_regions,
+    image_map,
+    resize_map,
+)
+from pyramidflow.detector.fitting import decoding_of
+from pyramidflow.detector.verdict import Verdict, interest_mask, judge
+from pyramidflow.engine import Settings, TrainedNetwork, engine_on, images_at_once
+from pyramidflow.engine.device import Engine
+from pyramidflow.engine.encoder import feature_size
+from pyramidflow.errors import InputError
+
+
+@dataclass(frozen=True)
+class WorkingMap:
+    """What the network says about one image, at the size that it works at.
+
+    Attributes:
+        score: maximum of the map; finite.
+        anomaly_map: float32 ``[h, w]``, the feature map's size.
+        image_size: ``(H, W)`` of the image.
+        times: how long it took.
+    """
+
+    score: float
+    anomaly_map: Map
+    image_size: tuple[int, int]
+    times: StageTimes
+
+
+class Session:
+    """Inspects images: network frozen, engine made, memory allocated, device and precision fixed.
+
+    A session does not change, so any number of threads may use it: they take turns at the engine.
+    Another threshold, precision or device is another session.
+
+    Args:
+        artifact: the trained detector; its network must not change while the session is used.
+        device: where the network is.
+        settings: threads, memory budget and precision.
+
+    Raises:
+        InputError: a setting cannot be honoured on this device, or the region of interest holds no
+            pixel.
+    """
+
+    def __init__(
+        self, artifact: Artifact, device: torch.device, settings: Settings | None = None
+    ) -> None:
+        settings = settings or Settings()
+        self.spec = artifact.spec
+        self.device = device
+        self.decoding = decoding_of(self.spec, settings.max_pixels)
+        side = self.spec.preprocessing.image_size
+        preprocessing = self.spec.preprocessing
+        trained = TrainedNetwork(
+            artifact.network, artifact.template, preprocessing.mean, preprocessing.std
+        )
+        self.engine: Engine = engine_on(device, trained, (side, side), settings)
+        map_size = feature_size(artifact.network, side, side)
+        self._interest = interest_mask(self.spec.rule, map_size, device)
+        self._at_once = images_at_once(device)
+        self._turn = threading.Lock()
+        self.conditions = Conditions(
+            self.engine.precision, str(device), ops.active_backend(device.type)
+        )
+        self._take(artifact.calibration)
+
+    def _take(self, calibration: Calibration | None) -> None:
+        self.calibration = calibration
+        self.threshold = (
+            None if calibration is None else calibration.threshold_at(self.engine.precision)
+        )
+
+    def calibrated(self, calibration: Calibration | None) -> "Session":
+        """This session with another threshold; both share engine and memory."""
+        other = object.__new__(Session)
+        other.__dict__.update(self.__dict__)
+        other._take(calibration)
+        return other
+
+    @property
+    def map_scale(self) -> float:
+        """Anomaly value at the top of the overlays' colour scale: twice the threshold.
+
+        Raises:
+            InputError: the detector is not calibrated.
+        """
+        if self.threshold is None:
+            raise InputError("this detector has no threshold yet: calibrate it on good images.")
+        return 2 * self.threshold or 1.0
+
+    def inspect(self, image: Image) -> Inspection:
+        """Look for defects in one image.
+
+        Args:
+            image: a path; an array ``[H, W, 3]`` (red, green, blue), ``[H, W, 1]`` or ``[H, W]`` of
+                uint8 or uint16; or a Pillow image.
+
+        Raises:
+            InputError: the image cannot be read or has another shape or type, or its score is not
+                finite.
+        """
+        [found] = self.inspect_many([image])
+        return found
+
+    def inspect_many(self, images: Iterable[Image]) -> Iterator[Inspection]:
+        """Inspect images one after the other; results come as they are ready.
+
+        Args:
+            images: any iterable, see :meth:`inspect`.
+
+        Yields:
+            An :class:`Inspection` for each image.
+
+        Raises:
+            InputError: see :meth:`inspect`.
+        """
+        for found in self.working_maps(images):
+            started = time.perf_counter()
+            verdict: Verdict | None = None
+            regions: tuple[Region, ...] = ()
+            if self.threshold is not None:
+                verdict = judge(found.score, self.threshold)
+                regions = find_regions(found.anomaly_map, self.threshold, found.image_size)
+            full = image_map(found.anomaly_map, regions, found.image_size)
+            after = 1e3 * (time.perf_counter() - started)
+            times = StageTimes(found.times.resizing, found.times.inspecting + after)
+            yield Inspection(found.score, self.threshold, verdict, regions, full, times)
+
+    def working_maps(self, images: Iterable[Image]) -> Iterator[WorkingMap]:
+        """Score and map of images at the size that the network works at.
+
+        Args:
+            images: any iterable, see :meth:`inspect`.
+
+        Raises:
+            InputError: see :meth:`inspect`.
+        """
+        pixels = (as_pixels(image, self.decoding) for image in images)
+        while batch := list(islice(pixels, self._at_once)):
+            yield from self._working_maps(batch)
+
+    def _working_maps(self, batch: Sequence[Pixels]) -> list[WorkingMap]:
+        started = time.perf_counter()
+        side = self.spec.preprocessing.image_size
+        stacked = stack([resize_image(image, side) for image in batch])  # [B, H, W, 3]
+        resized = time.perf_counter()
+        scores, maps = self._run(stacked)
+        share = 1e3 / len(batch)
+        times = StageTimes(share * (resized - started), share * (time.perf_counter() - resized))
+        return [
+            WorkingMap(_finite(float(score), self.engine.precision), m, image.shape[:2], times)
+            for score, m, image in zip(scores, maps, batch, strict=True)
+        ]
+
+    @torch.inference_mode()
+    def _run(self, images: torch.Tensor) -> tuple[Any, Any]:
+        with self._turn:
+            maps = self.engine.anomaly_map(images)  # [B, h, w], the engine's own memory
+            maps = maps.clone() if self._interest is None else maps * self._interest
+        return maps.amax((1, 2)).tolist(), maps.float().cpu().numpy()
+
+    def resized(self, found: WorkingMap) -> Map:
+        """The map of an image as the square that the image was resized to."""
+        side = self.spec.preprocessing.image_size
+        return resize_map(found.anomaly_map, (side, side))
+
+
+def _finite(score: float, precision: str) -> float:
+    if not math.isfinite(score):
+        raise InputError(
+            f"the score is {score}: a finite number is expected; the network's numbers leave the "
+            f"range of {precision}, inspect in float32 or train again."
+        )
+    return score

@@ -1,0 +1,106 @@
+"""Which engine inspects on a device, and what it refuses."""
+
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from pyramidflow import ops
+from pyramidflow.engine.choice import make_engine
+from pyramidflow.engine.plain import PlainEngine
+from pyramidflow.engine.settings import Precision, Settings, TrainedNetwork
+from pyramidflow.errors import InputError
+
+
+class Engine(Protocol):
+    """What inspects images of one size. It has one memory: one call at a time."""
+
+    precision: Precision
+
+    @property
+    def plan(self) -> object:
+        """How it computes; readable as text."""
+        ...
+
+    def anomaly_map(self, images: Tensor) -> Tensor:
+        """``[B, H, W, 3]`` camera pixels to ``[B, h, w]``, valid until the next call."""
+        ...
+
+
+def images_at_once(device: torch.device) -> int:
+    """Images that one call inspects best.
+
+    Alone on a CPU an image costs no more than in a batch, and its bits do not depend on its
+    neighbours.
+    """
+    if device.type == "cpu":
+        return 1
+    from pyramidflow.engine.cuda import BATCH_SIZES
+
+    return max(BATCH_SIZES)
+
+
+def engine_on(
+    device: torch.device,
+    trained: TrainedNetwork,
+    size: tuple[int, int],
+    settings: Settings | None = None,
+) -> Engine:
+    """The engine for images of one size on a device.
+
+    Args:
+        device: where the network is, ``cpu`` or ``cuda``.
+        trained: the network; it must not change while the engine is used.
+        size: height and width of the images in pixels.
+        settings: threads, budget and precision.
+
+    Raises:
+        InputError: the device, or the backend of its operations, cannot honour a setting.
+    """
+    settings = settings or Settings()
+    precision = settings.precision_on(device.type)
+    backend = ops.active_backend(device.type)
+    if (device.type, backend) == ("cpu", "cpu"):
+        return make_engine(trained, (1, *size), settings)
+    _refuse(
+        f"on {device.type} with the backend {backend!r}",
+        threads=settings.threads,
+        memory_budget=settings.memory_budget,
+    )
+    if device.type == "cuda" and backend in ("cuda", "triton"):
+        from pyramidflow.engine.cuda import CudaEngine
+
+        return CudaEngine(trained, size, device, precision)
+    if settings.precision not in (None, "float32"):
+        _refuse(f"with the backend {backend!r}", precision=settings.precision)
+    return PlainEngine(trained, size, device)
+
+
+def _refuse(where: str, **settings: object) -> None:
+    for name, value in settings.items():
+        if value is not None:
+            raise InputError(
+                f"{name} is {value!r}, but {where} it cannot be honoured: leave it out, or inspect "
+                "on the CPU with the compiled kernels (see pyramidflow doctor)."
+            )
+
+
+def resolve_device(device: str | torch.device) -> torch.device:
+    """Device by name; ``"auto"`` is CUDA where there is one, else the CPU.
+
+    Raises:
+        InputError: the device is unknown or not there.
+    """
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        chosen = torch.device(device)
+        if chosen.type not in ("cpu", "cuda"):
+            raise RuntimeError(f"detectors run on cpu and cuda, not on {chosen.type}")
+        torch.empty(0, device=chosen)
+    except (RuntimeError, AssertionError, TypeError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise InputError(
+            f"the device {str(device)!r} cannot be used here ({reason}): give cpu, or auto."
+        ) from error
+    return chosen

@@ -1,0 +1,42 @@
+"""Inspection by the network as it is, on whichever backend the operations have."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pyramidflow import ops
+from pyramidflow.engine.settings import Precision, TrainedNetwork
+
+
+class PlainEngine:
+    """Anomaly maps of camera images by a network whose operations run one after the other.
+
+    Where no engine fits the operations' backend: without the compiled kernels, or where a backend
+    is asked for by name.
+
+    Args:
+        trained: the network, on the device.
+        size: height and width of the images in pixels.
+        device: where the network is.
+    """
+
+    precision: Precision = "float32"
+
+    plan = "the network as it is, its operations one after the other"
+
+    def __init__(
+        self, trained: TrainedNetwork, size: tuple[int, int], device: torch.device
+    ) -> None:
+        self.size = size
+        self._trained = trained
+        self._device = device
+        self._mean, self._std = torch.tensor([trained.mean, trained.std], device=device)
+
+    @torch.inference_mode()
+    def anomaly_map(self, images: Tensor) -> Tensor:
+        """``[B, H, W, 3]`` camera pixels, uint8 or uint16, to ``[B, h, w]`` in float32."""
+        network: Any = self._trained.network
+        pixels = ops.normalize_image(images.to(self._device), self._mean, self._std)
+        maps: Tensor = network.anomaly_map(pixels, self._trained.template)
+        return maps.float()

@@ -1,0 +1,46 @@
+"""What came of each test image, as JSON lines."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from pyramidflow.evaluation.evaluate import Evaluation, Outcome
+from pyramidflow.io.files import write_atomically
+from pyramidflow.io.names import printable
+
+
+def write_scores(evaluation: Evaluation, path: Path) -> None:
+    """Write a JSONL line for each test image, atomically.
+
+    A line holds the image's path, kind and label, then score, threshold and verdict where it was
+    measured, and an error where the image or its mask could not be used. Bytes of a path that are
+    no UTF-8 are written as JSON's escapes of lone surrogates, which :func:`os.fsencode` turns back.
+
+    Args:
+        evaluation: what to write.
+        path: the file.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    lines = [
+        json.dumps(_record(outcome, evaluation.threshold), ensure_ascii=False, allow_nan=False)
+        for outcome in evaluation.outcomes
+    ]
+    data = "".join(f"{line}\n" for line in lines).encode(errors="backslashreplace")
+    write_atomically(path, lambda file: file.write(data))
+
+
+def _record(outcome: Outcome, threshold: float) -> dict[str, Any]:
+    record: dict[str, Any] = {
+        "path": str(outcome.path),
+        "kind": outcome.sample.kind,
+        "defective": outcome.sample.is_defective,
+    }
+    if outcome.score is not None:
+        record["score"] = outcome.score
+        record["threshold"] = threshold
+        record["verdict"] = "ng" if outcome.score > threshold else "ok"
+    if outcome.error is not None:
+        record["error"] = printable(outcome.error)
+    return record

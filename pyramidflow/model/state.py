@@ -1,0 +1,50 @@
+"""Which tensors a network's state has: what a file is held against before it is used."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from pyramidflow.errors import InputError
+from pyramidflow.settings import shown
+
+
+@dataclass(frozen=True)
+class TensorKind:
+    """What a tensor must be.
+
+    Attributes:
+        shapes: it has one of them.
+        dtype: of its elements.
+    """
+
+    shapes: tuple[tuple[int, ...], ...]
+    dtype: torch.dtype
+
+
+def check_tensors(tensors: Mapping[str, Tensor], expected: Mapping[str, TensorKind]) -> None:
+    """Refuse tensors that are not those expected, exactly.
+
+    Args:
+        tensors: by name.
+        expected: by name.
+
+    Raises:
+        InputError: one is missing, too much, of another shape or type, or not finite.
+    """
+    for name in expected:
+        if name not in tensors:
+            raise InputError(f"the tensor {name} is missing: it is expected there.")
+    for name, tensor in tensors.items():
+        if name not in expected:
+            raise InputError(f"the tensor {shown(name)} is too much: nothing here has that name.")
+        kind = expected[name]
+        if tensor.dtype != kind.dtype or tuple(tensor.shape) not in kind.shapes:
+            shapes = " or ".join(str(list(shape)) for shape in kind.shapes)
+            raise InputError(
+                f"the tensor {name} is {list(tensor.shape)} of {tensor.dtype}: {shapes} of "
+                f"{kind.dtype} is expected."
+            )
+        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+            raise InputError(f"the tensor {name} holds numbers that are not finite.")

@@ -1,0 +1,187 @@
+"""Whether a backend computes what it should on this machine: every operation on a small map."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pyramidflow.ops import backend_reference, dispatch, registry
+from pyramidflow.ops.tf32 import convolutions_with_tf32
+
+FORWARD_TOLERANCE, GRADIENT_TOLERANCE = 1e-5, 1e-4
+"""Relative errors allowed in float32."""
+
+BATCH, CHANNELS, HEIGHT, WIDTH = 2, 8, 13, 10
+"""Size of the map: one odd side, so that the last row of a pyramid level has no neighbour."""
+
+HALF = ((HEIGHT + 1) // 2, (WIDTH + 1) // 2)
+CLAMP = 2.0
+COUPLINGS = (("cvn", "sample"), ("cvn", "batch"), ("svn", "sample"), ("svn", "batch"))
+RESAMPLED = {"none": (HEIGHT, WIDTH), "up": (2 * HEIGHT, 2 * WIDTH), "down": HALF}
+
+
+@dataclass(frozen=True)
+class SelfTest:
+    """What one operation of a backend did.
+
+    Attributes:
+        operation: name in ``torch.ops.pyramidflow``.
+        relative_error: ``‖result − oracle‖ / ‖oracle‖``, the largest of all results; ``None`` where
+            there is no finite one.
+        tolerance: the largest error allowed.
+        ok: whether the operation ran and its error is allowed.
+        reason: what is wrong, one sentence; empty if nothing is.
+    """
+
+    operation: str
+    relative_error: float | None
+    tolerance: float
+    ok: bool
+    reason: str = ""
+
+
+def selftest(backend: str) -> list[SelfTest]:
+    """Run every operation of a backend on a small map, and compare with the oracle in float64.
+
+    It takes a fraction of a second where the kernels are compiled already, and never raises: what
+    goes wrong is the reason of the operation that it went wrong in.
+
+    Args:
+        backend: name of a backend, as :func:`pyramidflow.ops.backends` lists them.
+
+    Returns:
+        One result for each operation, in the order of the table.
+    """
+    calls = cases()
+    return [_test(backend, op.name, calls[op.name]) for op in registry.OPS]
+
+
+def _test(backend: str, operation: str, calls: Sequence[tuple[Any, ...]]) -> SelfTest:
+    tolerance = GRADIENT_TOLERANCE if operation.endswith("backward") else FORWARD_TOLERANCE
+    try:
+        error = max(_error(dispatch.require(backend), operation, call) for call in calls)
+    except Exception as raised:
+        lines = str(raised).strip().splitlines() or ["without a message"]
+        reason = f"{operation} did not run ({type(raised).__name__}): {lines[0]}"
+        return SelfTest(operation, None, tolerance, False, reason)
+    if not math.isfinite(error):
+        reason = f"{operation} gave numbers that are not finite, or of another shape."
+        return SelfTest(operation, None, tolerance, False, reason)
+    if error > tolerance:
+        reason = f"{operation} is off by {error:.1e}, more than {tolerance:.0e}."
+        return SelfTest(operation, error, tolerance, False, reason)
+    return SelfTest(operation, error, tolerance, True)
+
+
+def _error(backend: ModuleType, operation: str, arguments: tuple[Any, ...]) -> float:
+    device = _device(backend)
+    exact = convolutions_with_tf32(False) if device == "cuda" else nullcontext()
+    with exact:
+        results = _tensors(getattr(backend, operation)(*_each(arguments, _on(device))))
+    expected = _tensors(getattr(backend_reference, operation)(*_each(arguments, _double)))
+    if [r.shape for r in results] != [e.shape for e in expected]:
+        return math.inf
+    errors = [_relative_error(*pair) for pair in zip(results, expected, strict=True)]
+    # max() would pass over a NaN that is not the first.
+    return max(errors) if all(map(math.isfinite, errors)) else math.inf
+
+
+def _device(backend: ModuleType) -> str:
+    if "cpu" in backend.DEVICES:
+        return "cpu"
+    return "cuda" if torch.cuda.is_available() else min(backend.DEVICES - {"cuda"}, default="cuda")
+
+
+def _relative_error(result: Tensor, expected: Tensor) -> float:
+    expected = expected.double()
+    # Log-determinants are sums over a sample that nearly cancel: their terms are of size 1.
+    terms = CHANNELS * HEIGHT * WIDTH if expected.dim() == 1 else 0
+    scale = max(float(expected.norm()), terms) or 1.0
+    return float((result.cpu().double() - expected).norm()) / scale
+
+
+def _tensors(results: Tensor | Sequence[Tensor]) -> Sequence[Tensor]:
+    return [results] if isinstance(results, Tensor) else results
+
+
+def _each(arguments: Sequence[Any], change: Callable[[Any], Any]) -> list[Any]:
+    return [_each(a, change) if isinstance(a, list) else change(a) for a in arguments]
+
+
+def _on(device: str) -> Callable[[Any], Any]:
+    return lambda value: value.to(device) if isinstance(value, Tensor) else value
+
+
+def _double(value: Any) -> Any:
+    if isinstance(value, torch.dtype):
+        return torch.float64
+    return value.double() if isinstance(value, Tensor) and value.is_floating_point() else value
+
+
+def cases() -> Mapping[str, list[tuple[Any, ...]]]:
+    """Arguments of every operation, on the CPU in float32, for each of its modes."""
+    generator = torch.Generator().manual_seed(0)
+
+    def draw(*shape: int) -> Tensor:
+        return torch.randn(shape, generator=generator)
+
+    size = (BATCH, CHANNELS, HEIGHT, WIDTH)
+    level, grad, coarse = draw(*size), draw(*size), draw(BATCH, CHANNELS, *HALF)
+    matrix, kernel = draw(CHANNELS, CHANNELS), draw(CHANNELS, CHANNELS, 3, 3)
+    kernels = draw(2 * CHANNELS, CHANNELS, 3, 3) / 9
+    index = torch.randint(0, 2, coarse.shape, generator=generator, dtype=torch.uint8)
+    latents, template = [level, coarse], [draw(1, *size[1:]), draw(1, *coarse.shape[1:])]
+    image = torch.randint(0, 256, (BATCH, HEIGHT, WIDTH, 3), generator=generator)
+    couplings, gradients = _couplings(draw)
+    return {
+        "pyramid_down": [(level, "nearest"), (level, "max")],
+        "pyramid_down_backward": [
+            (coarse, index.new_empty(0), HEIGHT, WIDTH, "nearest"),
+            (coarse, index, HEIGHT, WIDTH, "max"),
+        ],
+        "pyramid_residual": [(level, coarse)],
+        "pyramid_merge": [(coarse, level)],
+        "pyramid_up_backward": [(level,)],
+        "affine_coupling": couplings,
+        "affine_coupling_backward": gradients,
+        "affine_coupling_inverse": couplings,
+        "affine_coupling_inverse_backward": gradients,
+        "coupling_conv1x1": [(*call[:3], matrix, *call[3:]) for call in couplings],
+        "coupling_conv1x1_backward": [(*call[:6], matrix, *call[6:]) for call in gradients],
+        "conv_coupling_conv1x1": [
+            (level, draw(*size), kernels, draw(1, 1, HEIGHT, WIDTH), matrix, "none", CLAMP)
+        ],
+        "invertible_conv1x1": [(level, matrix)],
+        "invertible_conv1x1_backward": [(grad, level, matrix)],
+        "conv2d": [(level, kernel, resample, -1) for resample in RESAMPLED],
+        "conv2d_backward": [
+            (draw(BATCH, CHANNELS, *side), level, kernel, resample, -1, True, True)
+            for resample, side in RESAMPLED.items()
+        ],
+        "anomaly_map": [(latents, template)],
+        "anomaly_map_backward": [(draw(BATCH, HEIGHT, WIDTH), latents, template)],
+        "normalize_image": [
+            (image.to(kind), draw(3), draw(3).abs() + 0.1, torch.float32)
+            for kind in (torch.uint8, torch.uint16)
+        ],
+    }
+
+
+def _couplings(draw: Callable[..., Tensor]) -> tuple[list[tuple[Any, ...]], list[tuple[Any, ...]]]:
+    size = (BATCH, CHANNELS, HEIGHT, WIDTH)
+    level, grad, log_det = draw(*size), draw(*size), draw(BATCH)
+    calls, gradients = [], []
+    for scale in (1, 2):
+        params = draw(BATCH, 2 * CHANNELS, scale * HEIGHT, scale * WIDTH)
+        for kind in COUPLINGS:
+            taken = (level, params, None, *kind, CLAMP)
+            _, mean, _ = backend_reference.affine_coupling(*taken)
+            for given in (False, True):
+                calls.append((level, params, mean if given else None, *kind, CLAMP))
+                gradients.append((grad, log_det, level, params, mean, given, *kind, CLAMP))
+    return calls, gradients

@@ -1,0 +1,396 @@
+"""Every setting of a detector, in one place.
+
+The command line, Python, a detector's file and what ``info`` prints are views of :class:`Spec`. A
+new setting is a field here, and the place that uses it. Nothing heavy is imported: the command line
+makes its options from this file.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar, Literal
+
+from pyramidflow.errors import InputError
+from pyramidflow.settings import Setting, Validated, described, setting, shown
+
+VolumeNormKind = Literal["cvn", "svn", "none"]
+Statistics = Literal["sample", "batch"]
+Reduction = Literal["nearest", "max"]
+
+RESNET_CHANNELS = 64
+"""Channels of a ResNet18 or ResNet34 behind its first stage."""
+
+RESNET_STRIDE = 4
+"""Pixels of the image for each pixel of that stage."""
+
+
+@dataclass(frozen=True)
+class Architecture(Validated):
+    """Everything that fixes a network's shape; what a detector file stores of it.
+
+    Attributes:
+        encoder: ``"none"`` (the lift), ``"resnet18"``, ``"resnet34"`` or ``"custom"``.
+        channels: ``C`` of the feature map.
+        levels: ``L`` of the pyramid.
+        stacks: ``D`` of the flow.
+        kernel_size: ``k`` of the coupling convolutions.
+        volume_norm: ``"cvn"``, ``"svn"``, or ``"none"`` (ablation I).
+        statistics: ``"sample"`` or ``"batch"`` means in volume normalisation.
+        reduction: ``"nearest"`` or ``"max"`` in the pyramid.
+        pyramid_difference: whether the contrast is taken level by level; ``False`` composes first
+            (ablation III).
+
+    Raises:
+        InputError: a setting is out of its range, or two of them contradict each other.
+    """
+
+    group: ClassVar[str] = "network settings"
+
+    encoder: Literal["none", "resnet18", "resnet34", "custom"] = setting(
+        "none",
+        "none is the baseline; a ResNet brings ImageNet features.",
+        implied=("custom",),
+    )
+    channels: int = setting(
+        16,
+        "Channels of the feature map.",
+        least=1,
+        most=4096,
+        shown_default="16, 64 with a ResNet",
+    )
+    levels: int = setting(4, "Levels of the pyramid.", least=2, most=16)
+    stacks: int = setting(4, "Stacks of coupling blocks.", least=1, most=256)
+    kernel_size: int = setting(
+        7, "Kernel of the coupling convolutions.", least=1, most=63, odd=True
+    )
+    volume_norm: VolumeNormKind = setting(
+        "cvn",
+        "Mean over channels (cvn, for parts that always lie in the same place) or over pixels "
+        "(svn, for textures and parts that move).",
+        implied=("none",),
+    )
+    statistics: Statistics = setting(
+        "sample", "Means of volume normalisation: of each image, or of the batch."
+    )
+    reduction: Reduction = setting("nearest", "How the pyramid halves a level.")
+    pyramid_difference: bool = setting(
+        True, "Whether the contrast is taken level by level.", on_command_line=False
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.encoder == "none" and self.channels < 3:
+            raise InputError(
+                f"channels is {self.channels}: give a whole number of at least 3, as many as an "
+                "image has."
+            )
+        if self.encoder.startswith("resnet") and self.channels != RESNET_CHANNELS:
+            raise InputError(
+                f"channels is {self.channels}, but {self.encoder} gives {RESNET_CHANNELS}: "
+                f"leave channels out or give {RESNET_CHANNELS}."
+            )
+
+    @property
+    def stride(self) -> int | None:
+        """Pixels of the image for each of the feature map; ``None`` for an encoder of one's own."""
+        return {"none": 1, "custom": None}.get(self.encoder, RESNET_STRIDE)
+
+    def padded(self, length: int) -> int:
+        """A side of the feature map, padded to a multiple of ``2^(L-1)``."""
+        unit: int = 2 ** (self.levels - 1)
+        return unit * -(-length // unit)
+
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class Preprocessing(Validated):
+    """How images become network input; part of every detector file.
+
+    Attributes:
+        image_size: side of the square that images are resized to, in pixels.
+        mean: per channel, of images scaled to [0, 1].
+        std: per channel, of images scaled to [0, 1].
+        white_level: value that stands for white in images of 16 bits; ``None`` is the file's own,
+            65535.
+
+    Raises:
+        InputError: a setting is out of its range.
+    """
+
+    group: ClassVar[str] = "preprocessing settings"
+
+    image_size: int = setting(
+        256,
+        "Side of the square that images are resized to, in pixels.",
+        least=1,
+        most=65536,
+        shown_default="256, 1024 with a ResNet",
+    )
+    mean: tuple[float, float, float] = setting(IMAGENET_MEAN, on_command_line=False)
+    std: tuple[float, float, float] = setting(IMAGENET_STD, above=0, on_command_line=False)
+    white_level: int | None = setting(
+        None,
+        "Value that stands for white in images of 16 bits: 4095 for a camera of 12 bits.",
+        least=256,
+        most=65535,
+        shown_default="65535",
+    )
+
+
+Ablation = Literal["volume-norm", "template", "pyramid-difference", "fourier-loss"]
+"""A part of the method that a training may leave out: rows I to IV of tables S1 and S2."""
+
+
+@dataclass(frozen=True)
+class Recipe(Validated):
+    """How a network is trained.
+
+    Attributes:
+        epochs: passes over the training images.
+        batch_size: images in a step; every pair of them is contrasted.
+        seed: of initial weights, held-out share, data order and augmentation.
+        augment: ``"texture"`` flips and rotates by 90° at random.
+        validation_share: share of the good images that is held out from training.
+        without: what to leave out.
+        deterministic: refuse operations whose result may differ from run to run.
+        learning_rate: of Adam.
+        eps: of Adam.
+        weight_decay: of Adam.
+        betas: of Adam.
+        clip_norm: largest norm of the gradient.
+
+    Raises:
+        InputError: a setting is out of its range.
+
+    Source: supplement section 1.1 for the optimiser, its settings and the batch size.
+    """
+
+    group: ClassVar[str] = "training settings"
+
+    epochs: int = setting(15, "Passes over the training images.", least=1, most=1_000_000)
+    batch_size: int = setting(2, "Images in a step.", least=1, most=65536)
+    seed: int = setting(
+        0, "Seed of weights, held-out share and data order.", least=0, most=2**63 - 1
+    )
+    augment: Literal["none", "texture"] = setting(
+        "none", "texture flips images and turns them by 90° at random."
+    )
+    validation_share: float = setting(
+        0.1,
+        "Share of the good images that is held out to watch the training and to set the threshold.",
+        least=0,
+        most=0.5,
+    )
+    without: tuple[Ablation, ...] = setting(
+        (), "Ablation: leave a part of the method out. May be repeated."
+    )
+    deterministic: bool = setting(False, "Use only operations that repeat to the bit.")
+    learning_rate: float = setting(2e-4, "Step size of Adam.", above=0)
+    eps: float = setting(1e-4, "Adam's epsilon.", above=0)
+    weight_decay: float = setting(1e-5, "Weight decay of Adam.", least=0)
+    betas: tuple[float, float] = setting((0.5, 0.9), "Adam's two decay rates.", least=0, most=1)
+    clip_norm: float = setting(1.0, "Largest norm of the gradient.", above=0)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        pairs = not {"template", "volume-norm"} & set(self.without)
+        least = 2 if pairs else 1
+        if self.batch_size < least:
+            raise InputError(
+                f"batch_size is {self.batch_size}, but at least {least} images are needed in a "
+                "step: pairs of good images are contrasted."
+            )
+        if max(self.betas) >= 1:
+            raise InputError(f"betas is {self.betas}: give two numbers below 1.")
+
+
+Box = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True)
+class VerdictRule(Validated):
+    """Where on an image defects count.
+
+    Attributes:
+        region_of_interest: ``(left, top, right, bottom)`` as fractions of width and height; the
+            anomaly map is zero outside. ``None`` is the whole image.
+
+    Raises:
+        InputError: a setting is out of its range.
+    """
+
+    group: ClassVar[str] = "verdict settings"
+
+    region_of_interest: Box | None = setting(
+        None,
+        "Left, top, right, bottom as fractions of the image; defects outside are ignored.",
+        shown_default="the whole image",
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        box = self.region_of_interest
+        if box is not None and not (0 <= box[0] < box[2] <= 1 and 0 <= box[1] < box[3] <= 1):
+            raise InputError(
+                f"region_of_interest is {list(box)}: give left, top, right, bottom as fractions of "
+                "the image, 0 ≤ left < right ≤ 1 and 0 ≤ top < bottom ≤ 1."
+            )
+
+    def holds_a_pixel(self, size: tuple[int, int]) -> bool:
+        """Whether a pixel's centre of an anomaly map of ``(h, w)`` lies inside."""
+        left, top, right, bottom = self.region_of_interest or (0, 0, 1, 1)
+        sides = ((top, bottom, size[0]), (left, right, size[1]))
+        return all(any(a <= (i + 0.5) / n < b for i in range(n)) for a, b, n in sides)
+
+
+RESNET_IMAGE_SIZE = 1024
+"""Image size with a ResNet (supplement section 1.1)."""
+
+
+@dataclass(frozen=True)
+class Spec:
+    """All settings of a detector: the command line, Python and the file are views of it.
+
+    Attributes:
+        network: what fixes the network's shape.
+        preprocessing: how images become network input.
+        recipe: how the network is trained.
+        rule: how an anomaly map becomes a verdict.
+
+    Raises:
+        InputError: two settings contradict each other.
+    """
+
+    network: Architecture = Architecture()
+    preprocessing: Preprocessing = Preprocessing()
+    recipe: Recipe = Recipe()
+    rule: VerdictRule = VerdictRule()
+
+    def __post_init__(self) -> None:
+        size, levels = self.preprocessing.image_size, self.network.levels
+        least = 2 ** (levels - 1)
+        if size < least:
+            raise InputError(f"image_size is {size}: {levels} levels need at least {least}.")
+        stride = self.network.stride
+        if stride is not None:
+            side = -(-size // stride)
+            if not self.rule.holds_a_pixel((side, side)):
+                raise InputError(
+                    f"region_of_interest is {shown(self.rule.region_of_interest)}: it holds no "
+                    f"pixel of the anomaly map, which has {side}×{side}; give a larger region."
+                )
+        for ablation, is_left_out in (
+            ("volume-norm", self.network.volume_norm == "none"),
+            ("pyramid-difference", not self.network.pyramid_difference),
+        ):
+            if (ablation in self.recipe.without) != is_left_out:
+                raise InputError(
+                    f"without is {list(self.recipe.without)}, but the network has "
+                    f"volume_norm {self.network.volume_norm} and pyramid_difference "
+                    f"{self.network.pyramid_difference}: leave out {ablation} in both or in none."
+                )
+
+    @classmethod
+    def of(cls, settings: Mapping[str, Any]) -> "Spec":
+        """The spec of settings by name; what is not named, or ``None``, has its default.
+
+        Where ``without`` names a part of the network, the network is built without it.
+
+        Args:
+            settings: any of :func:`names`.
+
+        Raises:
+            InputError: a name is unknown, or a value is refused.
+        """
+        given = {name: value for name, value in settings.items() if value is not None}
+        for name in given:
+            if name not in _OWNERS:
+                raise InputError(
+                    f"there is no setting {shown(name)}: choose from {', '.join(sorted(_OWNERS))}."
+                )
+        if str(given.get("encoder", "none")).startswith("resnet"):
+            given = {"image_size": RESNET_IMAGE_SIZE, "channels": RESNET_CHANNELS} | given
+        without = given.get("without", ())
+        if "volume-norm" in without:
+            given["volume_norm"] = "none"
+        if "pyramid-difference" in without:
+            given["pyramid_difference"] = False
+        parts: dict[str, Any] = {
+            part: group(**_of_group(group, given)) for part, group in _GROUPS.items()
+        }
+        return cls(**parts)
+
+    def changed(self, **settings: Any) -> "Spec":
+        """This spec with other values of some settings; ``None`` changes nothing."""
+        return Spec.of(self.as_settings() | {k: v for k, v in settings.items() if v is not None})
+
+    def with_recipe(self, **settings: Any) -> "Spec":
+        """This spec with other settings of the training; ``None`` changes nothing.
+
+        Raises:
+            InputError: a name is no setting of the training, or a value is refused.
+        """
+        for name in settings:
+            if _OWNERS.get(name) is not Recipe:
+                raise InputError(
+                    f"{shown(name)} is no setting of a training: choose from "
+                    f"{', '.join(sorted(described(Recipe)))}, or give it to the detector."
+                )
+        return self.changed(**settings)
+
+    def as_settings(self) -> dict[str, Any]:
+        """All settings by name."""
+        return {
+            name: getattr(getattr(self, part), name)
+            for part, group in _GROUPS.items()
+            for name in described(group)
+        }
+
+    def by_group(self) -> dict[str, dict[str, Any]]:
+        """All settings by the title of their group, then by name."""
+        return {
+            group.group: {name: getattr(getattr(self, part), name) for name in described(group)}
+            for part, group in _GROUPS.items()
+        }
+
+    def as_dict(self) -> dict[str, Any]:
+        """The spec as a JSON object: an object for each group."""
+        return {part: getattr(self, part).as_dict() for part in _GROUPS}
+
+    @classmethod
+    def from_dict(cls, stored: object) -> "Spec":
+        """Read what :meth:`as_dict` gave.
+
+        Raises:
+            InputError: a group or a name is missing or unknown, or a value is refused.
+        """
+        if not isinstance(stored, Mapping) or set(stored) != set(_GROUPS):
+            raise InputError(
+                f"the spec is {shown(stored)}: an object of {', '.join(_GROUPS)} is expected."
+            )
+        parts: dict[str, Any] = {
+            part: group.from_dict(stored[part]) for part, group in _GROUPS.items()
+        }
+        return cls(**parts)
+
+
+_GROUPS: dict[str, type[Validated]] = {
+    f.name: type(f.default) for f in fields(Spec) if isinstance(f.default, Validated)
+}
+
+_OWNERS = {name: group for group in _GROUPS.values() for name in described(group)}
+
+
+def names() -> dict[str, tuple[str, Any, Setting]]:
+    """Every setting by name: title of its group, annotation and description."""
+    return {
+        name: (group.group, *described(group)[name])
+        for group in _GROUPS.values()
+        for name in described(group)
+    }
+
+
+def _of_group(group: type[Validated], settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in settings.items() if _OWNERS[name] is group}

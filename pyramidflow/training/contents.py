@@ -1,0 +1,38 @@
+"""The images of a training, read and told apart before its first step."""
+
+import hashlib
+
+from pyramidflow.data import ImageSet
+from pyramidflow.errors import InputError
+from pyramidflow.training.progress import TrainingProgress
+
+SHOWN = 10
+"""Files that cannot be read of which the sentence tells."""
+
+
+def read_all(images: ImageSet, progress: TrainingProgress) -> None:
+    """Read every image once.
+
+    Args:
+        images: what fits its memory stays decoded.
+        progress: told how it goes.
+
+    Raises:
+        InputError: some cannot be read; all of them are counted, the first are named.
+    """
+    progress.begin("reading", 0, len(images))
+    bad = [error for _, error in images.check(progress.advance)]
+    if len(bad) == 1:
+        raise bad[0]
+    if bad:
+        more = f" | and {len(bad) - SHOWN} more" if len(bad) > SHOWN else ""
+        listed = " | ".join(str(error) for error in bad[:SHOWN])
+        raise InputError(
+            f"{len(bad)} of {len(images)} images cannot be used: mend or remove them: "
+            f"{listed}{more}"
+        )
+
+
+def fingerprint(images: ImageSet) -> str:
+    """One digest of what all images hold, in their order."""
+    return hashlib.sha256("\n".join(images.contents).encode()).hexdigest()[:16]

@@ -1,0 +1,23 @@
+"""Settings by category that the released code uses for MVTec AD."""
+
+from typing import Any
+
+SVN_CATEGORIES = frozenset({"carpet", "grid", "bottle", "transistor"})
+LEVELS_BY_CATEGORY = {"metal_nut": 8, "carpet": 8, "transistor": 8, "screw": 2}
+TEXTURES = frozenset({"carpet", "grid", "leather", "tile", "wood"})
+
+LEVELS = 4
+
+
+def settings(category: str) -> dict[str, Any]:
+    """Settings of a category.
+
+    CVN, four levels and no augmentation for all that MVTec AD does not name.
+
+    Source: the authors' released code; the supplement for the augmentation of textures.
+    """
+    return {
+        "volume_norm": "svn" if category in SVN_CATEGORIES else "cvn",
+        "levels": LEVELS_BY_CATEGORY.get(category, LEVELS),
+        "augment": "texture" if category in TEXTURES else "none",
+    }

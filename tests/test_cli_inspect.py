@@ -1,0 +1,532 @@
+"""``pyramidflow inspect``: what it writes, what it survives, how it stops and goes on."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+from command_line import assert_one_sentence, start
+from conftest import write_image
+from PIL import Image
+
+from pyramidflow import Detector
+from pyramidflow.io.files import exclusive
+
+posix = pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals and paths")
+
+
+@pytest.fixture
+def image(tiny_set):
+    return tiny_set / "test" / "good" / "000.png"
+
+
+@pytest.fixture(scope="module")
+def detector_file(tiny_detector_file, tmp_path_factory):
+    """A detector that takes every image for good."""
+    detector = Detector.load(tiny_detector_file)
+    detector.threshold *= 100
+    path = tmp_path_factory.mktemp("lenient") / "plate.safetensors"
+    detector.save(path)
+    return path
+
+
+@pytest.fixture
+def arguments(detector_file, tmp_path):
+    """Model and output folder, as the command line takes them."""
+    return ("--model", detector_file, "--output", tmp_path / "out")
+
+
+def records_in(folder):
+    lines = (folder / "results.jsonl").read_bytes().splitlines(keepends=True)
+    assert all(line.endswith(b"\n") for line in lines)
+
+    def refuse(constant):
+        raise AssertionError(f"{constant} is no JSON")
+
+    return [json.loads(line, parse_constant=refuse) for line in lines]
+
+
+def files_in(folder):
+    return sorted(
+        path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()
+    )
+
+
+def assert_whole(folder):
+    """Each picture that a record names is there and complete, and nothing else is."""
+    named = {"results.jsonl", "results.run.json", ".results.jsonl.lock"}
+    for record in records_in(folder):
+        for key in {"overlay", "map"} & record.keys():
+            named.add(record[key])
+            with Image.open(folder / record[key]) as picture:
+                picture.load()
+    assert set(files_in(folder)) == named
+
+
+def test_inspect_writes_lines_overlays_and_maps(run, tiny_set, tiny_detector_file, tmp_path):
+    output = tmp_path / "out"
+    image = tiny_set / "test" / "good" / "001.png"
+    code, _out, _ = run(
+        "inspect",
+        tiny_set / "test",
+        image,
+        "--model",
+        tiny_detector_file,
+        "--output",
+        output,
+        "--maps",
+    )
+    assert code == 0
+    records = [json.loads(line) for line in (output / "results.jsonl").open()]
+    assert len(records) == 9
+    assert [r["path"] for r in records[:2]] == [
+        str(tiny_set / "test" / "dent" / f"{i:03}.png") for i in (0, 1)
+    ]
+    detector = Detector.load(tiny_detector_file)
+    for record in records:
+        found = detector.inspect(record["path"])
+        assert (record["score"], record["verdict"]) == (found.score, found.verdict)
+        assert record["threshold"] == detector.threshold
+        assert len(record["regions"]) == len(found.regions)
+        assert np.array_equal(tifffile.imread(output / record["map"]), found.anomaly_map)
+        with Image.open(output / record["overlay"]) as picture:
+            assert picture.size == (24, 24)
+    assert len({record["overlay"] for record in records}) == 9  # none overwrote another
+
+
+def test_fail_on_defect_and_unreadable_images(run, tiny_set, tiny_detector_file, tmp_path):
+    strict = Detector.load(tiny_detector_file)
+    strict.threshold = 0.0  # everything is a defect
+    strict.save(tmp_path / "strict.safetensors")
+    model = (
+        "--model",
+        tmp_path / "strict.safetensors",
+        "--output",
+        tmp_path / "out",
+        "--no-overlays",
+    )
+    image = tiny_set / "test" / "good" / "000.png"
+    assert run("inspect", image, *model)[0] == 0
+    assert not (tmp_path / "out" / "overlays").exists()
+    assert run("inspect", image, *model, "--fail-on-defect")[0] == 1
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(image.read_bytes()[:60])
+    code, out, err = run("inspect", broken, image, *model, "--fail-on-defect")
+    assert code == 2
+    assert "broken.png" in err
+    records = [json.loads(line) for line in (tmp_path / "out" / "results.jsonl").open()]
+    assert "error" in records[0]
+    assert records[1]["verdict"] == "ng"
+    assert "1 errors" in out
+
+
+def test_overlay_colours_do_not_depend_on_other_images(run, tiny_set, tiny_detector_file, tmp_path):
+    image = tiny_set / "test" / "good" / "000.png"
+    for name, paths in (("a", [image]), ("b", [tiny_set / "test" / "dent", image])):
+        run("inspect", *paths, "--model", tiny_detector_file, "--output", tmp_path / name)
+    alone = (tmp_path / "a" / "overlays" / "000.png").read_bytes()
+    other = [json.loads(line) for line in (tmp_path / "b" / "results.jsonl").open()][-1]
+    assert (tmp_path / "b" / other["overlay"]).read_bytes() == alone
+
+
+def test_two_processes_do_not_write_to_one_folder(run, tiny_set, tiny_detector_file, tmp_path):
+    with exclusive(tmp_path / "out" / "results.jsonl"):
+        code, _, err = run(
+            "inspect",
+            tiny_set / "test",
+            "--model",
+            tiny_detector_file,
+            "--output",
+            tmp_path / "out",
+        )
+    assert_one_sentence(code, err, "another process")
+
+
+def stopped_run(image, arguments, number, records=3):
+    """Start an inspection of many images and stop it by a signal after some records."""
+    process = start("inspect", *[image] * 5000, *arguments)
+    for _ in range(records):
+        process.stdout.readline()
+    process.send_signal(number)
+    out, err = process.communicate(timeout=60)
+    return process.returncode, out, err
+
+
+@posix
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stop_finishes_the_image_in_hand_and_tells_the_counts(image, arguments, tmp_path, number):
+    code, out, err = stopped_run(image, (*arguments, "--maps"), number)
+    assert code == 130
+    assert err == "\nstopping after this image; once more stops at once\n"
+    records = records_in(tmp_path / "out")
+    assert 3 <= len(records) < 5000
+    assert_whole(tmp_path / "out")
+    assert out.count("ok  ") == len(records) - 3
+    assert f"{len(records)} ok, 0 ng, 0 errors;" in out.splitlines()[len(records) - 3]
+    assert "--resume" in out
+
+
+@posix
+def test_a_second_signal_stops_at_once(arguments, tmp_path):
+    os.mkfifo(tmp_path / "pipe.png")
+    script = (
+        "import time; from pyramidflow.inspection import line\n"
+        "def slow(path): print('reading', flush=True); time.sleep(60)\n"
+        "line.read_image = slow\n"
+        f"from pyramidflow.cli import main; main({['inspect', 'x.png', *map(str, arguments)]})\n"
+    )
+    (tmp_path / "x.png").write_bytes(b"x")
+    process = subprocess.Popen(
+        [sys.executable, "-c", script],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout.readline() == "reading\n"
+    process.send_signal(signal.SIGTERM)
+    assert process.stderr.readline() == "\n"
+    assert "once more stops at once" in process.stderr.readline()
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=20)
+    assert (process.returncode, err) == (130, "interrupted\n")
+    assert files_in(tmp_path / "out") == [
+        ".results.jsonl.lock",
+        "results.jsonl",
+        "results.run.json",
+    ]
+
+
+@posix
+def test_resume_goes_on_after_kills_and_ends_as_an_unbroken_run(
+    run, detector_file, arguments, tmp_path
+):
+    rng = np.random.default_rng(0)
+    for index in range(300):
+        write_image(tmp_path / "many" / f"{index % 7}" / f"{index:03}.png", rng)
+    whole = tmp_path / "whole"
+    command = ("inspect", tmp_path / "many", "--model", detector_file, "--maps")
+    assert run(*command, "--output", whole)[0] == 0
+    command = (*command, "--output", tmp_path / "out")
+    for number in (signal.SIGKILL, signal.SIGTERM, signal.SIGKILL):
+        process = start(*command, "--resume")
+        for _ in range(30):
+            process.stdout.readline()
+        process.send_signal(number)
+        process.communicate(timeout=60)
+        done = len(records_in(tmp_path / "out"))
+        assert 20 < done < 300
+    with (tmp_path / "out" / "results.jsonl").open("ab") as file:
+        file.write(b'{"path": "cut o')
+    code, out, err = run(*command, "--resume")
+    assert (code, err) == (0, "")
+    assert f"resumed: {done} images were inspected earlier" in out
+    assert "\n300 ok, 0 ng, 0 errors;" in out
+    assert records_in(tmp_path / "out") == records_in(whole)
+    assert files_in(tmp_path / "out") == files_in(whole)
+    assert_whole(tmp_path / "out")
+
+
+def test_resume_tries_errors_again_and_counts_what_was_found_before(
+    run, tiny_set, detector_file, tmp_path
+):
+    strict = Detector.load(detector_file)
+    strict.threshold = 1e-6
+    strict.save(tmp_path / "strict.safetensors")
+    parts = tmp_path / "parts"
+    shutil.copytree(tiny_set / "test" / "good", parts)
+    (parts / "001.png").write_bytes(b"broken")
+    command = ("inspect", parts, parts / "000.png", "--model", tmp_path / "strict.safetensors")
+    command = (*command, "--output", tmp_path / "out", "--resume", "--fail-on-defect")
+    code, out, _ = run(*command)
+    assert code == 2
+    assert "4 ng, 1 errors" in out
+    shutil.copy(parts / "000.png", parts / "001.png")
+    shutil.copy(parts / "000.png", parts / "000-new.png")
+    code, out, _ = run(*command)
+    assert code == 1  # for what the first run found
+    assert "resumed: 4 images were inspected earlier" in out
+    assert "0 ok, 6 ng, 0 errors" in out
+    paths = [record["path"] for record in records_in(tmp_path / "out")]
+    assert sorted(paths).count(str(parts / "000.png")) == 2
+    assert len(paths) == 6
+    assert len({record["overlay"] for record in records_in(tmp_path / "out")}) == 6
+    assert_whole(tmp_path / "out")
+
+
+def test_resume_refuses_results_of_another_model_or_setting(
+    run, image, detector_file, arguments, tmp_path
+):
+    assert run("inspect", image, *arguments)[0] == 0
+    before = (tmp_path / "out" / "results.jsonl").read_bytes()
+    other = Detector.load(detector_file)
+    other.threshold *= 2
+    other.save(tmp_path / "other.safetensors")
+    changed = ("--model", tmp_path / "other.safetensors", "--output", tmp_path / "out")
+    for options, word in ((changed, "model"), ((*arguments, "--maps"), "maps")):
+        code, _, err = run("inspect", image, *options, "--resume")
+        assert_one_sentence(code, err, f"were made with {word}", "start without --resume")
+    (tmp_path / "out" / "results.run.json").unlink()
+    code, _, err = run("inspect", image, *arguments, "--resume")
+    assert_one_sentence(code, err, "results.run.json does not say")
+    assert (tmp_path / "out" / "results.jsonl").read_bytes() == before
+
+
+def test_resume_refuses_damaged_results(run, image, arguments, tmp_path):
+    assert run("inspect", image, *arguments)[0] == 0
+    results = tmp_path / "out" / "results.jsonl"
+    for damage in (b"\x00\n", b'{"path": 1}\n', b"[" * 100_000 + b"\n", b'{"path": "x"}\n'):
+        results.write_bytes(damage)
+        code, _, err = run("inspect", image, *arguments, "--resume")
+        assert_one_sentence(code, err, "line 1 of", "is damaged")
+        assert results.read_bytes() == damage
+
+
+def test_a_new_run_removes_the_pictures_of_the_earlier_and_nothing_else(
+    run, tiny_set, image, arguments, tmp_path
+):
+    output = tmp_path / "out"
+    assert run("inspect", tiny_set / "test", *arguments, "--maps")[0] == 0
+    (output / "overlays" / "mine.png").write_bytes(b"mine")
+    (tmp_path / "outside.png").write_bytes(b"mine")
+    with (output / "results.jsonl").open("a") as file:
+        for name in ("../outside.png", "overlays/../../outside.png", str(tmp_path / "outside.png")):
+            file.write(json.dumps({"path": "x", "error": "y", "overlay": name}) + "\n")
+        file.write('{"path": "x", "error": "y", "map": "overlays/mine.png"}\n')
+        file.write('{"path": "x", "error": "y", "overlay": "overlays/\\ud800.png"}\n')
+    assert run("inspect", image, *arguments)[0] == 0
+    assert (tmp_path / "outside.png").read_bytes() == b"mine"
+    (output / "overlays" / "mine.png").unlink()
+    assert_whole(output)
+    assert not (output / "overlays" / "dent").exists()
+
+
+def test_results_below_the_images_are_left_out_and_counted(run, tiny_set, detector_file, tmp_path):
+    parts = tmp_path / "parts"
+    shutil.copytree(tiny_set / "test" / "good", parts)
+    for output in (parts / "out", parts):
+        command = ("inspect", parts, "--model", detector_file, "--output", output)
+        assert run(*command)[0] == 0
+        code, _, err = run(*command)
+        assert code == 0
+        assert "left out: 4 (below the output), the first is " in err
+        assert [Path(record["path"]).parent for record in records_in(output)] == [parts] * 4
+        shutil.rmtree(output / "overlays")
+    assert run("inspect", parts, "--model", detector_file, "--output", tmp_path)[0] == 0
+
+
+def test_no_source_is_overwritten_or_removed(run, image, detector_file, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(image, tmp_path / "x.png")
+    command = ("--model", detector_file, "--output", ".")
+    assert run("inspect", "x.png", *command)[0] == 0
+    source = (tmp_path / "overlays" / "x.png").read_bytes()
+    for resume in ((), ("--resume",)):
+        assert run("inspect", "overlays/x.png", *command, *resume)[0] == 0
+        assert (tmp_path / "overlays" / "x.png").read_bytes() == source
+        [record] = records_in(tmp_path)
+        assert record["overlay"] == "overlays/x-2.png"
+    before = (tmp_path / "results.jsonl").read_bytes()
+    code, _, err = run("inspect", "results.jsonl", "x.png", *command)
+    assert_one_sentence(code, err, "results.jsonl is named among the images")
+    assert (tmp_path / "results.jsonl").read_bytes() == before
+
+
+@posix
+def test_odd_names_are_inspected_recorded_and_printed_in_one_line(image, detector_file, tmp_path):
+    folder = os.fsencode(tmp_path / "parts")
+    os.mkdir(folder)
+    odd = [b"caf\xe9.png", b"two\nlines.png", b"\x1b[31mred.png", b"[bold]:smile:.png", b"%s.png"]
+    odd += ["\u202egnp.png".encode(), "部品 ä.png".encode(), b"n" * 251 + b".png", b"a|b`c.png"]
+    odd += [b"nul.png", b"dot..png", b"A.png", b"a.png", b"foo.jpg", b"foo.png"]
+    for name in odd:
+        shutil.copy(image, os.path.join(folder, name))
+    os.mkdir(os.path.join(folder, b"foo.png.png"))
+    shutil.copy(image, os.path.join(folder, b"foo.png.png", b"x.png"))
+    count = len(odd) + 1
+    command = [sys.executable, "-m", "pyramidflow", "inspect", folder, "--maps"]
+    command += ["--model", str(detector_file), "--output", str(tmp_path / "out")]
+    c_locale = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    recorded = []
+    for environment in ({"PYTHONUTF8": "1"}, c_locale):
+        result = subprocess.run(command, env={**os.environ, **environment}, capture_output=True)
+        assert (result.returncode, result.stderr) == (0, b"")
+        lines = [line for line in result.stdout.split(b"\n") if line.startswith(b"ok ")]
+        assert len(lines) == count
+        assert result.stdout.decode().replace("\n", "").isprintable()
+        assert rb"caf\xe9.png" in result.stdout
+        assert rb"two\nlines.png" in result.stdout
+        recorded.append(records_in(tmp_path / "out"))
+        assert_whole(tmp_path / "out")
+    assert recorded[0] == recorded[1]  # whatever the locale
+    assert len({record["overlay"].casefold() for record in recorded[0]}) == count
+    assert any(record["path"].endswith("部品 ä.png") for record in recorded[0])
+    explicit = [*command[:4], *(os.path.join(folder, name) for name in odd), *command[5:]]
+    assert subprocess.run(explicit, capture_output=True).returncode == 0
+    assert len(records_in(tmp_path / "out")) == len(odd)
+
+
+def test_paths_without_images_are_records_as_long_as_there_is_an_image(
+    run, image, arguments, tmp_path
+):
+    (tmp_path / "empty").mkdir()
+    nothing = (tmp_path / "nowhere.png", tmp_path / "empty", image / "below.png")
+    code, out, err = run("inspect", *nothing, image, *arguments)
+    assert code == 2
+    assert "1 ok, 0 ng, 3 errors" in out
+    assert err.count("error: ") == 3
+    records = records_in(tmp_path / "out")
+    assert [record["path"] for record in records] == [*map(str, nothing), str(image)]
+    for record, words in zip(records, ("no file", "holds no images", "no file"), strict=False):
+        assert words in record["error"]
+    code, _, err = run("inspect", *nothing, *arguments)
+    assert_one_sentence(code, err, "none of the 3 paths", "nowhere.png")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(116, "Stale file handle"),
+        PermissionError(13, "Permission denied"),
+        OSError(5, "Input/output error"),
+        MemoryError(),
+        RuntimeError("the decoder\nfailed"),
+        UnicodeEncodeError("ascii", "ä", 0, 1, "no"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_the_line_goes_on_whatever_happens_to_one_image(
+    run, monkeypatch, tiny_set, arguments, tmp_path, error
+):
+    from pyramidflow.inspection import line
+
+    usual = line.read_image
+
+    def fail(path):
+        if path.name == "001.png":
+            raise error
+        return usual(path)
+
+    monkeypatch.setattr(line, "read_image", fail)
+    code, out, err = run("inspect", tiny_set / "test" / "good", *arguments)
+    assert code == 2
+    assert "3 ok, 0 ng, 1 errors" in out
+    assert err.startswith(f"error: {tiny_set}")
+    assert err.count("\n") == 1
+    assert ["error" in record for record in records_in(tmp_path / "out")] == [0, 1, 0, 0]
+
+
+def test_a_score_that_is_no_number_is_an_error(run, monkeypatch, tiny_set, arguments, tmp_path):
+    usual = Detector.inspect
+
+    def broken(self, images):
+        [found] = usual(self, images)
+        score = next(scores)
+        return [found if score is None else type(found)(score, 1.0, "ok", (), found.anomaly_map)]
+
+    scores = iter([float("nan"), None, float("inf"), None])
+    monkeypatch.setattr(Detector, "inspect", broken)
+    code, out, _ = run("inspect", tiny_set / "test" / "good", *arguments)
+    assert code == 2
+    assert "2 ok, 0 ng, 2 errors" in out
+    assert ["error" in record for record in records_in(tmp_path / "out")] == [1, 0, 1, 0]
+
+
+def test_a_picture_that_cannot_be_written_is_told_by_the_record(run, tiny_set, arguments, tmp_path):
+    (tmp_path / "out" / "maps" / "001.tiff").mkdir(parents=True)
+    code, out, err = run("inspect", tiny_set / "test" / "good", *arguments, "--maps")
+    assert code == 2
+    assert "4 ok, 0 ng, 1 errors" in out
+    assert err.count("\n") == 1
+    record = records_in(tmp_path / "out")[1]
+    assert "001.tiff could not be written" in record["error"]
+    assert record["verdict"] == "ok"
+    assert "map" not in record
+    assert (tmp_path / "out" / record["overlay"]).exists()
+    (tmp_path / "out" / "maps" / "001.tiff").rmdir()
+    assert run("inspect", tiny_set / "test" / "good", *arguments, "--maps", "--resume")[0] == 0
+    assert_whole(tmp_path / "out")
+
+
+def test_a_full_disk_stops_with_one_sentence_and_leaves_whole_files(
+    run, monkeypatch, tiny_set, arguments, tmp_path
+):
+    usual, count = Path.replace, iter(range(100))
+
+    def fill(self, target):
+        if self.name == ".picture.tmp" and next(count) == 2:
+            raise OSError(28, "No space left on device")
+        return usual(self, target)
+
+    monkeypatch.setattr(Path, "replace", fill)
+    code, _, err = run("inspect", tiny_set / "test", *arguments)
+    assert_one_sentence(code, err, "the disk is full")
+    assert ["error" in record for record in records_in(tmp_path / "out")] == [0, 0, 1]
+    assert_whole(tmp_path / "out")
+    monkeypatch.undo()
+    assert run("inspect", tiny_set / "test", *arguments, "--resume")[0] == 0
+    assert len(records_in(tmp_path / "out")) == 8
+    assert_whole(tmp_path / "out")
+
+
+@posix
+def test_a_reader_that_goes_ends_the_printing_alone(tiny_set, image, arguments, tmp_path):
+    (tmp_path / "broken.png").write_bytes(b"x")
+    for extra, code in (([], 0), ([tmp_path / "broken.png"], 2)):
+        command = ["inspect", *[image] * 100, *extra, *arguments]
+        process = start(*command)
+        assert process.stdout.readline().startswith("ok")
+        process.stdout.close()
+        process.stderr.close()
+        assert process.wait(timeout=60) == code
+        assert len(records_in(tmp_path / "out")) == 100 + len(extra)
+
+
+@posix
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+def test_output_that_is_lost_on_a_full_disk_is_told(image, arguments, tmp_path):
+    with open("/dev/full", "w") as full:
+        result = subprocess.run(
+            [sys.executable, "-m", "pyramidflow", "inspect", image, *map(str, arguments)],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    assert_one_sentence(result.returncode, result.stderr, "standard output could not be written")
+    assert len(records_in(tmp_path / "out")) == 1
+
+
+@posix
+def test_closed_streams_end_nothing(image, arguments, tmp_path):
+    command = [sys.executable, "-m", "pyramidflow", "inspect", str(image), *map(str, arguments)]
+    closing = 'exec "$@" <&- >&- 2>&-'
+    assert subprocess.run(["sh", "-c", closing, "sh", *command]).returncode == 0
+    assert len(records_in(tmp_path / "out")) == 1
+
+
+def test_the_summary_tells_the_times_of_each_stage(run, tiny_set, arguments):
+    _, out, _ = run("inspect", tiny_set / "test", *arguments)
+    lines = out.splitlines()
+    assert lines[8].startswith("8 ok, 0 ng, 0 errors; threshold ")
+    assert lines[9].split() == ["ms", "p50", "p99"]
+    times = {stage: (float(p50), float(p99)) for stage, p50, p99 in map(str.split, lines[10:])}
+    assert {"reading", "inspecting", "writing"} <= times.keys()
+    assert all(0 <= p50 <= p99 for p50, p99 in times.values())
+
+
+@posix
+def test_the_home_folder_is_known_in_every_path(run, monkeypatch, image, detector_file, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(image, tmp_path / "x.png")
+    shutil.copy(detector_file, tmp_path / "m.safetensors")
+    assert run("inspect", "~/x.png", "--model=~/m.safetensors", "--output=~/out")[0] == 0
+    assert len(records_in(tmp_path / "out")) == 1
+    assert run("info", "~/m.safetensors")[0] == 0
+    assert not (tmp_path / "~").exists()

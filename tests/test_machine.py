@@ -1,0 +1,94 @@
+"""What the system lets a process use: control groups of both versions, as containers show them."""
+
+import os
+
+import pytest
+
+from pyramidflow import machine
+
+MOUNT = "30 25 0:26 {root} {point} rw,nosuid - {kind} cgroup {options}\n"
+
+
+def process(tmp_path, membership, *mounts):
+    folder = tmp_path / "self"
+    folder.mkdir()
+    (folder / "cgroup").write_text(membership)
+    other = "22 1 8:1 / / rw - ext4 /dev/sda1 rw\n"
+    (folder / "mountinfo").write_text(other + "".join(mounts))
+    return folder
+
+
+def group(folder, **files):
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in files.items():
+        (folder / name.replace("__", ".")).write_text(content)
+
+
+def test_version_2_takes_the_least_of_nested_groups(tmp_path):
+    point = tmp_path / "cg roup"
+    group(point / "a" / "b", cpu__max="150000 100000\n", memory__max="max\n")
+    group(point / "a", cpu__max="50000 100000\n", memory__max="1073741824\n")
+    group(point)  # the outermost group has neither
+    escaped = str(point).replace(" ", "\\040")
+    mount = MOUNT.format(root="/", point=escaped, kind="cgroup2", options="rw")
+    here = process(tmp_path, "0::/a/b\n", mount)
+    assert machine.processor_quota(here) == 0.5
+    assert machine.usable_processors(here) == 1
+    assert machine.memory_limit(here) == 1 << 30
+
+
+def test_version_1_has_a_hierarchy_for_each_controller(tmp_path):
+    cpu, memory = tmp_path / "cpu", tmp_path / "memory"
+    group(cpu / "job", cpu__cfs_quota_us="250000\n", cpu__cfs_period_us="100000\n")
+    group(cpu, cpu__cfs_quota_us="-1\n", cpu__cfs_period_us="100000\n")
+    group(memory / "job", memory__limit_in_bytes="536870912\n")
+    group(memory, memory__limit_in_bytes="9223372036854771712\n")
+    mounts = [
+        MOUNT.format(root="/", point=cpu, kind="cgroup", options="rw,cpu,cpuacct"),
+        MOUNT.format(root="/", point=memory, kind="cgroup", options="rw,memory"),
+        MOUNT.format(root="/", point=tmp_path / "none", kind="cgroup2", options="rw"),
+    ]
+    here = process(tmp_path, "4:memory:/job\n3:cpu,cpuacct:/job\n0::/\n", *mounts)
+    assert machine.processor_quota(here) == 2.5
+    assert machine.memory_limit(here) == 512 << 20
+
+
+def test_a_container_sees_its_own_group_as_the_root(tmp_path):
+    point = tmp_path / "cgroup"
+    group(point, cpu__max="100000 100000\n", memory__max="2147483648\n")
+    mount = MOUNT.format(root="/docker/3f", point=point, kind="cgroup2", options="rw")
+    here = process(tmp_path, "0::/docker/3f\n", mount)
+    assert machine.processor_quota(here) == 1
+    assert machine.memory_limit(here) == 2 << 30
+
+
+def test_no_limit_is_none(tmp_path):
+    point = tmp_path / "cgroup"
+    group(point / "a", cpu__max="max 100000\n", memory__max="max\n")
+    mount = MOUNT.format(root="/", point=point, kind="cgroup2", options="rw")
+    here = process(tmp_path, "0::/a\n", mount)
+    assert machine.processor_quota(here) is None
+    assert machine.memory_limit(here) is None
+    assert machine.usable_processors(here) == machine.allowed_processors()
+
+
+@pytest.mark.parametrize("content", ["", "nonsense\n", "100000\n", "0 0\n", "100000 0\n"])
+def test_what_cannot_be_read_limits_nothing(tmp_path, content):
+    point = tmp_path / "cgroup"
+    group(point, cpu__max=content, memory__max=content or "?")
+    mount = MOUNT.format(root="/", point=point, kind="cgroup2", options="rw")
+    here = process(tmp_path, "0::/\n", mount)
+    assert machine.processor_quota(here) is None
+    assert machine.processor_quota(tmp_path / "absent") is None
+    assert machine.memory_limit(tmp_path / "absent") is None
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system has no affinity")
+def test_affinity_limits_the_processors():
+    before = os.sched_getaffinity(0)
+    try:
+        os.sched_setaffinity(0, {min(before)})
+        assert machine.allowed_processors() == machine.usable_processors() == 1
+    finally:
+        os.sched_setaffinity(0, before)
+    assert machine.allowed_processors() == len(before)

@@ -1,5 +1,6 @@
 """Layouts of data sets: recognised, read in one order, and refused."""
 
+import os
 import shutil
 from collections import Counter
 from pathlib import Path
@@ -406,6 +407,21 @@ def test_a_test_folder_without_good_images_is_said(tmp_path):
     (remark,) = open_dataset(root).remarks
     assert "no good images" in remark
     assert str(root / "test") in remark
+
+
+def test_a_folder_of_many_images_is_recognised_without_a_question_for_each(tmp_path, monkeypatch):
+    for index in range(50):
+        (tmp_path / f"{index}.png").write_bytes(b"x")
+    asked = []
+    stat = os.stat
+
+    def counting(path, *args, **kwargs):
+        asked.append(path)
+        return stat(path, *args, **kwargs)
+
+    monkeypatch.setattr(os, "stat", counting)
+    assert len(open_dataset(tmp_path).train) == 50
+    assert len(asked) < 20
 
 
 # what is left out

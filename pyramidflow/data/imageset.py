@@ -21,7 +21,7 @@ CACHE_BYTES = 2 * 2**30
 """Default of the memory for the kept images of a set."""
 
 _FULL_SCALES = (1023, 4095, 16383)
-_MOST_THREADS = 8
+_MOST_THREADS = 4  # each holds a decoded image
 _Result = TypeVar("_Result")
 
 

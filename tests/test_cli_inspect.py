@@ -16,6 +16,7 @@ from conftest import write_image
 from PIL import Image
 
 from pyramidflow import Detector
+from pyramidflow.detector import Session
 from pyramidflow.io.files import exclusive
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals and paths")
@@ -177,7 +178,7 @@ def test_a_second_signal_stops_at_once(arguments, tmp_path):
     os.mkfifo(tmp_path / "pipe.png")
     script = (
         "import time; from pyramidflow.inspection import line\n"
-        "def slow(path): print('reading', flush=True); time.sleep(60)\n"
+        "def slow(path, decoding): print('reading', flush=True); time.sleep(60)\n"
         "line.read_image = slow\n"
         f"from pyramidflow.cli import main; main({['inspect', 'x.png', *map(str, arguments)]})\n"
     )
@@ -408,10 +409,10 @@ def test_the_line_goes_on_whatever_happens_to_one_image(
 
     usual = line.read_image
 
-    def fail(path):
+    def fail(path, decoding):
         if path.name == "001.png":
             raise error
-        return usual(path)
+        return usual(path, decoding)
 
     monkeypatch.setattr(line, "read_image", fail)
     code, out, err = run("inspect", tiny_set / "test" / "good", *arguments)
@@ -423,15 +424,15 @@ def test_the_line_goes_on_whatever_happens_to_one_image(
 
 
 def test_a_score_that_is_no_number_is_an_error(run, monkeypatch, tiny_set, arguments, tmp_path):
-    usual = Detector.inspect
+    usual = Session._run
 
     def broken(self, images):
-        [found] = usual(self, images)
-        score = next(scores)
-        return [found if score is None else type(found)(score, 1.0, "ok", (), found.anomaly_map)]
+        scores, maps = usual(self, images)
+        bad = next(given)
+        return (scores if bad is None else [bad]), maps
 
-    scores = iter([float("nan"), None, float("inf"), None])
-    monkeypatch.setattr(Detector, "inspect", broken)
+    given = iter([float("nan"), None, float("inf"), None])
+    monkeypatch.setattr(Session, "_run", broken)
     code, out, _ = run("inspect", tiny_set / "test" / "good", *arguments)
     assert code == 2
     assert "2 ok, 0 ng, 2 errors" in out

@@ -32,7 +32,7 @@ from pyramidflow.inspection import write_evaluation_report
 
 
 class FixedDetector:
-    """Stands for a detector and its session: the score is the image's first value, the map its red channel."""
+    """A detector and its session: the score is an image's first value, the map its red channel."""
 
     threshold = 100.0
     training: ClassVar = {"recipe": {"seed": 3, "epochs": 7}}

@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from PIL import Image
 
 from pyramidflow import Detector
 from pyramidflow.cli import main
+from pyramidflow.detector import artifact
 from pyramidflow.io.files import exclusive
 
 
@@ -118,9 +120,9 @@ def test_a_detector_that_cannot_be_measured_does_not_stop_the_others(
     shutil.copytree(own_set, own_set.parent / "empty")
     for image in (own_set.parent / "empty" / "test").rglob("*.png"):
         cut(image)
-    other = Detector.load(tiny_detector_file)
-    other.training = other.training | {"category": "empty"}
-    other.save(models / "b.safetensors")
+    other = artifact.read(tiny_detector_file)
+    training = replace(other.training, category="empty")
+    replace(other, training=training).write(models / "b.safetensors")
     code, out, err, output = evaluated(own_set.parent, models)
     assert code == 2
     assert [row["category"] for row in table_of(output)] == ["plate", "mean"]

@@ -67,7 +67,7 @@ def test_an_image_that_goes_away_is_recorded(tmp_path, tiny_detector_file):
     with open_result_folder(tmp_path / "out", scale=None, keep_maps=False) as results:
         sources = find_sources([tmp_path]).images
         tally = inspect_sources(
-            detector,
+            detector.session,
             sources,
             results,
             lambda source, found: (tmp_path / "1.png").unlink(missing_ok=True),
@@ -99,7 +99,7 @@ def test_lines_are_on_disk_before_the_next_image_is_looked_at(tmp_path, tiny_det
         pytest.raises(KeyboardInterrupt),
         open_result_folder(tmp_path / "out", scale=None, keep_maps=False) as results,
     ):
-        inspect_sources(detector, find_sources(paths).images, results, stop_at_the_last)
+        inspect_sources(detector.session, find_sources(paths).images, results, stop_at_the_last)
     assert seen == [1, 2, 3]
     lines = (tmp_path / "out" / "results.jsonl").read_text().splitlines()
     records = [json.loads(line) for line in lines]

@@ -67,7 +67,7 @@ def demo(
             detector, evaluation, list(training_facts(detector).items()), report
         )
         with open_result_folder(output, scale=detector.map_scale, keep_maps=False) as results:
-            inspect_sources(detector, find_sources([data / "test"]).images, results)
+            inspect_sources(detector.session, find_sources([data / "test"]).images, results)
     metrics = evaluation.metrics
     print_facts(
         {

@@ -1,12 +1,21 @@
 """``pyramidflow evaluate``."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from pyramidflow.cli import EXIT_INPUT_ERROR
-from pyramidflow.cli.options import Device, ReportFolder
+from pyramidflow.cli.options import (
+    Device,
+    MaxMegapixels,
+    MemoryBudget,
+    PrecisionName,
+    ReportFolder,
+    Threads,
+    bytes_of,
+    pixels_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,6 +53,10 @@ def evaluate(
         ),
     ] = None,
     device: Device = "auto",
+    threads: Threads = None,
+    memory_budget: MemoryBudget = None,
+    precision: PrecisionName = None,
+    max_megapixels: MaxMegapixels = None,
 ) -> None:
     """Measure detectors on the test images of their categories.
 
@@ -54,18 +67,21 @@ def evaluate(
     """
     from contextlib import ExitStack
 
-    from pyramidflow.errors import InputError
     from pyramidflow.evaluation import find_detectors, plan_jobs
     from pyramidflow.io.files import exclusive
 
+    settings = {
+        "threads": threads,
+        "memory_budget": bytes_of(memory_budget),
+        "precision": precision,
+        "max_pixels": pixels_of(max_megapixels),
+    }
     with ExitStack() as places:
         places.enter_context(exclusive(output / TABLE))
         jobs, failed = plan_jobs(find_detectors(model), data, category)
         for job in jobs:
             places.enter_context(exclusive(output / job.name / REPORT))
-        evaluations = _measure_all(jobs, failed, output, device)
-        if not evaluations:
-            raise InputError(_nothing_measured(failed))
+        evaluations = _measure_all(jobs, failed, output, device, settings)
         _write_tables(evaluations, failed, output)
     _print_results(evaluations, failed, output)
     _print_earlier_reports(jobs, failed, output)
@@ -74,7 +90,11 @@ def evaluate(
 
 
 def _measure_all(
-    jobs: "Sequence[Job]", failed: "list[FailedJob]", output: Path, device: str
+    jobs: "Sequence[Job]",
+    failed: "list[FailedJob]",
+    output: Path,
+    device: str,
+    settings: dict[str, Any],
 ) -> "list[Evaluation]":
     """Measure one job after the other and write what it gives; those that fail join ``failed``."""
     from pyramidflow.errors import InputError
@@ -83,7 +103,7 @@ def _measure_all(
     evaluations: list[Evaluation] = []
     for job in jobs:
         try:
-            detector, evaluation = _measure(job, device)
+            detector, evaluation = _measure(job, device, settings)
         except (InputError, OSError, MemoryError) as error:
             failed.append(FailedJob(job.file, str(error) or type(error).__name__))
             continue
@@ -91,21 +111,27 @@ def _measure_all(
         evaluations.append(evaluation)
         # After each category, so that a run that is stopped keeps what it has.
         _write_tables(evaluations, failed, output)
+    if not evaluations:
+        raise InputError(_nothing_measured(failed))
     return evaluations
 
 
-def _measure(job: "Job", device: str) -> "tuple[Detector, Evaluation]":
+def _measure(job: "Job", device: str, settings: dict[str, Any]) -> "tuple[Detector, Evaluation]":
     from dataclasses import replace
     from functools import partial
 
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
+    from pyramidflow.cli.summary import left_out_lines
     from pyramidflow.detector import Detector
     from pyramidflow.evaluation import evaluate as evaluate_category
     from pyramidflow.io.names import printable
 
+    for line in (*job.category.remarks, *left_out_lines(job.category.left_out)):
+        typer.echo(printable(f"{job.category.name}: {line}"), err=True)
     detector = Detector.load(job.file, device=device)
+    detector.prepare(**settings)
     console = Console(stderr=True)
     columns = (
         TextColumn("{task.description}", markup=False),

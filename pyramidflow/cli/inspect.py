@@ -1,6 +1,5 @@
 """``pyramidflow inspect``."""
 
-from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -8,21 +7,23 @@ import typer
 
 from pyramidflow.cli.options import (
     Device,
+    MaxMegapixels,
     MemoryBudget,
     ModelFile,
     PrecisionName,
     ReportFolder,
     Threads,
+    ThresholdByHand,
     bytes_of,
+    pixels_of,
 )
+from pyramidflow.cli.summary import left_out_lines
 from pyramidflow.io.names import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from pyramidflow.detector.findings import Inspection
+    from pyramidflow.detector import Inspection, Session
     from pyramidflow.errors import InputError
-    from pyramidflow.inspection import LeftOut, Source, Tally
+    from pyramidflow.inspection import Source, Tally
 
 EXIT_DEFECTS_FOUND = 1
 
@@ -55,10 +56,12 @@ def inspect(
             "are tried again.",
         ),
     ] = False,
+    threshold: ThresholdByHand = None,
     device: Device = "auto",
     threads: Threads = None,
     memory_budget: MemoryBudget = None,
     precision: PrecisionName = None,
+    max_megapixels: MaxMegapixels = None,
 ) -> None:
     """Look for defects in images.
 
@@ -81,21 +84,31 @@ def inspect(
     from pyramidflow.io.files import file_digest
 
     found = find_sources(paths, output)
-    for line in _left_out_lines(found.left_out):
+    for line in left_out_lines(found.left_out):
         typer.echo(line, err=True)
     detector = Detector.load(model, device=device)
-    if detector.threshold is None:
-        raise InputError(f"{model} has no threshold yet: run pyramidflow calibrate.")
-    detector.prepare(threads=threads, memory_budget=bytes_of(memory_budget), precision=precision)
+    if threshold is not None:
+        detector.threshold = threshold
+    session = detector.prepare(
+        threads=threads,
+        memory_budget=bytes_of(memory_budget),
+        precision=precision,
+        max_pixels=pixels_of(max_megapixels),
+    )
+    if session.threshold is None:
+        raise InputError(
+            f"{printable(model)} has no threshold yet: run pyramidflow calibrate, or give "
+            "--threshold."
+        )
     run = {
         "model": file_digest(model),
-        "threshold": detector.threshold,
-        "device": detector.device.type,
-        "precision": precision,
+        "threshold": session.threshold,
+        "device": session.device.type,
+        "precision": session.conditions.precision,
         "overlays": overlays,
         "maps": maps,
     }
-    scale = detector.map_scale if overlays else None
+    scale = session.map_scale if overlays else None
     folder = (
         resume_result_folder(output, scale=scale, keep_maps=maps, run=run)
         if resume
@@ -106,8 +119,8 @@ def inspect(
         if resume:
             images = results.earlier.remaining(images, pictures_among(images, output))
             typer.echo(f"resumed: {len(found.images) - len(images)} images were inspected earlier")
-        tally = inspect_sources(detector, images, results, _show, lambda: stop.requested)
-    for line in _summary(tally, detector.threshold, output):
+        tally = inspect_sources(session, images, results, _show, lambda: stop.requested)
+    for line in _summary(tally, session, output):
         typer.echo(line)
     if tally.stopped:
         raise typer.Exit(EXIT_INTERRUPTED)
@@ -126,22 +139,11 @@ def _show(source: "Source", found: "Inspection | InputError") -> None:
         typer.echo(f"{found.verdict}  {found.score:.6g}  {printable(source.path)}")
 
 
-def _left_out_lines(left_out: "Sequence[LeftOut]") -> list[str]:
-    first: dict[str, LeftOut] = {}
-    counts = Counter(item.reason for item in left_out)
-    for item in left_out:
-        first.setdefault(item.reason, item)
-    return [
-        f"left out: {count} ({reason}), the first is {printable(first[reason].path)}"
-        for reason, count in counts.items()
-    ]
-
-
-def _summary(tally: "Tally", threshold: float, output: Path) -> list[str]:
+def _summary(tally: "Tally", session: "Session", output: Path) -> list[str]:
     from pyramidflow.inspection import RESULTS_NAME
 
     lines = [
-        f"{tally.ok} ok, {tally.ng} ng, {tally.errors} errors; threshold {threshold:.6g}; "
+        f"{tally.ok} ok, {tally.ng} ng, {tally.errors} errors; threshold {session.threshold:.6g}; "
         f"results in {printable(output / RESULTS_NAME)}"
     ]
     if tally.stopped:

@@ -50,6 +50,29 @@ PrecisionName = Annotated[
 ]
 
 
+MaxMegapixels = Annotated[
+    float | None,
+    typer.Option(
+        "--max-megapixels",
+        help="Largest picture that is decoded, in millions of pixels.",
+        show_default="178",
+    ),
+]
+ThresholdByHand = Annotated[
+    float | None,
+    typer.Option(
+        "--threshold",
+        help="Largest score that still is good, in place of the calibrated one.",
+        show_default=False,
+    ),
+]
+
+
+def pixels_of(megapixels: float | None) -> int | None:
+    """The largest picture in pixels."""
+    return None if megapixels is None else round(megapixels * 1e6)
+
+
 def bytes_of(megabytes: int | None) -> int | None:
     """A memory budget in bytes."""
     return None if megabytes is None else megabytes * 1_000_000

@@ -1,12 +1,16 @@
 """What commands print about a detector."""
 
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pyramidflow.io.names import printable
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pyramidflow.data import LeftOut
     from pyramidflow.detector import Calibration, Detector
     from pyramidflow.detector.artifact import Header
 
@@ -16,6 +20,18 @@ def print_facts(facts: dict[str, str]) -> None:
     width = max(len(name) for name in facts)
     for name, value in facts.items():
         print(f"{name:<{width}}  {printable(value)}")
+
+
+def left_out_lines(left_out: "Sequence[LeftOut]") -> list[str]:
+    """One line for each reason why files or folders are not used: how many, and the first."""
+    first: dict[str, LeftOut] = {}
+    for item in left_out:
+        first.setdefault(item.reason, item)
+    counts = Counter(item.reason for item in left_out)
+    return [
+        f"left out: {count} ({reason}), the first is {printable(first[reason].path)}"
+        for reason, count in counts.items()
+    ]
 
 
 def describe_calibration(calibration: "Calibration | None") -> str:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pyramidflow.cli.options import Device
+from pyramidflow.cli.options import Device, MaxMegapixels, pixels_of
 from pyramidflow.cli.settings import with_settings
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ def train(
     cache_size: Annotated[
         int, typer.Option(min=0, metavar="MB", help="Memory for decoded images.")
     ] = 2048,
+    max_megapixels: MaxMegapixels = None,
     device: Device = "auto",
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from the checkpoint beside the output.")
@@ -54,7 +55,7 @@ def train(
     A checkpoint is written beside the output after each epoch and on Ctrl-C; --resume goes on from
     it, with more --epochs if wanted. Test images are never looked at.
     """
-    from pyramidflow.cli.summary import print_training
+    from pyramidflow.cli.summary import left_out_lines, print_training
     from pyramidflow.data import open_dataset
     from pyramidflow.detector import Detector
     from pyramidflow.errors import InputError
@@ -63,6 +64,8 @@ def train(
     if output.suffix != ".safetensors":
         raise InputError(f"the output is {output}: name a .safetensors file.")
     dataset = open_dataset(data, category)
+    for line in (*dataset.remarks, *left_out_lines(dataset.left_out)):
+        typer.echo(line, err=True)
     detector = Detector(
         encoder_weights=encoder_weights,
         device=device,
@@ -71,7 +74,11 @@ def train(
     checkpoint = output.with_suffix(".checkpoint.safetensors")
     with exclusive(output):
         detector.fit(
-            dataset, checkpoint=checkpoint, resume=resume, cache_bytes=cache_size * 1_000_000
+            dataset,
+            checkpoint=checkpoint,
+            resume=resume,
+            cache_bytes=cache_size * 1_000_000,
+            max_pixels=pixels_of(max_megapixels),
         )
         detector.save(output)
     print_training(detector, output, checkpoint)

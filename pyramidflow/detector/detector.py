@@ -259,7 +259,7 @@ class Detector:
         return self._calibrate(good, target_false_reject_rate, "given")
 
     def _calibrate(self, good: Iterable[Image], rate: float, origin: Origin) -> "Detector":
-        session = self._ready()
+        session = self.session
         record = self._artifact.training
         seen = frozenset(() if record is None else record.contents)
         scores, known = [], 0
@@ -315,7 +315,7 @@ class Detector:
         """
         if _is_batch(images):
             return list(self.inspect_each(images))
-        return self._ready().inspect(images)
+        return self.session.inspect(images)
 
     def inspect_each(self, images: Iterable[Image]) -> Iterator[Inspection]:
         """Inspect images one after the other, as :meth:`inspect`; results come as they are ready.
@@ -329,7 +329,7 @@ class Detector:
         Raises:
             InputError: see :meth:`inspect`.
         """
-        yield from self._ready().inspect_many(images)
+        yield from self.session.inspect_many(images)
 
     def working_map(self, image: Image) -> tuple[float, npt.NDArray[np.float32]]:
         """Score and anomaly map of an image in the size that the detector works at.
@@ -343,7 +343,7 @@ class Detector:
         Raises:
             InputError: see :meth:`inspect`.
         """
-        session = self._ready()
+        session = self.session
         [found] = session.working_maps([image])
         return found.score, session.resized(found)
 
@@ -381,7 +381,13 @@ class Detector:
         settings = Settings(threads, memory_budget, precision, max_pixels)
         return self._current.renew(self._artifact, self.device, settings)
 
-    def _ready(self) -> Session:
+    @property
+    def session(self) -> Session:
+        """What inspects with the detector as it is now; made where there is none.
+
+        Raises:
+            InputError: the detector is not trained.
+        """
         return self._current.get(self._artifact, self.device)
 
     def template_picture(self) -> npt.NDArray[np.uint8]:

@@ -35,9 +35,9 @@ def images_at_once(device: torch.device) -> int:
     """
     if device.type == "cpu":
         return 1
-    from pyramidflow.engine.cuda import CudaEngine
+    from pyramidflow.engine.cuda import BATCH_SIZES
 
-    return max(CudaEngine.BATCH_SIZES)
+    return max(BATCH_SIZES)
 
 
 def engine_on(

@@ -1,6 +1,5 @@
 """Evaluating a detector on a category's test images."""
 
-import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pyramidflow.data import Category, Sample, read_image, read_mask
-from pyramidflow.detector import Detector
+from pyramidflow.detector import Detector, Session
 from pyramidflow.errors import InputError
 from pyramidflow.evaluation.accumulate import PixelStatistics
 from pyramidflow.evaluation.masks import ReducedMask, reduce_mask
@@ -147,9 +146,10 @@ def evaluate(
             "test/DEFECT beside train (MVTec AD layout), or one of the other layouts with test "
             "images."
         )
-    if detector.threshold is None:
+    session = detector.session
+    if session.threshold is None:
         raise InputError("this detector has no threshold yet: calibrate it on good images.")
-    measuring = _Measuring(detector)
+    measuring = _Measuring(session)
     started = time.perf_counter()
     outcomes = []
     for sample in category.test:
@@ -168,7 +168,7 @@ def evaluate(
     return Evaluation(
         category=category.name,
         metrics=metrics_of(pixels, rank(scores[~labels], scores[labels])),
-        threshold=detector.threshold,
+        threshold=session.threshold,
         image_size=measuring.size,
         outcomes=tuple(outcomes),
         defects=measuring.defects,
@@ -183,49 +183,47 @@ def evaluate(
 class _Measuring:
     """Counts up what one image after the other adds."""
 
-    def __init__(self, detector: Detector) -> None:
-        self._detector = detector
-        self.size = detector.preprocessing.image_size
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self.size = session.spec.preprocessing.image_size
         self.pixels = PixelStatistics()
         self.defects = 0
         self.small_defects = 0
 
     def outcome(self, sample: Sample) -> Outcome:
         try:
-            image = read_image(sample.path)
-            score, anomaly_map = self._detector.working_map(image)
-            if not (math.isfinite(score) and np.isfinite(anomaly_map).all()):
-                raise InputError(
-                    f"{printable(sample.path)} has the score {score}, from an anomaly map that is "
-                    "not finite everywhere: finite numbers are expected; train the detector anew."
-                )
+            image = read_image(sample.path, self._session.decoding)
+            [found] = self._session.working_maps([image])
         except (InputError, OSError, MemoryError) as error:
             return Outcome(sample, None, _sentence(sample.path, error))
         try:
             reduced = self._mask(sample, image.shape[:2])
         except (InputError, OSError, MemoryError) as error:
             assert sample.mask_path is not None
-            return Outcome(sample, score, _sentence(sample.mask_path, error))
+            return Outcome(sample, found.score, _sentence(sample.mask_path, error))
         if reduced is not None:
-            self.pixels.add(anomaly_map, reduced.mask)
+            self.pixels.add(self._session.resized(found), reduced.mask)
             self.defects += reduced.defects
             self.small_defects += reduced.small_defects
-        return Outcome(sample, score, None)
+        return Outcome(sample, found.score, None)
 
     def _mask(self, sample: Sample, shape: tuple[int, int]) -> ReducedMask | None:
         """``None`` where it is not known which pixels are defective."""
         if sample.mask_path is not None:
-            return reduce_mask(read_mask(sample.mask_path, shape), self.size)
+            return reduce_mask(
+                read_mask(sample.mask_path, shape, self._session.decoding), self.size
+            )
         if sample.is_defective:
             return None
         return ReducedMask(np.zeros((self.size, self.size), dtype=bool), 0, 0)
 
 
 def _sentence(path: Path, error: Exception) -> str:
-    if isinstance(error, InputError):
-        return str(error)
-    reason = printable(error) or type(error).__name__
-    return f"{printable(path)} cannot be used ({reason}): copy it again, or leave it out."
+    shown = printable(path)
+    if not isinstance(error, InputError):
+        reason = printable(error) or type(error).__name__
+        return f"{shown} cannot be used ({reason}): copy it again, or leave it out."
+    return str(error) if shown in str(error) else f"{shown}: {error}"
 
 
 def _drawn(pixels: Ranking, height: FloatArray) -> Curve | None:

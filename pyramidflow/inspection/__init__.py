@@ -13,7 +13,6 @@ from pyramidflow.inspection.sinks import (
     write_png,
 )
 from pyramidflow.inspection.sources import (
-    LeftOut,
     Source,
     Sources,
     find_sources,
@@ -22,7 +21,6 @@ from pyramidflow.inspection.sources import (
 
 __all__ = [
     "RESULTS_NAME",
-    "LeftOut",
     "Report",
     "ReportExample",
     "ResultFolder",

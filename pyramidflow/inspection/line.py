@@ -1,6 +1,5 @@
 """The line: sources → decode → detect → verdict → sinks."""
 
-import math
 from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -11,8 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pyramidflow.data import read_image
-from pyramidflow.detector import Detector
-from pyramidflow.detector.findings import Inspection
+from pyramidflow.detector import Inspection, Session
 from pyramidflow.errors import InputError
 from pyramidflow.inspection.sinks import ResultFolder
 from pyramidflow.inspection.sources import Source
@@ -53,7 +51,7 @@ class Tally:
 
 
 def inspect_sources(
-    detector: Detector,
+    session: Session,
     sources: Sequence[Source],
     results: ResultFolder,
     on_image: Callable[[Source, Inspection | InputError], object] = lambda source, found: None,
@@ -64,7 +62,7 @@ def inspect_sources(
     Whatever happens to one image is recorded as its error, and the line goes on.
 
     Args:
-        detector: trained and calibrated.
+        session: of a calibrated detector.
         sources: the images.
         results: where the results go; what an earlier run did there is counted.
         on_image: called after each image, with its inspection or the error; with both, one after
@@ -84,7 +82,7 @@ def inspect_sources(
             tally.stopped = True
             break
         try:
-            pixels, inspection = _inspected(detector, source, tally)
+            pixels, inspection = _inspected(session, source, tally)
         except InputError as error:
             tally.errors += 1
             results.add_error(source, error)
@@ -105,15 +103,15 @@ def inspect_sources(
 
 
 def _inspected(
-    detector: Detector, source: Source, tally: Tally
+    session: Session, source: Source, tally: Tally
 ) -> tuple[npt.NDArray[Any], Inspection]:
     if source.problem is not None:
         raise InputError(source.problem)
     start = perf_counter()
     try:
-        pixels = read_image(source.path)
+        pixels = read_image(source.path, session.decoding)
         read = perf_counter()
-        [inspection] = detector.inspect([pixels])
+        inspection = session.inspect(pixels)
     except InputError:
         raise
     except Exception as error:  # no memory, a file server that is away: the next image may do
@@ -121,19 +119,10 @@ def _inspected(
             f"{source.path} could not be inspected ({_reason(error)}): see whether the file and "
             "the machine are in order, and inspect it again."
         ) from error
-    if not math.isfinite(inspection.score):
-        raise InputError(
-            f"{source.path} has the score {inspection.score}: a finite number is expected; see "
-            "whether the image and the detector file are whole."
-        )
     tally.add_time("reading", 1e3 * (read - start))
-    for stage, milliseconds in _stages(inspection, 1e3 * (perf_counter() - read)):
-        tally.add_time(stage, milliseconds)
+    tally.add_time("resizing", inspection.times.resizing)
+    tally.add_time("inspecting", inspection.times.inspecting)
     return pixels, inspection
-
-
-def _stages(inspection: Inspection, milliseconds: float) -> list[tuple[str, float]]:
-    return [("inspecting", milliseconds)]
 
 
 def _reason(error: Exception) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from pyramidflow.data import list_images
+from pyramidflow.data import LeftOut, find_images
 from pyramidflow.errors import InputError
 from pyramidflow.io.names import OutputNames, printable
 
@@ -29,14 +29,6 @@ class Source:
     path: Path
     name: str
     problem: str | None = None
-
-
-@dataclass(frozen=True)
-class LeftOut:
-    """What was found among images and is not inspected, and why."""
-
-    path: Path
-    reason: str
 
 
 @dataclass(frozen=True)
@@ -127,14 +119,15 @@ def _found_at(path: Path, output: Path | None) -> tuple[list[Source], list[LeftO
     if not is_folder:
         return [Source(path, path.stem)], []
     try:
-        below = list_images(path, recursive=True)
+        listing = find_images(path, recursive=True)
     except (InputError, OSError) as error:
         return [_problem(path, str(error))], []
     results = _results_below(path, output)
-    inputs = [file for file in below if not _is_in(file, results)]
-    left_out = [LeftOut(file, "below the output") for file in below if _is_in(file, results)]
+    inputs = [file for file in listing.files if not _is_in(file, results)]
+    below = [LeftOut(file, "below the output") for file in listing.files if _is_in(file, results)]
+    left_out = below + [item for item in listing.left_out if not _is_in(item.path, results)]
     if not inputs:
-        held = "holds only results of an inspection" if left_out else "holds no images"
+        held = "holds only results of an inspection" if below else "holds no images"
         sentence = f"{printable(path)} {held}: name a folder with images below it."
         return [_problem(path, sentence)], left_out
     names = [file.relative_to(path).with_suffix("").as_posix() for file in inputs]

@@ -1,0 +1,405 @@
+"""The detector file: every forgery that a correct digest would cover is refused by a sentence."""
+
+import json
+import os
+import struct
+
+import numpy as np
+import pytest
+import torch
+from conftest import TINY
+from safetensors.torch import save
+
+from pyramidflow import Detector
+from pyramidflow.detector.artifact import read_header
+from pyramidflow.errors import InputError
+from pyramidflow.io import tensors as files
+from pyramidflow.io.tensors import load_tensors, save_tensors
+
+SCORE_OF_ZEROS = np.zeros((16, 16, 3), np.uint8)
+
+
+@pytest.fixture(scope="module")
+def content(tiny_detector_file):
+    return load_tensors(tiny_detector_file, "detector")
+
+
+@pytest.fixture
+def forged(content, tmp_path):
+    """Write a file whose digest is right, with other content."""
+
+    def write(header=None, tensors=None):
+        path = tmp_path / "forged.safetensors"
+        save_tensors(path, "detector", header or content[0], tensors or content[1])
+        return path
+
+    return write
+
+
+def refused(path, *words):
+    with pytest.raises(InputError) as caught:
+        Detector.load(path)
+    sentence = str(caught.value)
+    assert "\n" not in sentence
+    assert len(sentence) < 600
+    for word in (path.name, *words):
+        assert word in sentence
+
+
+def without_digest(header):
+    return {key: value for key, value in header.items() if key != "digest"}
+
+
+def test_what_is_written_is_read(forged):
+    assert Detector.load(forged()).inspect(SCORE_OF_ZEROS).score > 0
+
+
+NAMES = (
+    "model/flow.blocks.0.affine_params.conv1.weight",
+    "model/flow.blocks.1.affine_params.conv2.weight",
+    "model/flow.blocks.0.volume_norm.running_mean",
+    "model/flow.blocks.1.conv1x1.upper",
+    "model/encoder.weight",
+    "template/0",
+    "template/1",
+)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "dtype",
+    [torch.float16, torch.bfloat16, torch.float64, torch.float8_e4m3fn, torch.int32, torch.bool],
+    ids=str,
+)
+def test_tensors_of_another_type_are_refused(content, forged, name, dtype):
+    changed = {**content[1], name: content[1][name].to(dtype)}
+    refused(forged(tensors=changed), name, str(dtype), "torch.float32 is expected")
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda x: x[:0],
+        lambda x: x[..., :-1] if x.shape[-1] > 1 else x.expand(*x.shape[:-1], 2),
+        lambda x: x[None],
+        lambda x: x.flatten(),
+        lambda x: torch.cat([x, x]),
+        lambda x: torch.zeros(()),
+    ],
+    ids=["empty", "narrower", "deeper", "flat", "twice", "scalar"],
+)
+def test_tensors_of_another_shape_are_refused(content, forged, name, change):
+    changed = {**content[1], name: change(content[1][name]).contiguous()}
+    if changed[name].shape != content[1][name].shape:
+        refused(forged(tensors=changed), name)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_tensors_that_are_not_finite_are_refused(content, forged, name, value):
+    changed = content[1][name].clone()
+    changed.view(-1)[-1] = value
+    refused(forged(tensors={**content[1], name: changed}), name, "not finite")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_missing_and_further_tensors_are_refused(content, forged, name):
+    fewer = {key: value for key, value in content[1].items() if key != name}
+    refused(forged(tensors=fewer), "tensors are there" if len(fewer) < 18 else name)
+    refused(forged(tensors={**content[1], f"{name}/more": torch.zeros(1)}), "is too much")
+
+
+def changed_header(header, path, value):
+    changed = json.loads(json.dumps(header))
+    *parents, last = path
+    place = changed
+    for key in parents:
+        place = place[key]
+    place[last] = value
+    return without_digest(changed)
+
+
+DEEP = [[[[[[["deep"]]]]]]]
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("spec", "network", "channels"), 10_000),
+        (("spec", "network", "channels"), 4.5),
+        (("spec", "network", "channels"), 5),
+        (("spec", "network", "channels"), True),
+        (("spec", "network", "stacks"), 10**6),
+        (("spec", "network", "stacks"), 2),
+        (("spec", "network", "levels"), 10_000),
+        (("spec", "network", "levels"), 3),
+        (("spec", "network", "kernel_size"), 5),
+        (("spec", "network", "kernel_size"), 4),
+        (("spec", "network", "encoder"), "resnet18"),
+        (("spec", "network", "encoder"), "custom"),
+        (("spec", "network", "encoder"), None),
+        (("spec", "network", "volume_norm"), "svn"),
+        (("spec", "network", "volume_norm"), "none"),
+        (("spec", "network", "reduction"), "mean"),
+        (("spec", "network", "unknown"), 1),
+        (("spec", "preprocessing", "image_size"), 40_000),
+        (("spec", "preprocessing", "image_size"), 17),
+        (("spec", "preprocessing", "image_size"), 0),
+        (("spec", "preprocessing", "mean"), []),
+        (("spec", "preprocessing", "mean"), [0.5]),
+        (("spec", "preprocessing", "std"), [0.2, 0.2]),
+        (("spec", "preprocessing", "std"), [0.2, 0.0, 0.2]),
+        (("spec", "preprocessing", "std"), [0.2, -1.0, 0.2]),
+        (("spec", "preprocessing", "std"), ["a", "b", "c"]),
+        (("spec", "preprocessing", "white_level"), 10**9),
+        (("spec", "recipe", "epochs"), "many"),
+        (("spec", "recipe", "without"), ["volume-norm"]),
+        (("spec", "rule", "region_of_interest"), [0, 0, 2, 2]),
+        (("spec", "rule", "region_of_interest"), [0.51, 0.51, 0.52, 0.52]),
+        (("spec", "rule"), None),
+        (("spec", "network"), DEEP),
+        (("spec",), {}),
+        (("threshold",), -1.0),
+        (("threshold",), 1.0),
+        (("threshold",), "1.0"),
+        (("threshold",), None),
+        (("calibration", "threshold"), 0.123),
+        (("calibration", "source"), "somewhere"),
+        (("calibration", "precision"), "double"),
+        (("calibration",), []),
+        (("training", "images"), -1),
+        (("training", "category"), 5),
+        (("training", "contents"), "abc"),
+        (("history",), {"a": 1}),
+        (("history",), [1, 2]),
+        (("library_version",), 3),
+    ],
+    ids=str,
+)
+def test_forged_headers_are_refused(content, forged, path, value):
+    refused(forged(changed_header(content[0], path, value)))
+
+
+def raw(header_text, tensors, length=None):
+    """A file with this very text as its header document."""
+    data = save(tensors, metadata={"pyramidflow": header_text})
+    return data if length is None else struct.pack("<Q", length) + data[8:]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[" * 100_000,
+        '{"a":' * 50_000 + "1" + "}" * 50_000,
+        "{}",
+        "null",
+        "[]",
+        '"text"',
+        '{"format_version": 2}',
+        '{"format_version": "2", "kind": "detector"}',
+        '{"format_version": true, "kind": "detector"}',
+        '{"format_version": 2, "kind": ["detector"]}',
+        '{"format_version": 2, "kind": "detector", "digest": NaN}',
+        '{"format_version": 2, "kind": "detector", "threshold": 1e999}',
+        '{"format_version": ' + "9" * 5000 + ', "kind": "detector"}',
+        '{"format_version": 3, "kind": "detector"}',
+        '{"format_version": 0, "kind": "detector"}',
+    ],
+    ids=lambda text: text[:30],
+)
+def test_headers_that_are_no_description_are_refused(content, tmp_path, text):
+    path = tmp_path / "forged.safetensors"
+    path.write_bytes(raw(text, content[1]))
+    refused(path)
+
+
+@pytest.mark.parametrize("length", [0, 1, 2**31, 2**63, 2**64 - 1])
+def test_headers_of_another_length_are_refused(content, tmp_path, length):
+    path = tmp_path / "forged.safetensors"
+    path.write_bytes(raw("{}", content[1], length))
+    refused(path, "not a whole .safetensors file")
+
+
+def test_one_digit_of_the_threshold_is_covered_by_the_digest(tiny_detector_file, tmp_path):
+    data = tiny_detector_file.read_bytes()
+    at = data.index(b'threshold\\": ') + len(b'threshold\\": ')
+    digit = data[at + 3 : at + 4]
+    other = b"1" if digit != b"1" else b"2"
+    path = tmp_path / "changed.safetensors"
+    path.write_bytes(data[: at + 3] + other + data[at + 4 :])
+    refused(path, "its content is not what was written")
+
+
+def test_any_flipped_bit_is_refused(tiny_detector_file, tmp_path):
+    data = tiny_detector_file.read_bytes()
+    path = tmp_path / "flipped.safetensors"
+    rng = np.random.default_rng(0)
+    for position in rng.integers(0, len(data), 300):
+        flipped = bytearray(data)
+        flipped[position] ^= 1 << rng.integers(8)
+        path.write_bytes(flipped)
+        with pytest.raises(InputError):
+            Detector.load(path)
+
+
+def test_a_file_that_is_overwritten_meanwhile_changes_nothing(tiny_detector_file, tmp_path):
+    path = tmp_path / "part.safetensors"
+    path.write_bytes(tiny_detector_file.read_bytes())
+    detector = Detector.load(path)
+    expected = detector.inspect(SCORE_OF_ZEROS).score
+    with path.open("r+b") as file:  # in place, as cp does
+        file.write(bytes(path.stat().st_size))
+    assert detector.inspect(SCORE_OF_ZEROS).score == expected
+    with path.open("r+b") as file:
+        file.truncate(10)
+    again = Detector.load(tiny_detector_file)
+    assert detector.inspect(SCORE_OF_ZEROS).score == again.inspect(SCORE_OF_ZEROS).score
+
+
+def first_version(content):
+    """The same detector as format version 1 described it."""
+    header, tensors = content
+    spec = header["spec"]
+    recipe = {**spec["recipe"], "augment": False}
+    for name in ("validation_share",):
+        del recipe[name]
+    calibration = {
+        key: header["calibration"][key]
+        for key in (
+            "images",
+            "target_false_reject_rate",
+            "promised_false_reject_rate",
+            "rank",
+            "images_needed_for_target",
+            "source",
+        )
+    }
+    training = {
+        key: header["training"][key]
+        for key in ("category", "layout", "images", "held_out", "seconds", "finished", "torch")
+    }
+    preprocessing = {k: spec["preprocessing"][k] for k in ("image_size", "mean", "std")}
+    return {
+        "format_version": 1,
+        "kind": "detector",
+        "digest": files._tensor_digest(tensors),
+        "library_version": "0.1.0",
+        "architecture": spec["network"],
+        "preprocessing": preprocessing,
+        "threshold": header["threshold"],
+        "calibration": calibration,
+        "region_of_interest": None,
+        "without": [],
+        "seed": 0,
+        "training": {**training, "recipe": recipe, "history": header["history"]},
+    }
+
+
+def write_first_version(path, header, tensors):
+    path.write_bytes(save(tensors, metadata={"pyramidflow": json.dumps(header)}))
+
+
+def test_files_of_version_1_are_read(content, tiny_detector_file, tmp_path):
+    path = tmp_path / "old.safetensors"
+    write_first_version(path, first_version(content), content[1])
+    old, new = Detector.load(path), Detector.load(tiny_detector_file)
+    assert old.inspect(SCORE_OF_ZEROS).as_dict() == new.inspect(SCORE_OF_ZEROS).as_dict()
+    assert old.spec.network == new.spec.network
+    assert old.training["category"] == "plate"
+    old.save(tmp_path / "new.safetensors")
+    assert read_header(tmp_path / "new.safetensors").spec == old.spec
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("threshold",), float("nan")),
+        (("threshold",), "high"),
+        (("architecture", "stacks"), 10**6),
+        (("architecture",), None),
+        (("preprocessing", "std"), [1.0]),
+        (("training",), 7),
+        (("training", "history"), "none"),
+        (("training", "history"), ["none"]),
+        (("training", "recipe"), [1]),
+        (("calibration",), "none"),
+        (("seed",), -4),
+        (("without",), 3),
+    ],
+    ids=str,
+)
+def test_forged_headers_of_version_1_are_refused(content, tmp_path, path, value):
+    forged = changed_header(first_version(content), path, value)
+    file = tmp_path / "old.safetensors"
+    write_first_version(file, {**forged, "digest": first_version(content)["digest"]}, content[1])
+    refused(file)
+
+
+def test_what_is_no_ordinary_file_is_refused(tmp_path):
+    os.mkfifo(tmp_path / "pipe.safetensors")
+    refused(tmp_path / "pipe.safetensors", "no ordinary file")
+    (tmp_path / "loop.safetensors").symlink_to(tmp_path / "loop.safetensors")
+    refused(tmp_path / "loop.safetensors")
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tiny_set, tmp_path_factory):
+    path = tmp_path_factory.mktemp("training") / "c.safetensors"
+    Detector(16, **TINY).fit(
+        tiny_set, epochs=1, checkpoint=path, show_progress=False, validation_share=0.25
+    )
+    return load_tensors(path, "checkpoint")
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("position",), None),
+        (("position", "epoch"), -1),
+        (("position", "epoch"), "1"),
+        (("position", "epoch"), 7),
+        (("position", "step"), 1.5),
+        (("position", "history"), [1]),
+        (("position", "more"), 1),
+        (("recipe",), []),
+        (("recipe", "seed"), 9),
+    ],
+    ids=str,
+)
+def test_forged_checkpoints_are_refused(checkpoint, tmp_path, tiny_set, path, value):
+    header = changed_header(checkpoint[0], path, value)
+    refused_checkpoint(tmp_path, tiny_set, header, checkpoint[1])
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("random/cpu", torch.zeros(3, dtype=torch.uint8)),
+        ("random/cpu", torch.zeros(5056)),
+        ("optimizer/0/exp_avg", torch.zeros(2)),
+        ("optimizer/0/step", torch.zeros(3)),
+        ("optimizer/99/step", torch.zeros(())),
+        ("optimizer/x", torch.zeros(())),
+        ("model/flow.blocks.0.volume_norm.running_mean", torch.zeros(1, 1, 3, 3)),
+        ("model/encoder.weight", torch.full((4, 3), float("nan"))),
+    ],
+)
+def test_checkpoints_with_other_tensors_are_refused(checkpoint, tmp_path, tiny_set, name, value):
+    tensors = {**checkpoint[1], name: value}
+    refused_checkpoint(tmp_path, tiny_set, without_digest(checkpoint[0]), tensors)
+
+
+def refused_checkpoint(tmp_path, tiny_set, header, tensors):
+    path = tmp_path / "forged.safetensors"
+    save_tensors(path, "checkpoint", header, tensors)
+    with pytest.raises(InputError, match=r"forged\.safetensors") as caught:
+        Detector(16, **TINY).fit(
+            tiny_set,
+            epochs=2,
+            checkpoint=path,
+            resume=True,
+            show_progress=False,
+            validation_share=0.25,
+        )
+    assert "\n" not in str(caught.value)

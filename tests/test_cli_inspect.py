@@ -16,6 +16,7 @@ from conftest import write_image
 from PIL import Image
 
 from pyramidflow import Detector
+from pyramidflow.detector.session import Session
 from pyramidflow.io.files import exclusive
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals and paths")
@@ -177,7 +178,7 @@ def test_a_second_signal_stops_at_once(arguments, tmp_path):
     os.mkfifo(tmp_path / "pipe.png")
     script = (
         "import time; from pyramidflow.inspection import line\n"
-        "def slow(path): print('reading', flush=True); time.sleep(60)\n"
+        "def slow(path, decoding): print('reading', flush=True); time.sleep(60)\n"
         "line.read_image = slow\n"
         f"from pyramidflow.cli import main; main({['inspect', 'x.png', *map(str, arguments)]})\n"
     )
@@ -408,10 +409,10 @@ def test_the_line_goes_on_whatever_happens_to_one_image(
 
     usual = line.read_image
 
-    def fail(path):
+    def fail(path, decoding):
         if path.name == "001.png":
             raise error
-        return usual(path)
+        return usual(path, decoding)
 
     monkeypatch.setattr(line, "read_image", fail)
     code, out, err = run("inspect", tiny_set / "test" / "good", *arguments)
@@ -423,19 +424,23 @@ def test_the_line_goes_on_whatever_happens_to_one_image(
 
 
 def test_a_score_that_is_no_number_is_an_error(run, monkeypatch, tiny_set, arguments, tmp_path):
-    usual = Detector.inspect
+    usual = Session._run
 
     def broken(self, images):
-        [found] = usual(self, images)
-        score = next(scores)
-        return [found if score is None else type(found)(score, 1.0, "ok", (), found.anomaly_map)]
+        scores, maps = usual(self, images)
+        factor = next(factors)
+        return [score * factor for score in scores], maps
 
-    scores = iter([float("nan"), None, float("inf"), None])
-    monkeypatch.setattr(Detector, "inspect", broken)
-    code, out, _ = run("inspect", tiny_set / "test" / "good", *arguments)
+    factors = iter([float("nan"), 1, float("inf"), 1])
+    monkeypatch.setattr(Session, "_run", broken)
+    code, out, err = run("inspect", tiny_set / "test" / "good", *arguments)
     assert code == 2
     assert "2 ok, 0 ng, 2 errors" in out
-    assert ["error" in record for record in records_in(tmp_path / "out")] == [1, 0, 1, 0]
+    records = records_in(tmp_path / "out")
+    assert ["error" in record for record in records] == [1, 0, 1, 0]
+    for record, line in zip(records[::2], err.splitlines(), strict=True):
+        assert line == f"error: {record['error']}"
+        assert record["error"].startswith(record["path"])
 
 
 def test_a_picture_that_cannot_be_written_is_told_by_the_record(run, tiny_set, arguments, tmp_path):

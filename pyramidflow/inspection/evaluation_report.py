@@ -93,13 +93,14 @@ class _Examples:
         size, threshold = self._evaluation.image_size, self._evaluation.threshold
         sample, score = outcome.sample, outcome.score
         assert score is not None
-        pixels = read_image(outcome.path)
+        session = self._detector.session
+        pixels = read_image(outcome.path, session.decoding)
         mask = None
         if sample.mask_path is not None and outcome.error is None:
             mask = reduce_mask(read_mask(sample.mask_path, pixels.shape[:2]), size).mask
         elif not sample.is_defective:
             mask = np.zeros((size, size), dtype=bool)
-        _, anomaly_map = self._detector.working_map(pixels)
+        [found] = session.working_maps([pixels])
         image = resize_image(to_uint8(pixels), size)
         return ReportExample(
             name=f"{outcome.path.parent.name}/{outcome.path.name}",
@@ -108,6 +109,6 @@ class _Examples:
             score=score,
             verdict="ng" if score > threshold else "ok",
             image=image,
-            overlay=overlay(image, anomaly_map, self._scale, threshold),
+            overlay=overlay(image, session.resized(found), self._scale, threshold),
             mask=mask,
         )

@@ -390,6 +390,30 @@ def test_paths_without_images_are_records_as_long_as_there_is_an_image(
     assert_one_sentence(code, err, "none of the 3 paths", "nowhere.png")
 
 
+def test_a_folder_that_cannot_be_searched_is_an_error_and_a_link_is_told(
+    run, monkeypatch, tiny_set, arguments, tmp_path
+):
+    parts = tmp_path / "parts"
+    shutil.copytree(tiny_set / "test", parts)
+    (parts / "linked").symlink_to(parts / "good")
+    (parts / "notes.txt").write_text("")
+    usual = os.scandir
+
+    def scandir(path):
+        if Path(path).name == "dent":
+            raise PermissionError(13, "Permission denied", path)
+        return usual(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    code, out, err = run("inspect", parts, *arguments)
+    assert code == 2
+    assert "4 ok, 0 ng, 1 errors" in out
+    assert f"left out: 1 (linked folder), the first is {parts / 'linked'}\n" in err
+    assert "left out: 1 (ending .txt is not read)" in err
+    assert f"error: {parts / 'dent'} could not be searched (no permission)" in err
+    assert records_in(tmp_path / "out")[-1]["path"] == str(parts / "dent")
+
+
 @pytest.mark.parametrize(
     "error",
     [

@@ -148,7 +148,9 @@ def build_cuda(target: Path, build: Path) -> None:
     header = ROOT / "csrc" / "cuda" / "pyramidflow_cuda.h"
     flags = [*SOURCES["CUDA_FLAGS"], *known_as("cuda", header)]
     gencode = []
-    for architecture in cuda_architectures(nvcc):
+    architectures = cuda_architectures(nvcc)
+    flags.append(f"-DPYRAMIDFLOW_ARCHITECTURES={','.join(architectures)}")
+    for architecture in architectures:
         number, _, ptx = architecture.partition("+")
         gencode += ["-gencode", f"arch=compute_{number},code=sm_{number}"]
         if ptx:

@@ -230,7 +230,10 @@ def test_missing_empty_and_foreign_files_are_refused(tmp_path):
     refused(lambda: read_image(tmp_path / "page.tif"), "page.tif", "not an image")
 
 
-@pytest.mark.parametrize("kind", ["png", "jpg", "bmp", "tif", "webp", "png16", "tif16", "tif64"])
+@pytest.mark.parametrize(
+    "kind",
+    ["png", "jpg", "bmp", "tif", "webp", "gif", "tga", "ppm", "jp2", "png16", "tif16", "tif64"],
+)
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
 def test_truncated_files_are_refused(tmp_path, kind, share):
     path = tmp_path / f"a.{kind.rstrip('146')}"

@@ -10,7 +10,15 @@ import torch
 from image_files import put_deep_png, put_image, random_pixels, refused
 from PIL import Image
 
-from pyramidflow.data import ImageSet, imageset, read_image, resize_image, stack
+from pyramidflow.data import (
+    Decoding,
+    ImageSet,
+    check_readable,
+    imageset,
+    read_image,
+    resize_image,
+    stack,
+)
 
 
 @pytest.fixture
@@ -92,6 +100,99 @@ def test_stack_refuses_nothing_and_different_sizes():
     refused(lambda: stack([]), "none", "one shape", "resize")
     small, large = random_pixels((2, 2, 3)), random_pixels((2, 4, 3))
     refused(lambda: stack([small, large]), "[2, 2, 3]", "[2, 4, 3]", "resize")
+
+
+def test_a_check_finds_all_damaged_files_and_decodes_nothing_twice(tmp_path, decoded):
+    paths = [put_image(tmp_path / f"{index:02}.png", index) for index in range(20)]
+    for index in (3, 11):
+        data = paths[index].read_bytes()
+        paths[index].write_bytes(data[: len(data) - 20])
+    paths[7].unlink()
+    images = ImageSet(paths, 4)
+    bad = images.check()
+    assert [path for path, _ in bad] == [paths[3], paths[7], paths[11]]
+    for path, error in bad:
+        assert str(path) in str(error)
+    assert sorted(decoded) == [path.name for path in paths]
+    whole = [index for index in range(20) if index not in (3, 7, 11)]
+    assert [int(images[index][0, 0, 0]) for index in whole] == whole
+    assert len(decoded) == 20
+
+
+def test_a_check_keeps_what_fits(tmp_path, decoded):
+    paths = [put_image(tmp_path / f"{index}.png", index) for index in range(3)]
+    images = ImageSet([*paths, paths[0]], 4, cache_bytes=2 * 4 * 4 * 3)
+    assert images.check() == []
+    assert sorted(decoded) == ["0.png", "1.png", "2.png"]
+    assert [int(image[0, 0, 0]) for image in images] == [0, 1, 2, 0]
+    assert len(decoded) == 4
+
+
+@pytest.mark.parametrize("cut", [10, 200])
+def test_a_cut_jpeg_is_found(tmp_path, cut):
+    good, bad = tmp_path / "good.jpg", tmp_path / "bad.jpg"
+    for path in (good, bad):
+        Image.fromarray(random_pixels((40, 50, 3))).save(path)
+    bad.write_bytes(bad.read_bytes()[:-cut])
+    ((path, error),) = check_readable([good, bad])
+    assert path == bad
+    assert "complete image" in str(error)
+
+
+def test_a_check_reads_as_it_is_told(tmp_path):
+    path = put_image(tmp_path / "a.png", size=(6, 5))
+    assert check_readable([path], Decoding(max_pixels=30)) == []
+    ((_, error),) = check_readable([path], Decoding(max_pixels=29))
+    assert "--max-megapixels" in str(error)
+    ((_, again),) = ImageSet([path], 4, decoding=Decoding(max_pixels=29)).check()
+    assert str(again) == str(error)
+
+
+@pytest.mark.parametrize(
+    ("brightest", "white"),
+    [(900, 1023), (1023, 1023), (1024, 4095), (4095, 4095), (16383, 16383), (16384, None)],
+)
+def test_a_dark_set_of_16_bits_is_said(tmp_path, brightest, white):
+    paths = [tmp_path / f"{index}.png" for index in range(2)]
+    for path, value in zip(paths, (brightest // 2, brightest), strict=True):
+        pixels = np.zeros((9, 9, 3), np.uint16)
+        pixels[4, 4] = value
+        put_deep_png(path, pixels)
+    paths.append(put_image(tmp_path / "eight.png", 255, (9, 9)))
+    images = ImageSet(paths, 2)
+    images.check()
+    said = images.looks_dark()
+    if white is None:
+        assert said is None
+    else:
+        for fragment in (f"passes {white} of 65535", f"--white-level {white}"):
+            assert fragment in said
+        assert f"{ {1023: 10, 4095: 12, 16383: 14}[white] } bits" in said
+        known = ImageSet(paths, 2, decoding=Decoding(white_level=white))
+        known.check()
+        assert known.looks_dark() is None
+
+
+def test_8_bits_never_look_dark(tmp_path):
+    images = ImageSet([put_image(tmp_path / "a.png", 1)], 2)
+    assert images.check() == []
+    assert images.looks_dark() is None
+
+
+def test_a_check_can_be_interrupted(tmp_path, monkeypatch):
+    paths = [put_image(tmp_path / f"{index}.png") for index in range(100)]
+    seen = []
+
+    def stopping(path, decoding):
+        seen.append(path)
+        if len(seen) == 5:
+            raise KeyboardInterrupt
+        return read_image(path, decoding)
+
+    monkeypatch.setattr(imageset, "read_image", stopping)
+    with pytest.raises(KeyboardInterrupt):
+        ImageSet(paths, 4).check()
+    assert len(seen) < 60
 
 
 def test_the_package_loads_without_this_room():

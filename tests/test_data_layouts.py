@@ -1,6 +1,5 @@
 """Layouts of data sets: recognised, read in one order, and refused."""
 
-import math
 import shutil
 from collections import Counter
 from pathlib import Path
@@ -11,12 +10,10 @@ from image_files import put_image, put_mask, refused
 from PIL import Image
 
 from pyramidflow.data import (
-    check_trainable,
     list_categories,
     open_dataset,
     read_image,
     read_mask,
-    split_validation,
 )
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
@@ -163,6 +160,7 @@ def test_plain_folder_and_training_only_layouts(tmp_path):
     put_image(plain / "sub" / "c.png")
     category = open_dataset(plain)
     assert (category.name, category.layout, category.test) == ("parts", "folder", ())
+    assert left_out(category) == {"sub/c.png": "in a sub-folder"}
     assert names(category.train, plain) == ["a.jpg", "b.png"]
     put_image(tmp_path / "cap" / "train" / "good" / "a.png")
     category = open_dataset(tmp_path / "cap")
@@ -311,39 +309,157 @@ def test_an_unusable_visa_table_is_named(tmp_path):
     refused(lambda: open_dataset(root), table, "cannot be read", "copy it again")
 
 
-def test_training_needs_a_pair():
-    refused(lambda: check_trainable([]), "no image", "pairs", "add more")
-    refused(lambda: check_trainable([Path("a.png")]), "a.png", "at least 2", "add more")
-    check_trainable([Path("a.png"), Path("b.png")])
+# names of folders
+
+
+@pytest.mark.parametrize("train", ["Good", "OK", "normal", "NORMAL"])
+@pytest.mark.parametrize("test", ["good", "Good", "GOOD", "OK", "Normal"])
+def test_good_folders_count_in_any_case(tmp_path, train, test):
+    root = tmp_path / "cap"
+    put_image(root / "Train" / train / "a.png")
+    put_image(root / "TEST" / test / "b.png")
+    put_image(root / "TEST" / "Dent" / "c.png")
+    put_mask(root / "Ground_Truth" / "dent" / "c.png")
+    assert list_categories(tmp_path) == ["cap"]
+    category = open_dataset(root)
+    assert names(category.train, root / "Train") == [f"{train}/a.png"]
+    kinds = {sample.path.name: sample for sample in category.test}
+    assert (kinds["b.png"].kind, kinds["b.png"].is_defective) == ("good", False)
+    assert (kinds["c.png"].kind, kinds["c.png"].is_defective) == ("Dent", True)
+    assert kinds["c.png"].mask_path == root / "Ground_Truth" / "dent" / "c.png"
+    assert (category.left_out, category.remarks) == ((), ())
 
 
 @pytest.mark.parametrize(
-    ("count", "share", "held"),
-    [(100, 0.1, 10), (10, 0.05, 2), (10, 0.5, 5), (9, 0.5, 0), (50, 0.0, 0), (24, 0.1, 2)],
+    "name", ["goods", "good_2", "gooood", "ok2", "okay", "defect-free", "no_defect", "i.O."]
 )
-def test_held_out_images_are_counted_disjoint_and_sorted(count, share, held):
-    paths = [Path(f"{index:03}.png") for index in range(count)]
-    train, validation = split_validation(paths[::-1], share, seed=3)
-    assert len(validation) == held
-    assert sorted(train + validation) == paths
-    assert train == sorted(train)
-    assert validation == sorted(validation)
+@pytest.mark.parametrize("part", ["train", "test"])
+def test_a_name_near_to_good_is_refused(tmp_path, name, part):
+    root = put_mvtec(tmp_path / "cap")
+    put_image(root / part / name / "a.png")
+    refused(lambda: open_dataset(root), root / part / name, "good, ok or normal", "rename it")
+    shutil.rmtree(root / part / "good")
+    refused(lambda: open_dataset(root), root / part / name, "good, ok or normal", "rename it")
 
 
-def test_held_out_images_depend_on_the_seed_alone():
-    paths = [Path(f"{index:03}.png") for index in range(60)]
-    first = split_validation(paths, 0.2, seed=1)
-    assert split_validation(paths[::-1], 0.2, seed=1) == first
-    assert split_validation(paths, 0.2, seed=2) != first
+@pytest.mark.parametrize(
+    "name",
+    ["not_good", "nok", "ng", "n.i.O.", "abnormal", "no_good", "ungood", "ko", "bad", "hole"],
+)
+def test_names_of_defects_are_not_near_to_good(tmp_path, name):
+    root = put_mvtec(tmp_path / "cap")
+    shutil.rmtree(root / "ground_truth")
+    put_image(root / "test" / name / "a.png")
+    assert {sample.kind for sample in open_dataset(root).test} == {"good", "dent", "scratch", name}
 
 
-@pytest.mark.parametrize("share", [-0.1, 0.51, math.nan])
-def test_a_share_outside_its_range_is_refused(share):
-    refused(lambda: split_validation([], share, 0), str(share), "0 to 0.5", "give")
+def test_folders_that_differ_in_case_alone_are_refused(tmp_path):
+    root = put_mvtec(tmp_path / "cap")
+    put_image(root / "Test" / "good" / "a.png")
+    refused(lambda: open_dataset(root), root / "test", root / "Test", "case", "join them")
 
 
-def test_a_negative_seed_is_refused():
-    refused(lambda: split_validation([], 0.1, -1), "-1", "0 or more", "give")
+@pytest.mark.parametrize("name", ["groundtruth", "Ground-Truth", "masks", "Mask", "gt"])
+def test_masks_under_another_name_are_said(tmp_path, name):
+    root = put_mvtec(tmp_path / "cap")
+    (root / "ground_truth").rename(root / name)
+    category = open_dataset(root)
+    assert all(sample.mask_path is None for sample in category.test)
+    (remark,) = category.remarks
+    for fragment in ("no masks were found", root / "ground_truth", root / name, "rename it"):
+        assert str(fragment) in remark
+
+
+def test_visa_masks_under_another_name_are_said(tmp_path):
+    root = put_visa(tmp_path / "candle", 4)
+    (root / "Data" / "Masks").rename(root / "Data" / "ground_truth")
+    (remark,) = open_dataset(root).remarks
+    assert "no masks were found" in remark
+    assert str(root / "Data" / "ground_truth") in remark
+
+
+def test_visa_folders_count_in_any_case(tmp_path):
+    root = put_visa(tmp_path / "candle", 4)
+    (root / "Data" / "Images").rename(root / "Data" / "images")
+    (root / "Data" / "images" / "Normal").rename(root / "Data" / "images" / "normal")
+    (root / "Data" / "Masks").rename(root / "Data" / "masks")
+    category = open_dataset(root)
+    assert (category.layout, len(category.train), len(category.test)) == ("visa", 3, 3)
+    assert sum(sample.mask_path is not None for sample in category.test) == 2
+    put_image(root / "Data" / "images" / "goods" / "a.png")
+    refused(lambda: open_dataset(root), "goods", "rename it")
+
+
+def test_masks_among_test_images_are_refused(tmp_path):
+    root = put_mvtec(tmp_path / "cap")
+    path = put_mask(root / "test" / "masks" / "a.png")
+    refused(lambda: open_dataset(root), path.parent, root / "ground_truth", "move it")
+    shutil.rmtree(path.parent)
+    shutil.rmtree(root / "ground_truth")
+    path = put_mask(root / "test" / "scratch" / "000_mask.png")
+    refused(lambda: open_dataset(root), path, "looks like a mask", "move it")
+
+
+def test_a_test_folder_without_good_images_is_said(tmp_path):
+    root = put_mvtec(tmp_path / "cap")
+    shutil.rmtree(root / "test" / "good")
+    (remark,) = open_dataset(root).remarks
+    assert "no good images" in remark
+    assert str(root / "test") in remark
+
+
+# what is left out
+
+
+def left_out(category):
+    root = category.root
+    return {item.path.relative_to(root).as_posix(): item.reason for item in category.left_out}
+
+
+def test_what_a_category_leaves_out_is_counted(tmp_path):
+    root = put_mvtec(tmp_path / "cap")
+    put_image(root / "train" / "good" / "later" / "a.png")
+    put_image(root / "train" / "bad" / "a.png")
+    put_image(root / "train" / "a.png")
+    put_image(root / "test" / "dent" / "more" / "b.png")
+    (root / "test" / "good" / "c.heic").write_bytes(b"x")
+    (root / "train" / "good" / "linked").symlink_to(root / "test" / "good")
+    category = open_dataset(root)
+    assert left_out(category) == {
+        "train/good/later/a.png": "in a sub-folder",
+        "train/bad": "folder of no known name",
+        "train/a.png": "not in a folder of good images",
+        "test/dent/more/b.png": "in a sub-folder",
+        "test/good/c.heic": "ending .heic is not read",
+        "train/good/linked": "linked folder",
+    }
+    paths = [item.path.relative_to(root).as_posix() for item in category.left_out]
+    assert paths == sorted(paths)
+
+
+def test_what_visa_leaves_out_is_counted(tmp_path):
+    root = put_visa(tmp_path / "candle", 4)
+    put_image(root / "Data" / "Images" / "Unsure" / "a.png")
+    put_image(root / "Data" / "Images" / "Normal" / "more" / "a.png")
+    assert left_out(open_dataset(root)) == {
+        "Data/Images/Unsure": "folder of no known name",
+        "Data/Images/Normal/more/a.png": "in a sub-folder",
+    }
+
+
+def test_images_beside_the_only_category_are_said(tmp_path):
+    put_mvtec(tmp_path / "bottle")
+    put_image(tmp_path / "a.png")
+    (remark,) = open_dataset(tmp_path).remarks
+    for fragment in ("1 images directly in", str(tmp_path), "bottle"):
+        assert fragment in remark
+    assert open_dataset(tmp_path, "bottle").remarks == ()
+
+
+def test_a_folder_of_folders_says_where_its_images_are(tmp_path):
+    put_image(tmp_path / "parts" / "monday" / "a.png")
+    put_image(tmp_path / "parts" / "tuesday" / "a.png")
+    refused(lambda: open_dataset(tmp_path / "parts"), "no images", "2 images lie in sub-folders")
 
 
 @pytest.mark.skipif(

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pyramidflow.data import open_dataset
+from pyramidflow.data import Decoding, open_dataset
 from pyramidflow.errors import InputError
 from pyramidflow.evaluation import (
     aupro,
@@ -28,14 +28,33 @@ from pyramidflow.evaluation import (
     write_markdown,
     write_scores,
 )
+from pyramidflow.inspection import write_evaluation_report
 
 
 class FixedDetector:
-    """Stands for a detector: the score is the image's first value, the map its red channel."""
+    """Stands for a detector and its session: the score is the image's first value, the map its red channel."""
 
     threshold = 100.0
     training: ClassVar = {"recipe": {"seed": 3, "epochs": 7}}
     preprocessing = SimpleNamespace(image_size=4)
+
+    decoding = Decoding()
+
+    @property
+    def session(self):
+        return self
+
+    @property
+    def spec(self):
+        return SimpleNamespace(preprocessing=self.preprocessing)
+
+    def working_maps(self, images):
+        for image in images:
+            score, anomaly_map = self.working_map(image)
+            yield SimpleNamespace(score=score, anomaly_map=anomaly_map)
+
+    def resized(self, found):
+        return found.anomaly_map
 
     def working_map(self, image):
         return float(image[0, 0, 0]), image[::2, ::2, 0].astype(np.float32)
@@ -119,7 +138,7 @@ def test_what_cannot_be_used_is_named_and_the_rest_is_measured(graded_set):
     assert result.metrics.pixel_auroc == whole.metrics.pixel_auroc
     assert result.metrics.image_auroc == auroc(result.scores, result.labels)
     assert (result.defects, result.false_reject_rate) == (2, 0.5)
-    assert "4 of 8 test images" in remarks(result)[0]
+    assert "could not be used, or only without their mask: 4 of 8." in remarks(result)[0]
 
     write_scores(result, graded_set.root / "scores.jsonl")
     lines = [json.loads(line) for line in (graded_set.root / "scores.jsonl").open()]
@@ -129,15 +148,26 @@ def test_what_cannot_be_used_is_named_and_the_rest_is_measured(graded_set):
     assert [line["verdict"] for line in lines if "score" in line] == ["ng"] + ["ok"] * 4 + ["ng"]
 
 
-@pytest.mark.parametrize("bad", [math.nan, math.inf])
-def test_a_score_that_is_not_finite_is_a_failure(graded_set, bad):
+def test_a_report_needs_neither_every_example_nor_a_threshold_above_zero(graded_set, tmp_path):
+    detector = FixedDetector()
+    detector.threshold = detector.map_scale = 0.0
+    result = evaluate(detector, graded_set)
+    worst = graded_set.root / "test" / "good" / "1.png"
+    write_evaluation_report(detector, result, [], tmp_path / "whole.html")
+    assert "good/1.png" in (tmp_path / "whole.html").read_text()
+    worst.unlink()
+    write_evaluation_report(detector, result, [], tmp_path / "rest.html")
+    page = (tmp_path / "rest.html").read_text()
+    assert "good/1.png" not in page
+    assert page.count("<article") == 3  # none is shown twice
+
+
+def test_an_image_without_a_finite_score_is_a_failure(graded_set):
     class Failing(FixedDetector):
         def working_map(self, image):
             score, anomaly_map = super().working_map(image)
-            if score == 90:
-                return bad, anomaly_map
-            if score == 120:
-                anomaly_map[1, 1] = bad
+            if score in (90, 120):
+                raise InputError("the score is nan: a finite number is expected.")
             return score, anomaly_map
 
     result = evaluate(Failing(), graded_set)
@@ -166,7 +196,7 @@ def test_small_defects_are_measured_and_said(graded_set):
     assert (result.defects, result.small_defects) == (3, 1)
     assert result.metrics.aupro_10 == pytest.approx(aupro(*small_arrays(), 1.0), abs=1e-12)
     [remark] = remarks(result)
-    assert remark.startswith("1 of 3 defects are smaller than a pixel at the working size 4×4")
+    assert remark.startswith("Defects smaller than a pixel at the working size 4×4: 1 of 3.")
     assert table_rows([result])[0]["small_defects"] == 1
 
 

@@ -60,8 +60,11 @@ def test_one_cut_image_among_many_is_named_and_the_rest_is_measured(
     row, mean = table_of(output)
     assert (row["images"], row["failed"], mean["failed"]) == ("6", "3", "3")
     assert float(row["image_auroc"]) >= 0
-    assert "3 of 8 test images could not be used" in out
-    assert "3 of 8 test images could not be used" in (output / "metrics.md").read_text()
+    assert "could not be used, or only without their mask: 3 of 8." in out
+    assert (
+        "could not be used, or only without their mask: 3 of 8."
+        in (output / "metrics.md").read_text()
+    )
     report = (output / "plate" / "report.html").read_text()
     assert all(name in report for name in ("002.png", "003_mask.png", "001.png", "3 of 8"))
     records = [json.loads(line) for line in (output / "plate" / "scores.jsonl").open()]
@@ -95,6 +98,14 @@ def test_two_detectors_of_one_category_get_a_folder_each_and_no_mean(
     ]
     assert "no mean" in out
     assert out.count(" late ") == 4  # a row in each part of the table
+    assert "earlier run" not in out
+    (models / "late.safetensors").unlink()
+    code, out, _, output = evaluated(tiny_set, models)
+    assert code == 0
+    assert [row["category"] for row in table_of(output)] == ["plate", "mean"]
+    assert [line for line in out.splitlines() if "from an earlier run" in line] == [
+        f"from an earlier run: {output / name / 'report.html'}" for name in ("early", "late")
+    ]
 
 
 def test_a_detector_that_cannot_be_measured_does_not_stop_the_others(

@@ -26,6 +26,9 @@ int64_t sum_partials(const Partials& partials, float scale, float* out, cudaStre
 
 }  // namespace pyramidflow
 
+#ifndef PYRAMIDFLOW_ARCHITECTURES
+#define PYRAMIDFLOW_ARCHITECTURES
+#endif
 #define PYRAMIDFLOW_TEXT_OF(...) #__VA_ARGS__
 #define PYRAMIDFLOW_TEXT(...) PYRAMIDFLOW_TEXT_OF(__VA_ARGS__)
 
@@ -42,13 +45,7 @@ const char* pyramidflow_cuda_compiler() {
 #endif
 }
 
-const char* pyramidflow_cuda_architectures() {
-#if defined(__CUDA_ARCH_LIST__)
-    return PYRAMIDFLOW_TEXT(__CUDA_ARCH_LIST__);
-#else
-    return "";
-#endif
-}
+const char* pyramidflow_cuda_architectures() { return PYRAMIDFLOW_TEXT(PYRAMIDFLOW_ARCHITECTURES); }
 
 const char* pyramidflow_cuda_error_name(int64_t error) {
     return cudaGetErrorName(static_cast<cudaError_t>(error));

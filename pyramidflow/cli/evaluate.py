@@ -68,7 +68,7 @@ def evaluate(
     from contextlib import ExitStack
 
     from pyramidflow.errors import InputError
-    from pyramidflow.evaluation import FailedJob, find_detectors, plan_jobs
+    from pyramidflow.evaluation import find_detectors, plan_jobs
     from pyramidflow.io.files import exclusive
 
     settings = {
@@ -82,23 +82,39 @@ def evaluate(
         jobs, failed = plan_jobs(find_detectors(model), data, category)
         for job in jobs:
             places.enter_context(exclusive(output / job.name / REPORT))
-        evaluations: list[Evaluation] = []
-        for job in jobs:
-            try:
-                detector, evaluation = _measure(job, device, settings)
-            except (InputError, OSError, MemoryError) as error:
-                failed.append(FailedJob(job.file, str(error) or type(error).__name__))
-                continue
-            _write_results(detector, evaluation, output / job.name)
-            evaluations.append(evaluation)
-            # After each category, so that a run that is stopped keeps what it has.
-            _write_tables(evaluations, failed, output)
+        evaluations = _measure_all(jobs, failed, output, device, settings)
         if not evaluations:
             raise InputError(_nothing_measured(failed))
         _write_tables(evaluations, failed, output)
     _print_results(evaluations, failed, output)
+    _print_earlier_reports(jobs, failed, output)
     if failed or any(evaluation.failures for evaluation in evaluations):
         raise typer.Exit(EXIT_INPUT_ERROR)
+
+
+def _measure_all(
+    jobs: "Sequence[Job]",
+    failed: "list[FailedJob]",
+    output: Path,
+    device: str,
+    settings: dict[str, Any],
+) -> "list[Evaluation]":
+    """Measure one job after the other and write what it gives; those that fail join ``failed``."""
+    from pyramidflow.errors import InputError
+    from pyramidflow.evaluation import FailedJob
+
+    evaluations: list[Evaluation] = []
+    for job in jobs:
+        try:
+            detector, evaluation = _measure(job, device, settings)
+        except (InputError, OSError, MemoryError) as error:
+            failed.append(FailedJob(job.file, str(error) or type(error).__name__))
+            continue
+        _write_results(detector, evaluation, output / job.name)
+        evaluations.append(evaluation)
+        # After each category, so that a run that is stopped keeps what it has.
+        _write_tables(evaluations, failed, output)
+    return evaluations
 
 
 def _measure(job: "Job", device: str, settings: dict[str, Any]) -> "tuple[Detector, Evaluation]":
@@ -151,8 +167,13 @@ def _write_tables(
 def _notes(evaluations: "Sequence[Evaluation]", failed: "Sequence[FailedJob]") -> list[str]:
     from pyramidflow.evaluation import has_mean, remarks
 
-    notes = [f"{e.category}: {remark}" for e in evaluations for remark in remarks(e)]
-    if not has_mean(evaluations):
+    with_mean = has_mean(evaluations)
+    notes = [
+        f"{evaluation.category if with_mean else evaluation.detector_name}: {remark}"
+        for evaluation in evaluations
+        for remark in remarks(evaluation)
+    ]
+    if not with_mean:
         notes.append("There is no mean: several detectors were measured on one category.")
     return notes + [f"Not measured: {job.file.name}: {job.reason}" for job in failed]
 
@@ -178,6 +199,19 @@ def _print_results(
     for job in failed:
         typer.echo(f"error: {printable(job.reason)}", err=True)
     typer.echo(f"written to {printable(output)}: {TABLE}, metrics.md, CATEGORY/{REPORT}")
+
+
+def _print_earlier_reports(
+    jobs: "Sequence[Job]", failed: "Sequence[FailedJob]", output: Path
+) -> None:
+    """Say which reports do not belong to the table that now lies beside them."""
+    from pyramidflow.io.names import printable
+
+    without_report = {job.file for job in failed}
+    written = {job.name for job in jobs if job.file not in without_report}
+    for report in sorted(output.glob(f"*/{REPORT}")):
+        if report.parent.name not in written:
+            typer.echo(f"from an earlier run: {printable(report)}")
 
 
 def print_table(rows: "Sequence[Row]") -> None:

@@ -33,8 +33,9 @@ def as_pixels(image: Image, decoding: Decoding = DEFAULT_DECODING) -> Pixels:
     """Bring an image of any accepted form to the pixels that the package works with.
 
     A file gives the same pixels by its path and as the Pillow image opened from it: upright,
-    without alpha, 16 bits where the file has them. One kind of file cannot: of 16-bit *colour*
-    Pillow itself drops the low bits, so such files are given by path.
+    without alpha, 16 bits where the file has them. What Pillow itself has lost by then stays lost,
+    so two kinds of files are better given by path: of 16-bit *colour* it drops the low bits, and it
+    scrambles an uncompressed TIFF that is stored on its side, if it is loaded before it comes here.
 
     Colour is in the order red, green, blue. OpenCV reads blue first, which nothing in an array
     tells: turn it around by ``image[:, :, ::-1]``::

@@ -96,26 +96,28 @@ def formatted(row: Row) -> dict[str, str]:
 
 
 def remarks(evaluation: Evaluation) -> list[str]:
-    """What a reader of the metrics has to know, in sentences.
+    """What a reader of the metrics has to know.
 
     Args:
         evaluation: the one that the metrics are from.
 
     Returns:
-        At most one sentence on the defects that are smaller than a working pixel and one on the
+        At most one remark on the defects that are smaller than a working pixel and one on the
         images that could not be used; none where there are none.
     """
     found = []
     if evaluation.small_defects:
+        side = evaluation.image_size
         found.append(
-            f"{evaluation.small_defects} of {evaluation.defects} defects are smaller than a pixel "
-            f"at the working size {evaluation.image_size}×{evaluation.image_size} and count with "
-            "the pixels that hold the most of them."
+            f"Defects smaller than a pixel at the working size {side}×{side}: "
+            f"{evaluation.small_defects} of {evaluation.defects}. They count with the pixels that "
+            "hold most of them."
         )
     if evaluation.failures:
         found.append(
-            f"{len(evaluation.failures)} of {len(evaluation.outcomes)} test images could not be "
-            "used, or only without their mask: the metrics are over the rest."
+            "Test images that could not be used, or only without their mask: "
+            f"{len(evaluation.failures)} of {len(evaluation.outcomes)}. The metrics are over the "
+            "rest."
         )
     return found
 

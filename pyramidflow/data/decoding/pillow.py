@@ -32,7 +32,7 @@ def decode_image(image: Image.Image, max_pixels: int, is_lossy: bool = False) ->
         RefusedError: too many pixels, or a mode that is neither grey nor colour.
     """
     check_pixels(image.width, image.height, max_pixels)
-    image.load()
+    _load(image)
     # Pillow turns TIFFs upright while it loads them, and then says so here.
     orientation = image.getexif().get(Base.Orientation)
     values, white, index = _values(image)
@@ -44,6 +44,19 @@ def decode_image(image: Image.Image, max_pixels: int, is_lossy: bool = False) ->
         None if index is None else upright(index, orientation),
         is_lossy,
     )
+
+
+def _load(image: Image.Image) -> None:
+    if not isinstance(image, TiffImagePlugin.TiffImageFile):
+        image.load()
+        return
+    # With a name, Pillow maps uncompressed TIFFs into memory and scrambles those whose orientation
+    # exchanges rows and columns.
+    name, image.filename = image.filename, ""
+    try:
+        image.load()
+    finally:
+        image.filename = name
 
 
 def _values(

@@ -27,35 +27,35 @@ def _decode(file: BinaryIO, max_pixels: int) -> Decoded:
     # After the signature and the first chunk's length and name: width, height and depth.
     width, height, bits = struct.unpack_from(">IIB", file.read(_HEADER_BYTES), 16)
     check_pixels(width, height, max_pixels)
+    names = _chunk_names(file)
     file.seek(0)
     with PngImagePlugin.PngImageFile(file) as image:
         if getattr(image, "n_frames", 1) > 1:
             raise several_pages()
         if bits != 16:
             return decode_image(image, max_pixels)
+        # Pillow decodes all pixels before it answers, in case the tag follows them.
+        has_tag = not _CHUNKS_WITH_ORIENTATION.isdisjoint(names)
+        orientation = image.getexif().get(Base.Orientation) if has_tag else None
         file.seek(0)
-        data = file.read()
-        pixels: npt.NDArray[Any] = imagecodecs.png_decode(data)  # [H, W(, 2 to 4)]
-        colour, alpha = split_alpha(pixels)
-        orientation = _orientation(image, data)
+        pixels: npt.NDArray[Any] = imagecodecs.png_decode(file.read())  # [H, W(, 2 to 4)]
+    colour, alpha = split_alpha(pixels)
     return Decoded(
         upright(colour, orientation), None, None if alpha is None else upright(alpha, orientation)
     )
 
 
-def _orientation(image: PngImagePlugin.PngImageFile, data: bytes) -> object:
-    # Pillow decodes all pixels before it answers, in case the tag follows them.
-    if _CHUNKS_WITH_ORIENTATION.isdisjoint(_chunk_names(data)):
-        return None
-    return image.getexif().get(Base.Orientation)
-
-
-def _chunk_names(data: bytes) -> set[bytes]:
-    names = set()
+def _chunk_names(file: BinaryIO) -> set[bytes]:
+    """Walk to the last chunk, since no decoder misses the end of a file whose pixels are there."""
+    names: set[bytes] = set()
     position = len(_SIGNATURE)
-    while position + 8 <= len(data):
-        (length,) = struct.unpack_from(">I", data, position)
-        names.add(data[position + 4 : position + 8])
+    while b"IEND" not in names:
+        file.seek(position)
+        head = file.read(8)
+        if len(head) < 8:
+            raise ValueError("its end is missing")
+        length, name = struct.unpack(">I4s", head)
+        names.add(name)
         position += 12 + length
     return names
 

@@ -56,8 +56,6 @@ def _decode(file: BinaryIO, max_pixels: int) -> Decoded:
     number = _only_page(file)
     file.seek(0)
     try:
-        # Given a name instead of an open file, Pillow maps uncompressed TIFFs into memory and
-        # scrambles those whose orientation exchanges rows and columns.
         image = TiffImagePlugin.TiffImageFile(file)
     except SyntaxError:
         return _decode_deep(file, number, max_pixels)

@@ -7,7 +7,7 @@ and launches on the current stream of the tensors' device. Nothing waits for the
 import torch
 
 from pyramidflow.ops import library
-from pyramidflow.ops.backend_cuda import compiled
+from pyramidflow.ops.backend_cuda import compiled, targets
 from pyramidflow.ops.backend_cuda.convolution import (
     invertible_conv1x1,
     invertible_conv1x1_backward,
@@ -75,22 +75,21 @@ def status() -> Status:
     if not torch.cuda.is_available():
         build = "PyTorch finds no CUDA device" if torch.version.cuda else "PyTorch is a CPU build"
         return Status(False, f"{build}: check `nvidia-smi` and the PyTorch wheel.", _details())
-    return Status(True, f"{torch.cuda.get_device_name()}.", _details())
+    reason = targets.reason_against(
+        torch.cuda.get_device_name(),
+        torch.cuda.get_device_capability(),
+        compiled.text("architectures"),
+    ) or targets.reason_against_driver(
+        compiled.run("driver_version"), compiled.run("runtime_version")
+    )
+    return Status(not reason, reason or f"{torch.cuda.get_device_name()}.", _details())
 
 
 def _details() -> dict[str, str]:
-    numbers = {"runtime": compiled.run("runtime_version"), "driver": compiled.run("driver_version")}
-    versions = {
-        name: f"{number // 1000}.{number % 1000 // 10}" if number else "none"
-        for name, number in numbers.items()
-    }
     return {
         "compiler": compiled.text("compiler"),
-        "architectures": ", ".join(
-            f"{int(tenths) / 100:.1f}"
-            for tenths in compiled.text("architectures").split(",")
-            if tenths
-        ),
-        **versions,
+        "architectures": targets.readable(compiled.text("architectures")),
+        "runtime": targets.version(compiled.run("runtime_version")),
+        "driver": targets.version(compiled.run("driver_version")),
         "sources": library.source_digest(compiled.loaded(), "cuda"),
     }

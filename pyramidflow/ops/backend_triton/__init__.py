@@ -36,7 +36,7 @@ from pyramidflow.ops.backend_triton.pyramid import (
     pyramid_up_backward,
 )
 from pyramidflow.ops.convolution import conv2d, conv2d_backward
-from pyramidflow.ops.dispatch import Status
+from pyramidflow.ops.dispatch import Status, one_line
 
 __all__ = [
     "DEVICES",
@@ -78,10 +78,11 @@ def status() -> Status:
         )
     try:
         target = triton.runtime.driver.active.get_current_target()
-    except RuntimeError as error:
+    except Exception as error:  # of Triton, of a driver's library, of a compiler that is not there
         return Status(
             False,
-            f"Triton {triton.__version__} finds no device to compile for ({error}): run on a GPU.",
+            f"Triton {triton.__version__} finds no device to compile for ({one_line(error)}): run "
+            "on a GPU with its driver.",
         )
     return Status(
         True,

@@ -9,29 +9,24 @@ class InputError(ValueError):
     """
 
 
-class SlowOperationsWarning(RuntimeWarning):
-    """The operations run in plain PyTorch because no faster backend can run here, and why.
+class PyramidFlowWarning(UserWarning):
+    """What a person should know although the work goes on, in one sentence.
 
     The command line prints it as one line on standard error.
     """
 
 
-class CalibrationWarning(UserWarning):
-    """The threshold was set with images that are not fit for it.
-
-    The command line prints it as one line on standard error.
-    """
+class SlowOperationsWarning(PyramidFlowWarning, RuntimeWarning):
+    """The operations run in plain PyTorch because no faster backend can run here, and why."""
 
 
-class WeakStorageWarning(RuntimeWarning):
-    """A file system lacks a promise that the files written there rely on, and what follows from it.
-
-    The command line prints it as one line on standard error.
-    """
+class CalibrationWarning(PyramidFlowWarning):
+    """The threshold was set with images that are not fit for it."""
 
 
-class ImagesWarning(UserWarning):
-    """Something about the images of a training that a person should know.
+class WeakStorageWarning(PyramidFlowWarning, RuntimeWarning):
+    """A file system lacks a promise that written files rely on, and what follows from it."""
 
-    The command line prints it as one line on standard error.
-    """
+
+class ImagesWarning(PyramidFlowWarning):
+    """Something about the images of a training."""

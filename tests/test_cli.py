@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 
 import numpy as np
 import pytest
@@ -17,6 +18,12 @@ from conftest import write_image
 from PIL import Image
 
 from pyramidflow import Detector, __version__
+from pyramidflow.errors import (
+    CalibrationWarning,
+    ImagesWarning,
+    InputError,
+    SlowOperationsWarning,
+)
 from pyramidflow.io.files import exclusive
 
 SMALL = "--image-size 16 --channels 4 --levels 2 --stacks 1 --kernel-size 3 --validation-share 0.25"
@@ -269,3 +276,19 @@ def test_ctrl_c_writes_the_checkpoint_and_resume_ends_bit_equal(run, tiny_set, t
         a.model.state_dict().items(), b.model.state_dict().values(), strict=True
     ):
         assert np.array_equal(x, y), name
+
+
+@pytest.mark.parametrize("category", [SlowOperationsWarning, CalibrationWarning, ImagesWarning])
+def test_warnings_are_one_line(run, monkeypatch, tmp_path, category):
+    def warn(path):
+        warnings.warn("two\nlines", category, stacklevel=1)
+        raise InputError("no")
+
+    monkeypatch.setattr("pyramidflow.detector.artifact.read_header", warn)
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        warnings.showwarning = lambda *told, **options: sys.stderr.write(
+            warnings.formatwarning(*told, **options)
+        )
+        code, _, err = run("info", tmp_path / "x")
+    assert (code, err) == (2, "warning: two\\nlines\nerror: no\n")

@@ -16,7 +16,7 @@ from conftest import write_image
 from PIL import Image
 
 from pyramidflow import Detector
-from pyramidflow.detector import Session
+from pyramidflow.detector.session import Session
 from pyramidflow.io.files import exclusive
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals and paths")
@@ -390,6 +390,30 @@ def test_paths_without_images_are_records_as_long_as_there_is_an_image(
     assert_one_sentence(code, err, "none of the 3 paths", "nowhere.png")
 
 
+def test_a_folder_that_cannot_be_searched_is_an_error_and_a_link_is_told(
+    run, monkeypatch, tiny_set, arguments, tmp_path
+):
+    parts = tmp_path / "parts"
+    shutil.copytree(tiny_set / "test", parts)
+    (parts / "linked").symlink_to(parts / "good")
+    (parts / "notes.txt").write_text("")
+    usual = os.scandir
+
+    def scandir(path):
+        if Path(path).name == "dent":
+            raise PermissionError(13, "Permission denied", path)
+        return usual(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    code, out, err = run("inspect", parts, *arguments)
+    assert code == 2
+    assert "4 ok, 0 ng, 1 errors" in out
+    assert f"left out: 1 (linked folder), the first is {parts / 'linked'}\n" in err
+    assert "left out: 1 (ending .txt is not read)" in err
+    assert f"error: {parts / 'dent'} could not be searched (no permission)" in err
+    assert records_in(tmp_path / "out")[-1]["path"] == str(parts / "dent")
+
+
 @pytest.mark.parametrize(
     "error",
     [
@@ -428,15 +452,19 @@ def test_a_score_that_is_no_number_is_an_error(run, monkeypatch, tiny_set, argum
 
     def broken(self, images):
         scores, maps = usual(self, images)
-        bad = next(given)
-        return (scores if bad is None else [bad]), maps
+        factor = next(factors)
+        return [score * factor for score in scores], maps
 
-    given = iter([float("nan"), None, float("inf"), None])
+    factors = iter([float("nan"), 1, float("inf"), 1])
     monkeypatch.setattr(Session, "_run", broken)
-    code, out, _ = run("inspect", tiny_set / "test" / "good", *arguments)
+    code, out, err = run("inspect", tiny_set / "test" / "good", *arguments)
     assert code == 2
     assert "2 ok, 0 ng, 2 errors" in out
-    assert ["error" in record for record in records_in(tmp_path / "out")] == [1, 0, 1, 0]
+    records = records_in(tmp_path / "out")
+    assert ["error" in record for record in records] == [1, 0, 1, 0]
+    for record, line in zip(records[::2], err.splitlines(), strict=True):
+        assert line == f"error: {record['error']}"
+        assert record["error"].startswith(record["path"])
 
 
 def test_a_picture_that_cannot_be_written_is_told_by_the_record(run, tiny_set, arguments, tmp_path):

@@ -6,6 +6,7 @@ import sys
 
 import numpy as np
 import pytest
+from conftest import TINY
 from PIL import Image
 
 from pyramidflow import Detector
@@ -105,3 +106,29 @@ def test_lines_are_on_disk_before_the_next_image_is_looked_at(tmp_path, tiny_det
     records = [json.loads(line) for line in lines]
     assert ["error" in record for record in records] == [False, True, False]
     assert records[1]["path"] == str(paths[1])
+
+
+def test_the_white_level_counts_once_on_every_way(tmp_path):
+    rng = np.random.default_rng(0)
+    deep, wide = tmp_path / "deep", tmp_path / "wide"
+    for folder in (deep, wide):
+        folder.mkdir()
+    for index in range(6):
+        values = rng.integers(0, 4096, (24, 24), dtype=np.uint16)
+        Image.fromarray(values).save(deep / f"{index}.png")
+        Image.fromarray(np.rint(values * (65535 / 4095)).astype(np.uint16)).save(
+            wide / f"{index}.png"
+        )
+    results = []
+    for folder, white_level in ((deep, 4095), (wide, None)):
+        detector = Detector(16, **TINY, white_level=white_level)
+        detector.fit(folder, epochs=1, validation_share=0, show_progress=False)
+        detector.calibrate(folder, 0.5)
+        with open_result_folder(folder / "out", scale=1.0, keep_maps=False) as opened:
+            inspect_sources(detector.session, find_sources([folder / "0.png"]).images, opened)
+        record = json.loads((folder / "out" / "results.jsonl").read_text())
+        overlay = (folder / "out" / "overlays" / "0.png").read_bytes()
+        working = detector.working_map(folder / "0.png")[0]
+        results.append((record["score"], working, detector.threshold, overlay))
+    assert results[0] == results[1]
+    assert results[0][0] == results[0][1]

@@ -2,8 +2,7 @@
 
 Exit codes: 0, 1 (defects found, with ``--fail-on-defect``), 2 (usage or input error), 130
 (interrupted, by Ctrl-C or a termination request). An error is one sentence on standard error;
-``--debug`` shows its traceback. So is a warning that the operations are slow, or that a file system
-keeps less than files are promised.
+``--debug`` shows its traceback. A warning is one line there, too.
 """
 
 import sys
@@ -65,7 +64,7 @@ def _run(given: Sequence[str], debug: bool) -> int:
 
 @contextmanager
 def _warnings_in_one_line() -> Iterator[None]:
-    from pyramidflow.errors import SlowOperationsWarning, WeakStorageWarning
+    from pyramidflow.errors import PyramidFlowWarning
     from pyramidflow.io.names import printable
 
     usual = warnings.formatwarning
@@ -73,7 +72,7 @@ def _warnings_in_one_line() -> Iterator[None]:
     def format_warning(
         message: Warning | str, category: type[Warning], *place: Any, **line: Any
     ) -> str:
-        if issubclass(category, SlowOperationsWarning | WeakStorageWarning):
+        if issubclass(category, PyramidFlowWarning):
             return f"warning: {printable(message)}\n"
         return usual(message, category, *place, **line)
 

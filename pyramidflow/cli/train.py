@@ -72,7 +72,7 @@ def train(
         **_with_preset(preset, dataset, settings),
     )
     checkpoint = output.with_suffix(".checkpoint.safetensors")
-    with exclusive(output):
+    with exclusive(output, covers=[checkpoint]):
         detector.fit(
             dataset,
             checkpoint=checkpoint,

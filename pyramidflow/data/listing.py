@@ -12,6 +12,7 @@ from pyramidflow.io.names import printable
 IN_SUBFOLDER = "in a sub-folder"
 LINKED_FOLDER = "linked folder"
 NO_PERMISSION = "no permission"
+CANNOT_BE_LISTED = "cannot be listed"
 
 # Systems put these into every folder that somebody looks at.
 _SYSTEM_FILES = ("thumbs.db", "desktop.ini")
@@ -30,6 +31,11 @@ class LeftOut:
 
     path: Path
     reason: str
+
+    @property
+    def is_unknown(self) -> bool:
+        """Whether it is a folder that nobody could look into."""
+        return self.reason == NO_PERMISSION or self.reason.startswith(CANNOT_BE_LISTED)
 
 
 @dataclass(frozen=True)
@@ -196,7 +202,7 @@ def _file(path: Path, name: str) -> Iterator[Path | LeftOut]:
 def _reason(error: OSError) -> str:
     if isinstance(error, PermissionError):
         return NO_PERMISSION
-    return f"cannot be listed ({error.strerror})"
+    return f"{CANNOT_BE_LISTED} ({error.strerror})"
 
 
 def _unlistable(folder: Path, error: OSError | ValueError) -> InputError:

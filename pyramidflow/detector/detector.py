@@ -256,17 +256,18 @@ class Detector:
             good = list_images(folder)
             if not good:
                 raise InputError(f"there are no images in {folder}: give a folder of good images.")
-        return self._calibrate(good, target_false_reject_rate, "given")
+        pixels = (as_pixels(image, self.session.decoding) for image in good)
+        return self._calibrate(pixels, target_false_reject_rate, "given")
 
-    def _calibrate(self, good: Iterable[Image], rate: float, origin: Origin) -> "Detector":
+    def _calibrate(self, good: Iterable[Pixels], rate: float, origin: Origin) -> "Detector":
         session = self.session
         record = self._artifact.training
         seen = frozenset(() if record is None else record.contents)
         scores, known = [], 0
-        for image in good:
-            pixels = resize_image(as_pixels(image, session.decoding), self.preprocessing.image_size)
-            known += content_digest(pixels) in seen
-            [found] = session.working_maps([pixels])
+        for pixels in good:
+            resized = resize_image(pixels, self.preprocessing.image_size)
+            known += content_digest(resized) in seen
+            [found] = session.working_maps([resized])
             scores.append(found.score)
         calibration = conformal_calibration(
             scores, rate, source=origin, conditions=session.conditions, trained_on=known
@@ -344,7 +345,7 @@ class Detector:
             InputError: see :meth:`inspect`.
         """
         session = self.session
-        [found] = session.working_maps([image])
+        [found] = session.working_maps([as_pixels(image, session.decoding)])
         return found.score, session.resized(found)
 
     def prepare(

@@ -137,7 +137,22 @@ class Session:
         Raises:
             InputError: see :meth:`inspect`.
         """
-        for found in self.working_maps(images):
+        yield from self.inspect_pixels(as_pixels(image, self.decoding) for image in images)
+
+    def inspect_pixels(self, pixels: Iterable[Pixels]) -> Iterator[Inspection]:
+        """Inspect images that are decoded already, as :meth:`inspect_many`.
+
+        Args:
+            pixels: any iterable of ``[H, W, 3]``, read with :attr:`decoding`, which has scaled them
+                by the white level: it must not count twice.
+
+        Yields:
+            An :class:`Inspection` for each image.
+
+        Raises:
+            InputError: a score is not finite.
+        """
+        for found in self.working_maps(pixels):
             started = time.perf_counter()
             verdict: Verdict | None = None
             regions: tuple[Region, ...] = ()
@@ -149,17 +164,17 @@ class Session:
             times = StageTimes(found.times.resizing, found.times.inspecting + after)
             yield Inspection(found.score, self.threshold, verdict, regions, full, times)
 
-    def working_maps(self, images: Iterable[Image]) -> Iterator[WorkingMap]:
+    def working_maps(self, pixels: Iterable[Pixels]) -> Iterator[WorkingMap]:
         """Score and map of images at the size that the network works at.
 
         Args:
-            images: any iterable, see :meth:`inspect`.
+            pixels: decoded, see :meth:`inspect_pixels`.
 
         Raises:
-            InputError: see :meth:`inspect`.
+            InputError: a score is not finite.
         """
-        pixels = (as_pixels(image, self.decoding) for image in images)
-        while batch := list(islice(pixels, self._at_once)):
+        waiting = iter(pixels)
+        while batch := list(islice(waiting, self._at_once)):
             yield from self._working_maps(batch)
 
     def _working_maps(self, batch: Sequence[Pixels]) -> list[WorkingMap]:

@@ -14,6 +14,7 @@ from pyramidflow.detector import Inspection, Session
 from pyramidflow.errors import InputError
 from pyramidflow.inspection.sinks import ResultFolder
 from pyramidflow.inspection.sources import Source
+from pyramidflow.io.names import printable
 
 STAGES: Final = ("reading", "resizing", "inspecting", "writing")
 
@@ -111,13 +112,15 @@ def _inspected(
     try:
         pixels = read_image(source.path, session.decoding)
         read = perf_counter()
-        inspection = session.inspect(pixels)
-    except InputError:
-        raise
+        [inspection] = session.inspect_pixels([pixels])
+    except InputError as error:
+        if printable(source.path) in printable(error):
+            raise
+        raise InputError(f"{printable(source.path)}: {error}") from error
     except Exception as error:  # no memory, a file server that is away: the next image may do
         raise InputError(
-            f"{source.path} could not be inspected ({_reason(error)}): see whether the file and "
-            "the machine are in order, and inspect it again."
+            f"{printable(source.path)} could not be inspected ({_reason(error)}): see whether the "
+            "file and the machine are in order, and inspect it again."
         ) from error
     tally.add_time("reading", 1e3 * (read - start))
     tally.add_time("resizing", inspection.times.resizing)

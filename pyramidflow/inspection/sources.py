@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from pyramidflow.data import LeftOut, find_images
+from pyramidflow.data import LeftOut, Listing, find_images
 from pyramidflow.errors import InputError
 from pyramidflow.io.names import OutputNames, printable
 
@@ -122,16 +122,33 @@ def _found_at(path: Path, output: Path | None) -> tuple[list[Source], list[LeftO
         listing = find_images(path, recursive=True)
     except (InputError, OSError) as error:
         return [_problem(path, str(error))], []
-    results = _results_below(path, output)
-    inputs = [file for file in listing.files if not _is_in(file, results)]
-    below = [LeftOut(file, "below the output") for file in listing.files if _is_in(file, results)]
-    left_out = below + [item for item in listing.left_out if not _is_in(item.path, results)]
-    if not inputs:
-        held = "holds only results of an inspection" if below else "holds no images"
-        sentence = f"{printable(path)} {held}: name a folder with images below it."
-        return [_problem(path, sentence)], left_out
-    names = [file.relative_to(path).with_suffix("").as_posix() for file in inputs]
-    return [Source(file, name) for file, name in zip(inputs, names, strict=True)], left_out
+    return _found_below(path, listing, _results_below(path, output))
+
+
+def _found_below(
+    folder: Path, listing: Listing, results: Sequence[Path]
+) -> tuple[list[Source], list[LeftOut]]:
+    images = [
+        Source(file, file.relative_to(folder).with_suffix("").as_posix())
+        for file in listing.files
+        if not _is_in(file, results)
+    ]
+    left_out = [
+        LeftOut(file, "below the output") for file in listing.files if _is_in(file, results)
+    ]
+    if not images:
+        held = "holds only results of an inspection" if left_out else "holds no images"
+        sentence = f"{printable(folder)} {held}: name a folder with images below it."
+        images.append(_problem(folder, sentence))
+    for item in listing.left_out:
+        if _is_in(item.path, results):
+            continue
+        if item.is_unknown:  # parts that should be inspected may lie in it
+            sentence = f"{printable(item.path)} could not be searched ({item.reason}): mend it."
+            images.append(_problem(item.path, sentence))
+        else:
+            left_out.append(item)
+    return images, left_out
 
 
 def _problem(path: Path, sentence: str) -> Source:

@@ -16,7 +16,7 @@ from pyramidflow.io.tensors import load_tensors, save_tensors, tensors_below
 from pyramidflow.model import PyramidFlow
 from pyramidflow.model.state import TensorKind, check_tensors
 from pyramidflow.settings import Validated, setting, shown
-from pyramidflow.spec import Spec
+from pyramidflow.spec import ImageSize, Spec
 
 KIND = "detector"
 
@@ -211,21 +211,25 @@ def _check_count(spec: Spec, tensors: Mapping[str, Tensor]) -> None:
 
 
 def _check_tensors(spec: Spec, network: PyramidFlow, tensors: Mapping[str, Tensor]) -> None:
-    side = _padded_side(spec, tensors)
-    expected = {f"model/{name}": kind for name, kind in network.state_kinds((side, side)).items()}
+    height, width = _padded_size(spec, tensors)
+    expected = {
+        f"model/{name}": kind for name, kind in network.state_kinds((height, width)).items()
+    }
     for level in range(spec.network.levels):
-        shape = (1, spec.network.channels, side >> level, side >> level)
+        shape = (1, spec.network.channels, height >> level, width >> level)
         expected[f"template/{level}"] = TensorKind((shape,), torch.float32)
     check_tensors(tensors, expected)
 
 
-def _padded_side(spec: Spec, tensors: Mapping[str, Tensor]) -> int:
-    """Side of the finest level."""
+def _padded_size(spec: Spec, tensors: Mapping[str, Tensor]) -> ImageSize:
+    """Height and width of the finest level."""
     stride = spec.network.stride
     if stride is None:  # only the encoder knows, and the template was made behind it
         finest = tensors.get("template/0", torch.empty(0))
-        return spec.network.padded(finest.shape[-1] if finest.dim() == 4 else 1)
-    return spec.network.padded(-(-spec.preprocessing.image_size // stride))
+        sides = tuple(finest.shape[-2:]) if finest.dim() == 4 else (1, 1)
+    else:
+        sides = tuple(-(-side // stride) for side in spec.preprocessing.size)
+    return spec.network.padded(sides[0]), spec.network.padded(sides[1])
 
 
 def _history(stored: object) -> tuple[Mapping[str, Any], ...]:

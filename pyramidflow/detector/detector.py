@@ -44,8 +44,9 @@ class Detector:
     """A defect detector: network, template and threshold.
 
     Args:
-        image_size: side of the square that images are resized to, in pixels; by default 256, and
-            1024 with a ResNet.
+        image_size: size that images are resized to, in pixels: the side of a square, ``(height,
+            width)``, ``"640x256"``, or ``"auto"`` for the aspect of the training images; by default
+            256, and 1024 with a ResNet.
         spec: every setting at once, in place of single ones.
         encoder: ``"none"``, ``"resnet18"``, ``"resnet34"``, or a module that maps
             ``[B, 3, H, W]`` to ``[B, channels, h, w]``.
@@ -61,7 +62,7 @@ class Detector:
 
     def __init__(
         self,
-        image_size: int | None = None,
+        image_size: int | tuple[int, int] | str | None = None,
         *,
         spec: Spec | None = None,
         encoder: EncoderName | nn.Module | None = None,
@@ -265,7 +266,7 @@ class Detector:
         seen = frozenset(() if record is None else record.contents)
         scores, known = [], 0
         for pixels in good:
-            resized = resize_image(pixels, self.preprocessing.image_size)
+            resized = resize_image(pixels, self.preprocessing.size)
             known += content_digest(resized) in seen
             [found] = session.working_maps([resized])
             scores.append(found.score)
@@ -339,7 +340,7 @@ class Detector:
             image: one image, as for :meth:`inspect`.
 
         Returns:
-            The score, and float32 ``[image_size, image_size]``.
+            The score, and float32 ``[h, w]``.
 
         Raises:
             InputError: see :meth:`inspect`.
@@ -392,15 +393,14 @@ class Detector:
         return self._current.get(self._artifact, self.device)
 
     def template_picture(self) -> npt.NDArray[np.uint8]:
-        """Picture of the normal part, ``[image_size, image_size, 3]``.
+        """Picture of the normal part, ``[H, W, 3]`` at the size that the detector works at.
 
         Raises:
             InputError: the detector is not trained, or its encoder has no inverse.
         """
         if self.template is None:
             raise InputError("this detector is not trained: call fit, or load a trained one.")
-        size = self.preprocessing.image_size
-        picture = self.model.image_template(self.template, (size, size))
+        picture = self.model.image_template(self.template, self.preprocessing.size)
         return picture_of(picture[0], self.preprocessing)
 
     def described(self) -> Header:

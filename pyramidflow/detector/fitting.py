@@ -19,6 +19,7 @@ from pyramidflow.data import (
 )
 from pyramidflow.detector.artifact import Artifact, TrainingRecord
 from pyramidflow.detector.calibration import Origin
+from pyramidflow.detector.size import image_sizes, resolved, too_small
 from pyramidflow.errors import ImagesWarning
 from pyramidflow.model import PyramidFlow
 from pyramidflow.spec import Spec
@@ -80,7 +81,11 @@ def fit(network: PyramidFlow, spec: Spec, data: Category, run: Run) -> Fitted:
     training, held_out = split_validation(
         data.train, spec.recipe.validation_share, spec.recipe.seed
     )
-    size, decoding = spec.preprocessing.image_size, decoding_of(spec, run.max_pixels)
+    decoding = decoding_of(spec, run.max_pixels)
+    sizes = image_sizes(training, decoding)
+    spec = resolved(spec, sizes)
+    _warn(too_small(spec.preprocessing, sizes))
+    size = spec.preprocessing.size
     images = ImageSet(training, size, run.cache_bytes, decoding)
     others = ImageSet(held_out, size, run.cache_bytes, decoding)
     trained = copy.deepcopy(network)
@@ -94,9 +99,7 @@ def fit(network: PyramidFlow, spec: Spec, data: Category, run: Run) -> Fitted:
         resume=run.resume,
         show_progress=run.show_progress,
     )
-    dark = images.looks_dark()
-    if dark is not None:
-        warnings.warn(dark, ImagesWarning, stacklevel=3)
+    _warn(images.looks_dark())
     last = result.history[-1]
     record = TrainingRecord(
         category=data.name,
@@ -117,6 +120,11 @@ def fit(network: PyramidFlow, spec: Spec, data: Category, run: Run) -> Fitted:
     if held_out:
         return Fitted(artifact, others, "held-out")
     return Fitted(artifact, images, "training")
+
+
+def _warn(sentence: str | None) -> None:
+    if sentence is not None:
+        warnings.warn(sentence, ImagesWarning, stacklevel=4)
 
 
 def decoding_of(spec: Spec, max_pixels: int | None) -> Decoding:

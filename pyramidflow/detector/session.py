@@ -72,13 +72,13 @@ class Session:
         self.spec = artifact.spec
         self.device = device
         self.decoding = decoding_of(self.spec, settings.max_pixels)
-        side = self.spec.preprocessing.image_size
         preprocessing = self.spec.preprocessing
+        self.size = preprocessing.size
         trained = TrainedNetwork(
             artifact.network, artifact.template, preprocessing.mean, preprocessing.std
         )
-        self.engine: Engine = engine_on(device, trained, (side, side), settings)
-        map_size = feature_size(artifact.network, side, side)
+        self.engine: Engine = engine_on(device, trained, self.size, settings)
+        map_size = feature_size(artifact.network, *self.size)
         self._interest = interest_mask(self.spec.rule, map_size, device)
         self._at_once = images_at_once(device)
         self._turn = threading.Lock()
@@ -179,8 +179,7 @@ class Session:
 
     def _working_maps(self, batch: Sequence[Pixels]) -> list[WorkingMap]:
         started = time.perf_counter()
-        side = self.spec.preprocessing.image_size
-        stacked = stack([resize_image(image, side) for image in batch])  # [B, H, W, 3]
+        stacked = stack([resize_image(image, self.size) for image in batch])  # [B, H, W, 3]
         resized = time.perf_counter()
         scores, maps = self._run(stacked)
         share = 1e3 / len(batch)
@@ -198,9 +197,8 @@ class Session:
         return maps.amax((1, 2)).tolist(), maps.float().cpu().numpy()
 
     def resized(self, found: WorkingMap) -> Map:
-        """The map of an image as the square that the image was resized to."""
-        side = self.spec.preprocessing.image_size
-        return resize_map(found.anomaly_map, (side, side))
+        """The map of an image at the size that the image was resized to."""
+        return resize_map(found.anomaly_map, self.size)
 
 
 def _finite(score: float, precision: str) -> float:

@@ -18,6 +18,7 @@ from pyramidflow.evaluation.masks import ReducedMask, reduce_mask
 from pyramidflow.evaluation.metrics import Metrics, metrics_of, thin_curve
 from pyramidflow.evaluation.ranking import FloatArray, Ranking, rank
 from pyramidflow.io.names import printable
+from pyramidflow.spec import ImageSize
 
 Curve: TypeAlias = tuple[FloatArray, FloatArray]
 """False-positive rates and heights, each ``[points]``."""
@@ -52,7 +53,7 @@ class Evaluation:
         metrics: threshold-free metrics of what could be measured; those of the pixels at the size
             that the detector works at, so that they compare with published numbers.
         threshold: the detector's.
-        image_size: side of the maps that were measured, in pixels.
+        image_size: height and width of the maps that were measured, in pixels.
         outcomes: one for each test image.
         defects: connected regions of the masks, in the images as they are.
         small_defects: those of them that lie between the centres of the working pixels; see
@@ -67,7 +68,7 @@ class Evaluation:
     category: str
     metrics: Metrics
     threshold: float
-    image_size: int
+    image_size: ImageSize
     outcomes: tuple[Outcome, ...]
     defects: int
     small_defects: int
@@ -185,7 +186,7 @@ class _Measuring:
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        self.size = session.spec.preprocessing.image_size
+        self.size = session.size
         self.pixels = PixelStatistics()
         self.defects = 0
         self.small_defects = 0
@@ -215,7 +216,7 @@ class _Measuring:
             )
         if sample.is_defective:
             return None
-        return ReducedMask(np.zeros((self.size, self.size), dtype=bool), 0, 0)
+        return ReducedMask(np.zeros(self.size, dtype=bool), 0, 0)
 
 
 def _sentence(path: Path, error: Exception) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 from pyramidflow.evaluation.evaluate import Evaluation
 from pyramidflow.io.files import write_atomically
 from pyramidflow.io.names import markdown_cell, printable
+from pyramidflow.spec import size_text
 
 Row = dict[str, Any]
 
@@ -66,7 +67,7 @@ def _row(evaluation: Evaluation) -> Row:
         "images": len(evaluation.measured),
         "seed": recipe.get("seed"),
         "epoch": recipe.get("epochs"),
-        "size": evaluation.image_size,
+        "size": size_text(evaluation.image_size),
         "seconds": evaluation.seconds,
         "failed": len(evaluation.failures),
         "defects": evaluation.defects,
@@ -107,9 +108,8 @@ def remarks(evaluation: Evaluation) -> list[str]:
     """
     found = []
     if evaluation.small_defects:
-        side = evaluation.image_size
         found.append(
-            f"Defects smaller than a pixel at the working size {side}×{side}: "
+            f"Defects smaller than a pixel at the working size {size_text(evaluation.image_size)}: "
             f"{evaluation.small_defects} of {evaluation.defects}. They count with the pixels that "
             "hold most of them."
         )

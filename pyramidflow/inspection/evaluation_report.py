@@ -98,7 +98,7 @@ class _Examples:
                 read_mask(sample.mask_path, pixels.shape[:2], self._session.decoding), size
             ).mask
         elif not sample.is_defective:
-            mask = np.zeros((size, size), dtype=bool)
+            mask = np.zeros(size, dtype=bool)
         [found] = self._session.working_maps([pixels])
         anomaly_map = self._session.resized(found)
         image = resize_image(to_uint8(pixels), size)

@@ -250,7 +250,7 @@ class Trainer:
         return {
             **recipe,
             **self.model.architecture.as_dict(),
-            "image_size": self.preprocessing.image_size,
+            "image_size": list(self.preprocessing.size),
             "images": fingerprint(self.images),
             "held-out images": fingerprint(self.held_out),
         }

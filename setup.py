@@ -149,7 +149,9 @@ def build_cuda(target: Path, build: Path) -> None:
     flags = [*SOURCES["CUDA_FLAGS"], *known_as("cuda", header)]
     gencode = []
     architectures = cuda_architectures(nvcc)
-    flags.append(f"-DPYRAMIDFLOW_ARCHITECTURES={','.join(architectures)}")
+    # nvcc would split the flag at a comma.
+    listed = "_".join(architectures).replace("+", "")
+    flags.append(f"-DPYRAMIDFLOW_ARCHITECTURES={listed}")
     for architecture in architectures:
         number, _, ptx = architecture.partition("+")
         gencode += ["-gencode", f"arch=compute_{number},code=sm_{number}"]

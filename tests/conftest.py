@@ -13,7 +13,8 @@ from PIL import Image
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 torch.set_num_threads(1)
 
-SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+DATA = Path(__file__).parent / "data"
+"""Recorded cases that tests compare with."""
 
 
 def require_backend(name):
@@ -24,19 +25,15 @@ def require_backend(name):
     from pyramidflow.ops import dispatch
 
     state = dispatch.status(name)
-    if state.available:
-        return
-    variable = f"PYRAMIDFLOW_{name.upper()}"
+    if not state.available:
+        unproven(state.reason, f"PYRAMIDFLOW_{name.upper()}")
+
+
+def unproven(reason, variable="PYRAMIDFLOW_CPU"):
+    """Skip a proof; fail where a variable of the build says that all it needs must be there."""
     if os.environ.get(variable) == "1":
-        pytest.fail(f"{variable}=1, but {state.reason}", pytrace=False)
-    pytest.skip(state.reason, allow_module_level=True)
-
-
-@pytest.fixture(scope="session")
-def shared_data():
-    if not SHARED.is_dir():
-        pytest.skip("the shared data folder is not beside this checkout")
-    return SHARED
+        pytest.fail(f"{variable}=1, but {reason}", pytrace=False)
+    pytest.skip(reason, allow_module_level=True)
 
 
 def relative_error(value, expected):
@@ -111,6 +108,7 @@ def level(request):
     """Each instruction set of the CPU library."""
     from pyramidflow.ops import backend_cpu
 
+    require_backend("cpu")
     limit = backend_cpu.compiled().pyramidflow_cpu_limit_level
     if limit(request.param) != request.param:
         pytest.skip("this processor does not have the instruction set")

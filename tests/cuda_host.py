@@ -58,6 +58,19 @@ def library_path() -> Path:
     return Path(given) if given else build()
 
 
+def library_or_skip() -> Path:
+    """The library to test; the test is skipped, or fails, where it cannot be built."""
+    import pytest
+    from conftest import unproven
+
+    if not (ROOT / "csrc" / "cuda").is_dir():
+        pytest.skip("csrc is not here: it comes with the repository only")
+    try:
+        return library_path()
+    except MissingError as error:
+        return unproven(str(error))
+
+
 @contextmanager
 def library(path: Path) -> Iterator[None]:
     """Let the CUDA backend call this library."""

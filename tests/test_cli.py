@@ -94,7 +94,7 @@ def test_train_evaluate_calibrate_inspect_template_info(run, tiny_set, tmp_path)
     for word in ("channels 4", "image size", "plate", "2 epochs", __version__):
         assert word in out
     code, out, _ = run("info", model, "--json")
-    assert json.loads(out)["architecture"]["levels"] == 2
+    assert json.loads(out)["spec"]["network"]["levels"] == 2
 
 
 def test_two_trainings_do_not_write_to_one_file(run, tiny_set, tmp_path):

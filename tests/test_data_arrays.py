@@ -143,6 +143,9 @@ def test_other_pillow_images_are_refused(tmp_path):
     refused(lambda: as_pixels(Image.new("RGB", (0, 2))), "2×0", "at least 1×1")
     refused(lambda: as_pixels(Image.new("I", (3, 2), 70000)), "70000", "0 to 65535", "scale it")
     refused(lambda: as_pixels(Image.new("I", (3, 2), -1)), "-1", "0 to 65535")
+    tifffile.imwrite(tmp_path / "a.tif", np.ones((3, 4), np.int32))
+    with Image.open(tmp_path / "a.tif") as opened:
+        refused(lambda: as_pixels(opened), "a.tif", "32-bit", "no white level")
     small = Decoding(max_pixels=5)
     refused(lambda: as_pixels(Image.new("L", (3, 2)), small), "2×3", "max_pixels")
     Image.fromarray(random_pixels((40, 50, 3))).save(tmp_path / "cut.png")

@@ -7,6 +7,7 @@ import weakref
 
 import pytest
 import torch
+from conftest import require_backend
 from engine_cases import (
     ERROR,
     MEAN,
@@ -24,12 +25,10 @@ from pyramidflow import ops
 from pyramidflow.engine import CpuEngine, PlainEngine, Settings, engine_on
 from pyramidflow.engine.plan import make_plan
 from pyramidflow.errors import InputError
-from pyramidflow.ops import dispatch
 from pyramidflow.ops.compiled_cpu import has_bfloat16
 from pyramidflow.ops.planner import Convolution
 
-if not dispatch.status("cpu").available:
-    pytest.skip(dispatch.status("cpu").reason, allow_module_level=True)
+require_backend("cpu")
 
 CASES = {
     "lift": ((64, 64), {}),

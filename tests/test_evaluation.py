@@ -32,32 +32,26 @@ from pyramidflow.inspection import write_evaluation_report
 
 
 class FixedDetector:
-    """Stands for a detector and its session: the score is the image's first value, the map its red channel."""
+    """Stands for a detector: the score is the image's first value, the map its red channel."""
 
-    threshold = 100.0
+    threshold: float | None = 100.0
     training: ClassVar = {"recipe": {"seed": 3, "epochs": 7}}
-    preprocessing = SimpleNamespace(image_size=4)
-
     decoding = Decoding()
+    image_size = 4
 
-    @property
-    def session(self):
-        return self
-
-    @property
-    def spec(self):
-        return SimpleNamespace(preprocessing=self.preprocessing)
-
-    def working_maps(self, images):
-        for image in images:
-            score, anomaly_map = self.working_map(image)
-            yield SimpleNamespace(score=score, anomaly_map=anomaly_map)
-
-    def resized(self, found):
-        return found.anomaly_map
+    def __init__(self):
+        self.session = self
+        self.map_scale = 2 * (self.threshold or 0.5)
+        self.spec = SimpleNamespace(preprocessing=SimpleNamespace(image_size=self.image_size))
 
     def working_map(self, image):
         return float(image[0, 0, 0]), image[::2, ::2, 0].astype(np.float32)
+
+    def working_maps(self, images):
+        return [SimpleNamespace(score=s, map=m) for s, m in map(self.working_map, images)]
+
+    def resized(self, found):
+        return found.map
 
 
 def write_grey(path, pixels):
@@ -150,7 +144,7 @@ def test_what_cannot_be_used_is_named_and_the_rest_is_measured(graded_set):
 
 def test_a_report_needs_neither_every_example_nor_a_threshold_above_zero(graded_set, tmp_path):
     detector = FixedDetector()
-    detector.threshold = detector.map_scale = 0.0
+    detector.threshold = 0.0
     result = evaluate(detector, graded_set)
     worst = graded_set.root / "test" / "good" / "1.png"
     write_evaluation_report(detector, result, [], tmp_path / "whole.html")
@@ -162,18 +156,28 @@ def test_a_report_needs_neither_every_example_nor_a_threshold_above_zero(graded_
     assert page.count("<article") == 3  # none is shown twice
 
 
-def test_an_image_without_a_finite_score_is_a_failure(graded_set):
+def test_an_image_that_cannot_be_scored_is_named_though_its_error_names_no_file(graded_set):
     class Failing(FixedDetector):
         def working_map(self, image):
-            score, anomaly_map = super().working_map(image)
-            if score in (90, 120):
-                raise InputError("the score is nan: a finite number is expected.")
-            return score, anomaly_map
+            if image[0, 0, 0] == 90:
+                raise InputError("the score is nan: a finite number is expected; train again.")
+            return super().working_map(image)
 
     result = evaluate(Failing(), graded_set)
-    assert [outcome.path.parent.name for outcome in result.failures] == ["dent", "good"]
-    assert result.scores.tolist() == [200.0, 0.0]
-    assert result.metrics.image_auroc == result.metrics.pixel_auroc == 1.0
+    [failure] = result.failures
+    assert failure.error == (
+        f"{graded_set.root / 'test' / 'dent' / '1.png'}: the score is nan: a finite number is "
+        "expected; train again."
+    )
+    assert result.scores.tolist() == [200.0, 0.0, 120.0]
+
+
+def test_pictures_are_decoded_as_the_detector_says(graded_set):
+    class Small(FixedDetector):
+        decoding = Decoding(max_pixels=63)
+
+    with pytest.raises(InputError, match=r"none of the 4 test images .*8×8 pixels"):
+        evaluate(Small(), graded_set)
 
 
 @pytest.mark.parametrize("error", [InputError("no\nmemory"), OSError(5, "I/O"), MemoryError()])
@@ -212,7 +216,7 @@ def test_no_map_is_kept(tmp_path):
     """At 1 MiB a map, forty more images must not take a MiB more."""
 
     class Large(FixedDetector):
-        preprocessing = SimpleNamespace(image_size=512)
+        image_size = 512
 
         def working_map(self, image):
             return float(image[0, 0, 0]), np.full((512, 512), image[0, 0, 0], np.float32)

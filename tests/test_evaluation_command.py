@@ -8,11 +8,12 @@ import sys
 
 import numpy as np
 import pytest
-from conftest import write_image
+from conftest import TINY, write_image
 from PIL import Image
 
 from pyramidflow import Detector
 from pyramidflow.cli import main
+from pyramidflow.detector import Session
 from pyramidflow.io.files import exclusive
 
 
@@ -73,6 +74,38 @@ def test_one_cut_image_among_many_is_named_and_the_rest_is_measured(
     ]
 
 
+def test_a_jpeg_mask_is_named_and_left_out(evaluated, own_set, tiny_detector_file):
+    mask = own_set / "ground_truth" / "dent" / "003_mask.png"
+    with Image.open(mask) as picture:
+        picture.save(mask.with_suffix(".jpg"))
+    mask.unlink()
+    code, _, err, output = evaluated(own_set, tiny_detector_file)
+    assert code == 2
+    assert err.count("\n") == 1
+    assert "003_mask.jpg" in err
+    row, _ = table_of(output)
+    assert (row["images"], row["failed"], row["defects"]) == ("8", "1", "3")
+
+
+def test_what_a_category_leaves_out_is_said(evaluated, own_set, tiny_detector_file):
+    write_image(own_set / "test" / "good" / "below" / "x.png", np.random.default_rng(0))
+    code, _, err, _ = evaluated(own_set, tiny_detector_file)
+    assert code == 0
+    assert err.startswith("plate: left out: 1 (in a sub-folder)")
+
+
+def test_a_network_without_training_record_is_measured(evaluated, own_set, tiny_detector_file):
+    trained = Detector.load(tiny_detector_file)
+    settings = {"image_size": 16}
+    bare = Detector.from_network(trained.model, trained.template, settings)
+    bare.threshold = trained.threshold
+    bare.save(own_set.parent / "bare.safetensors")
+    code, _, _, output = evaluated(own_set, own_set.parent / "bare.safetensors")
+    assert code == 0
+    row, _ = table_of(output)
+    assert (row["detector"], row["seed"], row["epoch"]) == ("bare", "", "")
+
+
 def test_two_detectors_of_one_category_get_a_folder_each_and_no_mean(
     evaluated, tiny_set, tiny_detector_file, tmp_path
 ):
@@ -118,8 +151,8 @@ def test_a_detector_that_cannot_be_measured_does_not_stop_the_others(
     shutil.copytree(own_set, own_set.parent / "empty")
     for image in (own_set.parent / "empty" / "test").rglob("*.png"):
         cut(image)
-    other = Detector.load(tiny_detector_file)
-    other.training = other.training | {"category": "empty"}
+    other = Detector(16, **TINY)
+    other.fit(own_set.parent / "empty", epochs=1, validation_share=0.25, show_progress=False)
     other.save(models / "b.safetensors")
     code, out, err, output = evaluated(own_set.parent, models)
     assert code == 2
@@ -142,7 +175,7 @@ def test_a_place_that_cannot_be_written_is_tried_before_the_work(
     evaluated, tiny_set, tiny_detector_file, tmp_path, monkeypatch, place
 ):
     inspected = []
-    monkeypatch.setattr(Detector, "working_map", lambda self, image: inspected.append(image))
+    monkeypatch.setattr(Session, "working_maps", lambda self, images: inspected.append(images))
     if place.endswith(".html"):
         (tmp_path / place).mkdir(parents=True)
     else:

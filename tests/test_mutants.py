@@ -1,4 +1,8 @@
-"""The lists of mutants in ``tests/mutations`` fit the sources, so that they can be run any time."""
+"""The lists of mutants in ``tests/mutations`` fit the sources, so that they can be run any time.
+
+They quote the sources, so a change of these need not be a fault: ``pytest -m mutants`` is no part
+of the tests, but the first step before a list is run or written anew.
+"""
 
 import importlib.util
 import sys
@@ -9,6 +13,7 @@ from types import ModuleType
 import pytest
 
 ROOT = Path(__file__).parents[1]
+pytestmark = pytest.mark.mutants
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from pyramidflow.ops import (
 )
 from pyramidflow.ops.backend_cuda import compiled, targets
 
-BUILT_FOR = "75,80,90a,100f,120+PTX"
+BUILT_FOR = "75_80_90a_100f_120PTX"
 
 # Capabilities and what runs on them: "Binary Compatibility" and "PTX Compatibility" in the CUDA C++
 # programming guide, and its architecture-specific and family-specific targets.
@@ -57,7 +57,7 @@ def test_driver_of_a_build(driver: int, runtime: int, runs: bool) -> None:
 @pytest.fixture
 def gpu(monkeypatch):
     """A GPU of compute capability 7.0, and a library that was built for others."""
-    state = SimpleNamespace(capability=(7, 0), architectures="80,90+PTX", driver=13000)
+    state = SimpleNamespace(capability=(7, 0), architectures="80_90PTX", driver=13000)
     numbers = {"runtime_version": 13000}
     texts = {"compiler": "nvcc 13.0"}
     monkeypatch.setattr(compiled, "loaded", lambda: object())
@@ -144,11 +144,7 @@ def test_selftest_of_the_compiled_library(level) -> None:
 
 
 def test_selftest_of_cuda_on_the_host() -> None:
-    try:
-        path = cuda_host.library_path()
-    except cuda_host.MissingError as error:
-        pytest.skip(str(error))
-    with cuda_host.backend(path):
+    with cuda_host.backend(cuda_host.library_or_skip()):
         assert_all_ok(selftest.selftest("cuda"))
 
 

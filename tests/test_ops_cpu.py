@@ -10,18 +10,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from conftest import require_backend
 from cpu_cases import GRADIENT, LAYOUTS, Maker, compare
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from pyramidflow.ops import allocation, dispatch, registry
-
-if not dispatch.status("cpu").available:
-    pytest.skip(dispatch.status("cpu").reason, allow_module_level=True)
-
+from pyramidflow.ops import allocation, registry
 from pyramidflow.ops import backend_cpu as cpu
 from pyramidflow.ops import backend_reference as oracle
+
+require_backend("cpu")
 
 pytestmark = pytest.mark.usefixtures("one_thread", "poisoned_memory")
 

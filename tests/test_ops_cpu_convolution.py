@@ -5,21 +5,19 @@ from dataclasses import replace
 
 import pytest
 import torch
+from conftest import require_backend
 from cpu_cases import FORWARD, GRADIENT, LAYOUTS, Maker, compare
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 
 from pyramidflow.errors import InputError
-from pyramidflow.ops import dispatch, planner
-
-if not dispatch.status("cpu").available:
-    pytest.skip(dispatch.status("cpu").reason, allow_module_level=True)
-
 from pyramidflow.ops import backend_cpu as cpu
 from pyramidflow.ops import backend_reference as oracle
-from pyramidflow.ops import spectral
+from pyramidflow.ops import planner, spectral
 from pyramidflow.ops.compiled_cpu import call
+
+require_backend("cpu")
 
 pytestmark = pytest.mark.usefixtures("one_thread", "poisoned_memory")
 

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 from builds import ROOT, build_script, folder_of
+from conftest import require_backend, unproven
 from sanitizers import run_with
 
-from pyramidflow.ops import dispatch, sources
+from pyramidflow.ops import sources
 
-if not dispatch.status("cpu").available:
-    pytest.skip(dispatch.status("cpu").reason, allow_module_level=True)
+require_backend("cpu")
 
 # Checks by calls: the code compiles in half the time.
 CHECKS = "-fsanitize=address --param asan-instrumentation-with-call-threshold=0"
@@ -36,7 +36,7 @@ def test_the_sanitizer_finds_nothing(monkeypatch) -> None:
     if not (ROOT / "setup.py").exists():
         pytest.skip("setup.py is not here: the build comes with the repository only")
     if shutil.which("g++") is None:
-        pytest.skip("g++ is not installed: it compiles for the sanitizers")
+        unproven("g++ is not installed: it compiles for the sanitizers")
     monkeypatch.setenv("CXX", COMPILER)
     folder = build()
     monkeypatch.delenv("CXX")

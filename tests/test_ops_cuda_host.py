@@ -22,10 +22,7 @@ HALF_SHAPES = ((2, 3, 7, 5), (1, 16, 8, 24))
 
 @pytest.fixture(scope="module", autouse=True)
 def host_library():
-    try:
-        path = cuda_host.library_path()
-    except cuda_host.MissingError as error:
-        pytest.skip(str(error))
+    path = cuda_host.library_or_skip()
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # the oracle's tensors are too small to share
     with cuda_host.library(path):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 import triton_interpreter
-from conftest import relative_error
+from conftest import DATA, relative_error, unproven
 from triton_interpreter import INTERPRETED
 
 from pyramidflow import PyramidFlow, ops
@@ -33,23 +33,19 @@ else:
 def device(request: pytest.FixtureRequest) -> Iterator[str]:
     """Where a model runs on the backend."""
     if request.param == "cuda on the host":
-        try:
-            path = cuda_host.library_path()
-        except cuda_host.MissingError as error:
-            pytest.skip(str(error))
-        with cuda_host.backend(path):
+        with cuda_host.backend(cuda_host.library_or_skip()):
             yield "cpu"
         return
     state = {record.name: record for record in ops.backends()}[request.param]
     if not state.available:
-        pytest.skip(state.reason)
+        unproven(state.reason, f"PYRAMIDFLOW_{request.param.upper()}")
     with ops.use_backend(request.param):
         yield "cpu" if INTERPRETED or request.param in ("reference", "cpu") else "cuda"
 
 
 @pytest.fixture(scope="module", params=CASES)
-def case(request, shared_data):
-    with np.load(shared_data / "released" / f"{request.param}.npz") as arrays:
+def case(request):
+    with np.load(DATA / f"{request.param}.npz") as arrays:
         return dict(arrays)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from conftest import require_backend
 from engine_cases import (
     ERROR,
     oracle,
@@ -25,11 +26,9 @@ from pyramidflow.engine.plan import make_plan
 from pyramidflow.engine.tiling import Axis, Reach, Tiling, cut, map_reach, tilings
 from pyramidflow.errors import InputError
 from pyramidflow.model import PyramidFlow
-from pyramidflow.ops import dispatch
 from pyramidflow.ops.compiled_cpu import has_bfloat16
 
-if not dispatch.status("cpu").available:
-    pytest.skip(dispatch.status("cpu").reason, allow_module_level=True)
+require_backend("cpu")
 
 SMALL = {"stacks": 1, "kernel_size": 3, "channels": 4}
 

@@ -30,7 +30,7 @@ PYRAMIDFLOW_EXPORT int64_t pyramidflow_cuda_interface();
 #define PYRAMIDFLOW_SOURCES
 #endif
 PYRAMIDFLOW_EXPORT const char* pyramidflow_cuda_sources();
-// Compiler, and architectures ("75,80,120+PTX"), that the library was built with.
+// Compiler, and architectures ("75_80_120PTX"), that the library was built with.
 PYRAMIDFLOW_EXPORT const char* pyramidflow_cuda_compiler();
 PYRAMIDFLOW_EXPORT const char* pyramidflow_cuda_architectures();
 PYRAMIDFLOW_EXPORT const char* pyramidflow_cuda_error_name(int64_t error);

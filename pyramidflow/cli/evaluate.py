@@ -67,7 +67,6 @@ def evaluate(
     """
     from contextlib import ExitStack
 
-    from pyramidflow.errors import InputError
     from pyramidflow.evaluation import find_detectors, plan_jobs
     from pyramidflow.io.files import exclusive
 
@@ -83,8 +82,6 @@ def evaluate(
         for job in jobs:
             places.enter_context(exclusive(output / job.name / REPORT))
         evaluations = _measure_all(jobs, failed, output, device, settings)
-        if not evaluations:
-            raise InputError(_nothing_measured(failed))
         _write_tables(evaluations, failed, output)
     _print_results(evaluations, failed, output)
     _print_earlier_reports(jobs, failed, output)
@@ -114,6 +111,8 @@ def _measure_all(
         evaluations.append(evaluation)
         # After each category, so that a run that is stopped keeps what it has.
         _write_tables(evaluations, failed, output)
+    if not evaluations:
+        raise InputError(_nothing_measured(failed))
     return evaluations
 
 
@@ -124,10 +123,13 @@ def _measure(job: "Job", device: str, settings: dict[str, Any]) -> "tuple[Detect
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
+    from pyramidflow.cli.summary import left_out_lines
     from pyramidflow.detector import Detector
     from pyramidflow.evaluation import evaluate as evaluate_category
     from pyramidflow.io.names import printable
 
+    for line in (*job.category.remarks, *left_out_lines(job.category.left_out)):
+        typer.echo(printable(f"{job.category.name}: {line}"), err=True)
     detector = Detector.load(job.file, device=device)
     detector.prepare(**settings)
     console = Console(stderr=True)

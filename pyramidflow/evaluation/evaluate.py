@@ -210,17 +210,20 @@ class _Measuring:
     def _mask(self, sample: Sample, shape: tuple[int, int]) -> ReducedMask | None:
         """``None`` where it is not known which pixels are defective."""
         if sample.mask_path is not None:
-            return reduce_mask(read_mask(sample.mask_path, shape), self.size)
+            return reduce_mask(
+                read_mask(sample.mask_path, shape, self._session.decoding), self.size
+            )
         if sample.is_defective:
             return None
         return ReducedMask(np.zeros((self.size, self.size), dtype=bool), 0, 0)
 
 
 def _sentence(path: Path, error: Exception) -> str:
-    if isinstance(error, InputError):
-        return str(error)
-    reason = printable(error) or type(error).__name__
-    return f"{printable(path)} cannot be used ({reason}): copy it again, or leave it out."
+    shown = printable(path)
+    if not isinstance(error, InputError):
+        reason = printable(error) or type(error).__name__
+        return f"{shown} cannot be used ({reason}): copy it again, or leave it out."
+    return str(error) if shown in str(error) else f"{shown}: {error}"
 
 
 def _drawn(pixels: Ranking, height: FloatArray) -> Curve | None:

@@ -99,7 +99,7 @@ def plan_jobs(
 
 
 def _category_of(file: Path, data: Path, category: str | None) -> Category:
-    trained_on = Detector.load(file, device="cpu").training["category"]
+    trained_on = Detector.load(file, device="cpu").training.get("category")
     if category is None and len(list_categories(data)) > 1:
         category = trained_on
     return open_dataset(data, category)

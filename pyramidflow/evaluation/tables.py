@@ -57,15 +57,15 @@ def has_mean(evaluations: Sequence[Evaluation]) -> bool:
 
 
 def _row(evaluation: Evaluation) -> Row:
-    recipe = evaluation.training["recipe"]
+    recipe = evaluation.training.get("recipe", {})  # none if the network comes from elsewhere
     return {
         "category": evaluation.category,
         **evaluation.metrics.as_dict(),
         "false_reject_rate": evaluation.false_reject_rate,
         "detection_rate": evaluation.detection_rate,
         "images": len(evaluation.measured),
-        "seed": recipe["seed"],
-        "epoch": recipe["epochs"],
+        "seed": recipe.get("seed"),
+        "epoch": recipe.get("epochs"),
         "size": evaluation.image_size,
         "seconds": evaluation.seconds,
         "failed": len(evaluation.failures),

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from pyramidflow.data import read_image, read_mask, resize_image, to_uint8
-from pyramidflow.detector import Detector
+from pyramidflow.detector import Detector, Session
 from pyramidflow.errors import InputError
 from pyramidflow.evaluation import Evaluation, Outcome, reduce_mask, remarks, roc_curve
 from pyramidflow.inspection.overlay import overlay
@@ -39,10 +39,9 @@ def write_evaluation_report(
     margin = evaluation.scores - evaluation.threshold
     margin = np.where(evaluation.labels, margin, -margin)  # [N], negative where misjudged
     order = np.argsort(margin, kind="stable")
-    # A threshold of 0 is possible, a colour scale of 0 is not.
-    scale = detector.map_scale or float(evaluation.scores.max()) or 1.0
     measured = evaluation.measured
-    examples = _Examples(detector, evaluation, scale)
+    session = detector.session
+    examples = _Examples(session, evaluation)
     worst = list(islice(examples.of(measured[i] for i in order), EXAMPLES))
     best = [measured[i] for i in order[::-1] if evaluation.labels[i]]
     report = Report(
@@ -56,7 +55,7 @@ def write_evaluation_report(
         labels=evaluation.labels,
         kinds=evaluation.kinds,
         threshold=evaluation.threshold,
-        scale=scale,
+        scale=session.map_scale,
         best=list(islice(examples.of(best), EXAMPLES)),
         worst=worst,
         remarks=remarks(evaluation),
@@ -72,10 +71,9 @@ def _defined(curve: Curve) -> Curve | None:
 class _Examples:
     """Examples of an evaluation, none shown twice."""
 
-    def __init__(self, detector: Detector, evaluation: Evaluation, scale: float) -> None:
-        self._detector = detector
+    def __init__(self, session: Session, evaluation: Evaluation) -> None:
+        self._session = session
         self._evaluation = evaluation
-        self._scale = scale
         self._shown: set[Path] = set()
 
     def of(self, outcomes: Iterable[Outcome]) -> Iterator[ReportExample]:
@@ -93,14 +91,16 @@ class _Examples:
         size, threshold = self._evaluation.image_size, self._evaluation.threshold
         sample, score = outcome.sample, outcome.score
         assert score is not None
-        session = self._detector.session
-        pixels = read_image(outcome.path, session.decoding)
+        pixels = read_image(outcome.path, self._session.decoding)
         mask = None
         if sample.mask_path is not None and outcome.error is None:
-            mask = reduce_mask(read_mask(sample.mask_path, pixels.shape[:2]), size).mask
+            mask = reduce_mask(
+                read_mask(sample.mask_path, pixels.shape[:2], self._session.decoding), size
+            ).mask
         elif not sample.is_defective:
             mask = np.zeros((size, size), dtype=bool)
-        [found] = session.working_maps([pixels])
+        [found] = self._session.working_maps([pixels])
+        anomaly_map = self._session.resized(found)
         image = resize_image(to_uint8(pixels), size)
         return ReportExample(
             name=f"{outcome.path.parent.name}/{outcome.path.name}",
@@ -109,6 +109,6 @@ class _Examples:
             score=score,
             verdict="ng" if score > threshold else "ok",
             image=image,
-            overlay=overlay(image, session.resized(found), self._scale, threshold),
+            overlay=overlay(image, anomaly_map, self._session.map_scale, threshold),
             mask=mask,
         )

@@ -90,6 +90,8 @@ def _open(path: Path) -> Iterator[BinaryIO]:
         # what took the file's place meanwhile does not make the call wait.
         _check_kind(os.stat(path).st_mode, name)
         file = open(path, "rb", opener=_open_without_waiting)  # noqa: SIM115
+    except InputError:  # a ValueError, too
+        raise
     except FileNotFoundError as error:
         raise InputError(f"no such image file {name}: give a file that exists.") from error
     except (OSError, ValueError) as error:

@@ -17,6 +17,7 @@ from pyramidflow.data.decoding.pillow import decode_image
 
 _MAGIC = (b"P1", b"P2", b"P3", b"P4", b"P5", b"P6")
 _MOST_HEADER_BYTES = 4096
+_MOST_TEXT_PIXELS = 1_000_000  # Pillow reads a million in a second or two
 _GAP = rb"(?:\s|#[^\r\n]*[\r\n])+"
 _NUMBER = rb"(\d{1,9})"
 _SIZE = re.compile(rb"P[1-6]" + _GAP + _NUMBER + _GAP + _NUMBER + rb"\s")
@@ -33,6 +34,11 @@ def _decode(file: BinaryIO, max_pixels: int) -> Decoded:
     width, height = int(size[1]), int(size[2])
     check_pixels(width, height, max_pixels)
     depth = _DEPTH.match(head)
+    if head[1:2] in b"123" and width * height > _MOST_TEXT_PIXELS:
+        raise RefusedError(
+            f"is a text Netpbm file of {height}×{width} pixels: at most "
+            f"{_MOST_TEXT_PIXELS / 1e6:g} megapixels as text are expected; save it binary."
+        )
     largest = 255 if depth is None else int(depth[3])
     channels = 3 if head[1:2] in b"36" else 1
     if largest <= 255:

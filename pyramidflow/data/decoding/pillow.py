@@ -73,7 +73,7 @@ def _values(
     if mode in _DEEP_MODES:
         return _deep(image)
     if mode == "I":
-        return _from_32_bits(np.asarray(image)), None, None
+        return _from_32_bits(image), None, None
     if mode == "F":
         return np.asarray(image), None, None
     if mode in ("La", "RGBa"):
@@ -112,8 +112,15 @@ def _deep(image: Image.Image) -> tuple[npt.NDArray[Any], int | None, None]:
     return values, white if bits < 16 else None, None
 
 
-def _from_32_bits(values: npt.NDArray[Any]) -> npt.NDArray[np.uint16]:
-    # Pillow has held 16-bit grey in this mode since before it had modes of 16 bits.
+def _from_32_bits(image: Image.Image) -> npt.NDArray[np.uint16]:
+    # Pillow has held 16-bit grey in this mode since before it had modes of 16 bits. Of a TIFF it
+    # means signed or 32-bit integers.
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        raise RefusedError(
+            "holds signed or 32-bit values, which name no white level: 8 or 16 bits unsigned, or "
+            "float in [0, 1], are expected; save it so."
+        )
+    values = np.asarray(image)  # [H, W]
     low, high = int(values.min()), int(values.max())
     if low < 0 or high > 65535:
         raise RefusedError(

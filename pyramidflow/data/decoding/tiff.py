@@ -1,7 +1,8 @@
 """TIFF: up to 8 bits by Pillow, 9 bits to float by tifffile, packed integers included."""
 
+import math
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -23,6 +24,7 @@ from pyramidflow.data.decoding.pillow import decode_image
 _SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _ORIENTATION = 274
 _UNSIGNED = 1
+_SEPARATE = 2
 
 # Pages of NewSubfileType 1 (reduced) and 4 (mask), and of the older SubfileType 2 (reduced), are
 # about the image, not other images.
@@ -64,6 +66,8 @@ def _decode(file: BinaryIO, max_pixels: int) -> Decoded:
             image.seek(number)
         if not _has_8_bits(image):
             return _decode_deep(file, number, max_pixels)
+        check_pixels(image.width, image.height, max_pixels)
+        _check_starts(image)
         return decode_image(image, max_pixels, image.info.get("compression") in _LOSSY)
 
 
@@ -71,6 +75,27 @@ def _has_8_bits(image: TiffImagePlugin.TiffImageFile) -> bool:
     bits = image.tag_v2.get(TiffImagePlugin.BITSPERSAMPLE, (1,))
     formats = image.tag_v2.get(TiffImagePlugin.SAMPLEFORMAT, (_UNSIGNED,))
     return max(bits) <= 8 and set(formats) == {_UNSIGNED}
+
+
+def _check_starts(image: TiffImagePlugin.TiffImageFile) -> None:
+    tags = image.tag_v2
+    width, length = tags[TiffImagePlugin.IMAGEWIDTH], tags[TiffImagePlugin.IMAGELENGTH]
+    starts = tags.get(TiffImagePlugin.STRIPOFFSETS)
+    if starts is None:
+        starts = tags[TiffImagePlugin.TILEOFFSETS]
+        across = math.ceil(width / tags[TiffImagePlugin.TILEWIDTH])
+        parts = across * math.ceil(length / tags[TiffImagePlugin.TILELENGTH])
+    else:
+        parts = math.ceil(length / tags.get(TiffImagePlugin.ROWSPERSTRIP, length))
+    if tags.get(TiffImagePlugin.PLANAR_CONFIGURATION) == _SEPARATE:
+        parts *= tags.get(TiffImagePlugin.SAMPLESPERPIXEL, 1)
+    _refuse_missing(starts, parts)
+
+
+def _refuse_missing(starts: Sequence[int], parts: int) -> None:
+    # A strip or tile that was never written would be read as black, or as the file's first bytes.
+    if len(starts) < parts or 0 in starts[:parts]:
+        raise ValueError("parts of its pixels are missing")
 
 
 def _only_page(file: BinaryIO) -> int:
@@ -174,7 +199,14 @@ def _check_page(page: tifffile.TiffPage, max_pixels: int) -> int:
             f"is a {page.dtype} TIFF compressed by {_name(page.compression)}: LZW, Deflate, LZMA, "
             "Zstandard, PackBits or none is expected; save it uncompressed or as PNG."
         )
+    _check_parts(page)
     return colours
+
+
+def _check_parts(page: tifffile.TiffPage) -> None:
+    parts = math.prod(page.chunked)
+    _refuse_missing(page.dataoffsets, parts)
+    _refuse_missing(page.databytecounts, parts)
 
 
 def _name(value: object) -> str:

@@ -91,16 +91,14 @@ def open_dataset(root: Path | str, category: str | None = None) -> Category:
             f"{printable(folder.name)}, is read."
         )
 
-    def order(path: Path) -> str:
-        return path.relative_to(folder).as_posix()
-
+    # All paths begin with the folder's, so that they are ordered as their ends are.
     return Category(
         _name(folder),
         folder,
         layout.name,
-        tuple(sorted(contents.train, key=order)),
-        tuple(sorted(contents.test, key=lambda sample: order(sample.path))),
-        tuple(sorted(contents.left_out, key=lambda item: order(item.path))),
+        tuple(sorted(contents.train, key=Path.as_posix)),
+        tuple(sorted(contents.test, key=lambda sample: sample.path.as_posix())),
+        tuple(sorted(contents.left_out, key=lambda item: item.path.as_posix())),
         tuple(contents.remarks),
     )
 

@@ -155,9 +155,9 @@ def has_labelled_folder(root: Path, is_label: Callable[[str], bool]) -> bool:
     """Whether ``train`` or ``test``, in any case, holds a folder with a name that is asked for."""
     return any(
         is_label(child.name)
-        for part in ("train", "test")
-        for folder in folders_named(root, part)
-        for child in _quiet(folder)
+        for part in _quiet(root)
+        if part.name.casefold() in ("train", "test")
+        for child in _quiet(part)
     )
 
 

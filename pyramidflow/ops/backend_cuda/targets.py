@@ -32,9 +32,9 @@ class Target:
 
 
 def targets(architectures: str) -> Iterator[Target]:
-    """Architectures as the build wrote them: ``"75,80,120+PTX"``."""
-    for name in filter(None, architectures.split(",")):
-        found = re.fullmatch(r"(\d+)(\d)([af]?)(\+PTX)?", name.strip())
+    """Architectures as the build wrote them: ``"75_80_120PTX"``."""
+    for name in filter(None, architectures.split("_")):
+        found = re.fullmatch(r"(\d+)(\d)([af]?)(PTX)?", name)
         if found:
             yield Target(int(found[1]), int(found[2]), found[3], bool(found[4]))
 

@@ -128,3 +128,27 @@ def run(capsys):
         return caught.value.code or 0, out, err
 
     return call
+
+
+@pytest.fixture
+def image(tiny_set):
+    """A good image."""
+    return tiny_set / "test" / "good" / "000.png"
+
+
+@pytest.fixture(scope="session")
+def detector_file(tiny_detector_file, tmp_path_factory):
+    """A detector that takes every image for good."""
+    from pyramidflow import Detector
+
+    detector = Detector.load(tiny_detector_file)
+    detector.threshold *= 100
+    path = tmp_path_factory.mktemp("lenient") / "plate.safetensors"
+    detector.save(path)
+    return path
+
+
+@pytest.fixture
+def arguments(detector_file, tmp_path):
+    """Model and output folder, as the command line takes them."""
+    return ("--model", detector_file, "--output", tmp_path / "out")

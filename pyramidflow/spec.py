@@ -120,7 +120,7 @@ def image_size(value: Any) -> "ImageSize | Literal['auto']":
         ValueError: it is none of these.
     """
     if value == AUTO:
-        return AUTO
+        return "auto"
     if isinstance(value, str):
         value = value.lower().replace("×", "x").split("x")
         if not all(side.strip().isdecimal() and len(side) < 10 for side in value):
@@ -136,7 +136,7 @@ def _is_side(value: Any) -> bool:
     return (
         isinstance(value, numbers.Integral)
         and not isinstance(value, bool)
-        and 1 <= value <= LARGEST_SIDE
+        and 1 <= int(value) <= LARGEST_SIDE
     )
 
 

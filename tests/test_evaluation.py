@@ -37,12 +37,11 @@ class FixedDetector:
     threshold: float | None = 100.0
     training: ClassVar = {"recipe": {"seed": 3, "epochs": 7}}
     decoding = Decoding()
-    image_size = 4
+    size = (4, 4)
 
     def __init__(self):
         self.session = self
         self.map_scale = 2 * (self.threshold or 0.5)
-        self.spec = SimpleNamespace(preprocessing=SimpleNamespace(image_size=self.image_size))
 
     def working_map(self, image):
         return float(image[0, 0, 0]), image[::2, ::2, 0].astype(np.float32)
@@ -216,7 +215,7 @@ def test_no_map_is_kept(tmp_path):
     """At 1 MiB a map, forty more images must not take a MiB more."""
 
     class Large(FixedDetector):
-        image_size = 512
+        size = (512, 512)
 
         def working_map(self, image):
             return float(image[0, 0, 0]), np.full((512, 512), image[0, 0, 0], np.float32)
@@ -254,7 +253,7 @@ def test_tables_have_a_mean_row_over_what_is_defined(graded_set, tmp_path):
     assert [row["category"] for row in rows] == ["plate", "cap", "mean"]
     assert rows[2]["image_auroc"] == 0.5
     assert rows[2]["pixel_auroc"] == 1.0  # over the one category where it is defined
-    assert (rows[0]["seed"], rows[0]["epoch"], rows[0]["size"], rows[0]["images"]) == (3, 7, 4, 4)
+    assert (rows[0]["seed"], rows[0]["epoch"], rows[0]["size"], rows[0]["images"]) == (3, 7, "4", 4)
     assert rows[2]["images"] == 8
     assert rows[2]["seconds"] == pytest.approx(2 * first.seconds + 1)
     write_csv(rows, tmp_path / "t.csv")

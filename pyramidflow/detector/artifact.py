@@ -211,10 +211,8 @@ def _check_count(spec: Spec, tensors: Mapping[str, Tensor]) -> None:
 
 
 def _check_tensors(spec: Spec, network: PyramidFlow, tensors: Mapping[str, Tensor]) -> None:
-    height, width = _padded_size(spec, tensors)
-    expected = {
-        f"model/{name}": kind for name, kind in network.state_kinds((height, width)).items()
-    }
+    height, width = size = _padded_size(spec, tensors)
+    expected = {f"model/{name}": kind for name, kind in network.state_kinds(size).items()}
     for level in range(spec.network.levels):
         shape = (1, spec.network.channels, height >> level, width >> level)
         expected[f"template/{level}"] = TensorKind((shape,), torch.float32)

@@ -46,7 +46,7 @@ def resolved(spec: Spec, sizes: Sequence[ImageSize]) -> Spec:
     if spec.preprocessing.image_size != AUTO or not sizes:
         return spec
     side = Preprocessing().size[0] if spec.network.stride in (1, None) else RESNET_IMAGE_SIZE
-    unit = min(LARGEST_UNIT, (spec.network.stride or 1) * 2 ** (spec.network.levels - 1))
+    unit: int = min(LARGEST_UNIT, (spec.network.stride or 1) * 2 ** (spec.network.levels - 1))
     aspect = median(height / width for height, width in sizes)
 
     def rounded(length: float) -> int:

@@ -108,8 +108,9 @@ def remarks(evaluation: Evaluation) -> list[str]:
     """
     found = []
     if evaluation.small_defects:
+        height, width = evaluation.image_size
         found.append(
-            f"Defects smaller than a pixel at the working size {size_text(evaluation.image_size)}: "
+            f"Defects smaller than a pixel at the working size {height}×{width}: "
             f"{evaluation.small_defects} of {evaluation.defects}. They count with the pixels that "
             "hold most of them."
         )

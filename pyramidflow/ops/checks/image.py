@@ -33,8 +33,8 @@ def normalize_image(image: Tensor, mean: Tensor, std: Tensor, dtype: torch.dtype
         )
     check_size("the image", image.shape)
     check_operands(mean=mean, std=std)
-    check_shape("mean", mean, (3,), "the image has 3 channels")
-    check_shape("std", std, (3,), "the image has 3 channels")
+    check_shape("mean", mean, (3,), "the image", image.shape)
+    check_shape("std", std, (3,), "the image", image.shape)
     if mean.device != image.device:
         raise InputError(
             f"mean and std are on {str(mean.device)!r}, but the image is on "
@@ -66,7 +66,7 @@ def anomaly_map(latents: Sequence[Tensor], template: Sequence[Tensor]) -> None:
         if level > 0:
             finer = latents[level - 1].shape
             expected = (*finer[:2], *half(finer[2:]))
-            check_shape(name, z, expected, f"level {level - 1} has {list(finer)}")
+            check_shape(name, z, expected, f"level {level - 1}", finer)
         _check_template(level, template[level], z)
 
 
@@ -77,8 +77,8 @@ def anomaly_map_backward(
     anomaly_map(latents, template)
     check_operands(grad_map=grad_map, latents=latents[0])
     batch, _, height, width = latents[0].shape
-    given = f"level 0 of the latents has {list(latents[0].shape)}"
-    check_shape("grad_map", grad_map, (batch, height, width), given)
+    size = (batch, height, width)
+    check_shape("grad_map", grad_map, size, "level 0 of the latents", latents[0].shape)
 
 
 def _check_template(level: int, mean: Tensor, z: Tensor) -> None:

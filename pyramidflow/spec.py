@@ -72,7 +72,11 @@ class Architecture(Validated):
     statistics: Statistics = setting(
         "sample", "Means of volume normalisation: of each image, or of the batch."
     )
-    reduction: Reduction = setting("nearest", "How the pyramid halves a level.")
+    reduction: Reduction = setting(
+        "max",
+        "How the pyramid halves a level: the maximum of each 2×2 cell finds more on real parts; "
+        "nearest is the paper's supplement.",
+    )
     pyramid_difference: bool = setting(
         True, "Whether the contrast is taken level by level.", on_command_line=False
     )

@@ -395,7 +395,7 @@ class Spec:
                 )
         if str(given.get("encoder", "none")).startswith("resnet"):
             given = {"image_size": RESNET_IMAGE_SIZE, "channels": RESNET_CHANNELS} | given
-        without = given.get("without", ())
+        without = Recipe(**_of_group(Recipe, given)).without
         if "volume-norm" in without:
             given["volume_norm"] = "none"
         if "pyramid-difference" in without:

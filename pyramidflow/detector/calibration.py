@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal
 from pyramidflow.errors import InputError
 from pyramidflow.settings import Validated, setting, shown
 
-TOLERANCES = {"float32": 1e-4, "tf32": 5e-3, "half": 5e-3, "bfloat16": 2e-2}
+TOLERANCES = {"float32": 1e-4, "tf32": 1e-2, "half": 1e-2, "bfloat16": 5e-2}
 """Share of a score that rounding may change, by the precision of an inspection: between backends,
 processors and plans. A score this little above the threshold's image is still that image's."""
 

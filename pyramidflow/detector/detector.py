@@ -31,6 +31,7 @@ from pyramidflow.detector.findings import Inspection
 from pyramidflow.detector.fitting import Run, fit
 from pyramidflow.detector.session import Session
 from pyramidflow.detector.threshold import calibrated_on
+from pyramidflow.detector.verdict import overlay_scale
 from pyramidflow.engine import Precision, Settings
 from pyramidflow.engine.device import resolve_device
 from pyramidflow.errors import InputError
@@ -186,9 +187,7 @@ class Detector:
         Raises:
             InputError: the detector is not calibrated.
         """
-        if self.threshold is None:
-            raise InputError("this detector has no threshold yet: calibrate it on good images.")
-        return 2 * self.threshold or 1.0
+        return overlay_scale(self.threshold)
 
     def fit(
         self,

@@ -26,7 +26,7 @@ from pyramidflow.detector.findings import (
     resize_map,
 )
 from pyramidflow.detector.fitting import decoding_of
-from pyramidflow.detector.verdict import Verdict, interest_mask, judge
+from pyramidflow.detector.verdict import Verdict, interest_mask, judge, overlay_scale
 from pyramidflow.engine import Settings, TrainedNetwork, engine_on, images_at_once
 from pyramidflow.engine.device import Engine
 from pyramidflow.engine.encoder import feature_size
@@ -111,9 +111,7 @@ class Session:
         Raises:
             InputError: the detector is not calibrated.
         """
-        if self.threshold is None:
-            raise InputError("this detector has no threshold yet: calibrate it on good images.")
-        return 2 * self.threshold or 1.0
+        return overlay_scale(self.threshold)
 
     def inspect(self, image: Image) -> Inspection:
         """Look for defects in one image.

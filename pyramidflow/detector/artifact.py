@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from pyramidflow import __version__
 from pyramidflow.detector.calibration import Calibration
+from pyramidflow.engine import Settings
 from pyramidflow.errors import InputError
 from pyramidflow.io.tensors import load_tensors, save_tensors, tensors_below
 from pyramidflow.model import PyramidFlow
@@ -112,6 +113,7 @@ class Artifact:
         encoder = self.network.encoder
         module = encoder.module if isinstance(encoder, CustomEncoder) else None
         try:
+            Settings().precision_on(device.type)
             for name, tensor in tensors.items():
                 if tensor.device != device or tensor.layout != torch.strided:
                     raise InputError(

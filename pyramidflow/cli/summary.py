@@ -60,7 +60,7 @@ def header_facts(header: "Header") -> dict[str, str]:
     """Facts about a detector file: every setting, the threshold, the training."""
     facts = {
         title: ", ".join(
-            f"{name.replace('_', ' ')} {_shown(value)}" for name, value in values.items()
+            f"{name.replace('_', ' ')} {_shown(name, value)}" for name, value in values.items()
         )
         for title, values in header.spec.by_group().items()
     }
@@ -79,10 +79,14 @@ def header_facts(header: "Header") -> dict[str, str]:
     return facts | {"versions": printable(versions)}
 
 
-def _shown(value: Any) -> str:
+def _shown(name: str, value: Any) -> str:
+    from pyramidflow.spec import names
+
     if isinstance(value, tuple):
         return " ".join(map(str, value)) or "none"
-    return "default" if value is None else str(value)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return str(value) if value is not None else names()[name][2].shown_default or "default"
 
 
 def training_facts(detector: "Detector") -> dict[str, str]:

@@ -1,12 +1,13 @@
 """The threshold that good images alone can give, and what is known about it."""
 
 import math
+import numbers
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Literal
 
 from pyramidflow.errors import InputError
-from pyramidflow.settings import Validated, setting
+from pyramidflow.settings import Validated, setting, shown
 
 TOLERANCES = {"float32": 1e-4, "tf32": 5e-3, "half": 5e-3, "bfloat16": 2e-2}
 """Share of a score that rounding may change, by the precision of an inspection: between backends,
@@ -128,8 +129,10 @@ def conformal_calibration(
     Source: split conformal prediction (Vovk, Gammerman, Shafer, 2005).
     """
     rate = target_false_reject_rate
-    if not 0 < rate < 1:
-        raise InputError(f"the target false reject rate is {rate}: give a number between 0 and 1.")
+    if not (isinstance(rate, numbers.Real) and 0 < rate < 1):
+        raise InputError(
+            f"the target false reject rate is {shown(rate)}: give a number between 0 and 1."
+        )
     if len(scores) == 0:
         raise InputError("there are no images to calibrate on: give good images.")
     if not all(map(math.isfinite, scores)):

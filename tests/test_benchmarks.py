@@ -65,7 +65,7 @@ def test_peers_measures_ours_alone(tmp_path):
 def test_peers_says_which_memory_budget_is_too_small(tmp_path):
     setting = Setting("none", 32, 4, 1, None, 10, budget=1, folder=str(tmp_path))
     [row] = peers.compare(peer_models, ["budget"], setting, rounds=1)
-    assert row["missing"].startswith("the memory budget leaves 0 MB")
+    assert row["missing"].startswith("the memory budget is 1 MB")
 
 
 def test_peers_trains_ours_alone(tmp_path):
@@ -181,7 +181,7 @@ def test_scaling_records_what_does_not_fit(tmp_path, capsys):
     detector("none", 32, 4, 3, 1).save(file)
     scaling.answer(json.dumps([vars(point), str(file), None]))
     found = json.loads(capsys.readouterr().out)["missing"]
-    assert found.startswith("did not fit: the memory budget leaves 0 MB")
+    assert found.startswith("did not fit: the memory budget is 1 MB")
     row = vars(point) | {"missing": found}
     [line] = scaling_report.table({"name": "size", "rows": [row]})[2:]
     assert line.startswith("| 32 | within 1 MB; did not fit: the memory budget")

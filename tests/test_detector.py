@@ -432,3 +432,18 @@ def test_few_images_are_all_trained_on_and_the_threshold_says_so(tmp_path):
     assert detector.calibration["trained_on"] == 3
     highest = max(detector.inspect(p).score for p in (tmp_path / "few").iterdir())
     assert detector.threshold == highest * (1 + TOLERANCES["float32"])
+
+
+def test_what_is_no_image_and_no_batch_is_refused_in_a_sentence(tiny_detector_file, tiny_set):
+    detector = Detector.load(tiny_detector_file)
+    with pytest.raises(InputError, match=r"is of type bytes.*a path"):
+        detector.inspect(b"part.png")
+    with (
+        (tiny_set / "test" / "good" / "000.png").open("rb") as file,
+        pytest.raises(InputError, match=r"is of type BufferedReader.*a path"),
+    ):
+        detector.inspect(file)
+    with pytest.raises(InputError, match="a list is given for a folder of images: a path"):
+        Detector(16, **TINY).fit([tiny_set / "train" / "good" / "000.png"])
+    with pytest.raises(InputError, match="false reject rate is 'half': give a number"):
+        detector.calibrate(tiny_set / "test" / "good", "half")

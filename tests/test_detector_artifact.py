@@ -304,6 +304,13 @@ def test_a_file_that_is_overwritten_meanwhile_changes_nothing(tiny_detector_file
     assert detector.inspect(SCORE_OF_ZEROS).score == again.inspect(SCORE_OF_ZEROS).score
 
 
+@pytest.mark.parametrize("name", ["threshold", "source"])
+def test_a_calibration_without_a_field_is_refused_by_its_name(content, forged, name):
+    rest = {key: value for key, value in content[0]["calibration"].items() if key != name}
+    path = forged(header={**without_digest(content[0]), "calibration": rest})
+    refused(path, f"{name} is missing in the calibration" if name == "source" else "threshold")
+
+
 def first_version(content):
     """The same detector as format version 1 described it."""
     header, tensors = content

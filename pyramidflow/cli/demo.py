@@ -18,10 +18,12 @@ def demo(
     output: Annotated[Path, typer.Option(help="Folder for data, detector and report.")] = Path(
         "pyramidflow-demo"
     ),
-    image_size: Annotated[int, typer.Option(help="Side of the images, in pixels.")] = 128,
-    images: Annotated[int, typer.Option(help="Good images to train on and calibrate with.")] = 80,
-    epochs: Annotated[int, typer.Option(help="Passes over the training images.")] = 4,
-    seed: Annotated[int, typer.Option(help="Seed of data and training.")] = 0,
+    image_size: Annotated[int, typer.Option(min=32, help="Side of the images, in pixels.")] = 128,
+    images: Annotated[
+        int, typer.Option(min=4, help="Good images to train on and calibrate with.")
+    ] = 80,
+    epochs: Annotated[int, typer.Option(min=1, help="Passes over the training images.")] = 4,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of data and training.")] = 0,
     device: Device = "auto",
 ) -> None:
     """Show the whole way on a small set made from real textures: train, calibrate, evaluate.

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pyramidflow.cli.options import Device, MaxMegapixels, pixels_of
+from pyramidflow.cli.options import Device, MaxMegapixels, detector_file, pixels_of
 from pyramidflow.cli.settings import with_settings
 
 if TYPE_CHECKING:
@@ -58,11 +58,9 @@ def train(
     from pyramidflow.cli.summary import left_out_lines, print_training
     from pyramidflow.data import open_dataset
     from pyramidflow.detector import Detector
-    from pyramidflow.errors import InputError
     from pyramidflow.io.files import exclusive
 
-    if output.suffix != ".safetensors":
-        raise InputError(f"the output is {output}: name a .safetensors file.")
+    detector_file(output)
     dataset = open_dataset(data, category)
     for line in (*dataset.remarks, *left_out_lines(dataset.left_out)):
         typer.echo(line, err=True)

@@ -317,4 +317,4 @@ def _check_numbers(
     }
     for name, (value, least) in smallest.items():
         if value < least:
-            raise InputError(f"{name} is {value}; give at least {least}.")
+            raise InputError(f"{name} is {value}: give at least {least}.")

@@ -228,7 +228,7 @@ class Detector:
         """
         spec = self.spec.with_recipe(**recipe)
         if not isinstance(data, Category):
-            data = open_dataset(Path(data), category)
+            data = open_dataset(data, category)
         file = None if checkpoint is None else Path(checkpoint)
         run = Run(file, resume, show_progress, cache_bytes, max_pixels)
         fitted = fit(self.model, spec, data, run)
@@ -484,7 +484,9 @@ class Detector:
 
 
 def _is_batch(images: Any) -> bool:
-    if isinstance(images, str | os.PathLike) or hasattr(images, "convert"):
+    if isinstance(images, str | bytes | bytearray | os.PathLike):
+        return False
+    if hasattr(images, "convert") or hasattr(images, "read"):  # a Pillow image, an open file
         return False
     if hasattr(images, "ndim"):
         return bool(images.ndim == 4)

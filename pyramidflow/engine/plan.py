@@ -149,8 +149,8 @@ def make_plan(
     least = plan(chosen, memory_budget).total_bytes
     if least > memory_budget:
         raise InputError(
-            f"the memory budget leaves {max(memory_budget, 0) / 1e6:.0f} MB for inspecting, but at "
-            f"least {least / 1e6:.0f} MB are needed: give more, or inspect at a smaller image size."
+            f"the memory budget leaves {max(memory_budget, 0):,} bytes for inspecting, but at "
+            f"least {least:,} are needed: give more, or inspect at a smaller image size."
         )
     while True:
         best, best_rate = None, 0.0

@@ -65,8 +65,8 @@ def _plan(
     ]
     lines = [f"Measured on {engine.threads} threads, medians of 5 runs:", *lines]
     lines.append(f"{'in all':34} {total:9.2f} ms")
-    side, stages = rehearse(session)
-    lines += ["", f"From a PNG file of {side}×{side} to its verdict, medians of 5 runs:"]
+    (height, width), stages = rehearse(session)
+    lines += ["", f"From a PNG file of {height}×{width} to its verdict, medians of 5 runs:"]
     lines += [f"{stage:34} {milliseconds:9.2f} ms" for stage, milliseconds in stages]
     lines.append(f"{'in all':34} {sum(taken for _, taken in stages):9.2f} ms")
     return "\n".join([str(engine.plan), "", *lines])

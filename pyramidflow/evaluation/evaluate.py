@@ -221,6 +221,8 @@ class _Measuring:
         except (InputError, OSError, MemoryError) as error:
             assert sample.mask_path is not None
             return Outcome(sample, found.score, _sentence(sample.mask_path, error))
+        if sample.problem is not None:
+            return Outcome(sample, found.score, sample.problem)
         if reduced is not None:
             if sample.is_defective and not reduced.defects:
                 warnings.warn(

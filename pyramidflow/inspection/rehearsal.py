@@ -11,6 +11,7 @@ import numpy as np
 from pyramidflow.data import read_image
 from pyramidflow.detector import Session
 from pyramidflow.inspection.sinks import png
+from pyramidflow.spec import ImageSize
 
 LARGEST_SIDE = 2048
 """Of the picture, in pixels, unless the network works at a larger size."""
@@ -20,11 +21,11 @@ class Rehearsal(NamedTuple):
     """How long an image took.
 
     Attributes:
-        side: of the square picture, in pixels.
+        size: height and width of the picture, in pixels.
         stages: name and median milliseconds of each stage, in order.
     """
 
-    side: int
+    size: ImageSize
     stages: list[tuple[str, float]]
 
 
@@ -36,14 +37,13 @@ def rehearse(session: Session, rounds: int = 5) -> Rehearsal:
         rounds: images after a first one that does not count.
 
     Returns:
-        The picture's side and the times.
+        The picture's size and the times.
 
     Raises:
         InputError: its score is not finite.
     """
-    size = session.spec.preprocessing.image_size
-    side = max(size, min(2 * size, LARGEST_SIDE))
-    grain = np.random.default_rng(0).integers(112, 144, (side, side, 3), dtype=np.uint8)
+    height, width = (max(side, min(2 * side, LARGEST_SIDE)) for side in session.size)
+    grain = np.random.default_rng(0).integers(112, 144, (height, width, 3), dtype=np.uint8)
     times: dict[str, list[float]] = {"reading": [], "resizing": [], "inspecting": []}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "picture.png"
@@ -55,4 +55,6 @@ def rehearse(session: Session, rounds: int = 5) -> Rehearsal:
             [found] = session.inspect_pixels([pixels])
             times["resizing"].append(found.times.resizing)
             times["inspecting"].append(found.times.inspecting)
-    return Rehearsal(side, [(stage, median(taken[1:])) for stage, taken in times.items()])
+    return Rehearsal(
+        (height, width), [(stage, median(taken[1:])) for stage, taken in times.items()]
+    )

@@ -13,8 +13,8 @@ def match_masks(
 ) -> list[Sample]:
     """Pair defective images with their masks.
 
-    A mask has its image's name, with or without ``_mask``, and any image suffix. An image whose mask
-    is missing where masks are expected has a problem: the others can still be measured.
+    A mask has its image's name, with or without ``_mask``, and any image suffix. An image whose
+    mask is missing where masks are expected has a problem: the others can still be measured.
 
     Args:
         images: of one kind of defect.

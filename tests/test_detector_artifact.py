@@ -111,6 +111,16 @@ def test_missing_and_further_tensors_are_refused(content, forged, name):
     refused(forged(tensors={**content[1], f"{name}/more": torch.zeros(1)}), "is too much")
 
 
+def test_tensors_that_share_memory_are_written_apart(tmp_path):
+    """As the tied weights of an encoder of one's own do."""
+    tied = torch.arange(6.0)
+    tensors = {"a": tied, "b": tied, "c": tied[2:], "d": tied.view(2, 3), "e": torch.zeros(0)}
+    save_tensors(tmp_path / "tied.safetensors", "detector", {}, tensors)
+    _, found = load_tensors(tmp_path / "tied.safetensors", "detector")
+    assert set(found) == set(tensors)
+    assert all(torch.equal(found[name], tensors[name]) for name in tensors)
+
+
 def changed_header(header, path, value):
     changed = json.loads(json.dumps(header))
     *parents, last = path

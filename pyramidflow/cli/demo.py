@@ -13,6 +13,9 @@ TEXTURE = "brick"
 MARKER = ".made-by-pyramidflow-demo"
 """File that tells an earlier run's data, which may be replaced, from anything else."""
 
+UNFINISHED = ".pyramidflow-demo-unfinished"
+"""Folder in which the data are made; a run that is stopped leaves it to the next one."""
+
 
 def demo(
     output: Annotated[Path, typer.Option(help="Folder for data, detector and report.")] = Path(
@@ -48,9 +51,10 @@ def demo(
 
     model, report = output / "detector.safetensors", output / "report.html"
     with exclusive(model, covers=[report]):
-        _clear_earlier_run(output / TEXTURE)
-        data = make_texture_set(
-            output / TEXTURE,
+        data, unfinished = output / TEXTURE, output / UNFINISHED
+        _clear_earlier_run(data, unfinished)
+        make_texture_set(
+            unfinished,
             texture=TEXTURE,
             seed=seed,
             image_size=image_size,
@@ -58,7 +62,8 @@ def demo(
             good=max(2, images // 4),
             defective_per_kind=max(1, images // 16),
         )
-        (data / MARKER).touch()
+        (unfinished / MARKER).touch()
+        unfinished.rename(data)
         dataset = open_dataset(data)
         detector = Detector(image_size, volume_norm="svn", seed=seed, device=device)
         detector.fit(dataset, epochs=epochs, augment="none", validation_share=0.25)
@@ -87,8 +92,20 @@ def demo(
     )
 
 
-def _clear_earlier_run(data: Path) -> None:
+def _clear_earlier_run(data: Path, unfinished: Path) -> None:
     import shutil
 
+    from pyramidflow.errors import InputError
+    from pyramidflow.io.names import printable
+
+    shutil.rmtree(unfinished, ignore_errors=True)
     if (data / MARKER).exists():
-        shutil.rmtree(data)
+        # Renamed first: of a folder that is half removed, nobody could tell whose it is.
+        data.rename(unfinished)
+        shutil.rmtree(unfinished)
+    elif data.exists() and (not data.is_dir() or any(data.iterdir())):
+        raise InputError(
+            f"{printable(data)} is not an empty folder; choose a new folder for the texture set."
+        )
+    elif data.exists():
+        data.rmdir()

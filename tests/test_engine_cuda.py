@@ -16,10 +16,10 @@ from conftest import relative_error
 from pyramidflow import PyramidFlow, ops
 from pyramidflow.engine import TrainedNetwork
 from pyramidflow.engine.cuda import BATCH_SIZES, CudaEngine, describe
-from pyramidflow.engine.frozen import FrozenNetwork, frozen_encoder
+from pyramidflow.engine.encoder import frozen_encoder
+from pyramidflow.engine.frozen import FrozenNetwork
 from pyramidflow.engine.replay import Recording, ReplayedNetwork, in_parts
 from pyramidflow.errors import InputError
-from pyramidflow.model import ResNetEncoder
 from pyramidflow.spec import IMAGENET_MEAN, IMAGENET_STD
 
 CPU = torch.device("cpu")

@@ -12,12 +12,13 @@ from pyramidflow.model import (
     Flow,
     InvertibleConv1x1,
     InvertiblePyramid,
+    LayeredNetwork,
     Lift,
-    ResNetEncoder,
     SingleDownCoupling,
     SingleUpCoupling,
     VolumeNorm2d,
 )
+from pyramidflow.model.encoders import encoder_of
 from pyramidflow.model.flow import stack_plan
 from pyramidflow.model.released import convert_released
 
@@ -246,8 +247,8 @@ def test_resnet_encoder_is_torchvisions_and_frozen(name, blocks):
     full = models.get_model(name, weights=None)
     model = PyramidFlow(encoder=name, levels=2, stacks=1, kernel_size=3)
     encoder = model.encoder
-    assert isinstance(encoder, ResNetEncoder)
-    assert len(encoder.layer1) == blocks
+    assert isinstance(encoder, LayeredNetwork)
+    assert len(list(encoder.layer1.children())) == blocks
     wanted = {k: v for k, v in full.state_dict().items() if k in encoder.state_dict()}
     encoder.load_state_dict(wanted)
     image = torch.randn(2, 3, 32, 32)
@@ -348,7 +349,7 @@ def test_every_released_configuration_is_inferred(svn):
 def test_released_resnet_weights_are_recognised():
     state = released_shapes(64, 2, 1)
     del state["inconv.weight"]
-    encoder = ResNetEncoder("resnet34")
+    encoder = encoder_of("resnet34").build(64, ())
     for ours, theirs in (("conv1", "inconv.0"), ("bn1", "inconv.1"), ("layer1", "inconv.4")):
         part = getattr(encoder, ours).state_dict()
         state |= {f"{theirs}.{k}": v for k, v in part.items()}

@@ -85,7 +85,11 @@ class Architecture(Validated):
     statistics: Statistics = setting(
         "sample", "Means of volume normalisation: of each image, or of the batch."
     )
-    reduction: Reduction = setting("nearest", "How the pyramid halves a level.")
+    reduction: Reduction = setting(
+        "max",
+        "How the pyramid halves a level: the maximum of each 2×2 cell finds more on real parts; "
+        "nearest is the paper's supplement.",
+    )
     pyramid_difference: bool = setting(
         True, "Whether the contrast is taken level by level.", on_command_line=False
     )
@@ -393,7 +397,7 @@ class Spec:
             # Only then is the encoder asked: it may need a package.
             encoder = given.get("encoder", Architecture.encoder)
             given = settings_of_encoder(encoder, given.get("encoder_stages", ())) | given
-        without = given.get("without", ())
+        without = Recipe(**_of_group(Recipe, given)).without
         if "volume-norm" in without:
             given["volume_norm"] = "none"
         if "pyramid-difference" in without:

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pyramidflow.model.description import Stages
+from pyramidflow.model.drawing import drawing_device
 from pyramidflow.model.layers import Activation, Conv, Layer, MaxPool, Residual, flat, stride_of
 
 
@@ -31,7 +32,7 @@ class Lift(FrozenModule):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        weight = nn.init.orthogonal_(torch.empty(channels, 3, device="cpu"))
+        weight = nn.init.orthogonal_(torch.empty(channels, 3, device=drawing_device()))
         self.register_buffer("weight", weight.to(torch.get_default_device()))
         self.eval()
 

@@ -56,7 +56,7 @@ class PyramidFlow(nn.Module):
         volume_norm: ops.VolumeNormKind = "cvn",
         encoder: str | nn.Module = "none",
         statistics: ops.Statistics = "sample",
-        reduction: ops.Reduction = "nearest",
+        reduction: ops.Reduction = "max",
         pyramid_difference: bool = True,
         encoder_stages: Stages = (),
     ) -> None:

@@ -12,7 +12,6 @@ from pyramidflow.model import (
     Flow,
     InvertibleConv1x1,
     InvertiblePyramid,
-    LayeredNetwork,
     Lift,
     SingleDownCoupling,
     SingleUpCoupling,
@@ -238,27 +237,6 @@ def test_lift_is_semi_orthogonal():
     torch.testing.assert_close(lift.inverse(lift(image)), image, atol=1e-5, rtol=1e-5)
     lift.weight.mul_(2)
     assert float(lift.log_det(image)) == pytest.approx(16 * 3 * 0.6931472, rel=1e-5)
-
-
-@pytest.mark.parametrize(("name", "blocks"), [("resnet18", 2), ("resnet34", 3)])
-def test_resnet_encoder_is_torchvisions_and_frozen(name, blocks):
-    from torchvision import models
-
-    full = models.get_model(name, weights=None)
-    model = PyramidFlow(encoder=name, levels=2, stacks=1, kernel_size=3)
-    encoder = model.encoder
-    assert isinstance(encoder, LayeredNetwork)
-    assert len(list(encoder.layer1.children())) == blocks
-    wanted = {k: v for k, v in full.state_dict().items() if k in encoder.state_dict()}
-    encoder.load_state_dict(wanted)
-    image = torch.randn(2, 3, 32, 32)
-    full.eval()
-    expected = full.layer1(full.maxpool(full.relu(full.bn1(full.conv1(image)))))
-    model.train()
-    torch.testing.assert_close(model.features(image), expected)
-    assert not any(p.requires_grad for p in encoder.parameters())
-    after = encoder.state_dict()
-    assert all(torch.equal(after[k], v) for k, v in wanted.items())  # batch-norm did not learn
 
 
 def test_custom_encoder_is_frozen_and_its_channels_are_checked():

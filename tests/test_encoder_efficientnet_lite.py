@@ -1,7 +1,7 @@
 """EfficientNet-Lite0: its features, its weights, all engines, and a detector that ships it."""
 
 import builtins
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 import numpy as np
 import pytest
@@ -20,7 +20,9 @@ from safetensors.torch import load_file
 from test_tiles import dependencies, small_tiling, tiled_engine
 
 from pyramidflow import Detector
-from pyramidflow.engine.encoder import frozen_encoder
+from pyramidflow.engine.bottleneck import strip_layers
+from pyramidflow.engine.encoder import encoder_bytes, frozen_encoder
+from pyramidflow.engine.folded import FoldedNetwork
 from pyramidflow.engine.frozen import FrozenNetwork
 from pyramidflow.engine.tiling import cut, map_reach
 from pyramidflow.errors import InputError
@@ -213,3 +215,19 @@ def test_training_goes_on_with_the_same_statistics(tiny_set, tmp_path, weights_f
     )
     for name, value in whole.model.state_dict().items():
         assert torch.equal(resumed.model.state_dict()[name], value), name
+
+
+@pytest.mark.parametrize("stages", [(2,), (2, 3, 5)])
+def test_a_plan_knows_the_encoder_s_memory(stages):
+    network = PyramidFlow(**TINY, encoder_stages=stages).eval()
+    encode = FoldedNetwork(network.encoder, CPU, torch.float32, strip_layers)
+    pixels = torch.randn(1, 256, 256, 3)
+    with torch.inference_mode():
+        encode(pixels.permute(0, 3, 1, 2))
+        with torch.profiler.profile(profile_memory=True) as profile:
+            encode(pixels.clone().permute(0, 3, 1, 2))
+    events = profile.profiler.kineto_results.events()
+    changes = [(e.start_ns(), e.nbytes()) for e in events if e.name() == "[memory]"]
+    peak = max(accumulate(change for _, change in sorted(changes)))
+    assert peak > 4 << 20
+    assert peak <= encoder_bytes(network, (1, 256, 256)) <= 4 * peak

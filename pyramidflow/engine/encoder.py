@@ -8,12 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from pyramidflow import ops
+from pyramidflow.engine.bottleneck import strip_layers, working_floats
 from pyramidflow.engine.convolution import FrozenConvolution, Input, Workspace
 from pyramidflow.engine.folded import Encode, FoldedNetwork, folded, folded_copy
 from pyramidflow.engine.plan import Layer
 from pyramidflow.model import PyramidFlow
 from pyramidflow.model.encoder import LayeredNetwork, Lift, inner
-from pyramidflow.model.layers import Conv, MaxPool, Residual, flat
+from pyramidflow.model.layers import Conv, MaxPool, Residual
 from pyramidflow.ops.compiled_cpu import call
 from pyramidflow.ops.planner import Convolution
 
@@ -118,15 +119,12 @@ def encoder_bytes(network: PyramidFlow, size: tuple[int, int, int]) -> int:
     if not isinstance(encoder, LayeredNetwork) or _is_residual(encoder):
         return 0
     batch, height, width = size
-    pixels, kept, largest = height * width, 0, 0
-    for layer in flat(encoder.layers(encoder.chosen[-1])):
-        assert isinstance(layer, Conv)
-        read = layer.inputs * pixels
-        pixels = -(-pixels // layer.stride**2)
-        # What is read, its padded copy, what is written, and what a residual block adds to it.
-        largest = max(largest, 2 * read + layer.outputs * pixels + kept)
-        kept = layer.outputs * pixels if layer.activation == "none" else kept
-    return 4 * batch * largest
+    layers = encoder.layers(encoder.chosen[-1])
+    joined = 0
+    if len(encoder.chosen) > 1:  # the stages' maps, up-sampled, and side by side
+        joined = 3 * network.architecture.channels * prod(feature_size(network, height, width))
+    image = 2 * 3 * height * width  # normalised, by channels and by pixels
+    return 4 * batch * (image + working_floats(layers, height, width) + joined)
 
 
 def feature_size(network: PyramidFlow, height: int, width: int) -> tuple[int, int]:
@@ -161,7 +159,11 @@ def encoder_steps(
         return [("lift", _lift(encoder, camera, features))]
     if isinstance(encoder, LayeredNetwork) and _is_residual(encoder):
         return _resnet(encoder, camera, layers, images, workspace)
-    encode = frozen_encoder(encoder, features.device, torch.float32)
+    encode: Encode
+    if isinstance(inner(encoder), LayeredNetwork):
+        encode = FoldedNetwork(encoder, features.device, torch.float32, strip_layers)
+    else:
+        encode = frozen_encoder(encoder, features.device, torch.float32)
 
     def run() -> None:
         image = ops.normalize_image(camera.pixels, camera.mean, camera.std)

@@ -2,7 +2,7 @@
 
 import copy
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -39,27 +39,28 @@ def folded(network: LayeredNetwork, layer: Conv) -> tuple[Tensor, Tensor]:
 
 
 @dataclass(frozen=True)
-class _Affine:
+class Affine:
     """Standardisation of ``C`` channels: ``scale · x + shift``."""
 
     scale: Tensor
     shift: Tensor
 
 
-def _affine_of(encoder: nn.Module) -> _Affine | None:
+def _affine_of(encoder: nn.Module) -> Affine | None:
     if not isinstance(encoder, Standardised):
         return None
     scale = 1 / encoder.std.detach()
-    return _Affine(scale, -encoder.mean.detach() * scale)
+    return Affine(scale, -encoder.mean.detach() * scale)
 
 
-class _Place:
+class Place:
     """Where folded weights go, and in which type."""
 
     def __init__(self, device: torch.device, dtype: torch.dtype) -> None:
         self.device, self.dtype = device, dtype
 
     def vector(self, x: Tensor) -> Tensor:
+        """``[C]``."""
         return x.to(self.device, self.dtype)
 
     def image(self, x: Tensor) -> Tensor:
@@ -67,17 +68,25 @@ class _Place:
         return self.vector(x)[:, None, None]
 
     def weight(self, x: Tensor) -> Tensor:
+        """``[O, I, k, k]``, channels-last."""
         return self.vector(x).contiguous(memory_format=torch.channels_last)
 
 
-def _convolution(
-    network: LayeredNetwork, layer: Conv, place: _Place, affine: _Affine | None
-) -> Encode:
+def folded_weight(
+    network: LayeredNetwork, layer: Conv, place: Place, affine: Affine | None
+) -> tuple[Tensor, Tensor]:
+    """Weight, channels-last, and bias of a layer with all that is linear behind it."""
     weight, bias = folded(network, layer)
     if affine is not None:
         weight = weight * affine.scale[:, None, None, None]
         bias = bias * affine.scale + affine.shift
-    weight, bias = place.weight(weight), place.vector(bias)
+    return place.weight(weight), place.vector(bias)
+
+
+def _convolution(
+    network: LayeredNetwork, layer: Conv, place: Place, affine: Affine | None
+) -> Encode:
+    weight, bias = folded_weight(network, layer, place, affine)
 
     def run(x: Tensor) -> Tensor:
         (top, bottom), (left, right) = (layer.pads(side) for side in x.shape[-2:])
@@ -91,7 +100,7 @@ def _convolution(
 
 
 def _residual(
-    network: LayeredNetwork, layer: Residual, place: _Place, affine: _Affine | None
+    network: LayeredNetwork, layer: Residual, place: Place, affine: Affine | None
 ) -> Encode:
     *first, last = layer.layers
     parts = [_convolution(network, part, place, None) for part in first]
@@ -109,7 +118,7 @@ def _residual(
 
 
 def _folded_layer(
-    network: LayeredNetwork, layer: Layer, place: _Place, affine: _Affine | None
+    network: LayeredNetwork, layer: Layer, place: Place, affine: Affine | None
 ) -> Encode:
     if isinstance(layer, MaxPool):
         return partial(
@@ -123,6 +132,25 @@ def _folded_layer(
     return _convolution(network, layer, place, affine)
 
 
+def folded_layers(
+    network: LayeredNetwork, layers: Sequence[Layer], place: Place, affine: Affine | None
+) -> list[Encode]:
+    """What computes layers one after the other.
+
+    Args:
+        network: with the weights.
+        layers: of the network.
+        place: where they run.
+        affine: of the last one's result, which then has no activation.
+    """
+    *first, last = layers
+    made = [_folded_layer(network, layer, place, None) for layer in first]
+    return [*made, _folded_layer(network, last, place, affine)]
+
+
+LayersMaker = Callable[[LayeredNetwork, Sequence[Layer], Place, Affine | None], list[Encode]]
+
+
 class FoldedNetwork:
     """An encoder of known layers, folded; equal to it up to rounding.
 
@@ -132,24 +160,24 @@ class FoldedNetwork:
         encoder: made of layers, standardised or not.
         device: where it runs.
         dtype: in which it runs.
+        make: makes what computes a stage's layers.
     """
 
-    def __init__(self, encoder: nn.Module, device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(
+        self,
+        encoder: nn.Module,
+        device: torch.device,
+        dtype: torch.dtype,
+        make: LayersMaker = folded_layers,
+    ) -> None:
         network = inner(encoder)
         assert isinstance(network, LayeredNetwork)
         self.chosen, self.strides = network.chosen, network.strides
-        place, affine = _Place(device, dtype), _affine_of(encoder)
-        last = network.stages[-1][-1]
-        takes_affine = len(self.chosen) == 1 and _is_linear(last)
-        self._stages = [
-            [
-                _folded_layer(
-                    network, layer, place, affine if takes_affine and layer is last else None
-                )
-                for layer in layers
-            ]
-            for layers in network.stages
-        ]
+        place, affine = Place(device, dtype), _affine_of(encoder)
+        takes_affine = len(self.chosen) == 1 and _is_linear(network.stages[-1][-1])
+        *first, last = network.stages
+        self._stages = [make(network, layers, place, None) for layers in first]
+        self._stages.append(make(network, last, place, affine if takes_affine else None))
         self._affine: tuple[Tensor, Tensor] | None = None
         if affine is not None and not takes_affine:
             self._affine = place.image(affine.scale), place.image(affine.shift)

@@ -25,14 +25,13 @@ from benchmarks.subjects import detector, images
 from pyramidflow import Detector, ops
 from pyramidflow.engine import TrainedNetwork, engine_on, images_at_once
 from pyramidflow.engine.settings import PRECISIONS, Settings
-from pyramidflow.model import EncoderName
 from pyramidflow.ops import dispatch
 from pyramidflow.ops.tf32 import convolutions_with_tf32
 
 SECONDS = 0.5
 """For each candidate, apart from compiling."""
 
-CASES: tuple[tuple[EncoderName, int], ...] = (("none", 256), ("none", 1024), ("resnet18", 1024))
+CASES: tuple[tuple[str, int], ...] = (("none", 256), ("none", 1024), ("resnet18", 1024))
 """Encoder and image size."""
 
 TRAINING_BATCH = 2

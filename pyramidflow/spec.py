@@ -11,17 +11,19 @@ from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Literal
 
 from pyramidflow.errors import InputError
+from pyramidflow.model.description import IMAGENET_MEAN, IMAGENET_STD, Stages, stages_text
+from pyramidflow.model.encoders import (
+    encoder_name,
+    encoder_of,
+    encoder_stages,
+    known_encoders,
+    settings_of_encoder,
+)
 from pyramidflow.settings import Setting, Validated, described, setting, shown
 
 VolumeNormKind = Literal["cvn", "svn", "none"]
 Statistics = Literal["sample", "batch"]
 Reduction = Literal["nearest", "max"]
-
-RESNET_CHANNELS = 64
-"""Channels of a ResNet18 or ResNet34 behind its first stage."""
-
-RESNET_STRIDE = 4
-"""Pixels of the image for each pixel of that stage."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,9 @@ class Architecture(Validated):
     """Everything that fixes a network's shape; what a detector file stores of it.
 
     Attributes:
-        encoder: ``"none"`` (the lift), ``"resnet18"``, ``"resnet34"`` or ``"custom"``.
+        encoder: ``"none"`` (the lift), another name of :mod:`pyramidflow.model.encoders`, or
+            ``"custom"``.
+        encoder_stages: of the encoder, that give the feature map.
         channels: ``C`` of the feature map.
         levels: ``L`` of the pyramid.
         stacks: ``D`` of the flow.
@@ -46,17 +50,26 @@ class Architecture(Validated):
 
     group: ClassVar[str] = "network settings"
 
-    encoder: Literal["none", "resnet18", "resnet34", "custom"] = setting(
+    encoder: str = setting(
         "none",
-        "none is the baseline; a ResNet brings ImageNet features.",
-        implied=("custom",),
+        f"One of {known_encoders()}. none is the baseline, the others bring ImageNet features; "
+        "timm:NAME is a network of the package timm.",
+        convert=encoder_name,
+    )
+    encoder_stages: Stages = setting(
+        (),
+        "Stages of the encoder whose features are taken: one, or several side by side, such as "
+        "2,3.",
+        shown_default="the encoder's own choice",
+        convert=encoder_stages,
+        text=stages_text,
     )
     channels: int = setting(
         16,
         "Channels of the feature map.",
         least=1,
         most=4096,
-        shown_default="16, 64 with a ResNet",
+        shown_default="16, as many as it gives with an encoder",
     )
     levels: int = setting(4, "Levels of the pyramid.", least=2, most=16)
     stacks: int = setting(4, "Stacks of coupling blocks.", least=1, most=256)
@@ -83,30 +96,21 @@ class Architecture(Validated):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.encoder == "none" and self.channels < 3:
-            raise InputError(
-                f"channels is {self.channels}: give a whole number of at least 3, as many as an "
-                "image has."
-            )
-        if self.encoder.startswith("resnet") and self.channels != RESNET_CHANNELS:
-            raise InputError(
-                f"channels is {self.channels}, but {self.encoder} gives {RESNET_CHANNELS}: "
-                f"leave channels out or give {RESNET_CHANNELS}."
-            )
+        encoder = encoder_of(self.encoder)
+        stages = self.encoder_stages or encoder.default_stages
+        encoder.check_stages(stages)
+        encoder.check_channels(self.channels, stages)
+        object.__setattr__(self, "encoder_stages", stages)
 
     @property
     def stride(self) -> int | None:
-        """Pixels of the image for each of the feature map; ``None`` for an encoder of one's own."""
-        return {"none": 1, "custom": None}.get(self.encoder, RESNET_STRIDE)
+        """Pixels of the image for each of the feature map; ``None`` where only a run tells."""
+        return encoder_of(self.encoder).stride(self.encoder_stages)
 
     def padded(self, length: int) -> int:
         """A side of the feature map, padded to a multiple of ``2^(L-1)``."""
         unit: int = 2 ** (self.levels - 1)
         return unit * -(-length // unit)
-
-
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 ImageSize = tuple[int, int]
@@ -182,7 +186,7 @@ class Preprocessing(Validated):
         (256, 256),
         "Size that images are resized to, in pixels: the side of a square, HEIGHTxWIDTH, or auto "
         "for the aspect of the training images.",
-        shown_default="256, 1024 with a ResNet",
+        shown_default="256, with an encoder its own",
         convert=image_size,
         text=size_text,
     )
@@ -322,10 +326,6 @@ class VerdictRule(Validated):
         return all(any(a <= (i + 0.5) / n < b for i in range(n)) for a, b, n in sides)
 
 
-RESNET_IMAGE_SIZE = 1024
-"""Side of the images with a ResNet (supplement section 1.1)."""
-
-
 @dataclass(frozen=True)
 class Spec:
     """All settings of a detector: the command line, Python and the file are views of it.
@@ -393,8 +393,10 @@ class Spec:
                 raise InputError(
                     f"there is no setting {shown(name)}: choose from {', '.join(sorted(_OWNERS))}."
                 )
-        if str(given.get("encoder", "none")).startswith("resnet"):
-            given = {"image_size": RESNET_IMAGE_SIZE, "channels": RESNET_CHANNELS} | given
+        if not set(given) >= {"channels", "image_size", "mean", "std"}:
+            # Only then is the encoder asked: it may need a package.
+            encoder = given.get("encoder", Architecture.encoder)
+            given = settings_of_encoder(encoder, given.get("encoder_stages", ())) | given
         without = Recipe(**_of_group(Recipe, given)).without
         if "volume-norm" in without:
             given["volume_norm"] = "none"

@@ -16,10 +16,10 @@ from conftest import relative_error
 from pyramidflow import PyramidFlow, ops
 from pyramidflow.engine import TrainedNetwork
 from pyramidflow.engine.cuda import BATCH_SIZES, CudaEngine, describe
-from pyramidflow.engine.frozen import FrozenNetwork, frozen_encoder
+from pyramidflow.engine.encoder import frozen_encoder
+from pyramidflow.engine.frozen import FrozenNetwork
 from pyramidflow.engine.replay import Recording, ReplayedNetwork, in_parts
 from pyramidflow.errors import InputError
-from pyramidflow.model import ResNetEncoder
 from pyramidflow.spec import IMAGENET_MEAN, IMAGENET_STD
 
 CPU = torch.device("cpu")
@@ -111,10 +111,13 @@ def test_frozen_network_reads_pixels_of_16_bits(settings):
     assert relative_error(frozen(pixels), expected) > 1e-4
 
 
-def test_batch_norms_are_folded():
-    network, pixels, _ = trained((16, 16), levels=2, stacks=1, encoder="resnet18", kernel_size=1)
-    frozen = frozen_encoder(network.encoder)
-    assert isinstance(frozen, ResNetEncoder)
+def test_batch_norms_of_ones_own_encoder_are_folded():
+    module = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 6, 3, stride=2), torch.nn.BatchNorm2d(6), torch.nn.ReLU()
+    )
+    settings = {"levels": 2, "stacks": 1, "kernel_size": 1, "channels": 6}
+    network, pixels, _ = trained((17, 17), encoder=module, **settings)
+    frozen = frozen_encoder(network.encoder, CPU, torch.float32)
     assert not any(isinstance(m, torch.nn.BatchNorm2d) for m in frozen.modules())
     assert any(isinstance(m, torch.nn.BatchNorm2d) for m in network.encoder.modules())
     image = normalised(pixels)

@@ -13,11 +13,11 @@ from pyramidflow.model import (
     InvertibleConv1x1,
     InvertiblePyramid,
     Lift,
-    ResNetEncoder,
     SingleDownCoupling,
     SingleUpCoupling,
     VolumeNorm2d,
 )
+from pyramidflow.model.encoders import encoder_of
 from pyramidflow.model.flow import stack_plan
 from pyramidflow.model.released import convert_released
 
@@ -239,27 +239,6 @@ def test_lift_is_semi_orthogonal():
     assert float(lift.log_det(image)) == pytest.approx(16 * 3 * 0.6931472, rel=1e-5)
 
 
-@pytest.mark.parametrize(("name", "blocks"), [("resnet18", 2), ("resnet34", 3)])
-def test_resnet_encoder_is_torchvisions_and_frozen(name, blocks):
-    from torchvision import models
-
-    full = models.get_model(name, weights=None)
-    model = PyramidFlow(encoder=name, levels=2, stacks=1, kernel_size=3)
-    encoder = model.encoder
-    assert isinstance(encoder, ResNetEncoder)
-    assert len(encoder.layer1) == blocks
-    wanted = {k: v for k, v in full.state_dict().items() if k in encoder.state_dict()}
-    encoder.load_state_dict(wanted)
-    image = torch.randn(2, 3, 32, 32)
-    full.eval()
-    expected = full.layer1(full.maxpool(full.relu(full.bn1(full.conv1(image)))))
-    model.train()
-    torch.testing.assert_close(model.features(image), expected)
-    assert not any(p.requires_grad for p in encoder.parameters())
-    after = encoder.state_dict()
-    assert all(torch.equal(after[k], v) for k, v in wanted.items())  # batch-norm did not learn
-
-
 def test_custom_encoder_is_frozen_and_its_channels_are_checked():
     module = nn.Sequential(nn.Conv2d(3, 5, 3, stride=2, padding=1), nn.BatchNorm2d(5))
     model = PyramidFlow(encoder=module, channels=5, levels=2, stacks=1, kernel_size=3).train()
@@ -348,7 +327,7 @@ def test_every_released_configuration_is_inferred(svn):
 def test_released_resnet_weights_are_recognised():
     state = released_shapes(64, 2, 1)
     del state["inconv.weight"]
-    encoder = ResNetEncoder("resnet34")
+    encoder = encoder_of("resnet34").build(64, ())
     for ours, theirs in (("conv1", "inconv.0"), ("bn1", "inconv.1"), ("layer1", "inconv.4")):
         part = getattr(encoder, ours).state_dict()
         state |= {f"{theirs}.{k}": v for k, v in part.items()}

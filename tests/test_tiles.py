@@ -294,9 +294,9 @@ def test_encoder_of_ones_own_is_not_cut(alone: int) -> None:
     encoder = nn.Conv2d(3, 16, 3, padding=1)
     network = trained_network(SIZE, levels=2, stacks=1, encoder=encoder, channels=16)
     arguments = (trained(network, template_of(network, SIZE)), (1, *SIZE))
-    with pytest.raises(InputError, match="an encoder of one's own not working in tiles"):
+    with pytest.raises(InputError, match="the encoder custom not working in tiles"):
         make_engine(*arguments, Settings(memory_budget=alone + (8 << 20)))
-    with pytest.raises(InputError, match="how far an encoder of one's own looks is not known"):
+    with pytest.raises(InputError, match="how far the encoder custom looks is not known"):
         map_reach(network)
 
 

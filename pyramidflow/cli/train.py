@@ -39,7 +39,7 @@ def train(
     ] = None,
     encoder_weights: Annotated[
         Path | None,
-        typer.Option(help="File with the ResNet's weights, where they cannot be downloaded."),
+        typer.Option(help="File with the encoder's weights, in place of its download or package."),
     ] = None,
     cache_size: Annotated[
         int, typer.Option(min=0, metavar="MB", help="Memory for decoded images.")

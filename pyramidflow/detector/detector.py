@@ -35,8 +35,8 @@ from pyramidflow.detector.verdict import overlay_scale
 from pyramidflow.engine import Precision, Settings
 from pyramidflow.engine.device import resolve_device
 from pyramidflow.errors import InputError
-from pyramidflow.model import EncoderName, PyramidFlow, ResNetEncoder
-from pyramidflow.model.encoder_weights import load_encoder_weights
+from pyramidflow.model import PyramidFlow
+from pyramidflow.model.encoders import encoder_of
 from pyramidflow.settings import shown
 from pyramidflow.spec import Box, Preprocessing, Spec, VerdictRule
 
@@ -47,11 +47,12 @@ class Detector:
     Args:
         image_size: size that images are resized to, in pixels: the side of a square, ``(height,
             width)``, ``"640x256"``, or ``"auto"`` for the aspect of the training images; by default
-            256, and 1024 with a ResNet.
+            256, with an encoder its own.
         spec: every setting at once, in place of single ones.
-        encoder: ``"none"``, ``"resnet18"``, ``"resnet34"``, or a module that maps
-            ``[B, 3, H, W]`` to ``[B, channels, h, w]``.
-        encoder_weights: file with a ResNet's weights; ``None`` downloads torchvision's.
+        encoder: ``"none"``, ``"resnet18"``, ``"resnet34"``, ``"efficientnet-lite0"``,
+            ``"timm:NAME"``, or a module that maps ``[B, 3, H, W]`` to ``[B, channels, h, w]``.
+        encoder_weights: file with the encoder's weights; ``None`` takes its own source: a download,
+            or a package.
         device: ``"auto"`` takes a CUDA device where there is one.
         settings: any other setting by name, see :mod:`pyramidflow.detector.spec`: ``channels``,
             ``levels``, ``stacks``, ``kernel_size``, ``volume_norm``, ``region_of_interest``,
@@ -66,7 +67,7 @@ class Detector:
         image_size: int | tuple[int, int] | str | None = None,
         *,
         spec: Spec | None = None,
-        encoder: EncoderName | nn.Module | None = None,
+        encoder: str | nn.Module | None = None,
         encoder_weights: str | os.PathLike[str] | None = None,
         device: str | torch.device = "auto",
         **settings: Any,
@@ -83,14 +84,8 @@ class Detector:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(spec.recipe.seed)
             network = PyramidFlow.from_architecture(spec.network, module)
-        if isinstance(network.encoder, ResNetEncoder):
-            file = None if encoder_weights is None else Path(encoder_weights)
-            load_encoder_weights(network.encoder, spec.network.encoder, file)
-        elif encoder_weights is not None:
-            raise InputError(
-                f"encoder weights were given ({encoder_weights}), but the encoder is "
-                f"{spec.network.encoder}: choose resnet18 or resnet34."
-            )
+        file = None if encoder_weights is None else Path(encoder_weights)
+        encoder_of(spec.network.encoder).load_weights(network.encoder, file)
         self._become(Artifact(spec, network.eval().to(target), ()))
 
     def _become(self, artifact: Artifact, settings: Settings | None = None) -> None:

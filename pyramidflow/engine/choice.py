@@ -7,9 +7,8 @@ from pyramidflow.engine.cpu import CpuEngine, demand
 from pyramidflow.engine.plan import Plan, least_bytes, make_plan
 from pyramidflow.engine.settings import Settings, TrainedNetwork
 from pyramidflow.engine.tiles import TiledEngine
-from pyramidflow.engine.tiling import Tiling, map_reach, tilings
+from pyramidflow.engine.tiling import Tiling, is_known, map_reach, tilings
 from pyramidflow.errors import InputError
-from pyramidflow.model.encoder import CustomEncoder
 
 ENGINE_RESERVE = 64 << 20
 """Bytes of a memory budget that are left to the allocator and the rest."""
@@ -48,10 +47,11 @@ def make_engine(
     least = least_bytes(*needed, available, bfloat16)
     if least <= available:
         return CpuEngine(trained, size, make_plan(*needed, available, bfloat16), threads)
-    if isinstance(trained.network.encoder, CustomEncoder):
+    if not is_known(trained.network):
         total = settings.memory_budget - available + least
+        name = trained.network.architecture.encoder
         raise _too_small(
-            settings.memory_budget, total, "; an encoder of one's own does not work in tiles"
+            settings.memory_budget, total, f"; the encoder {name} does not work in tiles"
         )
     available -= 4 * prod(size)  # the map
     fitting: list[tuple[Tiling, Plan]] = []

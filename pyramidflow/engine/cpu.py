@@ -21,6 +21,7 @@ from pyramidflow.engine.convolution import (
 from pyramidflow.engine.encoder import (
     Camera,
     Step,
+    encoder_bytes,
     encoder_shapes,
     encoder_steps,
     feature_size,
@@ -364,7 +365,7 @@ def demand(
     shapes = encoder_shapes(network, (batch, *features)) + flow_shapes(network, batch, padded)
     with torch.device("meta"):
         buffers = _Buffers(network, batch, features)
-    total = buffers.bytes() + Camera.bytes_of(size)
+    total = buffers.bytes() + Camera.bytes_of(size) + encoder_bytes(network, size)
     finest = 4 * network.architecture.channels * prod(padded)
     if is_part:
         total += 4 * prod(padded)  # the running mean of a block

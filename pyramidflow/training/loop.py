@@ -17,11 +17,13 @@ from pyramidflow.data import ImageSet, augment_texture, network_input
 from pyramidflow.errors import InputError
 from pyramidflow.interrupt import Interrupted, StopRequest
 from pyramidflow.model import PyramidFlow
+from pyramidflow.model.encoder import Standardised
 from pyramidflow.spec import Preprocessing, Recipe
 from pyramidflow.training.checkpoint import Position, load_checkpoint, save_checkpoint
 from pyramidflow.training.contents import fingerprint, read_all
 from pyramidflow.training.loss import Loss, choose_loss
 from pyramidflow.training.progress import SilentProgress, TrainingProgress, console_progress
+from pyramidflow.training.standardise import standardise
 
 
 @dataclass(frozen=True)
@@ -135,6 +137,7 @@ class Trainer:
             InputError: an image cannot be read, or the loss is not finite.
         """
         with _determinism(self.recipe.deterministic), StopRequest() as stop:
+            self._standardise(stop)
             batches = self._batches(range(len(self.images)))
             done = self.position.epoch * len(batches) + self.position.step
             self.progress.begin("training", done, self.recipe.epochs * len(batches))
@@ -147,6 +150,20 @@ class Trainer:
             self.position.seconds,
             self.images.contents,
         )
+
+    def _standardise(self, stop: StopRequest) -> None:
+        encoder = self.model.encoder
+        if not isinstance(encoder, Standardised) or self.position != Position():
+            return
+        self.progress.begin("features", 0, len(self.images))
+
+        def inputs() -> Iterator[Tensor]:
+            for i in range(len(self.images)):
+                yield self._input(self.images, [i])
+                self.progress.advance()
+                self._stop_if(stop)
+
+        standardise(encoder, inputs())
 
     def _epoch(self, stop: StopRequest) -> None:
         position, recipe = self.position, self.recipe

@@ -129,14 +129,14 @@ def working_floats(layers: Sequence[Layer], height: int, width: int) -> int:
     """Most floats that the layers hold at once for one image, what they read and write included.
 
     Each group reads an image, copies it to pad it, and writes one; a residual block keeps its input
-    too, a bottleneck has a strip.
+    too, a bottleneck has a strip before and one behind its depthwise convolution.
     """
     channels, pixels, most = 3, height * width, 0
     for group in grouped(layers):
         triple, is_residual = inside(group)
         kept = channels * pixels if is_residual else 0
         if triple is not None:
-            kept += STRIP_FLOATS
+            kept += 2 * STRIP_FLOATS
         for layer in flat(group) if triple is None else (triple[1],):
             read = channels * pixels
             pixels = -(-pixels // layer.stride**2)

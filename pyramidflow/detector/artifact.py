@@ -13,7 +13,7 @@ from pyramidflow import __version__
 from pyramidflow.detector.calibration import Calibration
 from pyramidflow.errors import InputError
 from pyramidflow.io.tensors import load_tensors, save_tensors, tensors_below
-from pyramidflow.model import PyramidFlow
+from pyramidflow.model import Contrast, PyramidFlow
 from pyramidflow.model.state import TensorKind, check_tensors
 from pyramidflow.settings import Validated, setting, shown
 from pyramidflow.spec import Spec
@@ -40,6 +40,8 @@ class TrainingRecord(Validated):
         finished: date and time, as ISO 8601.
         torch: version of PyTorch.
         contents: a digest of each image that was trained on, at the size that the network works at.
+        suspects: images that template and spread leave out, the worst first.
+        suspect_scores: of each of them, against the others.
     """
 
     group: ClassVar[str] = "training record"
@@ -55,6 +57,16 @@ class TrainingRecord(Validated):
     finished: str = setting("")
     torch: str = setting("")
     contents: tuple[str, ...] = setting(())
+    suspects: tuple[str, ...] = setting(())
+    suspect_scores: tuple[float, ...] = setting(())
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if len(self.suspects) != len(self.suspect_scores):
+            raise InputError(
+                f"suspects names {len(self.suspects)} images and suspect_scores holds "
+                f"{len(self.suspect_scores)}: one score for each image is expected."
+            )
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,6 +80,11 @@ class Artifact:
         calibration: the threshold; ``None`` before there is one.
         training: what the training did; ``None`` where the network comes from elsewhere.
         history: for each epoch its number, losses and seconds.
+        inverse_spread: levels ``[1, C, h_d, w_d]`` or ``[1, C, 1, 1]``, as the spec's contrast has
+            it; ``None`` where it has none.
+
+    Raises:
+        InputError: there is a spread that the spec does not ask for, or none where it does.
     """
 
     spec: Spec
@@ -76,6 +93,21 @@ class Artifact:
     calibration: Calibration | None = None
     training: TrainingRecord | None = None
     history: tuple[Mapping[str, Any], ...] = ()
+    inverse_spread: tuple[Tensor, ...] | None = None
+
+    def __post_init__(self) -> None:
+        wanted = self.spec.contrast.spread
+        if self.template and (self.inverse_spread is None) != (wanted == "none"):
+            given = "none" if self.inverse_spread is None else "one"
+            raise InputError(
+                f"the contrast's spread is {wanted}, but {given} was given: give the spread of the "
+                "training latents where one is wanted, and only there."
+            )
+
+    @property
+    def contrast(self) -> Contrast:
+        """What latents are compared with."""
+        return Contrast.of(self.template, self.inverse_spread, self.spec.contrast.light)
 
     @property
     def header(self) -> "Header":
@@ -90,6 +122,8 @@ class Artifact:
         """
         tensors = {f"model/{k}": v for k, v in self.network.state_dict().items()}
         tensors.update({f"template/{d}": z for d, z in enumerate(self.template)})
+        spread = self.inverse_spread or ()
+        tensors.update({f"inverse_spread/{d}": w for d, w in enumerate(spread)})
         save_tensors(path, KIND, self.header.as_dict(), tensors)
 
 
@@ -188,9 +222,28 @@ def read(path: Path, encoder: nn.Module | None = None) -> Artifact:
         network.load_state_dict(tensors_below(tensors, "model/"), assign=True)
         levels = range(header.spec.network.levels)
         template = tuple(tensors[f"template/{d}"] for d in levels)
+        spread = None
+        if header.spec.contrast.spread != "none":
+            spread = tuple(tensors[f"inverse_spread/{d}"] for d in levels)
+            _check_positive(spread)
     return Artifact(
-        header.spec, network.eval(), template, header.calibration, header.training, header.history
+        header.spec,
+        network.eval(),
+        template,
+        header.calibration,
+        header.training,
+        header.history,
+        spread,
     )
+
+
+def _check_positive(inverse_spread: tuple[Tensor, ...]) -> None:
+    for level, weights in enumerate(inverse_spread):
+        if not bool((weights > 0).all()):
+            raise InputError(
+                f"inverse_spread/{level} holds numbers that are not above 0: one over a standard "
+                "deviation is expected"
+            )
 
 
 def _check_count(spec: Spec, tensors: Mapping[str, Tensor]) -> None:
@@ -216,6 +269,10 @@ def _check_tensors(spec: Spec, network: PyramidFlow, tensors: Mapping[str, Tenso
     for level in range(spec.network.levels):
         shape = (1, spec.network.channels, side >> level, side >> level)
         expected[f"template/{level}"] = TensorKind((shape,), torch.float32)
+        if spec.contrast.spread == "channel":
+            shape = (*shape[:2], 1, 1)
+        if spec.contrast.spread != "none":
+            expected[f"inverse_spread/{level}"] = TensorKind((shape,), torch.float32)
     check_tensors(tensors, expected)
 
 

@@ -37,7 +37,8 @@ from pyramidflow.engine.device import resolve_device
 from pyramidflow.errors import CalibrationWarning, InputError
 from pyramidflow.model import EncoderName, PyramidFlow, ResNetEncoder
 from pyramidflow.model.encoder_weights import load_encoder_weights
-from pyramidflow.spec import Box, Preprocessing, Spec, VerdictRule
+from pyramidflow.rules import Box
+from pyramidflow.spec import Preprocessing, Spec
 
 
 class Detector:
@@ -161,7 +162,7 @@ class Detector:
 
     @region_of_interest.setter
     def region_of_interest(self, region: Box | None) -> None:
-        rule = VerdictRule(region_of_interest=region)
+        rule = replace(self.spec.rule, region_of_interest=region)
         self._artifact = replace(self._artifact, spec=replace(self.spec, rule=rule))
         self._current.drop()
 
@@ -443,11 +444,13 @@ class Detector:
         """
         target = resolve_device(device)
         found = files.read(Path(path), encoder)
+        spread = found.inverse_spread
         return cls._of(
             replace(
                 found,
                 network=found.network.to(target),
                 template=tuple(z.to(target) for z in found.template),
+                inverse_spread=spread and tuple(w.to(target) for w in spread),
             )
         )
 
@@ -457,6 +460,7 @@ class Detector:
         network: PyramidFlow,
         template: Sequence[Tensor],
         settings: Mapping[str, Any] | None = None,
+        inverse_spread: Sequence[Tensor] | None = None,
     ) -> "Detector":
         """A detector around a network that was trained elsewhere.
 
@@ -464,12 +468,16 @@ class Detector:
             network: on the device to inspect on; it is put into evaluation mode.
             template: mean latents, levels ``[1, C, h_d, w_d]``, finest first.
             settings: ``image_size`` and any other that the network does not fix.
+            inverse_spread: where the settings ask for a ``spread``: one over the standard deviation
+                of the training latents, levels ``[1, C, h_d, w_d]`` or ``[1, C, 1, 1]``.
 
         Raises:
-            InputError: a setting contradicts the network, or is out of its range.
+            InputError: a setting contradicts the network or the spread, or is out of its range.
         """
         spec = Spec.of({**(settings or {}), **network.architecture.as_dict()})
-        return cls._of(Artifact(spec, network.eval(), tuple(template)))
+        spread = None if inverse_spread is None else tuple(inverse_spread)
+        artifact = Artifact(spec, network.eval(), tuple(template), inverse_spread=spread)
+        return cls._of(artifact)
 
     @classmethod
     def _of(cls, artifact: Artifact) -> "Detector":

@@ -1,5 +1,6 @@
 """The network: modules only, no files and no printing."""
 
+from pyramidflow.model.contrast import Contrast
 from pyramidflow.model.coupling import (
     AffineParams,
     CouplingBlock,
@@ -19,6 +20,7 @@ from pyramidflow.spec import Architecture
 __all__ = [
     "AffineParams",
     "Architecture",
+    "Contrast",
     "CouplingBlock",
     "CustomEncoder",
     "DualCoupling",

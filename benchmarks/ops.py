@@ -31,11 +31,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from pyramidflow.ops import allocation, dispatch
+from pyramidflow.ops import allocation, backend_reference, dispatch
 
 RESULTS = Path(__file__).parent / "results"
 LEAST_EVICTED_BYTES = 64 << 20
@@ -73,10 +74,13 @@ def cases(channels: int, size: int, layout: torch.memory_format) -> list[Case]:
     x, coarse, params = tensor(channels), tensor(channels, 0.5), tensor(2 * channels)
     wide, small = tensor(2 * channels), tensor(channels, 0.5)
     weight = torch.linalg.qr(torch.randn(channels, channels)).Q.contiguous()
-    pixel, channel = torch.randn(1, 1, size, size) / 9, torch.randn(1, channels, 1, 1) / 9
+    pixel = torch.randn(1, 1, size, size) / 9
     log_det, nothing = torch.ones(1), torch.empty(0, dtype=torch.uint8)
     index = torch.randint(0, 4, coarse.shape, dtype=torch.uint8).contiguous(memory_format=layout)
     cvn, svn = ("cvn", "sample", 2.0), ("svn", "sample", 2.0)
+    pixel_taken, channel_taken = (
+        backend_reference.affine_coupling(x, params, None, *kind)[1] for kind in (cvn, svn)
+    )
     image = torch.randint(0, 256, (1, size, size, 3), dtype=torch.uint8)
     rgb = torch.tensor([0.4, 0.5, 0.6])
     backward = (x, log_det, x, params)
@@ -119,20 +123,20 @@ def cases(channels: int, size: int, layout: torch.memory_format) -> list[Case]:
         Case(
             "affine_coupling backward, CVN",
             "affine_coupling_backward",
-            (*backward, pixel, False, *cvn),
+            (*backward, pixel_taken, False, *cvn),
             6 / 7,
         ),
         Case(
             "affine_coupling backward, SVN",
             "affine_coupling_backward",
-            (*backward, channel, False, *svn),
+            (*backward, channel_taken, False, *svn),
             (6 + 3) / 7,
         ),
         Case("affine_coupling_inverse", "affine_coupling_inverse", (x, params, pixel, *cvn)),
         Case(
             "affine_coupling_inverse backward, CVN",
             "affine_coupling_inverse_backward",
-            (*backward, pixel, False, *cvn),
+            (*backward, pixel_taken, False, *cvn),
         ),
         Case("invertible_conv1x1", "invertible_conv1x1", (x, weight), 1, "arithmetic"),
         Case(
@@ -152,7 +156,7 @@ def cases(channels: int, size: int, layout: torch.memory_format) -> list[Case]:
         Case(
             "coupling_conv1x1 backward, CVN",
             "coupling_conv1x1_backward",
-            (x, log_det, x, params, pixel, False, weight, *cvn),
+            (x, log_det, x, params, pixel_taken, False, weight, *cvn),
             1,
             "arithmetic",
         ),
@@ -220,6 +224,15 @@ def flat(value: object) -> list[Tensor]:
     if isinstance(value, (list, tuple)):
         return [tensor for item in value for tensor in flat(item)]
     return []
+
+
+def moved(value: Any, device: str) -> Any:
+    """Tensors on the device, in nested sequences too."""
+    if isinstance(value, Tensor):
+        return value.to(device)
+    if isinstance(value, list | tuple):
+        return type(value)(moved(v, device) for v in value)
+    return value
 
 
 class WarmMemory:
@@ -357,16 +370,25 @@ def machine() -> dict[str, object]:
         ),
         platform.processor(),
     )
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True)
     return {
         "processor": cpu,
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
         "library": dict(dispatch.status("cpu").details),
-        "commit": commit.stdout.strip(),
+        "commit": commit(),
         "command": " ".join(["python -m benchmarks.ops", *sys.argv[1:]]),
         "load_average": Path("/proc/loadavg").read_text().split()[:3],
     }
+
+
+def commit() -> str:
+    """Commit of this tree; empty where it was copied without its history, or git is not there."""
+    try:
+        command = ["git", "rev-parse", "HEAD"]
+        found = subprocess.run(command, capture_output=True, text=True, check=False)
+    except OSError:
+        return ""
+    return found.stdout.strip()
 
 
 def table(report: dict) -> str:

@@ -33,16 +33,7 @@ def cases(scale: Scale, layout: str, device: str) -> dict[str, ops.Case]:
     """Cases of one size and layout on a device, by name."""
     torch.manual_seed(0)
     found = ops.cases(scale.channels, scale.image_size, ops.LAYOUTS[layout])
-    return {c.name: dataclasses.replace(c, arguments=moved(c.arguments, device)) for c in found}
-
-
-def moved(value: Any, device: str) -> Any:
-    """Tensors on the device, in nested sequences too."""
-    if isinstance(value, torch.Tensor):
-        return value.to(device)
-    if isinstance(value, list | tuple):
-        return type(value)(moved(v, device) for v in value)
-    return value
+    return {c.name: dataclasses.replace(c, arguments=ops.moved(c.arguments, device)) for c in found}
 
 
 def synchronised(run: Callable[[], object]) -> Callable[[], object]:

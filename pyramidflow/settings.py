@@ -7,7 +7,7 @@ A group of settings is a frozen dataclass below :class:`Validated` whose fields 
 import math
 import numbers
 import types
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from typing import Any, ClassVar, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -33,6 +33,9 @@ class Setting:
         shown_default: what the help says where the default depends on other settings.
         on_command_line: whether commands offer it.
         implied: choices that follow from other settings; commands do not offer them.
+        convert: brings a value to the form that the field has, or raises what is wrong with it, as
+            the rest of a sentence; the annotation is then not looked at.
+        text: how a person writes a value; by default as Python does.
         default: the field's.
     """
 
@@ -44,6 +47,8 @@ class Setting:
     shown_default: str | None = None
     on_command_line: bool = True
     implied: tuple[str, ...] = ()
+    convert: Callable[[Any], Any] | None = None
+    text: Callable[[Any], str] = str
     default: Any = None
 
 
@@ -145,6 +150,11 @@ def without_none(kind: Any) -> Any:
 
 
 def _checked(name: str, value: Any, kind: Any, limits: Setting) -> Any:
+    if limits.convert is not None:
+        try:
+            return limits.convert(value)
+        except ValueError as error:
+            raise _refused(name, value, str(error)) from error
     if is_optional(kind):
         return None if value is None else _checked(name, value, without_none(kind), limits)
     if get_origin(kind) is tuple:
@@ -181,10 +191,11 @@ def _checked_number(name: str, value: Any, kind: Any, limits: Setting) -> Any:
         raise _refused(name, value, f"give {wanted}{_range(limits)}")
     try:
         number = kind(value)
+        is_finite = kind is int or math.isfinite(number)  # a whole number may be beyond any float
     except OverflowError as error:
         raise _refused(name, value, f"give {wanted}{_range(limits)}") from error
     if (
-        not math.isfinite(number)
+        not is_finite
         or (limits.least is not None and number < limits.least)
         or (limits.most is not None and number > limits.most)
         or (limits.above is not None and number <= limits.above)

@@ -5,6 +5,7 @@ new setting is a field here, and the place that uses it. Nothing heavy is import
 makes its options from this file.
 """
 
+import numbers
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Literal
@@ -72,7 +73,11 @@ class Architecture(Validated):
     statistics: Statistics = setting(
         "sample", "Means of volume normalisation: of each image, or of the batch."
     )
-    reduction: Reduction = setting("nearest", "How the pyramid halves a level.")
+    reduction: Reduction = setting(
+        "max",
+        "How the pyramid halves a level: the maximum of each 2×2 cell finds more on real parts; "
+        "nearest is the paper's supplement.",
+    )
     pyramid_difference: bool = setting(
         True, "Whether the contrast is taken level by level.", on_command_line=False
     )
@@ -105,12 +110,64 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
+ImageSize = tuple[int, int]
+"""Height and width in pixels."""
+
+AUTO = "auto"
+
+LARGEST_SIDE = 65536
+
+
+def image_size(value: Any) -> "ImageSize | Literal['auto']":
+    """A size as people write it: ``256``, ``(640, 256)``, ``"640x256"`` or ``"auto"``.
+
+    Raises:
+        ValueError: it is none of these.
+    """
+    if value == AUTO:
+        return "auto"
+    if isinstance(value, str):
+        value = value.lower().replace("×", "x").split("x")
+        if not all(side.strip().isdecimal() and len(side) < 10 for side in value):
+            raise ValueError(_SIZES)
+        value = [int(side) for side in value]
+    sides = list(value) if isinstance(value, list | tuple) else [value]
+    if len(sides) not in (1, 2) or not all(map(_is_side, sides)):
+        raise ValueError(_SIZES)
+    return int(sides[0]), int(sides[-1])
+
+
+def _is_side(value: Any) -> bool:
+    return (
+        isinstance(value, numbers.Integral)
+        and not isinstance(value, bool)
+        and 1 <= int(value) <= LARGEST_SIDE
+    )
+
+
+def size_text(value: Any) -> str:
+    """A size as ``640x256``; a square as its side."""
+    if isinstance(value, str):
+        return value
+    height, width = value
+    return str(height) if height == width else f"{height}x{width}"
+
+
+_SIZES = (
+    f"give a side from 1 to {LARGEST_SIDE}, HEIGHTxWIDTH such as 640x256, or {AUTO} for the aspect "
+    "of the training images"
+)
+
+
 @dataclass(frozen=True)
 class Preprocessing(Validated):
     """How images become network input; part of every detector file.
 
     Attributes:
-        image_size: side of the square that images are resized to, in pixels.
+        image_size: height and width that images are resized to, in pixels; ``"auto"``, before a
+            training, has the aspect of the training images, and the pixels of the default square.
+        smallest_defect: size in pixels of the images of what should still be found; a training
+            warns where less than two pixels are left of it.
         mean: per channel, of images scaled to [0, 1].
         std: per channel, of images scaled to [0, 1].
         white_level: value that stands for white in images of 16 bits; ``None`` is the file's own,
@@ -122,12 +179,19 @@ class Preprocessing(Validated):
 
     group: ClassVar[str] = "preprocessing settings"
 
-    image_size: int = setting(
-        256,
-        "Side of the square that images are resized to, in pixels.",
-        least=1,
-        most=65536,
+    image_size: ImageSize | Literal["auto"] = setting(
+        (256, 256),
+        "Size that images are resized to, in pixels: the side of a square, HEIGHTxWIDTH, or auto "
+        "for the aspect of the training images.",
         shown_default="256, 1024 with a ResNet",
+        convert=image_size,
+        text=size_text,
+    )
+    smallest_defect: float | None = setting(
+        None,
+        "Smallest defect that should be found, in pixels of the images; a training warns where "
+        "the image size makes it too small.",
+        above=0,
     )
     mean: tuple[float, float, float] = setting(IMAGENET_MEAN, on_command_line=False)
     std: tuple[float, float, float] = setting(IMAGENET_STD, above=0, on_command_line=False)
@@ -138,6 +202,19 @@ class Preprocessing(Validated):
         most=65535,
         shown_default="65535",
     )
+
+    @property
+    def size(self) -> ImageSize:
+        """Height and width that images are resized to.
+
+        Raises:
+            InputError: it is ``"auto"`` and no training has chosen it yet.
+        """
+        if isinstance(self.image_size, str):
+            raise InputError(
+                "image_size is 'auto': a training chooses the size; call fit, or give a size."
+            )
+        return self.image_size
 
 
 Ablation = Literal["volume-norm", "template", "pyramid-difference", "fourier-loss"]
@@ -208,7 +285,7 @@ class Recipe(Validated):
 
 
 RESNET_IMAGE_SIZE = 1024
-"""Image size with a ResNet (supplement section 1.1)."""
+"""Side of the images with a ResNet (supplement section 1.1)."""
 
 
 @dataclass(frozen=True)
@@ -233,18 +310,8 @@ class Spec:
     rule: VerdictRule = PLAIN_VERDICT
 
     def __post_init__(self) -> None:
-        size, levels = self.preprocessing.image_size, self.network.levels
-        least = 2 ** (levels - 1)
-        if size < least:
-            raise InputError(f"image_size is {size}: {levels} levels need at least {least}.")
-        stride = self.network.stride
-        if stride is not None:
-            side = -(-size // stride)
-            if not self.rule.holds_a_pixel((side, side)):
-                raise InputError(
-                    f"region_of_interest is {shown(self.rule.region_of_interest)}: it holds no "
-                    f"pixel of the anomaly map, which has {side}×{side}; give a larger region."
-                )
+        if self.preprocessing.image_size != AUTO:
+            self._check_size(self.preprocessing.size)
         for ablation, is_left_out in (
             ("volume-norm", self.network.volume_norm == "none"),
             ("pyramid-difference", not self.network.pyramid_difference),
@@ -259,6 +326,22 @@ class Spec:
             raise InputError(
                 f"spread is {self.contrast.spread} and light {self.contrast.light}, but without "
                 "pyramid-difference an image is compared with the template alone: leave them out."
+            )
+
+    def _check_size(self, size: ImageSize) -> None:
+        levels, stride = self.network.levels, self.network.stride
+        least = 2 ** (levels - 1)
+        if min(size) < least:
+            raise InputError(
+                f"image_size is {size_text(size)}: {levels} levels need at least {least}."
+            )
+        if stride is None:
+            return
+        map_size = (-(-size[0] // stride), -(-size[1] // stride))
+        if not self.rule.holds_a_pixel(map_size):
+            raise InputError(
+                f"region_of_interest is {shown(self.rule.region_of_interest)}: it holds no pixel "
+                f"of the anomaly map, which has {map_size[0]}×{map_size[1]}; give a larger region."
             )
 
     @classmethod
@@ -281,7 +364,7 @@ class Spec:
                 )
         if str(given.get("encoder", "none")).startswith("resnet"):
             given = {"image_size": RESNET_IMAGE_SIZE, "channels": RESNET_CHANNELS} | given
-        without = given.get("without", ())
+        without = Recipe(**_of_group(Recipe, given)).without
         if "volume-norm" in without:
             given["volume_norm"] = "none"
         if "pyramid-difference" in without:

@@ -26,13 +26,13 @@ def require_backend(name):
 
     state = dispatch.status(name)
     if not state.available:
-        unproven(state.reason, f"PYRAMIDFLOW_{name.upper()}")
+        unproven(state.reason)
 
 
-def unproven(reason, variable="PYRAMIDFLOW_CPU"):
-    """Skip a proof; fail where a variable of the build says that all it needs must be there."""
-    if os.environ.get(variable) == "1":
-        pytest.fail(f"{variable}=1, but {reason}", pytrace=False)
+def unproven(reason):
+    """Skip a proof; fail where ``PYRAMIDFLOW_CPU=1`` says that all it needs must be there."""
+    if os.environ.get("PYRAMIDFLOW_CPU") == "1":
+        pytest.fail(f"PYRAMIDFLOW_CPU=1, but {reason}", pytrace=False)
     pytest.skip(reason, allow_module_level=True)
 
 
@@ -128,3 +128,27 @@ def run(capsys):
         return caught.value.code or 0, out, err
 
     return call
+
+
+@pytest.fixture
+def image(tiny_set):
+    """A good image."""
+    return tiny_set / "test" / "good" / "000.png"
+
+
+@pytest.fixture(scope="session")
+def detector_file(tiny_detector_file, tmp_path_factory):
+    """A detector that takes every image for good."""
+    from pyramidflow import Detector
+
+    detector = Detector.load(tiny_detector_file)
+    detector.threshold *= 100
+    path = tmp_path_factory.mktemp("lenient") / "plate.safetensors"
+    detector.save(path)
+    return path
+
+
+@pytest.fixture
+def arguments(detector_file, tmp_path):
+    """Model and output folder, as the command line takes them."""
+    return ("--model", detector_file, "--output", tmp_path / "out")

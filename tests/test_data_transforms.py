@@ -85,6 +85,9 @@ def test_augmentation_permutes_whole_pixels():
     assert sorted(map(tuple, out.reshape(-1, 3))) == sorted(map(tuple, image.reshape(-1, 3)))
 
 
-def test_augmentation_refuses_what_is_not_square():
+def test_what_is_not_square_is_flipped_but_not_turned():
     oblong = random_pixels((4, 6, 3))
-    refused(lambda: augment_texture(oblong, np.random.default_rng(0)), "4×6", "square", "resize it")
+    rng = np.random.default_rng(0)
+    flips = {augment_texture(oblong, rng).tobytes() for _ in range(60)}
+    expected = [oblong, oblong[::-1], oblong[:, ::-1], oblong[::-1, ::-1]]
+    assert flips == {np.ascontiguousarray(image).tobytes() for image in expected}

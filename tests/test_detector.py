@@ -62,7 +62,7 @@ def test_every_kind_of_image_gives_the_same_result(detector, picture, tmp_path):
 
 def test_inspections_from_several_threads_do_not_mix(detector):
     rng = np.random.default_rng(0)
-    side = detector.preprocessing.image_size
+    side, _ = detector.preprocessing.size
     images = [rng.integers(0, 256, (side, side, 3)).astype(np.uint8) for _ in range(200)]
     alone = [detector.inspect(image).anomaly_map for image in images]
     with ThreadPoolExecutor(8) as pool:
@@ -229,7 +229,7 @@ def test_header_tells_all_that_a_user_needs(tiny_detector_file):
     assert header["library_version"] == __version__
     spec = header["spec"]
     assert spec["network"]["channels"] == 4
-    assert spec["preprocessing"]["image_size"] == 16
+    assert spec["preprocessing"]["image_size"] == [16, 16]
     assert spec["recipe"]["epochs"] == 2
     assert spec["rule"]["region_of_interest"] is None
     assert header["calibration"]["source"] == "held-out"

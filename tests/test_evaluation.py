@@ -19,6 +19,7 @@ from PIL import Image
 from pyramidflow.data import Decoding, open_dataset
 from pyramidflow.errors import InputError
 from pyramidflow.evaluation import (
+    Rate,
     aupro,
     auroc,
     evaluate,
@@ -37,12 +38,11 @@ class FixedDetector:
     threshold: float | None = 100.0
     training: ClassVar = {"recipe": {"seed": 3, "epochs": 7}}
     decoding = Decoding()
-    image_size = 4
+    size = (4, 4)
 
     def __init__(self):
         self.session = self
         self.map_scale = 2 * (self.threshold or 0.5)
-        self.spec = SimpleNamespace(preprocessing=SimpleNamespace(image_size=self.image_size))
 
     def working_map(self, image):
         return float(image[0, 0, 0]), image[::2, ::2, 0].astype(np.float32)
@@ -85,7 +85,7 @@ def test_an_evaluation_follows_the_folder_the_masks_and_the_threshold(graded_set
     assert [curve[-1] for curve in (*result.pixel_roc, *result.pro)] == [1.0] * 4
     assert result.metrics.pixel_auroc == 1.0
     assert result.metrics.image_auroc == 0.75
-    assert (result.false_reject_rate, result.detection_rate) == (0.5, 0.5)
+    assert (result.false_rejects, result.escapes) == (Rate(1, 2), Rate(1, 2))
 
 
 def test_an_evaluation_without_masks_has_image_metrics_only(graded_set):
@@ -131,7 +131,7 @@ def test_what_cannot_be_used_is_named_and_the_rest_is_measured(graded_set):
     whole = evaluate(FixedDetector(), graded_set)
     assert result.metrics.pixel_auroc == whole.metrics.pixel_auroc
     assert result.metrics.image_auroc == auroc(result.scores, result.labels)
-    assert (result.defects, result.false_reject_rate) == (2, 0.5)
+    assert (result.defects, result.false_rejects.value) == (2, 0.5)
     assert "could not be used, or only without their mask: 4 of 8." in remarks(result)[0]
 
     write_scores(result, graded_set.root / "scores.jsonl")
@@ -216,7 +216,7 @@ def test_no_map_is_kept(tmp_path):
     """At 1 MiB a map, forty more images must not take a MiB more."""
 
     class Large(FixedDetector):
-        image_size = 512
+        size = (512, 512)
 
         def working_map(self, image):
             return float(image[0, 0, 0]), np.full((512, 512), image[0, 0, 0], np.float32)
@@ -254,7 +254,7 @@ def test_tables_have_a_mean_row_over_what_is_defined(graded_set, tmp_path):
     assert [row["category"] for row in rows] == ["plate", "cap", "mean"]
     assert rows[2]["image_auroc"] == 0.5
     assert rows[2]["pixel_auroc"] == 1.0  # over the one category where it is defined
-    assert (rows[0]["seed"], rows[0]["epoch"], rows[0]["size"], rows[0]["images"]) == (3, 7, 4, 4)
+    assert (rows[0]["seed"], rows[0]["epoch"], rows[0]["size"], rows[0]["images"]) == (3, 7, "4", 4)
     assert rows[2]["images"] == 8
     assert rows[2]["seconds"] == pytest.approx(2 * first.seconds + 1)
     write_csv(rows, tmp_path / "t.csv")

@@ -20,10 +20,10 @@ def nearest(mask, size):
     return np.array(
         [
             [
-                mask[(2 * i + 1) * height // (2 * size), (2 * j + 1) * width // (2 * size)]
-                for j in range(size)
+                mask[(2 * i + 1) * height // (2 * size[0]), (2 * j + 1) * width // (2 * size[1])]
+                for j in range(size[1])
             ]
-            for i in range(size)
+            for i in range(size[0])
         ]
     )
 
@@ -39,7 +39,7 @@ def slow_reduction(mask, size):
             continue
         lost += 1
         cells = Counter(
-            (int((i + 0.5) * size / height), int((j + 0.5) * size / width)) for i, j in region
+            (int((i + 0.5) * size[0] / height), int((j + 0.5) * size[1] / width)) for i, j in region
         )
         for cell, count in cells.items():
             if count > max(cells.values()) / 2:
@@ -50,13 +50,13 @@ def slow_reduction(mask, size):
 @settings(max_examples=300, deadline=None)
 @given(
     hnp.arrays(np.bool_, st.tuples(st.integers(1, 24), st.integers(1, 24)), fill=st.just(False)),
-    st.integers(1, 12),
+    st.tuples(st.integers(1, 12), st.integers(1, 12)),
 )
 def test_reduction_equals_a_loop_over_regions(mask, size):
     found = reduce_mask(mask, size)
     expected, lost = slow_reduction(mask, size)
     np.testing.assert_array_equal(found.mask, expected)
-    assert found.mask.shape == (size, size)
+    assert found.mask.shape == size
     assert (found.defects, found.small_defects) == (len(slow_regions(mask)), lost)
 
 
@@ -68,7 +68,7 @@ def test_specks_between_the_working_pixels_are_kept_and_counted():
         top, left = rng.integers(0, 1024 - side, 2)
         mask = np.zeros((1024, 1024), bool)
         mask[top : top + side, left : left + side] = True
-        found = reduce_mask(mask, 128)
+        found = reduce_mask(mask, (128, 128))
         assert found.mask.any()
         assert np.abs(np.argwhere(found.mask) - (top // 8, left // 8)).max() <= 1
         assert (found.defects, found.small_defects) == (1, int(not nearest_any(mask, 128)))
@@ -84,7 +84,7 @@ def nearest_any(mask, size):
 def test_a_thin_scratch_stays_a_scratch():
     mask = np.zeros((1024, 1024), bool)
     mask[101, 200:600] = True  # no centre of a 4×4 square lies in this row
-    found = reduce_mask(mask, 256)
+    found = reduce_mask(mask, (256, 256))
     expected = np.zeros((256, 256), bool)
     expected[25, 50:150] = True
     np.testing.assert_array_equal(found.mask, expected)
@@ -95,17 +95,17 @@ def test_defects_that_survive_are_reduced_as_in_published_numbers():
     mask = np.zeros((300, 500), bool)
     mask[40:90, 60:333] = True
     mask[200:240, 10:20] = True
-    found = reduce_mask(mask, 64)
-    np.testing.assert_array_equal(found.mask, nearest(mask, 64))
+    found = reduce_mask(mask, (64, 64))
+    np.testing.assert_array_equal(found.mask, nearest(mask, (64, 64)))
     assert (found.defects, found.small_defects) == (2, 0)
 
 
 def test_a_mask_without_defects_stays_empty():
-    found = reduce_mask(np.zeros((9, 7), bool), 4)
+    found = reduce_mask(np.zeros((9, 7), bool), (4, 3))
     assert (found.mask.any(), found.defects, found.small_defects) == (False, 0, 0)
 
 
-@pytest.mark.parametrize("size", [4, 8, 13])
+@pytest.mark.parametrize("size", [(4, 4), (8, 5), (13, 13)])
 def test_an_enlarged_mask_loses_nothing(size):
     mask = np.eye(4, dtype=bool)
     assert reduce_mask(mask, size).small_defects == 0

@@ -1,7 +1,8 @@
 """``pyramidflow inspect``."""
 
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -21,9 +22,11 @@ from pyramidflow.cli.summary import left_out_lines
 from pyramidflow.io.names import printable
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from pyramidflow.detector import Inspection, Session
     from pyramidflow.errors import InputError
-    from pyramidflow.inspection import Source, Tally
+    from pyramidflow.inspection import ResultFolder, Source, Tally
 
 EXIT_DEFECTS_FOUND = 1
 
@@ -71,35 +74,20 @@ def inspect(
     termination requests finish the image in hand; --resume goes on from there.
     """
     from pyramidflow.cli import EXIT_INPUT_ERROR, EXIT_INTERRUPTED
-    from pyramidflow.detector import Detector
-    from pyramidflow.errors import InputError
-    from pyramidflow.inspection import (
-        find_sources,
-        inspect_sources,
-        open_result_folder,
-        pictures_among,
-        resume_result_folder,
-    )
+    from pyramidflow.inspection import find_sources, inspect_sources
     from pyramidflow.interrupt import StopRequest
     from pyramidflow.io.files import file_digest
 
     found = find_sources(paths, output)
     for line in left_out_lines(found.left_out):
         typer.echo(line, err=True)
-    detector = Detector.load(model, device=device)
-    if threshold is not None:
-        detector.threshold = threshold
-    session = detector.prepare(
-        threads=threads,
-        memory_budget=bytes_of(memory_budget),
-        precision=precision,
-        max_pixels=pixels_of(max_megapixels),
-    )
-    if session.threshold is None:
-        raise InputError(
-            f"{printable(model)} has no threshold yet: run pyramidflow calibrate, or give "
-            "--threshold."
-        )
+    settings = {
+        "threads": threads,
+        "memory_budget": bytes_of(memory_budget),
+        "precision": precision,
+        "max_pixels": pixels_of(max_megapixels),
+    }
+    session = _session(model, threshold, device, settings)
     run = {
         "model": file_digest(model),
         "threshold": session.threshold,
@@ -109,16 +97,14 @@ def inspect(
         "maps": maps,
     }
     scale = session.map_scale if overlays else None
-    folder = (
-        resume_result_folder(output, scale=scale, keep_maps=maps, run=run)
-        if resume
-        else open_result_folder(output, scale=scale, keep_maps=maps, run=run, sources=found.images)
-    )
-    with folder as results, StopRequest("image") as stop:
-        images = found.images
-        if resume:
-            images = results.earlier.remaining(images, pictures_among(images, output))
-            typer.echo(f"resumed: {len(found.images) - len(images)} images were inspected earlier")
+    open_folder = _resumed if resume else _emptied
+    with (
+        open_folder(output, found.images, scale=scale, keep_maps=maps, run=run) as (
+            results,
+            images,
+        ),
+        StopRequest("image") as stop,
+    ):
         tally = inspect_sources(session, images, results, _show, lambda: stop.requested)
     for line in _summary(tally, session, output):
         typer.echo(line)
@@ -128,6 +114,46 @@ def inspect(
         raise typer.Exit(EXIT_INPUT_ERROR)
     if fail_on_defect and tally.ng:
         raise typer.Exit(EXIT_DEFECTS_FOUND)
+
+
+def _session(
+    model: Path, threshold: float | None, device: str, settings: dict[str, Any]
+) -> "Session":
+    from pyramidflow.detector import Detector
+    from pyramidflow.errors import InputError
+
+    detector = Detector.load(model, device=device)
+    if threshold is not None:
+        detector.threshold = threshold
+    session = detector.prepare(**settings)
+    if session.threshold is None:
+        raise InputError(
+            f"{printable(model)} has no threshold yet: run pyramidflow calibrate, or give "
+            "--threshold."
+        )
+    return session
+
+
+@contextmanager
+def _emptied(
+    output: Path, images: "list[Source]", **how: Any
+) -> "Iterator[tuple[ResultFolder, list[Source]]]":
+    from pyramidflow.inspection import open_result_folder
+
+    with open_result_folder(output, sources=images, **how) as results:
+        yield results, images
+
+
+@contextmanager
+def _resumed(
+    output: Path, images: "list[Source]", **how: Any
+) -> "Iterator[tuple[ResultFolder, list[Source]]]":
+    from pyramidflow.inspection import pictures_among, resume_result_folder
+
+    with resume_result_folder(output, **how) as results:
+        left = results.earlier.remaining(images, pictures_among(images, output))
+        typer.echo(f"resumed: {len(images) - len(left)} images were inspected earlier")
+        yield results, left
 
 
 def _show(source: "Source", found: "Inspection | InputError") -> None:

@@ -50,6 +50,8 @@ def _option(name: str, group: str, kind: Any, described: Setting) -> inspect.Par
 
 def _parsed(kind: Any, described: Setting) -> Any:
     """What typer takes for a setting's type; of lists it knows those of enumerations."""
+    if described.convert is not None:
+        return str
     kind = without_none(kind)
     if get_origin(kind) is tuple and get_args(kind)[-1] is Ellipsis:
         choices = get_args(get_args(kind)[0])

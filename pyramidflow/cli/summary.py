@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pyramidflow.io.names import printable
+from pyramidflow.spec import names
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -60,7 +61,7 @@ def header_facts(header: "Header") -> dict[str, str]:
     """Facts about a detector file: every setting, the threshold, the training."""
     facts = {
         title: ", ".join(
-            f"{name.replace('_', ' ')} {_shown(value)}" for name, value in values.items()
+            f"{name.replace('_', ' ')} {_shown(name, value)}" for name, value in values.items()
         )
         for title, values in header.spec.by_group().items()
     }
@@ -79,10 +80,13 @@ def header_facts(header: "Header") -> dict[str, str]:
     return facts | {"versions": printable(versions)}
 
 
-def _shown(value: Any) -> str:
+def _shown(name: str, value: Any) -> str:
+    text = names()[name][2].text
+    if text is not str:
+        return text(value)
     if isinstance(value, tuple):
         return " ".join(map(str, value)) or "none"
-    return "default" if value is None else str(value)
+    return "not given" if value is None else str(value)
 
 
 def training_facts(detector: "Detector") -> dict[str, str]:

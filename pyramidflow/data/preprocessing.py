@@ -18,12 +18,12 @@ def network_input(
     """Normalise images that are resized already.
 
     Args:
-        images: ``[image_size, image_size, 3]`` each, uint8 or uint16.
+        images: ``[H, W, 3]`` each, uint8 or uint16.
         preprocessing: with the mean and deviation to normalise by.
         device: where the result lives.
 
     Returns:
-        ``[B, 3, image_size, image_size]``, float32.
+        ``[B, 3, H, W]``, float32.
     """
     mean, std = torch.tensor([preprocessing.mean, preprocessing.std], device=device)
     return ops.normalize_image(stack(images).to(device), mean, std)

@@ -45,28 +45,20 @@ def augment_texture(image: npt.NDArray[Any], rng: np.random.Generator) -> npt.ND
     Each of the eight ways to lay a square down comes with probability 1/8.
 
     Args:
-        image: ``[S, S, 3]``; square, since a rotation would change another shape.
+        image: ``[H, W, 3]``; only a square is rotated, since another shape would change.
         rng: draws three numbers a call.
 
     Returns:
-        ``[S, S, 3]``, the same pixels in another order, contiguous.
-
-    Raises:
-        InputError: an image that is not square.
+        ``[H, W, 3]``, the same pixels in another order, contiguous.
 
     Source: the augmentation of textures in the paper's supplement.
     """
-    if image.shape[0] != image.shape[1]:
-        raise InputError(
-            f"an image of {image.shape[0]}×{image.shape[1]} was given to rotate: a square is "
-            "expected; resize it to a square first."
-        )
     flip_columns, flip_rows, rotate = rng.random(3) < 0.5
     if flip_columns:
         image = image[:, ::-1]
     if flip_rows:
         image = image[::-1]
-    if rotate:
+    if rotate and image.shape[0] == image.shape[1]:
         image = np.rot90(image)
     return np.ascontiguousarray(image)
 

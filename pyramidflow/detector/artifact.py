@@ -11,12 +11,15 @@ from torch import Tensor, nn
 
 from pyramidflow import __version__
 from pyramidflow.detector.calibration import Calibration
+from pyramidflow.engine import Settings
 from pyramidflow.errors import InputError
 from pyramidflow.io.tensors import load_tensors, save_tensors, tensors_below
 from pyramidflow.model import Contrast, PyramidFlow
+from pyramidflow.model.encoder import CustomEncoder
 from pyramidflow.model.state import TensorKind, check_tensors
 from pyramidflow.settings import Validated, setting, shown
-from pyramidflow.spec import Spec
+from pyramidflow.spec import ImageSize, Spec
+from pyramidflow.training.history import read_history
 
 KIND = "detector"
 
@@ -120,11 +123,42 @@ class Artifact:
         Raises:
             InputError: the file cannot be written.
         """
+        self.check()
+        save_tensors(path, KIND, self.header.as_dict(), self.tensors)
+
+    @property
+    def tensors(self) -> dict[str, Tensor]:
+        """Weights and template by the names that they have in a file."""
         tensors = {f"model/{k}": v for k, v in self.network.state_dict().items()}
-        tensors.update({f"template/{d}": z for d, z in enumerate(self.template)})
-        spread = self.inverse_spread or ()
-        tensors.update({f"inverse_spread/{d}": w for d, w in enumerate(spread)})
-        save_tensors(path, KIND, self.header.as_dict(), tensors)
+        tensors |= {f"template/{d}": z for d, z in enumerate(self.template)}
+        return tensors | {f"inverse_spread/{d}": w for d, w in enumerate(self.inverse_spread or ())}
+
+    def check(self) -> None:
+        """Refuse tensors that are not those which the spec announces.
+
+        Everything that inspects or is written passes here: compiled code trusts shapes and types,
+        and a user may have changed them since.
+
+        Raises:
+            InputError: a tensor has another shape, type, device or layout, or is not finite.
+        """
+        tensors, device = self.tensors, next(self.network.parameters()).device
+        encoder = self.network.encoder
+        module = encoder.module if isinstance(encoder, CustomEncoder) else None
+        try:
+            Settings().precision_on(device.type)
+            for name, tensor in tensors.items():
+                if tensor.device != device or tensor.layout != torch.strided:
+                    raise InputError(
+                        f"the tensor {name} is {tensor.layout} on {tensor.device}: "
+                        f"{torch.strided} on {device} is expected."
+                    )
+            _check_tensors(self.spec, _described(self.spec, module), tensors)
+        except InputError as error:
+            raise InputError(
+                f"this detector cannot be used ({str(error).rstrip('.')}): load its file anew, or "
+                "give network and template as a training left them."
+            ) from error
 
 
 @dataclass(frozen=True)
@@ -181,7 +215,7 @@ class Header:
             Spec.from_dict(document.get("spec")),
             calibration,
             None if training is None else TrainingRecord.from_dict(training),
-            _history(document.get("history")),
+            read_history(document.get("history")),
             version,
         )
 
@@ -192,9 +226,13 @@ def read_header(path: Path) -> Header:
     Raises:
         InputError: as :func:`read`.
     """
-    document, _ = load_tensors(path, KIND)
+    document, tensors = load_tensors(path, KIND)
     with _naming(path):
-        return Header.of(document)
+        header = Header.of(document)
+        if header.spec.network.encoder != "custom":  # of that one nothing is known here
+            _check_count(header.spec, tensors)
+            _check_tensors(header.spec, _described(header.spec, None), tensors)
+    return header
 
 
 def read(path: Path, encoder: nn.Module | None = None) -> Artifact:
@@ -215,9 +253,7 @@ def read(path: Path, encoder: nn.Module | None = None) -> Artifact:
     with _naming(path):
         header = Header.of(document)
         _check_count(header.spec, tensors)
-        # Nothing is initialised that the file's tensors would replace at once.
-        with torch.device("meta"):
-            network = PyramidFlow.from_architecture(header.spec.network, encoder)
+        network = _described(header.spec, encoder)
         _check_tensors(header.spec, network, tensors)
         network.load_state_dict(tensors_below(tensors, "model/"), assign=True)
         levels = range(header.spec.network.levels)
@@ -225,7 +261,6 @@ def read(path: Path, encoder: nn.Module | None = None) -> Artifact:
         spread = None
         if header.spec.contrast.spread != "none":
             spread = tuple(tensors[f"inverse_spread/{d}"] for d in levels)
-            _check_positive(spread)
     return Artifact(
         header.spec,
         network.eval(),
@@ -237,13 +272,10 @@ def read(path: Path, encoder: nn.Module | None = None) -> Artifact:
     )
 
 
-def _check_positive(inverse_spread: tuple[Tensor, ...]) -> None:
-    for level, weights in enumerate(inverse_spread):
-        if not bool((weights > 0).all()):
-            raise InputError(
-                f"inverse_spread/{level} holds numbers that are not above 0: one over a standard "
-                "deviation is expected"
-            )
+def _described(spec: Spec, encoder: nn.Module | None) -> PyramidFlow:
+    """The network without memory: nothing is initialised that other tensors are to replace."""
+    with torch.device("meta"):
+        return PyramidFlow.from_architecture(spec.network, encoder)
 
 
 def _check_count(spec: Spec, tensors: Mapping[str, Tensor]) -> None:
@@ -264,31 +296,33 @@ def _check_count(spec: Spec, tensors: Mapping[str, Tensor]) -> None:
 
 
 def _check_tensors(spec: Spec, network: PyramidFlow, tensors: Mapping[str, Tensor]) -> None:
-    side = _padded_side(spec, tensors)
-    expected = {f"model/{name}": kind for name, kind in network.state_kinds((side, side)).items()}
+    height, width = size = _padded_size(spec, tensors)
+    expected = {f"model/{name}": kind for name, kind in network.state_kinds(size).items()}
     for level in range(spec.network.levels):
-        shape = (1, spec.network.channels, side >> level, side >> level)
+        shape = (1, spec.network.channels, height >> level, width >> level)
         expected[f"template/{level}"] = TensorKind((shape,), torch.float32)
         if spec.contrast.spread == "channel":
             shape = (*shape[:2], 1, 1)
         if spec.contrast.spread != "none":
             expected[f"inverse_spread/{level}"] = TensorKind((shape,), torch.float32)
     check_tensors(tensors, expected)
+    for name, weights in tensors.items():
+        if name.startswith("inverse_spread/") and not bool((weights > 0).all()):
+            raise InputError(
+                f"the tensor {name} holds numbers that are not above 0: one over a standard "
+                "deviation is expected."
+            )
 
 
-def _padded_side(spec: Spec, tensors: Mapping[str, Tensor]) -> int:
-    """Side of the finest level."""
+def _padded_size(spec: Spec, tensors: Mapping[str, Tensor]) -> ImageSize:
+    """Height and width of the finest level."""
     stride = spec.network.stride
     if stride is None:  # only the encoder knows, and the template was made behind it
         finest = tensors.get("template/0", torch.empty(0))
-        return spec.network.padded(finest.shape[-1] if finest.dim() == 4 else 1)
-    return spec.network.padded(-(-spec.preprocessing.image_size // stride))
-
-
-def _history(stored: object) -> tuple[Mapping[str, Any], ...]:
-    if not isinstance(stored, list) or not all(isinstance(record, dict) for record in stored):
-        raise InputError(f"history is {shown(stored)}: a list of objects is expected.")
-    return tuple(stored)
+        sides = tuple(finest.shape[-2:]) if finest.dim() == 4 else (1, 1)
+    else:
+        sides = tuple(-(-side // stride) for side in spec.preprocessing.size)
+    return spec.network.padded(sides[0]), spec.network.padded(sides[1])
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from pyramidflow.data import (
 )
 from pyramidflow.detector.artifact import Artifact, TrainingRecord
 from pyramidflow.detector.calibration import Origin
+from pyramidflow.detector.size import image_sizes, resolved, too_small
 from pyramidflow.errors import ImagesWarning
 from pyramidflow.io.names import printable
 from pyramidflow.model import PyramidFlow
@@ -82,7 +83,11 @@ def fit(network: PyramidFlow, spec: Spec, data: Category, run: Run) -> Fitted:
     training, held_out = split_validation(
         data.train, spec.recipe.validation_share, spec.recipe.seed
     )
-    size, decoding = spec.preprocessing.image_size, decoding_of(spec, run.max_pixels)
+    decoding = decoding_of(spec, run.max_pixels)
+    sizes = image_sizes(training, decoding)
+    spec = resolved(spec, sizes)
+    _warn(too_small(spec.preprocessing, sizes))
+    size = spec.preprocessing.size
     images = ImageSet(training, size, run.cache_bytes, decoding)
     others = ImageSet(held_out, size, run.cache_bytes, decoding)
     trained = copy.deepcopy(network)
@@ -97,9 +102,7 @@ def fit(network: PyramidFlow, spec: Spec, data: Category, run: Run) -> Fitted:
         resume=run.resume,
         show_progress=run.show_progress,
     )
-    dark = images.looks_dark()
-    if dark is not None:
-        warnings.warn(dark, ImagesWarning, stacklevel=3)
+    _warn(images.looks_dark())
     last, suspects = result.history[-1], result.normal.suspects
     record = TrainingRecord(
         category=data.name,
@@ -134,6 +137,11 @@ def fit(network: PyramidFlow, spec: Spec, data: Category, run: Run) -> Fitted:
 
 def _name(path: Path, root: Path) -> str:
     return printable(os.path.relpath(path, root))
+
+
+def _warn(sentence: str | None) -> None:
+    if sentence is not None:
+        warnings.warn(sentence, ImagesWarning, stacklevel=4)
 
 
 def decoding_of(spec: Spec, max_pixels: int | None) -> Decoding:

@@ -1,6 +1,7 @@
 """What inspects: a trained detector, frozen, with all memory that it needs."""
 
 import math
+import os
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -26,7 +27,7 @@ from pyramidflow.detector.findings import (
 )
 from pyramidflow.detector.fitting import decoding_of
 from pyramidflow.detector.smoothing import Smoothing
-from pyramidflow.detector.verdict import Verdict, interest_mask, judge
+from pyramidflow.detector.verdict import Verdict, interest_mask, judge, overlay_scale
 from pyramidflow.engine import Settings, TrainedNetwork, engine_on, images_at_once
 from pyramidflow.engine.device import Engine
 from pyramidflow.engine.encoder import feature_size
@@ -62,24 +63,27 @@ class Session:
         settings: threads, memory budget and precision.
 
     Raises:
-        InputError: a setting cannot be honoured on this device, or the region of interest holds no
-            pixel.
+        InputError: a setting cannot be honoured on this device, or the artifact's tensors are not
+            those that its spec announces.
     """
 
     def __init__(
         self, artifact: Artifact, device: torch.device, settings: Settings | None = None
     ) -> None:
         settings = settings or Settings()
+        artifact.check()
+        artifact.network.eval()  # somebody may have put it into training mode
+        self._process = os.getpid()
         self.spec = artifact.spec
         self.device = device
         self.decoding = decoding_of(self.spec, settings.max_pixels)
-        side = self.spec.preprocessing.image_size
         preprocessing = self.spec.preprocessing
+        self.size = preprocessing.size
         trained = TrainedNetwork(
             artifact.network, artifact.contrast, preprocessing.mean, preprocessing.std
         )
-        self.engine: Engine = engine_on(device, trained, (side, side), settings)
-        map_size = feature_size(artifact.network, side, side)
+        self.engine: Engine = engine_on(device, trained, self.size, settings)
+        map_size = feature_size(artifact.network, *self.size)
         self._interest = interest_mask(self.spec.rule, map_size, device)
         self._smoothing: Smoothing | None = None
         if self.spec.rule.smoothing > 0:
@@ -112,9 +116,7 @@ class Session:
         Raises:
             InputError: the detector is not calibrated.
         """
-        if self.threshold is None:
-            raise InputError("this detector has no threshold yet: calibrate it on good images.")
-        return 2 * self.threshold or 1.0
+        return overlay_scale(self.threshold)
 
     def inspect(self, image: Image) -> Inspection:
         """Look for defects in one image.
@@ -184,8 +186,7 @@ class Session:
 
     def _working_maps(self, batch: Sequence[Pixels]) -> list[WorkingMap]:
         started = time.perf_counter()
-        side = self.spec.preprocessing.image_size
-        stacked = stack([resize_image(image, side) for image in batch])  # [B, H, W, 3]
+        stacked = stack([resize_image(image, self.size) for image in batch])  # [B, H, W, 3]
         resized = time.perf_counter()
         scores, maps = self._run(stacked)
         share = 1e3 / len(batch)
@@ -197,6 +198,11 @@ class Session:
 
     @torch.inference_mode()
     def _run(self, images: torch.Tensor) -> tuple[Any, Any]:
+        if os.getpid() != self._process:
+            raise InputError(
+                "this session was made before the process was forked: make one in this process, or "
+                "start it with the method 'spawn'."
+            )
         with self._turn:
             maps = self.engine.anomaly_map(images)  # [B, h, w], the engine's own memory
             maps = maps.clone() if self._interest is None else maps * self._interest
@@ -205,9 +211,8 @@ class Session:
         return maps.amax((1, 2)).tolist(), maps.float().cpu().numpy()
 
     def resized(self, found: WorkingMap) -> Map:
-        """The map of an image as the square that the image was resized to."""
-        side = self.spec.preprocessing.image_size
-        return resize_map(found.anomaly_map, (side, side))
+        """The map of an image at the size that the image was resized to."""
+        return resize_map(found.anomaly_map, self.size)
 
 
 def _finite(score: float, precision: str) -> float:

@@ -16,7 +16,7 @@ class ReducedMask:
     """A mask at another size.
 
     Attributes:
-        mask: true on the defects, bool ``[size, size]``.
+        mask: true on the defects, bool ``[h, w]``.
         defects: connected regions of the mask that was reduced.
         small_defects: those of them that the nearest-neighbour rule alone would lose.
     """
@@ -45,8 +45,8 @@ def region_shares(mask: BoolArray) -> npt.NDArray[np.float64]:
     return shares
 
 
-def reduce_mask(mask: BoolArray, size: int) -> ReducedMask:
-    """Resize a mask to a square by nearest neighbour, without losing a defect.
+def reduce_mask(mask: BoolArray, size: tuple[int, int]) -> ReducedMask:
+    """Resize a mask by nearest neighbour, without losing a defect.
 
     A pixel of the result is defective where the pixel under its centre is, as in published numbers.
     A defect that lies under no centre would vanish: it is kept by the pixels of the result that
@@ -55,14 +55,14 @@ def reduce_mask(mask: BoolArray, size: int) -> ReducedMask:
 
     Args:
         mask: true on the defects, bool ``[H, W]``.
-        size: side of the result, in pixels.
+        size: height and width of the result, in pixels.
 
     Returns:
         The reduced mask, and how many defects there are and would have been lost.
     """
     height, width = mask.shape
-    centres = np.ix_(_centres(height, size), _centres(width, size))
-    reduced: BoolArray = np.ascontiguousarray(mask[centres])  # [size, size]
+    centres = np.ix_(_centres(height, size[0]), _centres(width, size[1]))
+    reduced: BoolArray = np.ascontiguousarray(mask[centres])  # [h, w]
     if not mask.any():
         return ReducedMask(reduced, 0, 0)
     labels, count = _label(mask)
@@ -71,7 +71,7 @@ def reduce_mask(mask: BoolArray, size: int) -> ReducedMask:
     lost[labels[centres]] = False
     if lost.any():
         rows, columns = np.nonzero(lost[labels])
-        cells = _cells(rows, height, size) * size + _cells(columns, width, size)
+        cells = _cells(rows, height, size[0]) * size[1] + _cells(columns, width, size[1])
         reduced.ravel()[_fullest(labels[rows, columns], cells)] = True
     return ReducedMask(reduced, count, int(lost.sum()))
 

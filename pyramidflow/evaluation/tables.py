@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from pyramidflow.evaluation.evaluate import Evaluation
+from pyramidflow.evaluation.rates import Rate
 from pyramidflow.io.files import write_atomically
 from pyramidflow.io.names import markdown_cell, printable
+from pyramidflow.spec import size_text
 
 Row = dict[str, Any]
 
@@ -32,8 +34,9 @@ def table_rows(evaluations: Sequence[Evaluation]) -> list[Row]:
         evaluations: one or more.
 
     Returns:
-        Rows with the same keys: ``category``, the metrics, ``false_reject_rate`` and
-        ``detection_rate`` at the detector's threshold, :data:`COUNTS` and :data:`SETTINGS`.
+        Rows with the same keys: ``category``, the metrics; at the detector's threshold
+        ``pixel_f1``, ``detection_rate``, and ``false_reject_rate`` and ``escape_rate`` with the
+        ends of their 95% confidence intervals; :data:`COUNTS` and :data:`SETTINGS`.
         ``images`` were measured, ``failed`` could not be used or only without their mask.
         Undefined values are NaN; the mean is over the categories where a value is defined. Metrics
         are fractions of 1.
@@ -46,7 +49,7 @@ def table_rows(evaluations: Sequence[Evaluation]) -> list[Row]:
     for key in rows[0]:
         if key in COUNTS:
             mean[key] = sum(row[key] for row in rows)
-        elif key not in ("category", *SETTINGS):
+        elif key not in ("category", *SETTINGS) and not key.endswith(("_low", "_high")):
             mean[key] = _mean([row[key] for row in rows])
     return [*rows, mean]
 
@@ -61,18 +64,25 @@ def _row(evaluation: Evaluation) -> Row:
     return {
         "category": evaluation.category,
         **evaluation.metrics.as_dict(),
-        "false_reject_rate": evaluation.false_reject_rate,
+        "pixel_f1": evaluation.pixel_f1,
+        **_rate("false_reject", evaluation.false_rejects),
         "detection_rate": evaluation.detection_rate,
+        **_rate("escape", evaluation.escapes),
         "images": len(evaluation.measured),
         "seed": recipe.get("seed"),
         "epoch": recipe.get("epochs"),
-        "size": evaluation.image_size,
+        "size": size_text(evaluation.image_size),
         "seconds": evaluation.seconds,
         "failed": len(evaluation.failures),
         "defects": evaluation.defects,
         "small_defects": evaluation.small_defects,
         "detector": evaluation.detector_name,
     }
+
+
+def _rate(name: str, rate: Rate) -> dict[str, float]:
+    low, high = rate.interval()
+    return {f"{name}_rate": rate.value, f"{name}_low": low, f"{name}_high": high}
 
 
 def _mean(values: Sequence[float]) -> float:
@@ -107,9 +117,9 @@ def remarks(evaluation: Evaluation) -> list[str]:
     """
     found = []
     if evaluation.small_defects:
-        side = evaluation.image_size
+        height, width = evaluation.image_size
         found.append(
-            f"Defects smaller than a pixel at the working size {side}×{side}: "
+            f"Defects smaller than a pixel at the working size {height}×{width}: "
             f"{evaluation.small_defects} of {evaluation.defects}. They count with the pixels that "
             "hold most of them."
         )

@@ -111,9 +111,9 @@ class ResultFolder:
 
     def _overlay(self, pixels: npt.NDArray[Any], inspection: Inspection, scale: float) -> bytes:
         boxes = [region.box for region in inspection.regions]
-        return png(
-            overlay(to_uint8(pixels), inspection.anomaly_map, scale, inspection.threshold, boxes)
-        )
+        # Without a region nothing is above the threshold, and looking for outlines takes time.
+        threshold = inspection.threshold if boxes else None
+        return png(overlay(to_uint8(pixels), inspection.anomaly_map, scale, threshold, boxes))
 
     def _put(self, name: str, data: bytes) -> None:
         # Renamed, so that a reader never sees a part; not synced: the record is what counts.

@@ -117,6 +117,11 @@ class Trainer:
             self.optimizer,
         )
         position = self.position
+        if position.step > len(self._batches(range(len(self.images)))):
+            raise InputError(
+                f"the checkpoint {self.checkpoint} is in step {position.step}, but an epoch has "
+                f"{len(self._batches(range(len(self.images))))}: start without --resume."
+            )
         behind = position.epoch + (position.step > 0)
         if behind > self.recipe.epochs:
             raise InputError(
@@ -183,12 +188,7 @@ class Trainer:
                 for image, i in zip(images, batch, strict=True)
             ]
         loss = self.loss(self.model, network_input(images, self.preprocessing, self._device()))
-        value = float(loss.detach())
-        if not np.isfinite(value):
-            raise InputError(
-                f"the loss became {value} in epoch {epoch + 1}: check the images, or lower the "
-                "learning rate."
-            )
+        value = _finite(float(loss.detach()), "loss", epoch)
         self.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip_norm)
@@ -202,7 +202,9 @@ class Trainer:
             float(self.loss(self.model, self._input(self.held_out, batch)))
             for batch in self._batches(range(len(self.held_out)))
         ]
-        return sum(losses) / len(losses) if losses else None
+        if not losses:
+            return None
+        return _finite(sum(losses) / len(losses), "held-out loss", self.position.epoch)
 
     def _normal(self, stop: StopRequest) -> Normal:
         self.model.eval()
@@ -253,7 +255,7 @@ class Trainer:
         return {
             **recipe,
             **self.model.architecture.as_dict(),
-            "image_size": self.preprocessing.image_size,
+            "image_size": list(self.preprocessing.size),
             "images": fingerprint(self.images),
             "held-out images": fingerprint(self.held_out),
         }
@@ -303,6 +305,15 @@ def train(
         return run(SilentProgress())
     with console_progress(Console(stderr=True)) as progress:
         return run(progress)
+
+
+def _finite(loss: float, name: str, epoch: int) -> float:
+    if not np.isfinite(loss):
+        raise InputError(
+            f"the {name} became {loss} in epoch {epoch + 1}: check the images, or lower the "
+            "learning rate."
+        )
+    return loss
 
 
 @contextmanager

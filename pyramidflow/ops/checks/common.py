@@ -75,24 +75,30 @@ def check_size(name: str, shape: Sequence[int]) -> None:
         )
 
 
-def check_shape(name: str, x: Tensor, expected: Sequence[int], given: str) -> None:
-    """Refuse another shape than the one that follows from the other arguments.
+def check_shape(
+    name: str, x: Tensor, expected: Sequence[int], source: str, given: Sequence[int]
+) -> None:
+    """Refuse another shape than the one that follows from another argument.
 
     Args:
         name: of the argument.
         x: the argument.
         expected: its shape.
-        given: what it follows from, as a part of the sentence.
+        source: name of the argument that it follows from.
+        given: shape of that one.
     """
     if tuple(x.shape) != tuple(expected):
-        raise InputError(f"{name} has shape {list(x.shape)}, but {given}: give {list(expected)}.")
+        raise InputError(
+            f"{name} has shape {list(x.shape)}, but {source} has {list(given)}: give "
+            f"{list(expected)}."
+        )
 
 
 def check_same_shape(**tensors: Tensor) -> None:
     """Refuse tensors that differ in shape from the last one."""
     last, like = list(tensors.items())[-1]
     for name, x in tensors.items():
-        check_shape(name, x, like.shape, f"{last} has {list(like.shape)}")
+        check_shape(name, x, like.shape, last, like.shape)
 
 
 def check_choice(name: str, value: object, choices: Sequence[str]) -> None:

@@ -66,12 +66,12 @@ def affine_coupling_backward(
     )
     _check_shapes(x, params, volume_norm, statistics, clamp)
     check_same_shape(grad_y=grad_y, x=x)
-    check_shape("grad_log_det", grad_log_det, x.shape[:1], f"x has {list(x.shape)}")
+    check_shape("grad_log_det", grad_log_det, x.shape[:1], "x", x.shape)
     if mean_given:
         _check_mean(mean_used, (*x.shape[:2], *params.shape[2:]))
     else:
         taken = mean_shape(params, volume_norm, statistics)
-        check_shape("mean_used", mean_used, taken, f"params has {list(params.shape)}")
+        check_shape("mean_used", mean_used, taken, "params", params.shape)
 
 
 def coupling_conv1x1(
@@ -166,5 +166,5 @@ def _check_mean(mean: Tensor, full: Sequence[int]) -> None:
 
 
 def _check_clamp(clamp: object) -> None:
-    if not isinstance(clamp, int | float) or not 0 < clamp < math.inf:
+    if not isinstance(clamp, (int, float)) or not 0 < clamp < math.inf:
         raise InputError(f"clamp is {clamp!r}: give a positive number.")

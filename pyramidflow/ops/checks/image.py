@@ -33,8 +33,8 @@ def normalize_image(image: Tensor, mean: Tensor, std: Tensor, dtype: torch.dtype
         )
     check_size("the image", image.shape)
     check_operands(mean=mean, std=std)
-    check_shape("mean", mean, (3,), "the image has 3 channels")
-    check_shape("std", std, (3,), "the image has 3 channels")
+    check_shape("mean", mean, (3,), "the image", image.shape)
+    check_shape("std", std, (3,), "the image", image.shape)
     if mean.device != image.device:
         raise InputError(
             f"mean and std are on {str(mean.device)!r}, but the image is on "
@@ -55,7 +55,7 @@ def anomaly_map(
     optional = {"inverse spread": inverse_spread, "shift": shift}
     pyramids.update({name: levels for name, levels in optional.items() if levels is not None})
     for name, levels in pyramids.items():
-        if not isinstance(levels, list | tuple):
+        if not isinstance(levels, (list, tuple)):
             raise InputError(
                 f"{name} is of type {type(levels).__name__}: give a list of levels, finest first."
             )
@@ -77,14 +77,14 @@ def anomaly_map(
         if level > 0:
             finer = latents[level - 1].shape
             expected = (*finer[:2], *half(finer[2:]))
-            check_shape(name, z, expected, f"level {level - 1} has {list(finer)}")
+            check_shape(name, z, expected, f"level {level - 1}", finer)
         _check_template(level, template[level], z)
-        given = f"the latents have {list(z.shape)}"
         if inverse_spread is not None:
-            name, expected = f"level {level} of the inverse spread", (1, *z.shape[1:])
-            check_shape(name, inverse_spread[level], expected, given)
+            operand, size = f"level {level} of the inverse spread", (1, *z.shape[1:])
+            check_shape(operand, inverse_spread[level], size, name, z.shape)
         if shift is not None:
-            check_shape(f"level {level} of the shift", shift[level], (*z.shape[:2], 1, 1), given)
+            operand, size = f"level {level} of the shift", (*z.shape[:2], 1, 1)
+            check_shape(operand, shift[level], size, name, z.shape)
 
 
 def anomaly_map_backward(
@@ -94,8 +94,8 @@ def anomaly_map_backward(
     anomaly_map(latents, template)
     check_operands(grad_map=grad_map, latents=latents[0])
     batch, _, height, width = latents[0].shape
-    given = f"level 0 of the latents has {list(latents[0].shape)}"
-    check_shape("grad_map", grad_map, (batch, height, width), given)
+    size = (batch, height, width)
+    check_shape("grad_map", grad_map, size, "level 0 of the latents", latents[0].shape)
 
 
 def _check_template(level: int, mean: Tensor, z: Tensor) -> None:

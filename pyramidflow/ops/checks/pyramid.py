@@ -38,7 +38,7 @@ def pyramid_down_backward(
                 f"index has elements of type {index.dtype} on {str(index.device)!r}: give uint8 on "
                 f"{str(grad_y.device)!r}, where grad_y is."
             )
-        check_shape("index", index, grad_y.shape, f"grad_y has {list(grad_y.shape)}")
+        check_shape("index", index, grad_y.shape, "grad_y", grad_y.shape)
 
 
 def pyramid_residual(fine: Tensor, coarse: Tensor) -> None:
@@ -61,4 +61,4 @@ def _check_neighbours(name: str, fine: Tensor, coarse: Tensor) -> None:
     check_operands(**{name: fine, "coarse": coarse})
     check_level(name, fine)
     expected = (*fine.shape[:2], *half(fine.shape[2:]))
-    check_shape("coarse", coarse, expected, f"{name} has {list(fine.shape)}")
+    check_shape("coarse", coarse, expected, name, fine.shape)

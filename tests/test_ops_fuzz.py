@@ -142,7 +142,10 @@ def gradients(backend: str, call: Call) -> list[Tensor] | str:
         generator = torch.Generator().manual_seed(place)
         loss = loss + (result * torch.randn(result.shape, generator=generator).to(result)).sum()
     with ops.use_backend(backend):
-        return list(torch.autograd.grad(loss, leaves))
+        try:
+            return list(torch.autograd.grad(loss, leaves))
+        except InputError as refused:  # not everything that can be computed has a derivative
+            return str(refused)
 
 
 @pytest.mark.parametrize("name", DIFFERENTIABLE)

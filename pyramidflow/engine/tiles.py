@@ -48,7 +48,9 @@ class TiledEngine:
         self._engine = CpuEngine(trained, tile, plan, threads, part_of=(height, width))
         self.threads = self._engine.threads
         self._passes = 2 if trained.contrast.without_mean else 1
-        self._normal_means = [mean[0, :, 0, 0] for mean in trained.contrast.template_means]
+        self._normal_means: list[Tensor] = []
+        if self._passes == 2:
+            self._normal_means = [mean[0, :, 0, 0] for mean in trained.contrast.template_means]
         self._pixels = [prod(z.shape[2:]) for z in trained.contrast.template]
         self.plan = plan.in_tiles(tiling, self._passes)
         self.precision = self._engine.precision

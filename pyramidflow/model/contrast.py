@@ -70,8 +70,11 @@ class Contrast:
     @cached_property
     def template_means(self) -> list[Tensor]:
         """Means over pixels of the template, levels ``[1, C, 1, 1]`` in float64."""
-        # In one order: the bits of a sum follow the order in memory.
-        return [pixel_mean(z.double().contiguous()) for z in self.template]
+        # A plane at a time, for memory, and in one order: the bits of a sum follow the memory's.
+        return [
+            torch.stack([plane.double().contiguous().mean() for plane in z[0]])[None, :, None, None]
+            for z in self.template
+        ]
 
     def map_of(self, latents: Sequence[Tensor]) -> Tensor:
         """Anomaly map ``[B, h_0, w_0]`` of latents ``[B, C, h_d, w_d]``."""

@@ -251,7 +251,7 @@ def test_whole_images_are_chosen_where_they_fit(alone: int) -> None:
     assert isinstance(make_engine(*arguments), CpuEngine)
     roomy = Settings(memory_budget=alone + (64 << 20))
     assert isinstance(make_engine(*arguments, roomy), CpuEngine)
-    with pytest.raises(InputError, match=r"at least \d+ MB are needed, even in tiles"):
+    with pytest.raises(InputError, match=r"this process needs at least \d+ MB, even in tiles"):
         make_engine(*arguments, Settings(memory_budget=alone))
     for budget in (8 << 20, 16 << 20):
         engine = make_engine(*arguments, Settings(memory_budget=alone + budget))
@@ -294,7 +294,7 @@ def test_encoder_of_ones_own_is_not_cut(alone: int) -> None:
     encoder = nn.Conv2d(3, 16, 3, padding=1)
     network = trained_network(SIZE, levels=2, stacks=1, encoder=encoder, channels=16)
     arguments = (trained(network, template_of(network, SIZE)), (1, *SIZE))
-    with pytest.raises(InputError, match="the encoder custom not working in tiles"):
+    with pytest.raises(InputError, match="the encoder custom does not work in tiles"):
         make_engine(*arguments, Settings(memory_budget=alone + (8 << 20)))
     with pytest.raises(InputError, match="how far the encoder custom looks is not known"):
         map_reach(network)

@@ -19,6 +19,7 @@ from benchmarks.turns import timed
 from pyramidflow import ops
 from pyramidflow.engine import Engine, Precision, Settings, TrainedNetwork, make_engine
 from pyramidflow.errors import InputError
+from pyramidflow.model import Contrast
 
 RESULT = Path(__file__).parent / "results" / "precision.md"
 
@@ -57,12 +58,13 @@ def deviation(found: Tensor, expected: Tensor) -> dict[str, float]:
 def compare(encoder: str, size: int, threads: int, rounds: int) -> dict[str, Any]:
     """Time of both precisions and the deviations of their maps; or why there is no bfloat16."""
     subject = detector(encoder, size, channels=16)
-    network, template = subject.model, subject.template
-    assert template is not None
+    network = subject.model
+    assert subject.template is not None
+    contrast = Contrast(subject.template)
     mean, std = torch.tensor([subject.preprocessing.mean, subject.preprocessing.std])
     pixels = images(1, size)
     trained = TrainedNetwork(
-        network, template, subject.preprocessing.mean, subject.preprocessing.std
+        network, contrast, subject.preprocessing.mean, subject.preprocessing.std
     )
     try:
         engines: dict[str, Engine] = {
@@ -76,7 +78,7 @@ def compare(encoder: str, size: int, threads: int, rounds: int) -> dict[str, Any
     with torch.inference_mode():
         maps = {name: engine.anomaly_map(pixels).clone() for name, engine in engines.items()}
         with ops.use_backend("reference"):
-            plain = network.anomaly_map(ops.normalize_image(pixels, mean, std), template)
+            plain = network.anomaly_map(ops.normalize_image(pixels, mean, std), contrast)
         seconds = in_turns(engines, pixels, rounds)
     return {
         "milliseconds": seconds,

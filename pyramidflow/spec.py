@@ -19,6 +19,7 @@ from pyramidflow.model.encoders import (
     known_encoders,
     settings_of_encoder,
 )
+from pyramidflow.rules import PLAIN_CONTRAST, PLAIN_VERDICT, ContrastRule, VerdictRule
 from pyramidflow.settings import Setting, Validated, described, setting, shown
 
 VolumeNormKind = Literal["cvn", "svn", "none"]
@@ -287,45 +288,6 @@ class Recipe(Validated):
             raise InputError(f"betas is {self.betas}: give two numbers below 1.")
 
 
-Box = tuple[float, float, float, float]
-
-
-@dataclass(frozen=True)
-class VerdictRule(Validated):
-    """Where on an image defects count.
-
-    Attributes:
-        region_of_interest: ``(left, top, right, bottom)`` as fractions of width and height; the
-            anomaly map is zero outside. ``None`` is the whole image.
-
-    Raises:
-        InputError: a setting is out of its range.
-    """
-
-    group: ClassVar[str] = "verdict settings"
-
-    region_of_interest: Box | None = setting(
-        None,
-        "Left, top, right, bottom as fractions of the image; defects outside are ignored.",
-        shown_default="the whole image",
-    )
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        box = self.region_of_interest
-        if box is not None and not (0 <= box[0] < box[2] <= 1 and 0 <= box[1] < box[3] <= 1):
-            raise InputError(
-                f"region_of_interest is {list(box)}: give left, top, right, bottom as fractions of "
-                "the image, 0 ≤ left < right ≤ 1 and 0 ≤ top < bottom ≤ 1."
-            )
-
-    def holds_a_pixel(self, size: tuple[int, int]) -> bool:
-        """Whether a pixel's centre of an anomaly map of ``(h, w)`` lies inside."""
-        left, top, right, bottom = self.region_of_interest or (0, 0, 1, 1)
-        sides = ((top, bottom, size[0]), (left, right, size[1]))
-        return all(any(a <= (i + 0.5) / n < b for i in range(n)) for a, b, n in sides)
-
-
 @dataclass(frozen=True)
 class Spec:
     """All settings of a detector: the command line, Python and the file are views of it.
@@ -334,6 +296,7 @@ class Spec:
         network: what fixes the network's shape.
         preprocessing: how images become network input.
         recipe: how the network is trained.
+        contrast: how an image is compared with the training images.
         rule: how an anomaly map becomes a verdict.
 
     Raises:
@@ -343,7 +306,8 @@ class Spec:
     network: Architecture = Architecture()
     preprocessing: Preprocessing = Preprocessing()
     recipe: Recipe = Recipe()
-    rule: VerdictRule = VerdictRule()
+    contrast: ContrastRule = PLAIN_CONTRAST
+    rule: VerdictRule = PLAIN_VERDICT
 
     def __post_init__(self) -> None:
         if self.preprocessing.image_size != AUTO:
@@ -358,6 +322,11 @@ class Spec:
                     f"volume_norm {self.network.volume_norm} and pyramid_difference "
                     f"{self.network.pyramid_difference}: leave out {ablation} in both or in none."
                 )
+        if not (self.network.pyramid_difference or self.contrast.is_plain):
+            raise InputError(
+                f"spread is {self.contrast.spread} and light {self.contrast.light}, but without "
+                "pyramid-difference an image is compared with the template alone: leave them out."
+            )
 
     def _check_size(self, size: ImageSize) -> None:
         levels, stride = self.network.levels, self.network.stride
@@ -451,12 +420,12 @@ class Spec:
         Raises:
             InputError: a group or a name is missing or unknown, or a value is refused.
         """
-        if not isinstance(stored, Mapping) or set(stored) != set(_GROUPS):
+        if not isinstance(stored, Mapping) or set(stored) | _LATER != set(_GROUPS):
             raise InputError(
                 f"the spec is {shown(stored)}: an object of {', '.join(_GROUPS)} is expected."
             )
         parts: dict[str, Any] = {
-            part: group.from_dict(stored[part]) for part, group in _GROUPS.items()
+            part: group.from_dict(stored.get(part, {})) for part, group in _GROUPS.items()
         }
         return cls(**parts)
 
@@ -464,6 +433,9 @@ class Spec:
 _GROUPS: dict[str, type[Validated]] = {
     f.name: type(f.default) for f in fields(Spec) if isinstance(f.default, Validated)
 }
+
+_LATER = {"contrast"}
+"""Groups that older files lack: everything in them then has its default."""
 
 _OWNERS = {name: group for group in _GROUPS.values() for name in described(group)}
 

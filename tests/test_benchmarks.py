@@ -10,6 +10,7 @@ from PIL import Image
 
 from pyramidflow import PyramidFlow, ops
 from pyramidflow.engine import TrainedNetwork
+from pyramidflow.model import Contrast
 from pyramidflow.training import ContrastLoss
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -140,7 +141,7 @@ def test_gpu_model_counts_what_runs(encoder):
         side = 32 if encoder == "none" else 8
         shapes = [(1, network.architecture.channels, side >> d, side >> d) for d in range(3)]
         template = [torch.zeros(shape) for shape in shapes]
-        trained = TrainedNetwork(network, template, (0.5, 0.5, 0.5), (0.2, 0.2, 0.2))
+        trained = TrainedNetwork(network, Contrast(template), (0.5, 0.5, 0.5), (0.2, 0.2, 0.2))
         frozen = gpu_model.FrozenNetwork(trained, device, torch.float32)
         images = torch.zeros((2, 32, 32, 3), dtype=torch.uint8, device=device)
         with gpu_model.Recorder() as recorder:

@@ -9,15 +9,15 @@ import torch
 from conftest import relative_error, require_backend
 from engine_cases import (
     ERROR,
+    contrast_of,
     oracle,
     pictures,
-    template_of,
     trained,
     trained_network,
     whole_engine,
 )
 from safetensors.torch import load_file
-from test_tiles import dependencies, small_tiling, tiled_engine
+from tile_cases import dependencies, small_tiling, tiled_engine
 
 from pyramidflow import Detector
 from pyramidflow.detector.artifact import KIND
@@ -134,17 +134,30 @@ def test_folded_encoder_equals_the_network(weights, stages, size):
         assert relative_error(frozen(image), network.encoder.double()(image.double())) <= ERROR
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_types_lose_no_more_than_plain_pytorch(weights, dtype):
+    network = network_with(weights)
+    image = torch.randn(1, 3, 64, 96)
+    frozen = frozen_encoder(network.encoder, CPU, dtype)
+    with torch.no_grad():
+        found = frozen(image.to(dtype))
+        exact = network.encoder.double()(image.double())
+        plain = network.encoder.to(dtype)(image.to(dtype))
+    assert found.dtype == dtype
+    assert relative_error(found, exact) <= 2 * relative_error(plain, exact)
+
+
 @pytest.mark.parametrize("stages", [(2,), (2, 3)])
 @pytest.mark.parametrize("size", [(64, 96), (50, 35)])
 def test_engines_equal_the_network(weights, stages, size):
     require_backend("cpu")
     network = network_with(weights, encoder_stages=stages, volume_norm="svn")
-    images, template = pictures(2, size), template_of(network, size)
-    expected = oracle(network, images, template)
-    maps = whole_engine(network, template, (2, *size)).anomaly_map(images)
+    images, contrast = pictures(2, size), contrast_of(network, size)
+    expected = oracle(network, images, contrast)
+    maps = whole_engine(network, contrast, (2, *size)).anomaly_map(images)
     assert maps.shape == expected.shape == (2, -(-size[0] // 4), -(-size[1] // 4))
     assert relative_error(maps, expected) <= ERROR
-    frozen = FrozenNetwork(trained(network, template), CPU, torch.float32)
+    frozen = FrozenNetwork(trained(network, contrast), CPU, torch.float32)
     assert relative_error(frozen(images), expected) <= ERROR
 
 
@@ -155,9 +168,9 @@ def test_engines_equal_the_network(weights, stages, size):
 def test_tiles_equal_the_whole_image(weights, stages, size, counts):
     require_backend("cpu")
     network = network_with(weights, encoder_stages=stages, volume_norm="svn")
-    images, template = pictures(1, size), template_of(network, size)
-    engine = tiled_engine(network, template, (1, *size), small_tiling(network, size, *counts))
-    expected = oracle(network, images, template)
+    images, contrast = pictures(1, size), contrast_of(network, size)
+    engine = tiled_engine(network, contrast, (1, *size), small_tiling(network, size, *counts))
+    expected = oracle(network, images, contrast)
     maps = engine.anomaly_map(images)
     # A wrong border is few pixels, which the norm of the whole would hide.
     assert (maps - expected).abs().max() <= 10 * ERROR * expected.abs().max()

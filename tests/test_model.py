@@ -8,6 +8,7 @@ from pyramidflow import PyramidFlow
 from pyramidflow.errors import InputError
 from pyramidflow.model import (
     Architecture,
+    Contrast,
     DualCoupling,
     Flow,
     InvertibleConv1x1,
@@ -199,8 +200,8 @@ def test_latents_are_a_tuple_finest_first_and_odd_sizes_are_cropped():
     latents = model(torch.randn(1, 3, 10, 7))
     assert isinstance(latents, tuple)
     assert [z.shape for z in latents] == [(1, 4, 12, 8), (1, 4, 6, 4), (1, 4, 3, 2)]
-    template = tuple(torch.zeros_like(z) for z in latents)
-    assert model.anomaly_map(torch.randn(2, 3, 10, 7), template).shape == (2, 10, 7)
+    contrast = Contrast([torch.zeros_like(z) for z in latents])
+    assert model.anomaly_map(torch.randn(2, 3, 10, 7), contrast).shape == (2, 10, 7)
 
 
 def test_contrast_without_pyramid_difference_composes_first():
@@ -210,10 +211,10 @@ def test_contrast_without_pyramid_difference_composes_first():
         random_pyramid(1, shapes=[(8, 8), (4, 4), (2, 2)]),
     )
     mean = tuple(0.5 * m.flip(1) for m in mean)
-    composed_first = PyramidFlow(**arguments, pyramid_difference=False).contrast(z, mean)
+    composed_first = PyramidFlow(**arguments, pyramid_difference=False).contrast(z, Contrast(mean))
     expected = (InvertiblePyramid.compose(z) - InvertiblePyramid.compose(mean)).abs().mean(1)
     torch.testing.assert_close(composed_first, expected)
-    by_level = PyramidFlow(**arguments).contrast(z, mean)
+    by_level = PyramidFlow(**arguments).contrast(z, Contrast(mean))
     expected = InvertiblePyramid.compose(
         [(a - b).abs() for a, b in zip(z, mean, strict=True)]
     ).mean(1)

@@ -113,6 +113,10 @@ def print_training(detector: "Detector", output: Path, checkpoint: Path) -> None
         "threshold": describe_calibration(header.calibration),
         "training time": f"{training.seconds:.0f} s",
     }
+    if training.suspects:
+        pairs = zip(training.suspects, training.suspect_scores, strict=True)
+        listed = ", ".join(f"{name} ({score:.4g})" for name, score in pairs)
+        facts["left out"] = f"of what is normal, with their scores: {listed}; look at them"
     memory = peak_memory()
     if memory is not None:
         facts["peak memory"] = f"{memory / 2**20:.0f} MiB"

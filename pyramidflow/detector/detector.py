@@ -37,8 +37,9 @@ from pyramidflow.engine.device import resolve_device
 from pyramidflow.errors import InputError
 from pyramidflow.model import PyramidFlow
 from pyramidflow.model.encoders import encoder_of
+from pyramidflow.rules import Box
 from pyramidflow.settings import shown
-from pyramidflow.spec import Box, Preprocessing, Spec, VerdictRule
+from pyramidflow.spec import Preprocessing, Spec
 
 
 class Detector:
@@ -161,8 +162,8 @@ class Detector:
 
     @region_of_interest.setter
     def region_of_interest(self, region: Box | None) -> None:
-        rule = VerdictRule(region_of_interest=region)
         with self._changing:
+            rule = replace(self.spec.rule, region_of_interest=region)
             spec = replace(self.spec, rule=rule)
             self._artifact = replace(self._artifact, spec=spec)
 
@@ -436,11 +437,13 @@ class Detector:
         """
         target = resolve_device(device)
         found = files.read(Path(path), encoder)
+        spread = found.inverse_spread
         return cls._of(
             replace(
                 found,
                 network=found.network.to(target),
                 template=tuple(z.to(target) for z in found.template),
+                inverse_spread=spread and tuple(w.to(target) for w in spread),
             )
         )
 
@@ -450,6 +453,7 @@ class Detector:
         network: PyramidFlow,
         template: Sequence[Tensor],
         settings: Mapping[str, Any] | None = None,
+        inverse_spread: Sequence[Tensor] | None = None,
     ) -> "Detector":
         """A detector around a network that was trained elsewhere.
 
@@ -457,17 +461,23 @@ class Detector:
             network: on the device to inspect on; it is put into evaluation mode.
             template: mean latents, levels ``[1, C, h_d, w_d]``, finest first.
             settings: ``image_size`` and any other that the network does not fix.
+            inverse_spread: where the settings ask for a ``spread``: one over the standard deviation
+                of the training latents, levels ``[1, C, h_d, w_d]`` or ``[1, C, 1, 1]``.
 
         Raises:
-            InputError: a setting contradicts the network, or is out of its range, or the network
-                or the template is not one that a detector can have.
+            InputError: a setting contradicts the network or the spread, or is out of its range, or
+                network, template or spread is not one that a detector can have.
         """
         if not isinstance(network, PyramidFlow):
             raise InputError(f"the network is a {type(network).__name__}: give a PyramidFlow.")
         if not isinstance(template, Sequence) or not all(isinstance(z, Tensor) for z in template):
             raise InputError(f"the template is {shown(template)}: give a tensor for each level.")
         spec = Spec.of({**(settings or {}), **network.architecture.as_dict()})
-        artifact = Artifact(spec, network.eval(), tuple(z.detach() for z in template))
+        spread = None
+        if inverse_spread is not None:
+            spread = tuple(w.detach() for w in inverse_spread)
+        means = tuple(z.detach() for z in template)
+        artifact = Artifact(spec, network.eval(), means, inverse_spread=spread)
         artifact.check()
         return cls._of(artifact)
 

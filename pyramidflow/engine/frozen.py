@@ -163,10 +163,9 @@ class FrozenNetwork:
         self.dtype = dtype
         self.encoder = frozen_encoder(network.encoder, device, dtype)
         self.blocks = [FrozenBlock(b, device, dtype) for b in _blocks(network)]
-        self.template = [
-            z.detach().to(device, dtype).contiguous(memory_format=CHANNELS_LAST)
-            for z in trained.template
-        ]
+        self.contrast = trained.contrast.changed(
+            lambda x: x.detach().to(device, dtype).contiguous(memory_format=CHANNELS_LAST)
+        )
         self.mean, self.std = torch.tensor([trained.mean, trained.std], device=device)
 
     @torch.no_grad()
@@ -184,7 +183,7 @@ class FrozenNetwork:
         levels = list(self.network.pyramid.decompose(features))
         for block in self.blocks:
             levels[block.level] = block(levels)
-        padded = self.network.contrast(levels, self.template)
+        padded = self.network.contrast(levels, self.contrast)
         height, width = features.shape[-2:]
         return padded[:, :height, :width].float()
 

@@ -196,6 +196,7 @@ class Axis:
                 slice(at, at + self.length),
                 slice(first, last),
                 slice(first - start, last - start),
+                last == self.bounds[-1],
             )
 
 
@@ -208,12 +209,22 @@ class Span:
         image: what it reads, in image pixels.
         given: the part of the map that it gives.
         kept: the same part, counted from the tile's start.
+        is_last: whether the image ends with it.
     """
 
     start: int
     image: slice
     given: slice
     kept: slice
+    is_last: bool = False
+
+    def kept_at(self, level: int) -> slice:
+        """The tile's part of a level of the pyramid: each pixel of the level is in one tile's.
+
+        A pixel belongs where the first pixel of the map below it does, the padding to the last.
+        """
+        first, stop = (-(-at >> level) for at in (self.kept.start, self.kept.stop))
+        return slice(first, None if self.is_last else stop)
 
 
 def cut(reach: Reach, size: int, count: int) -> Axis | None:

@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pyramidflow.model.contrast import Contrast
     from pyramidflow.model.coupling import (
         AffineParams,
         CouplingBlock,
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from pyramidflow.spec import Architecture
 
 _MODULES = {
+    "pyramidflow.model.contrast": ("Contrast",),
     "pyramidflow.model.coupling": (
         "AffineParams",
         "CouplingBlock",
@@ -45,6 +47,7 @@ _MODULES = {
 __all__ = [
     "AffineParams",
     "Architecture",
+    "Contrast",
     "CouplingBlock",
     "CustomEncoder",
     "DualCoupling",

@@ -9,23 +9,25 @@ import torch
 from conftest import relative_error, require_backend
 from engine_cases import (
     ERROR,
+    contrast_of,
     oracle,
     pictures,
-    template_of,
     trained,
     trained_network,
     whole_engine,
 )
 from safetensors.torch import load_file
-from test_tiles import dependencies, small_tiling, tiled_engine
+from tile_cases import dependencies, small_tiling, tiled_engine
 
 from pyramidflow import Detector
+from pyramidflow.detector.artifact import KIND
 from pyramidflow.engine.bottleneck import strip_layers
 from pyramidflow.engine.encoder import encoder_bytes, frozen_encoder
 from pyramidflow.engine.folded import FoldedNetwork
 from pyramidflow.engine.frozen import FrozenNetwork
 from pyramidflow.engine.tiling import cut, map_reach
 from pyramidflow.errors import InputError
+from pyramidflow.io.tensors import load_tensors, save_tensors
 from pyramidflow.model import PyramidFlow, Standardised
 from pyramidflow.model.encoder import inner
 from pyramidflow.model.encoders import encoder_of
@@ -132,17 +134,30 @@ def test_folded_encoder_equals_the_network(weights, stages, size):
         assert relative_error(frozen(image), network.encoder.double()(image.double())) <= ERROR
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_types_lose_no_more_than_plain_pytorch(weights, dtype):
+    network = network_with(weights)
+    image = torch.randn(1, 3, 64, 96)
+    frozen = frozen_encoder(network.encoder, CPU, dtype)
+    with torch.no_grad():
+        found = frozen(image.to(dtype))
+        exact = network.encoder.double()(image.double())
+        plain = network.encoder.to(dtype)(image.to(dtype))
+    assert found.dtype == dtype
+    assert relative_error(found, exact) <= 2 * relative_error(plain, exact)
+
+
 @pytest.mark.parametrize("stages", [(2,), (2, 3)])
 @pytest.mark.parametrize("size", [(64, 96), (50, 35)])
 def test_engines_equal_the_network(weights, stages, size):
     require_backend("cpu")
     network = network_with(weights, encoder_stages=stages, volume_norm="svn")
-    images, template = pictures(2, size), template_of(network, size)
-    expected = oracle(network, images, template)
-    maps = whole_engine(network, template, (2, *size)).anomaly_map(images)
+    images, contrast = pictures(2, size), contrast_of(network, size)
+    expected = oracle(network, images, contrast)
+    maps = whole_engine(network, contrast, (2, *size)).anomaly_map(images)
     assert maps.shape == expected.shape == (2, -(-size[0] // 4), -(-size[1] // 4))
     assert relative_error(maps, expected) <= ERROR
-    frozen = FrozenNetwork(trained(network, template), CPU, torch.float32)
+    frozen = FrozenNetwork(trained(network, contrast), CPU, torch.float32)
     assert relative_error(frozen(images), expected) <= ERROR
 
 
@@ -153,9 +168,9 @@ def test_engines_equal_the_network(weights, stages, size):
 def test_tiles_equal_the_whole_image(weights, stages, size, counts):
     require_backend("cpu")
     network = network_with(weights, encoder_stages=stages, volume_norm="svn")
-    images, template = pictures(1, size), template_of(network, size)
-    engine = tiled_engine(network, template, (1, *size), small_tiling(network, size, *counts))
-    expected = oracle(network, images, template)
+    images, contrast = pictures(1, size), contrast_of(network, size)
+    engine = tiled_engine(network, contrast, (1, *size), small_tiling(network, size, *counts))
+    expected = oracle(network, images, contrast)
     maps = engine.anomaly_map(images)
     # A wrong border is few pixels, which the norm of the whole would hide.
     assert (maps - expected).abs().max() <= 10 * ERROR * expected.abs().max()
@@ -201,6 +216,65 @@ def test_detector_is_trained_shipped_and_read_without_the_package(
     assert code == 0
     assert NAME in out
     assert "2,3" in out
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("std", torch.zeros(24), "not above zero"),
+        ("std", -torch.ones(24), "not above zero"),
+        ("std", torch.full((24,), float("nan")), "not finite"),
+        ("mean", torch.full((24,), float("inf")), "not finite"),
+        ("mean", torch.zeros(23), r"is \[23\]"),
+        ("std", torch.ones(24).half(), "float16"),
+        ("network._bn0.bias", torch.zeros(32).double(), "float64"),
+        ("network._bn0.bias", None, "is missing"),
+        ("network._blocks.3._bn0.bias", torch.zeros(144), "is too much"),
+    ],
+)
+def test_forged_files_are_refused(forgeable, tmp_path, name, value, words):
+    document, tensors = forgeable
+    changed = {k: v for k, v in tensors.items() if k != f"model/encoder.{name}"}
+    if value is not None:
+        changed[f"model/encoder.{name}"] = value
+    save_tensors(tmp_path / "forged.safetensors", KIND, document, changed)
+    with pytest.raises(InputError, match=words):
+        Detector.load(tmp_path / "forged.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"encoder_stages": [3]}, "gives 40"),
+        ({"encoder_stages": [99]}, "stages 1 to 7"),
+        ({"encoder_stages": "x"}, "encoder_stages is"),
+        ({"encoder_stages": [3], "channels": 40}, "40 channels are announced"),
+        ({"encoder": "resnet18", "encoder_stages": []}, "gives 64"),
+        (
+            {"encoder": "timm:tf_efficientnet_lite0", "encoder_stages": [1]},
+            "is missing|is too much",
+        ),
+        ({"encoder": "timm:no_such_network", "encoder_stages": [1]}, "no such network"),
+    ],
+)
+def test_forged_settings_are_refused(forgeable, tmp_path, settings, words):
+    document, tensors = forgeable
+    network = document["spec"]["network"] | settings
+    forged = document | {"spec": document["spec"] | {"network": network}}
+    save_tensors(tmp_path / "forged.safetensors", KIND, forged, tensors)
+    with pytest.raises(InputError, match=words):
+        Detector.load(tmp_path / "forged.safetensors")
+
+
+@pytest.fixture(scope="module")
+def forgeable(tiny_set, weights, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("forged")
+    torch.save(weights, folder / "w.pth")
+    detector = Detector(32, **TINY, encoder_weights=folder / "w.pth", device="cpu")
+    detector.fit(tiny_set, epochs=1, show_progress=False).save(folder / "part.safetensors")
+    document, tensors = load_tensors(folder / "part.safetensors", KIND)
+    own = ("format", "format_version", "kind", "digest")
+    return {k: v for k, v in document.items() if k not in own}, tensors
 
 
 def test_training_goes_on_with_the_same_statistics(tiny_set, tmp_path, weights_file):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import relative_error, require_backend
-from engine_cases import ERROR, pictures, template_of, trained, trained_network, whole_engine
+from engine_cases import ERROR, contrast_of, pictures, trained, trained_network, whole_engine
 from safetensors.torch import save_file
 
 from pyramidflow import Detector, ops
@@ -129,14 +129,14 @@ def test_engines_equal_the_network():
     size = (50, 66)
     network = trained_network(size, **TINY)
     network.encoder.std.uniform_(0.5, 2)
-    images, template = pictures(1, size), template_of(network, size)
+    images, contrast = pictures(1, size), contrast_of(network, size)
     mean, std = torch.tensor([IMAGENET_MEAN, IMAGENET_STD])
-    expected = network.anomaly_map(ops.normalize_image(images, mean, std), template)
+    expected = network.anomaly_map(ops.normalize_image(images, mean, std), contrast)
     assert (
-        relative_error(whole_engine(network, template, (1, *size)).anomaly_map(images), expected)
+        relative_error(whole_engine(network, contrast, (1, *size)).anomaly_map(images), expected)
         <= ERROR
     )
-    frozen = FrozenNetwork(trained(network, template), CPU, torch.float32)
+    frozen = FrozenNetwork(trained(network, contrast), CPU, torch.float32)
     assert relative_error(frozen(images), expected) <= ERROR
 
 

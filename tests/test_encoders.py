@@ -5,10 +5,22 @@ import sys
 
 import pytest
 import torch
+from conftest import relative_error, require_backend
+from engine_cases import (
+    ERROR,
+    contrast_of,
+    oracle,
+    pictures,
+    trained,
+    trained_network,
+    whole_engine,
+)
+from tile_cases import small_tiling, tiled_engine
 from torch import nn
 
+from pyramidflow.engine.frozen import FrozenNetwork
 from pyramidflow.errors import InputError
-from pyramidflow.model import CustomEncoder, LayeredNetwork, Standardised
+from pyramidflow.model import CustomEncoder, LayeredNetwork, Standardised, encoders
 from pyramidflow.model.encoders import all_encoders, encoder_of, encoder_stages, find_encoder
 from pyramidflow.model.layers import Conv, MaxPool, Residual
 from pyramidflow.spec import Architecture, Spec
@@ -40,6 +52,38 @@ def test_every_name_leads_to_one_encoder():
         None,
     ):
         assert find_encoder(name) is None
+
+
+NEW_ENCODER = """
+from pyramidflow.model.description import LayeredEncoder
+from pyramidflow.model.layers import Conv, MaxPool
+
+LAYERS = (Conv("a", "an", 3, 6, 5, stride=2), MaxPool(3, 1), Conv("b", "bn", 6, 4, 3))
+ENCODERS = (LayeredEncoder("tiny", image_size=48, stages=(LAYERS,)),)
+"""
+
+
+def test_a_new_encoder_is_one_file(tmp_path, monkeypatch):
+    require_backend("cpu")
+    (tmp_path / "tiny_encoder.py").write_text(NEW_ENCODER)
+    monkeypatch.setattr(encoders, "__path__", [*encoders.__path__, str(tmp_path)])
+    all_encoders.cache_clear()
+    try:
+        spec = Spec.of({"encoder": "tiny"})
+        assert (spec.network.channels, spec.preprocessing.size) == (4, (48, 48))
+        size = (50, 131)
+        network = trained_network(size, encoder="tiny", levels=2, stacks=1, kernel_size=3)
+        images, contrast = pictures(1, size), contrast_of(network, size)
+        expected = oracle(network, images, contrast)
+        whole = whole_engine(network, contrast, (1, *size)).anomaly_map(images)
+        tiling = small_tiling(network, size, 1, 2)
+        in_tiles = tiled_engine(network, contrast, (1, *size), tiling).anomaly_map(images)
+        frozen = FrozenNetwork(trained(network, contrast), torch.device("cpu"), torch.float32)
+        for maps in (whole, in_tiles, frozen(images)):
+            assert relative_error(maps, expected) <= ERROR
+    finally:
+        all_encoders.cache_clear()
+        sys.modules.pop("pyramidflow.model.encoders.tiny_encoder", None)
 
 
 @pytest.mark.parametrize(

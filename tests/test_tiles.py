@@ -18,15 +18,15 @@ from engine_cases import (
     trained_network,
     whole_engine,
 )
+from tile_cases import dependencies, small_tiling, tiled_engine
 from torch import Tensor, nn
 
-from pyramidflow import ops
 from pyramidflow.engine import CpuEngine, Settings, TiledEngine, choice, engine_on, make_engine
 from pyramidflow.engine.cpu import demand
 from pyramidflow.engine.plan import make_plan
-from pyramidflow.engine.tiling import Axis, Reach, Tiling, cut, map_reach, tilings
+from pyramidflow.engine.tiling import Axis, Reach, cut, map_reach, tilings
 from pyramidflow.errors import InputError
-from pyramidflow.model import Contrast, PyramidFlow
+from pyramidflow.model import PyramidFlow
 from pyramidflow.ops.compiled_cpu import has_bfloat16
 
 require_backend("cpu")
@@ -43,24 +43,6 @@ REACHES = {
     "resnet18": {"levels": 2, "stacks": 1, "kernel_size": 1, "encoder": "resnet18"},
     "resnet34": {"levels": 2, "stacks": 1, "kernel_size": 1, "encoder": "resnet34"},
 }
-
-
-def dependencies(network: PyramidFlow, first: int, last: int, size: int) -> Tensor:
-    """Which pixels of the map (in one row) change with which columns of the image: measured."""
-    generator = torch.Generator().manual_seed(2)
-    shape = (3, 16, size)
-    image = torch.randn(shape, generator=generator, dtype=torch.float64)
-    other = torch.randn(shape, generator=generator, dtype=torch.float64)
-    with torch.no_grad(), ops.use_backend("reference"):
-        contrast = Contrast([torch.zeros_like(z) for z in network(image[None])])
-        expected = network.anomaly_map(image[None], contrast)
-        changed = []
-        for column in range(first, last + 1):
-            changed_image = image.clone()
-            changed_image[:, :, column] += 100 * other[:, :, column]
-            found = network.anomaly_map(changed_image[None], contrast)
-            changed.append((found != expected).any(1)[0])
-    return torch.stack(changed, 1)  # [map pixels, columns]
 
 
 @pytest.mark.parametrize("name", REACHES)
@@ -115,22 +97,6 @@ def test_tiles_are_the_shortest_that_cover_an_axis() -> None:
     assert cut(reach, 21, 2) == Axis(13, 1, (0, 8), (0, 12, 21))
     assert cut(reach, 9, 2) == Axis(7, 1, (0, 2), (0, 6, 9))
     assert cut(reach, 7, 2) is None
-
-
-def small_tiling(network: PyramidFlow, size: tuple[int, int], rows: int, columns: int) -> Tiling:
-    reach = map_reach(network)
-    axes = [cut(reach, n, count) for n, count in zip(size, (rows, columns), strict=True)]
-    assert axes[0] is not None
-    assert axes[1] is not None
-    return Tiling(axes[0], axes[1])
-
-
-def tiled_engine(
-    network: PyramidFlow, contrast: Contrast, size: tuple[int, int, int], tiling: Tiling
-) -> TiledEngine:
-    subject = trained(network, contrast)
-    plan = make_plan(*demand(subject, (1, *tiling.size), is_part=True))
-    return TiledEngine(subject, size, tiling, plan)
 
 
 CASES = {

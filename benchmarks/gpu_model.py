@@ -23,6 +23,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from pyramidflow import PyramidFlow, __version__
 from pyramidflow.engine import TrainedNetwork
 from pyramidflow.engine.frozen import FrozenNetwork
+from pyramidflow.model import Contrast
 from pyramidflow.ops.allocation import memory_format
 from pyramidflow.spec import IMAGENET_MEAN, IMAGENET_STD
 
@@ -234,7 +235,7 @@ def ours(encoder: str, size: int, batch: int, dtype: torch.dtype) -> list[Launch
     sides = [feature >> d for d in range(levels)]
     template = [torch.empty(1, channels, side, side, device=META) for side in sides]
     frozen = FrozenNetwork(
-        TrainedNetwork(network, template, IMAGENET_MEAN, IMAGENET_STD), META, dtype
+        TrainedNetwork(network, Contrast(template), IMAGENET_MEAN, IMAGENET_STD), META, dtype
     )
     images = torch.empty((batch, size, size, 3), dtype=torch.uint8, device=META)
     with Recorder() as recorder:

@@ -25,14 +25,14 @@ from benchmarks.subjects import detector, images
 from pyramidflow import Detector, ops
 from pyramidflow.engine import TrainedNetwork, engine_on, images_at_once
 from pyramidflow.engine.settings import PRECISIONS, Settings
-from pyramidflow.model import EncoderName
+from pyramidflow.model import Contrast
 from pyramidflow.ops import dispatch
 from pyramidflow.ops.tf32 import convolutions_with_tf32
 
 SECONDS = 0.5
 """For each candidate, apart from compiling."""
 
-CASES: tuple[tuple[EncoderName, int], ...] = (("none", 256), ("none", 1024), ("resnet18", 1024))
+CASES: tuple[tuple[str, int], ...] = (("none", 256), ("none", 1024), ("resnet18", 1024))
 """Encoder and image size."""
 
 TRAINING_BATCH = 2
@@ -63,7 +63,7 @@ def subjects(run: Run) -> Iterator[Subject]:
         assert found.template is not None
         trained = TrainedNetwork(
             copy.deepcopy(found.model).to(run.device),
-            [z.to(run.device) for z in found.template],
+            Contrast([z.to(run.device) for z in found.template]),
             found.preprocessing.mean,
             found.preprocessing.std,
         )
@@ -128,7 +128,7 @@ def _forward(run: Run, subject: Subject, pixels: Tensor, exact: Tensor, candidat
 
     @torch.no_grad()
     def forward() -> Tensor:
-        return subject.trained.network.anomaly_map(x, subject.trained.template)
+        return subject.trained.network.anomaly_map(x, subject.trained.contrast)
 
     function = run.compiled(forward) if candidate == "compiled" else forward
     with around(candidate):
@@ -141,7 +141,7 @@ def _exact_maps(subject: Subject, pixels: Tensor) -> Tensor:
     trained = subject.trained
     with torch.no_grad(), plain_operations(), convolutions_with_tf32(False):
         parts = torch.split(normalised(subject, pixels), 1)
-        return torch.cat([trained.network.anomaly_map(x, trained.template) for x in parts])
+        return torch.cat([trained.network.anomaly_map(x, trained.contrast) for x in parts])
 
 
 def engine(run: Run) -> None:
@@ -185,11 +185,11 @@ def _plain_in_half(
 ) -> Record:
     """The engine's way in plain PyTorch in half precision; compiled to CUDA graphs, too."""
     network = copy.deepcopy(subject.trained.network).half()
-    template = [z.half() for z in subject.trained.template]
+    contrast = subject.trained.contrast.changed(Tensor.half)
 
     @torch.no_grad()
     def maps() -> Tensor:
-        return network.anomaly_map(normalised(subject, pixels, torch.float16), template)
+        return network.anomaly_map(normalised(subject, pixels, torch.float16), contrast)
 
     is_compiled = candidate == "compiled"
     function = run.compiled(maps, mode="reduce-overhead") if is_compiled else maps
@@ -244,11 +244,11 @@ def _inspection_latency(run: Run, subject: Subject, pixels: list[Any], candidate
 
 def _score_latency(run: Run, subject: Subject, pixels: list[Any], candidate: str) -> Record:
     """The score alone, in plain PyTorch: no regions, no map of the image's size."""
-    network, template = subject.trained.network, subject.trained.template
+    network, contrast = subject.trained.network, subject.trained.contrast
 
     @torch.no_grad()
     def score(part: Tensor) -> Tensor:
-        return network.anomaly_map(normalised(subject, part), template).amax()
+        return network.anomaly_map(normalised(subject, part), contrast).amax()
 
     compiled = run.compiled(score)
 

@@ -190,7 +190,17 @@ def cases(channels: int, size: int, layout: torch.memory_format) -> list[Case]:
             1,
             "arithmetic",
         ),
-        Case("anomaly_map", "anomaly_map", ([x, coarse], [x + 1, coarse - 1])),
+        Case("anomaly_map", "anomaly_map", ([x, coarse], [x + 1, coarse - 1], None, None)),
+        Case(
+            "anomaly_map, spread and shift",
+            "anomaly_map",
+            (
+                [x, coarse],
+                [x + 1, coarse - 1],
+                [x[:1].abs(), coarse[:1].abs()],
+                [y.mean((2, 3), keepdim=True) for y in (x, coarse)],
+            ),
+        ),
         Case("anomaly_map backward", "anomaly_map_backward", (pixel[0], [x], [x + 1])),
         Case("normalize_image", "normalize_image", (image, rgb, rgb, torch.float32)),
     ]

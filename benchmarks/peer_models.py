@@ -26,6 +26,7 @@ from benchmarks.subjects import images
 from pyramidflow import Detector, PyramidFlow, ops
 from pyramidflow.data.preprocessing import network_input
 from pyramidflow.errors import InputError
+from pyramidflow.model import Contrast
 from pyramidflow.spec import Preprocessing
 
 LEVELS, STACKS, KERNEL = 4, 4, 7
@@ -223,12 +224,12 @@ def build_reference(setting: Setting) -> Peer:
     detector = Detector.load(setting.detector_file, device="cpu")
     case = read_case(setting)
     image = normalised(case["pixels"])
-    template = detector.template
-    assert template is not None
+    assert detector.template is not None
+    contrast = Contrast(detector.template)
 
     def run() -> Tensor:
         with ops.use_backend("reference"):
-            return detector.model.anomaly_map(image, template)
+            return detector.model.anomaly_map(image, contrast)
 
     return _ours(case, run, run, detector, "reference")
 

@@ -28,7 +28,6 @@ from benchmarks.subjects import detector
 from benchmarks.turns import timed
 from pyramidflow import Detector
 from pyramidflow.errors import InputError
-from pyramidflow.model import EncoderName
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULT = Path(__file__).parent / "results" / "scaling.md"
@@ -53,7 +52,7 @@ class Point:
         budget: of memory, in MB; ``None`` for the fastest plan.
     """
 
-    encoder: EncoderName = "none"
+    encoder: str = "none"
     size: int = 256
     channels: int = 16
     levels: int = 4
@@ -74,7 +73,7 @@ class Axis:
     """
 
     name: str
-    encoder: EncoderName
+    encoder: str
     values: tuple[int, ...]
     size: int | None = None
 

@@ -10,13 +10,10 @@ from torch.nn import functional
 from pyramidflow import Detector, PyramidFlow
 from pyramidflow.engine.cpu import flow_shapes
 from pyramidflow.engine.encoder import feature_size
-from pyramidflow.model import EncoderName
 from pyramidflow.model.coupling import CouplingBlock
 
 
-def detector(
-    encoder: EncoderName, size: int, channels: int, levels: int = 4, stacks: int = 4
-) -> Detector:
+def detector(encoder: str, size: int, channels: int, levels: int = 4, stacks: int = 4) -> Detector:
     """A detector as a training would leave it: running means and template of an image's size.
 
     Args:

@@ -19,6 +19,7 @@ from pyramidflow.detector.calibration import TOLERANCES
 from pyramidflow.engine import TrainedNetwork
 from pyramidflow.engine.frozen import FrozenNetwork
 from pyramidflow.errors import InputError
+from pyramidflow.model import Contrast
 
 RESULT = Path(__file__).parent / "results" / "tolerance.md"
 
@@ -44,7 +45,8 @@ def scores_throughout(
     """Score of each image with weights and features in a type."""
     preprocessing, template = detector.preprocessing, detector.template
     assert template is not None
-    trained = TrainedNetwork(detector.model, template, preprocessing.mean, preprocessing.std)
+    contrast = Contrast(template)
+    trained = TrainedNetwork(detector.model, contrast, preprocessing.mean, preprocessing.std)
     network = FrozenNetwork(trained, torch.device("cpu"), dtype)
     found = []
     with ops.use_backend("reference"):

@@ -187,7 +187,10 @@ def variants(shape: Shape, dtype: torch.dtype) -> Iterator[tuple[str, Any, tuple
                 mode = f"{label} {products}".strip()
                 yield mode, backend_triton.conv_coupling_conv1x1, arguments
     template = tensor(1, channels, height, width)
+    shift = tensor(batch, channels, 1, 1, kind=torch.float32)
     yield "", backend_triton.anomaly_map, ([x], [template])
+    yield "spread", backend_triton.anomaly_map, ([x], [template], [template], None)
+    yield "spread and shift", backend_triton.anomaly_map, ([x], [template], [template], [shift])
     yield "", backend_triton.anomaly_map_backward, (x[:, 0], [x], [template])
     statistics = tensor(3)
     for kind in (torch.uint8, torch.uint16):

@@ -15,31 +15,49 @@ from .tuning import autotune
 def anomaly_map_forward_kernel(
     latent_ptr,
     template_ptr,
+    spread_ptr,
+    shift_ptr,
     contrast_ptr,
     x_strides,
     template_strides,
+    spread_strides,
     channels,
     height,
     width,
+    HAS_SPREAD: tl.constexpr,
+    HAS_SHIFT: tl.constexpr,
     FLAT: tl.constexpr,
     BLOCK_C: tl.constexpr,
     BLOCK_P: tl.constexpr,
 ):
-    """``contrast[b, p] = mean_c |z[b, c, p] − z̄[b, c, p]|``, float32, contiguous.
+    """``contrast[b, p] = mean_c |z[b, c, p] − z̄[b, c, p] − m[b, c]| · w[c, p]``, float32, dense.
 
-    Bytes: reads the latents and the template once, writes one float for each pixel.
+    Without spread ``w = 1``, without shift ``m = 0``; their pointers are not read then.
+
+    Bytes: reads the latents, the template and the inverse spread once, writes one float for each
+    pixel.
     """
     batch, pixel, mask_pixel = locate_pixels(height * width, BLOCK_P)
     latent_ptr = latent_ptr + batch * x_strides[0] + pixel_offset(pixel, width, x_strides, FLAT)
     template_ptr = template_ptr + batch * template_strides[0]
     template_ptr = template_ptr + pixel_offset(pixel, width, template_strides, FLAT)
+    spread_ptr = spread_ptr + pixel_offset(pixel, width, spread_strides, FLAT)
+    shift_ptr = shift_ptr + batch * channels
     total = tl.zeros((BLOCK_P,), tl.float32)
     for first in range(0, channels, BLOCK_C):
         channel = (first + tl.arange(0, BLOCK_C)).to(tl.int64)[:, None]
         mask = (channel < channels) & mask_pixel
         z = tl.load(latent_ptr + channel * x_strides[1], mask=mask, other=0.0)
         template = tl.load(template_ptr + channel * template_strides[1], mask=mask, other=0.0)
-        total += tl.sum(tl.abs(z.to(tl.float32) - template.to(tl.float32)), 0)
+        difference = z.to(tl.float32) - template.to(tl.float32)
+        if HAS_SHIFT:
+            shift = tl.load(shift_ptr + channel, mask=channel < channels, other=0.0)
+            difference = tl.where(mask, difference - shift, 0.0)
+        contrast = tl.abs(difference)
+        if HAS_SPREAD:
+            weight = tl.load(spread_ptr + channel * spread_strides[1], mask=mask, other=0.0)
+            contrast *= weight.to(tl.float32)
+        total += tl.sum(contrast, 0)
     contrast_ptr = contrast_ptr + batch * height * width + pixel
     tl.store(contrast_ptr, (total / channels)[None, :], mask=mask_pixel)
 

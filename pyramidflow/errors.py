@@ -29,4 +29,4 @@ class WeakStorageWarning(PyramidFlowWarning, RuntimeWarning):
 
 
 class ImagesWarning(PyramidFlowWarning):
-    """Something about the images of a training."""
+    """Something about the images of a training, or the masks of an evaluation."""

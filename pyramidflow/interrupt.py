@@ -6,6 +6,10 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType, TracebackType
+from typing import Final
+
+# Windows has no SIGHUP.
+TERMINATIONS: Final = (signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else []))
 
 
 class Interrupted(KeyboardInterrupt):
@@ -13,16 +17,17 @@ class Interrupted(KeyboardInterrupt):
 
 
 class StopRequest:
-    """Note SIGINT and SIGTERM instead of dying from them, while the context is open.
+    """Note SIGINT, SIGTERM and SIGHUP instead of dying from them, while the context is open.
 
     The first request is noted in :attr:`requested`; a second one interrupts at once. Outside the
-    main thread signals cannot be caught, so nothing changes there.
+    main thread signals cannot be caught, so nothing changes there. A signal that the process was
+    told to ignore (``nohup`` does so with SIGHUP, the end of a terminal) stays ignored.
 
     Args:
         unit: what is finished before the work stops, as it is told to the user.
     """
 
-    SIGNALS = (signal.SIGINT, signal.SIGTERM)
+    SIGNALS = (signal.SIGINT, *TERMINATIONS)
 
     def __init__(self, unit: str = "step") -> None:
         self.requested = False
@@ -31,7 +36,11 @@ class StopRequest:
 
     def __enter__(self) -> "StopRequest":
         if threading.current_thread() is threading.main_thread():
-            self._previous = {s: signal.signal(s, self._note) for s in self.SIGNALS}
+            self._previous = {
+                s: signal.signal(s, self._note)
+                for s in self.SIGNALS
+                if signal.getsignal(s) is not signal.SIG_IGN
+            }
         return self
 
     def __exit__(
@@ -54,7 +63,7 @@ class StopRequest:
 
 @contextmanager
 def termination_as_ctrl_c() -> Iterator[None]:
-    """Answer SIGTERM with a ``KeyboardInterrupt`` while the context is open.
+    """Answer SIGTERM and SIGHUP with a ``KeyboardInterrupt`` while the context is open.
 
     By default the process would end without removing its temporary files. Outside the main thread
     nothing changes.
@@ -62,11 +71,16 @@ def termination_as_ctrl_c() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    previous = signal.signal(signal.SIGTERM, _interrupt)
+    previous = {
+        s: signal.signal(s, _interrupt)
+        for s in TERMINATIONS
+        if signal.getsignal(s) is not signal.SIG_IGN
+    }
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, previous)
+        for number, handler in previous.items():
+            signal.signal(number, handler)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

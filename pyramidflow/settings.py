@@ -102,7 +102,8 @@ class Validated:
         """
         if not isinstance(stored, Mapping):
             raise InputError(
-                f"the {cls.group} are {shown(stored)}: an object of names and values is expected."
+                f"of the {cls.group} {shown(stored)} is given: an object of names and values is "
+                "expected."
             )
         names = described(cls)
         for name in stored:
@@ -111,6 +112,9 @@ class Validated:
                     f"the {cls.group} hold {shown(name)}, which this version does not know: update "
                     "pyramidflow."
                 )
+        for name in needed_names(cls):
+            if name not in stored:
+                raise InputError(f"{name} is missing in the {cls.group}: a value is expected.")
         return cls(**stored)
 
 
@@ -122,6 +126,11 @@ def described(group: type["Validated"]) -> dict[str, tuple[Any, Setting]]:
             f.name: (hints[f.name], f.metadata.get(KEY, Setting())) for f in fields(group)
         }
     return _DESCRIBED[group]
+
+
+def needed_names(group: type["Validated"]) -> list[str]:
+    """Names of the fields of a group that have no default."""
+    return [f.name for f in fields(group) if f.default is MISSING]
 
 
 _DESCRIBED: dict[type["Validated"], dict[str, tuple[Any, Setting]]] = {}
@@ -209,12 +218,17 @@ def _checked_number(name: str, value: Any, kind: Any, limits: Setting) -> Any:
 def _range(limits: Setting) -> str:
     parts = []
     if limits.least is not None:
-        parts.append(f"of at least {limits.least:g}")
+        parts.append(f"of at least {_plain(limits.least)}")
     if limits.above is not None:
-        parts.append(f"above {limits.above:g}")
+        parts.append(f"above {_plain(limits.above)}")
     if limits.most is not None:
-        parts.append(f"of at most {limits.most:g}")
+        parts.append(f"of at most {_plain(limits.most)}")
     return " " + " and ".join(parts) if parts else ""
+
+
+def _plain(limit: float) -> str:
+    """A limit in full: 1000000, not 1e+06."""
+    return str(int(limit)) if float(limit).is_integer() else f"{limit:g}"
 
 
 def _refused(name: str, value: object, expected: str) -> InputError:

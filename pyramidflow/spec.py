@@ -11,17 +11,20 @@ from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Literal
 
 from pyramidflow.errors import InputError
+from pyramidflow.model.description import IMAGENET_MEAN, IMAGENET_STD, Stages, stages_text
+from pyramidflow.model.encoders import (
+    encoder_name,
+    encoder_of,
+    encoder_stages,
+    known_encoders,
+    settings_of_encoder,
+)
+from pyramidflow.rules import PLAIN_CONTRAST, PLAIN_VERDICT, ContrastRule, VerdictRule
 from pyramidflow.settings import Setting, Validated, described, setting, shown
 
 VolumeNormKind = Literal["cvn", "svn", "none"]
 Statistics = Literal["sample", "batch"]
 Reduction = Literal["nearest", "max"]
-
-RESNET_CHANNELS = 64
-"""Channels of a ResNet18 or ResNet34 behind its first stage."""
-
-RESNET_STRIDE = 4
-"""Pixels of the image for each pixel of that stage."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +32,9 @@ class Architecture(Validated):
     """Everything that fixes a network's shape; what a detector file stores of it.
 
     Attributes:
-        encoder: ``"none"`` (the lift), ``"resnet18"``, ``"resnet34"`` or ``"custom"``.
+        encoder: ``"none"`` (the lift), another name of :mod:`pyramidflow.model.encoders`, or
+            ``"custom"``.
+        encoder_stages: of the encoder, that give the feature map.
         channels: ``C`` of the feature map.
         levels: ``L`` of the pyramid.
         stacks: ``D`` of the flow.
@@ -46,17 +51,26 @@ class Architecture(Validated):
 
     group: ClassVar[str] = "network settings"
 
-    encoder: Literal["none", "resnet18", "resnet34", "custom"] = setting(
+    encoder: str = setting(
         "none",
-        "none is the baseline; a ResNet brings ImageNet features.",
-        implied=("custom",),
+        f"One of {known_encoders()}. none is the baseline, the others bring ImageNet features; "
+        "timm:NAME is a network of the package timm.",
+        convert=encoder_name,
+    )
+    encoder_stages: Stages = setting(
+        (),
+        "Stages of the encoder whose features are taken: one, or several side by side, such as "
+        "2,3.",
+        shown_default="the encoder's own choice",
+        convert=encoder_stages,
+        text=stages_text,
     )
     channels: int = setting(
         16,
         "Channels of the feature map.",
         least=1,
         most=4096,
-        shown_default="16, 64 with a ResNet",
+        shown_default="16, as many as it gives with an encoder",
     )
     levels: int = setting(4, "Levels of the pyramid.", least=2, most=16)
     stacks: int = setting(4, "Stacks of coupling blocks.", least=1, most=256)
@@ -83,30 +97,21 @@ class Architecture(Validated):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.encoder == "none" and self.channels < 3:
-            raise InputError(
-                f"channels is {self.channels}: give a whole number of at least 3, as many as an "
-                "image has."
-            )
-        if self.encoder.startswith("resnet") and self.channels != RESNET_CHANNELS:
-            raise InputError(
-                f"channels is {self.channels}, but {self.encoder} gives {RESNET_CHANNELS}: "
-                f"leave channels out or give {RESNET_CHANNELS}."
-            )
+        encoder = encoder_of(self.encoder)
+        stages = self.encoder_stages or encoder.default_stages
+        encoder.check_stages(stages)
+        encoder.check_channels(self.channels, stages)
+        object.__setattr__(self, "encoder_stages", stages)
 
     @property
     def stride(self) -> int | None:
-        """Pixels of the image for each of the feature map; ``None`` for an encoder of one's own."""
-        return {"none": 1, "custom": None}.get(self.encoder, RESNET_STRIDE)
+        """Pixels of the image for each of the feature map; ``None`` where only a run tells."""
+        return encoder_of(self.encoder).stride(self.encoder_stages)
 
     def padded(self, length: int) -> int:
         """A side of the feature map, padded to a multiple of ``2^(L-1)``."""
         unit: int = 2 ** (self.levels - 1)
         return unit * -(-length // unit)
-
-
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 ImageSize = tuple[int, int]
@@ -182,7 +187,7 @@ class Preprocessing(Validated):
         (256, 256),
         "Size that images are resized to, in pixels: the side of a square, HEIGHTxWIDTH, or auto "
         "for the aspect of the training images.",
-        shown_default="256, 1024 with a ResNet",
+        shown_default="256, with an encoder its own",
         convert=image_size,
         text=size_text,
     )
@@ -283,49 +288,6 @@ class Recipe(Validated):
             raise InputError(f"betas is {self.betas}: give two numbers below 1.")
 
 
-Box = tuple[float, float, float, float]
-
-
-@dataclass(frozen=True)
-class VerdictRule(Validated):
-    """Where on an image defects count.
-
-    Attributes:
-        region_of_interest: ``(left, top, right, bottom)`` as fractions of width and height; the
-            anomaly map is zero outside. ``None`` is the whole image.
-
-    Raises:
-        InputError: a setting is out of its range.
-    """
-
-    group: ClassVar[str] = "verdict settings"
-
-    region_of_interest: Box | None = setting(
-        None,
-        "Left, top, right, bottom as fractions of the image; defects outside are ignored.",
-        shown_default="the whole image",
-    )
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        box = self.region_of_interest
-        if box is not None and not (0 <= box[0] < box[2] <= 1 and 0 <= box[1] < box[3] <= 1):
-            raise InputError(
-                f"region_of_interest is {list(box)}: give left, top, right, bottom as fractions of "
-                "the image, 0 ≤ left < right ≤ 1 and 0 ≤ top < bottom ≤ 1."
-            )
-
-    def holds_a_pixel(self, size: tuple[int, int]) -> bool:
-        """Whether a pixel's centre of an anomaly map of ``(h, w)`` lies inside."""
-        left, top, right, bottom = self.region_of_interest or (0, 0, 1, 1)
-        sides = ((top, bottom, size[0]), (left, right, size[1]))
-        return all(any(a <= (i + 0.5) / n < b for i in range(n)) for a, b, n in sides)
-
-
-RESNET_IMAGE_SIZE = 1024
-"""Side of the images with a ResNet (supplement section 1.1)."""
-
-
 @dataclass(frozen=True)
 class Spec:
     """All settings of a detector: the command line, Python and the file are views of it.
@@ -334,6 +296,7 @@ class Spec:
         network: what fixes the network's shape.
         preprocessing: how images become network input.
         recipe: how the network is trained.
+        contrast: how an image is compared with the training images.
         rule: how an anomaly map becomes a verdict.
 
     Raises:
@@ -343,7 +306,8 @@ class Spec:
     network: Architecture = Architecture()
     preprocessing: Preprocessing = Preprocessing()
     recipe: Recipe = Recipe()
-    rule: VerdictRule = VerdictRule()
+    contrast: ContrastRule = PLAIN_CONTRAST
+    rule: VerdictRule = PLAIN_VERDICT
 
     def __post_init__(self) -> None:
         if self.preprocessing.image_size != AUTO:
@@ -358,6 +322,11 @@ class Spec:
                     f"volume_norm {self.network.volume_norm} and pyramid_difference "
                     f"{self.network.pyramid_difference}: leave out {ablation} in both or in none."
                 )
+        if not (self.network.pyramid_difference or self.contrast.is_plain):
+            raise InputError(
+                f"spread is {self.contrast.spread} and light {self.contrast.light}, but without "
+                "pyramid-difference an image is compared with the template alone: leave them out."
+            )
 
     def _check_size(self, size: ImageSize) -> None:
         levels, stride = self.network.levels, self.network.stride
@@ -393,8 +362,10 @@ class Spec:
                 raise InputError(
                     f"there is no setting {shown(name)}: choose from {', '.join(sorted(_OWNERS))}."
                 )
-        if str(given.get("encoder", "none")).startswith("resnet"):
-            given = {"image_size": RESNET_IMAGE_SIZE, "channels": RESNET_CHANNELS} | given
+        if not set(given) >= {"channels", "image_size", "mean", "std"}:
+            # Only then is the encoder asked: it may need a package.
+            encoder = given.get("encoder", Architecture.encoder)
+            given = settings_of_encoder(encoder, given.get("encoder_stages", ())) | given
         without = Recipe(**_of_group(Recipe, given)).without
         if "volume-norm" in without:
             given["volume_norm"] = "none"
@@ -449,12 +420,12 @@ class Spec:
         Raises:
             InputError: a group or a name is missing or unknown, or a value is refused.
         """
-        if not isinstance(stored, Mapping) or set(stored) != set(_GROUPS):
+        if not isinstance(stored, Mapping) or set(stored) | _LATER != set(_GROUPS):
             raise InputError(
                 f"the spec is {shown(stored)}: an object of {', '.join(_GROUPS)} is expected."
             )
         parts: dict[str, Any] = {
-            part: group.from_dict(stored[part]) for part, group in _GROUPS.items()
+            part: group.from_dict(stored.get(part, {})) for part, group in _GROUPS.items()
         }
         return cls(**parts)
 
@@ -462,6 +433,9 @@ class Spec:
 _GROUPS: dict[str, type[Validated]] = {
     f.name: type(f.default) for f in fields(Spec) if isinstance(f.default, Validated)
 }
+
+_LATER = {"contrast"}
+"""Groups that older files lack: everything in them then has its default."""
 
 _OWNERS = {name: group for group in _GROUPS.values() for name in described(group)}
 

@@ -227,7 +227,16 @@ def anomaly_map(shape, levels, template_batch, dtype, layout, device="cpu"):
         random((template_batch, *size[1:]), dtype, "contiguous", seed=10 + k)
         for k, size in enumerate(sizes)
     ]
-    check("anomaly_map", latents, template, device=device)
+    check("anomaly_map", latents, template, None, None, device=device)
+    spread = [
+        random((1, *size[1:]), dtype, layout, seed=30 + k).abs() for k, size in enumerate(sizes)
+    ]
+    shift = [
+        random((*shape[:2], 1, 1), torch.float32, "contiguous", seed=40 + k) for k in range(levels)
+    ]
+    check("anomaly_map", latents, template, spread, None, device=device)
+    check("anomaly_map", latents, template, None, shift, device=device)
+    check("anomaly_map", latents, template, spread, shift, device=device)
     grad = random((shape[0], *shape[2:]), dtype, "contiguous", seed=20)
     check("anomaly_map_backward", grad, latents, template, device=device)
 

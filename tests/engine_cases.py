@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from pyramidflow import ops
 from pyramidflow.engine import CpuEngine, Settings, TrainedNetwork, make_engine
-from pyramidflow.model import PyramidFlow
+from pyramidflow.model import Contrast, PyramidFlow
 from pyramidflow.spec import IMAGENET_MEAN, IMAGENET_STD
 
 MEAN, STD = torch.tensor([IMAGENET_MEAN, IMAGENET_STD])
@@ -33,14 +33,14 @@ def trained_network(size: tuple[int, int], **settings) -> PyramidFlow:
     return network.eval()
 
 
-def trained(network: PyramidFlow, template: list[Tensor]) -> TrainedNetwork:
-    return TrainedNetwork(network, template, IMAGENET_MEAN, IMAGENET_STD)
+def trained(network: PyramidFlow, contrast: Contrast) -> TrainedNetwork:
+    return TrainedNetwork(network, contrast, IMAGENET_MEAN, IMAGENET_STD)
 
 
 def whole_engine(
-    network: PyramidFlow, template: list[Tensor], size: tuple[int, int, int], **settings
+    network: PyramidFlow, contrast: Contrast, size: tuple[int, int, int], **settings
 ) -> CpuEngine:
-    engine = make_engine(trained(network, template), size, Settings(**settings))
+    engine = make_engine(trained(network, contrast), size, Settings(**settings))
     assert isinstance(engine, CpuEngine)
     return engine
 
@@ -53,13 +53,20 @@ def pictures(batch: int, size: tuple[int, int], dtype: torch.dtype = torch.uint8
     )
 
 
-def template_of(network: PyramidFlow, size: tuple[int, int]) -> list[Tensor]:
+def contrast_of(network: PyramidFlow, size: tuple[int, int]) -> Contrast:
     with torch.no_grad():
         latents = network(torch.zeros(1, 3, *size))
-    return [0.5 * torch.randn_like(z) for z in latents]
+    return Contrast([0.5 * torch.randn_like(z) for z in latents])
 
 
-def oracle(network: PyramidFlow, images: Tensor, template: list[Tensor]) -> Tensor:
+def full_contrast_of(network: PyramidFlow, size: tuple[int, int]) -> Contrast:
+    """With a spread, and means taken off that are not small."""
+    template = [z + 0.3 for z in contrast_of(network, size).template]
+    spread = [torch.rand_like(z) + 0.5 for z in template]
+    return Contrast(template, [1 / s for s in spread], without_mean=True)
+
+
+def oracle(network: PyramidFlow, images: Tensor, contrast: Contrast) -> Tensor:
     """Anomaly maps of the network in float64 on the reference operations."""
     double = PyramidFlow.from_architecture(
         network.architecture,
@@ -72,6 +79,6 @@ def oracle(network: PyramidFlow, images: Tensor, template: list[Tensor]) -> Tens
     pixels = images.double() / (255 if images.dtype == torch.uint8 else 65535)
     normalized = ((pixels - MEAN) / STD).permute(0, 3, 1, 2)
     with torch.no_grad(), ops.use_backend("reference"):
-        maps = double.anomaly_map(normalized, [z.double() for z in template])
+        maps = double.anomaly_map(normalized, contrast.changed(Tensor.double))
     network.float()
     return maps

@@ -201,9 +201,14 @@ def _anomaly_map(
 ) -> tuple[dict[str, tuple[int, ...]], dict[str, Any]]:
     shapes: dict[str, tuple[int, ...]] = {}
     templates = draw(st.sampled_from([1, batch]))
+    has_spread, has_shift = draw(st.booleans()), draw(st.booleans())
     for level in range(draw(st.integers(1, 4))):
         shapes[f"latents {level}"] = (batch, channels, height, width)
         shapes[f"template {level}"] = (templates, channels, height, width)
+        if has_spread:
+            shapes[f"inverse_spread {level}"] = (1, channels, height, width)
+        if has_shift:
+            shapes[f"shift {level}"] = (batch, channels, 1, 1)
         height, width = half(height), half(width)
     return shapes, {}
 

@@ -10,6 +10,7 @@ from PIL import Image
 
 from pyramidflow import PyramidFlow, ops
 from pyramidflow.engine import TrainedNetwork
+from pyramidflow.model import Contrast
 from pyramidflow.training import ContrastLoss
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -65,7 +66,7 @@ def test_peers_measures_ours_alone(tmp_path):
 def test_peers_says_which_memory_budget_is_too_small(tmp_path):
     setting = Setting("none", 32, 4, 1, None, 10, budget=1, folder=str(tmp_path))
     [row] = peers.compare(peer_models, ["budget"], setting, rounds=1)
-    assert row["missing"].startswith("the memory budget leaves 0 MB")
+    assert row["missing"].startswith("the memory budget is 1 MB")
 
 
 def test_peers_trains_ours_alone(tmp_path):
@@ -140,7 +141,7 @@ def test_gpu_model_counts_what_runs(encoder):
         side = 32 if encoder == "none" else 8
         shapes = [(1, network.architecture.channels, side >> d, side >> d) for d in range(3)]
         template = [torch.zeros(shape) for shape in shapes]
-        trained = TrainedNetwork(network, template, (0.5, 0.5, 0.5), (0.2, 0.2, 0.2))
+        trained = TrainedNetwork(network, Contrast(template), (0.5, 0.5, 0.5), (0.2, 0.2, 0.2))
         frozen = gpu_model.FrozenNetwork(trained, device, torch.float32)
         images = torch.zeros((2, 32, 32, 3), dtype=torch.uint8, device=device)
         with gpu_model.Recorder() as recorder:
@@ -181,7 +182,7 @@ def test_scaling_records_what_does_not_fit(tmp_path, capsys):
     detector("none", 32, 4, 3, 1).save(file)
     scaling.answer(json.dumps([vars(point), str(file), None]))
     found = json.loads(capsys.readouterr().out)["missing"]
-    assert found.startswith("did not fit: the memory budget leaves 0 MB")
+    assert found.startswith("did not fit: the memory budget is 1 MB")
     row = vars(point) | {"missing": found}
     [line] = scaling_report.table({"name": "size", "rows": [row]})[2:]
     assert line.startswith("| 32 | within 1 MB; did not fit: the memory budget")

@@ -1,6 +1,7 @@
 """The command line, as users and scripts meet it."""
 
 import csv
+import errno
 import json
 import os
 import re
@@ -239,6 +240,8 @@ def test_demo_makes_its_report_and_can_run_again(run, tmp_path):
     output = tmp_path / "demo"
     arguments = ("demo", "--output", output, "--image-size", 32, "--images", 8, "--epochs", 1)
     for _ in range(2):
+        # What a run leaves that was killed while it made or removed the images.
+        (output / ".pyramidflow-demo-unfinished" / "train").mkdir(parents=True)
         code, out, _ = run(*arguments)
         assert code == 0
         for name in ("report.html", "detector.safetensors", "results.jsonl"):
@@ -250,6 +253,15 @@ def test_demo_makes_its_report_and_can_run_again(run, tmp_path):
     code, _, err = run("demo", "--output", foreign)
     assert_one_sentence(code, err, foreign / "brick")
     assert (foreign / "brick" / "keep.txt").exists()
+
+
+def test_demo_on_a_full_disk_is_one_sentence(run, tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Image.Image, "save", full)
+    code, _, err = run("demo", "--output", tmp_path / "demo", "--image-size", 32)
+    assert_one_sentence(code, err, "000.png", "the disk is full")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")

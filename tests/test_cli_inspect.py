@@ -89,6 +89,28 @@ def test_overlay_colours_do_not_depend_on_other_images(run, tiny_set, tiny_detec
     assert (tmp_path / "b" / other["overlay"]).read_bytes() == alone
 
 
+def test_a_model_that_is_overwritten_while_it_is_read_is_told(
+    run, monkeypatch, tiny_set, tiny_detector_file, tmp_path
+):
+    """The records would name the new file, and the old one would inspect."""
+    model = tmp_path / "part.safetensors"
+    shutil.copy(tiny_detector_file, model)
+    load = Detector.load
+
+    def load_and_overwrite(path, **options):
+        detector = load(path, **options)
+        other = load(path)
+        other.threshold = 0.5
+        other.save(path)
+        return detector
+
+    monkeypatch.setattr(Detector, "load", load_and_overwrite)
+    results = tmp_path / "results"
+    code, _, err = run("inspect", tiny_set / "test", "--model", model, "--output", results)
+    assert_one_sentence(code, err, "part.safetensors", "was overwritten while it was read")
+    assert not results.exists()
+
+
 def test_two_processes_do_not_write_to_one_folder(run, tiny_set, tiny_detector_file, tmp_path):
     with exclusive(tmp_path / "out" / "results.jsonl"):
         code, _, err = run(

@@ -34,7 +34,7 @@ def stopped_run(image, arguments, number, records=3):
 
 
 @posix
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_stop_finishes_the_image_in_hand_and_tells_the_counts(image, arguments, tmp_path, number):
     code, out, err = stopped_run(image, (*arguments, "--maps"), number)
     assert code == 130

@@ -218,10 +218,20 @@ def test_a_missing_mask_is_named(tmp_path):
     root = put_mvtec(tmp_path / "bottle")
     (root / "ground_truth" / "scratch" / "001_mask.png").unlink()
     image = root / "test" / "scratch" / "001.png"
-    refused(lambda: open_dataset(root), image, "no mask", "001_mask.png", "add it")
+    assert problems(root) == [
+        (image, f"{image} has no mask: {root}/ground_truth/scratch/001_mask.png")
+    ]
     root = put_visa(tmp_path / "candle")
     (root / "Data" / "Masks" / "Anomaly" / "000.png").unlink()
-    refused(lambda: open_dataset(root), root / "Data/Images/Anomaly/000.JPG", "no mask", "add it")
+    [(image, sentence)] = problems(root)
+    assert image == root / "Data/Images/Anomaly/000.JPG"
+    assert sentence.startswith(f"{image} has no mask")
+
+
+def problems(root):
+    found = [sample for sample in open_dataset(root).test if sample.problem is not None]
+    assert all(sample.mask_path is None and sample.is_defective for sample in found)
+    return [(sample.path, sample.problem.partition(" or ")[0]) for sample in found]
 
 
 @pytest.mark.parametrize("mask", ["scratch/007_mask.png", "hole/000_mask.png"])

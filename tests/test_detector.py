@@ -18,8 +18,6 @@ from pyramidflow.detector.findings import find_regions
 from pyramidflow.errors import CalibrationWarning, InputError
 from pyramidflow.io.files import write_atomically
 from pyramidflow.io.tensors import load_tensors, read_header, save_tensors
-from pyramidflow.model import ResNetEncoder
-from pyramidflow.model.encoder_weights import load_encoder_weights
 
 
 @pytest.fixture
@@ -337,73 +335,6 @@ def test_detector_with_an_encoder_of_its_own(tiny_set, tmp_path):
         Detector.load(path)
 
 
-def test_resnet_weights_come_from_a_file(tmp_path):
-    from torchvision import models
-
-    torch.manual_seed(0)
-    full = models.resnet18(weights=None)
-    for file, write in (("w.pth", torch.save), ("w.safetensors", save_file)):
-        write(full.state_dict(), tmp_path / file)
-        detector = Detector(
-            32,
-            levels=2,
-            stacks=1,
-            kernel_size=3,
-            encoder="resnet18",
-            encoder_weights=tmp_path / file,
-        )
-        assert torch.equal(detector.model.encoder.conv1.weight, full.conv1.weight)
-        assert detector.model.architecture.channels == 64
-    torch.save(models.resnet34(weights=None).state_dict(), tmp_path / "34.pth")
-    with pytest.raises(InputError, match=r"layer1\.2.* is too much"):
-        load_encoder_weights(ResNetEncoder("resnet18"), "resnet18", tmp_path / "34.pth")
-    with pytest.raises(InputError, match="is missing"):
-        load_encoder_weights(ResNetEncoder("resnet34"), "resnet34", tmp_path / "w.pth")
-    (tmp_path / "bad.pth").write_bytes(b"nothing")
-    with pytest.raises(InputError, match="cannot be read as encoder weights"):
-        load_encoder_weights(ResNetEncoder("resnet18"), "resnet18", tmp_path / "bad.pth")
-    with pytest.raises(InputError, match="there is no encoder weights file"):
-        load_encoder_weights(ResNetEncoder("resnet18"), "resnet18", tmp_path / "no.pth")
-    with pytest.raises(InputError, match="choose resnet18 or resnet34"):
-        Detector(16, **TINY, encoder_weights=tmp_path / "w.pth")
-
-
-def test_failed_download_says_how_to_provide_the_file(monkeypatch, tmp_path):
-    from urllib.error import URLError
-
-    def no_network(*arguments, **options):
-        raise URLError("Name or service not known")
-
-    monkeypatch.setattr("torch.hub.download_url_to_file", no_network)
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    with pytest.raises(InputError) as caught:
-        Detector(64, encoder="resnet18")
-    text = str(caught.value)
-    assert "--encoder-weights" in text
-    assert "resnet18-" in text
-    assert "Name or service not known" in text
-
-
-def test_resnet_detector_round_trip_and_no_image_template(tiny_set, tmp_path):
-    from torchvision import models
-
-    torch.save(models.resnet18(weights=None).state_dict(), tmp_path / "w.pth")
-    detector = Detector(
-        32,
-        levels=2,
-        stacks=1,
-        kernel_size=3,
-        encoder="resnet18",
-        encoder_weights=tmp_path / "w.pth",
-    ).fit(tiny_set, epochs=1, show_progress=False)
-    detector.save(tmp_path / "r.safetensors")
-    again = Detector.load(tmp_path / "r.safetensors")  # needs no weights file
-    image = tiny_set / "test" / "dent" / "000.png"
-    assert np.array_equal(again.inspect(image).anomaly_map, detector.inspect(image).anomaly_map)
-    with pytest.raises(InputError, match="has no inverse"):
-        again.template_picture()
-
-
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -432,3 +363,18 @@ def test_few_images_are_all_trained_on_and_the_threshold_says_so(tmp_path):
     assert detector.calibration["trained_on"] == 3
     highest = max(detector.inspect(p).score for p in (tmp_path / "few").iterdir())
     assert detector.threshold == highest * (1 + TOLERANCES["float32"])
+
+
+def test_what_is_no_image_and_no_batch_is_refused_in_a_sentence(tiny_detector_file, tiny_set):
+    detector = Detector.load(tiny_detector_file)
+    with pytest.raises(InputError, match=r"is of type bytes.*a path"):
+        detector.inspect(b"part.png")
+    with (
+        (tiny_set / "test" / "good" / "000.png").open("rb") as file,
+        pytest.raises(InputError, match=r"is of type BufferedReader.*a path"),
+    ):
+        detector.inspect(file)
+    with pytest.raises(InputError, match="a list is given for a folder of images: a path"):
+        Detector(16, **TINY).fit([tiny_set / "train" / "good" / "000.png"])
+    with pytest.raises(InputError, match="false reject rate is 'half': give a number"):
+        detector.calibrate(tiny_set / "test" / "good", "half")

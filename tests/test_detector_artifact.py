@@ -111,6 +111,16 @@ def test_missing_and_further_tensors_are_refused(content, forged, name):
     refused(forged(tensors={**content[1], f"{name}/more": torch.zeros(1)}), "is too much")
 
 
+def test_tensors_that_share_memory_are_written_apart(tmp_path):
+    """As the tied weights of an encoder of one's own do."""
+    tied = torch.arange(6.0)
+    tensors = {"a": tied, "b": tied, "c": tied[2:], "d": tied.view(2, 3), "e": torch.zeros(0)}
+    save_tensors(tmp_path / "tied.safetensors", "detector", {}, tensors)
+    _, found = load_tensors(tmp_path / "tied.safetensors", "detector")
+    assert set(found) == set(tensors)
+    assert all(torch.equal(found[name], tensors[name]) for name in tensors)
+
+
 def changed_header(header, path, value):
     changed = json.loads(json.dumps(header))
     *parents, last = path
@@ -302,6 +312,13 @@ def test_a_file_that_is_overwritten_meanwhile_changes_nothing(tiny_detector_file
         file.truncate(10)
     again = Detector.load(tiny_detector_file)
     assert detector.inspect(SCORE_OF_ZEROS).score == again.inspect(SCORE_OF_ZEROS).score
+
+
+@pytest.mark.parametrize("name", ["threshold", "source"])
+def test_a_calibration_without_a_field_is_refused_by_its_name(content, forged, name):
+    rest = {key: value for key, value in content[0]["calibration"].items() if key != name}
+    path = forged(header={**without_digest(content[0]), "calibration": rest})
+    refused(path, f"{name} is missing in the calibration" if name == "source" else "threshold")
 
 
 def first_version(content):

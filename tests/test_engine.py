@@ -12,9 +12,10 @@ from engine_cases import (
     ERROR,
     MEAN,
     STD,
+    contrast_of,
+    full_contrast_of,
     oracle,
     pictures,
-    template_of,
     trained,
     trained_network,
     whole_engine,
@@ -25,6 +26,7 @@ from pyramidflow import ops
 from pyramidflow.engine import CpuEngine, PlainEngine, Settings, engine_on
 from pyramidflow.engine.plan import make_plan
 from pyramidflow.errors import InputError
+from pyramidflow.model import Contrast, PyramidFlow
 from pyramidflow.ops.compiled_cpu import has_bfloat16
 from pyramidflow.ops.planner import Convolution
 
@@ -49,42 +51,78 @@ CASES = {
 def test_engine_equals_the_network(name: str, batch: int) -> None:
     size, settings = CASES[name]
     network = trained_network(size, **settings)
-    images, template = pictures(batch, size), template_of(network, size)
-    engine = whole_engine(network, template, (batch, *size))
+    images, contrast = pictures(batch, size), contrast_of(network, size)
+    engine = whole_engine(network, contrast, (batch, *size))
     maps = engine.anomaly_map(images).clone()
-    expected = oracle(network, images, template)
+    expected = oracle(network, images, contrast)
     assert maps.shape == expected.shape
     assert (maps - expected).norm() <= ERROR * expected.norm()
     assert torch.equal(engine.anomaly_map(images), maps)
+
+
+@pytest.mark.parametrize("name", ["lift", "padded", "resnet18"])
+@pytest.mark.parametrize("operands", ["spread", "light", "both"])
+def test_engine_with_spread_and_light_equals_the_network(name: str, operands: str) -> None:
+    size, settings = CASES[name]
+    network = trained_network(size, **settings)
+    images, full = pictures(2, size), full_contrast_of(network, size)
+    contrast = Contrast(
+        full.template,
+        None if operands == "light" else full.inverse_spread,
+        without_mean=operands != "spread",
+    )
+    engine = whole_engine(network, contrast, (2, *size))
+    maps = engine.anomaly_map(images).clone()
+    expected = oracle(network, images, contrast)
+    assert (maps - expected).norm() <= ERROR * expected.norm()
+    assert torch.equal(engine.anomaly_map(images), maps)
+    plain = oracle(network, images, Contrast(full.template))
+    assert (plain - expected).norm() > 1000 * ERROR * expected.norm()
+    found = network.anomaly_map(ops.normalize_image(images, MEAN, STD), contrast)
+    assert (found - expected).norm() <= ERROR * expected.norm()
+
+
+def test_light_is_taken_off() -> None:
+    """Couplings that do nothing yet: the latents follow the light alike, but for the borders."""
+    size = (64, 80)
+    network = PyramidFlow(levels=2, volume_norm="svn").eval()
+    dark = pictures(1, size) // 2
+    with torch.no_grad():
+        template = list(network(ops.normalize_image(dark, MEAN, STD)))
+    plain, light = (Contrast(template, without_mean=without) for without in (False, True))
+    found = [whole_engine(network, c, (1, *size)).anomaly_map(dark + 100) for c in (plain, light)]
+    middle = (..., slice(24, 40), slice(24, 56))
+    assert found[1][middle].max() < 0.1 * found[0][middle].min()
+    assert whole_engine(network, light, (1, *size)).anomaly_map(dark).max() < 1e-5
 
 
 def test_engine_with_an_encoder_of_its_own() -> None:
     size = (61, 90)
     encoder = nn.Conv2d(3, 20, 3, stride=2)
     network = trained_network(size, encoder=encoder, channels=20, volume_norm="svn")
-    images, template = pictures(1, size), template_of(network, size)
-    maps = whole_engine(network, template, (1, *size)).anomaly_map(images)
-    expected = network.anomaly_map(ops.normalize_image(images, MEAN, STD), template)
+    images, contrast = pictures(1, size), contrast_of(network, size)
+    maps = whole_engine(network, contrast, (1, *size)).anomaly_map(images)
+    expected = network.anomaly_map(ops.normalize_image(images, MEAN, STD), contrast)
     assert (maps - expected).norm() <= ERROR * expected.norm()
 
 
 def test_engine_reads_both_depths_of_pixels() -> None:
     size = (40, 40)
     network = trained_network(size)
-    template = template_of(network, size)
-    engine = whole_engine(network, template, (1, *size))
+    contrast = contrast_of(network, size)
+    engine = whole_engine(network, contrast, (1, *size))
     for dtype in (torch.uint8, torch.uint16, torch.uint8):
         images = pictures(1, size, dtype)
-        expected = oracle(network, images, template)
+        expected = oracle(network, images, contrast)
         assert (engine.anomaly_map(images) - expected).norm() <= ERROR * expected.norm()
 
 
 def test_bits_do_not_depend_on_the_number_of_threads() -> None:
     size = (64, 80)
     network = trained_network(size)
-    images, template = pictures(1, size), template_of(network, size)
+    images, contrast = pictures(1, size), contrast_of(network, size)
     maps = [
-        whole_engine(network, template, (1, *size), threads=n).anomaly_map(images).clone()
+        whole_engine(network, contrast, (1, *size), threads=n).anomaly_map(images).clone()
         for n in (1, 2, 3)
     ]
     assert torch.equal(maps[0], maps[1])
@@ -94,9 +132,9 @@ def test_bits_do_not_depend_on_the_number_of_threads() -> None:
 def test_number_of_threads_may_change_after_the_engine_is_made() -> None:
     size = (64, 64)
     network = trained_network(size)
-    images, template = pictures(1, size), template_of(network, size)
+    images, contrast = pictures(1, size), contrast_of(network, size)
     before = torch.get_num_threads()
-    engine = whole_engine(network, template, (1, *size), threads=1)
+    engine = whole_engine(network, contrast, (1, *size), threads=1)
     maps = engine.anomaly_map(images).clone()
     torch.set_num_threads(3)
     try:
@@ -112,9 +150,9 @@ def test_bfloat16_rounds_the_products_alone(name: str) -> None:
     """bfloat16 has 8 significant bits: operands are off by up to 0.2%, sums are float32."""
     size, settings = CASES[name]
     network = trained_network(size, **settings)
-    images, template = pictures(1, size), template_of(network, size)
-    exact = whole_engine(network, template, (1, *size))
-    rounded = whole_engine(network, template, (1, *size), precision="bfloat16")
+    images, contrast = pictures(1, size), contrast_of(network, size)
+    exact = whole_engine(network, contrast, (1, *size))
+    rounded = whole_engine(network, contrast, (1, *size), precision="bfloat16")
     expected, maps = exact.anomaly_map(images), rounded.anomaly_map(images)
     error = (maps - expected).norm() / expected.norm()
     assert 1e-6 < error < 5e-3
@@ -126,8 +164,8 @@ def test_bfloat16_rounds_the_products_alone(name: str) -> None:
 def test_runs_allocate_nothing() -> None:
     size = (64, 64)
     network = trained_network(size)
-    images, template = pictures(1, size), template_of(network, size)
-    engine = whole_engine(network, template, (1, *size))
+    images, contrast = pictures(1, size), full_contrast_of(network, size)
+    engine = whole_engine(network, contrast, (1, *size))
     assert all(layer.method.tile for layer in engine.plan.layers)
     engine.anomaly_map(images)
     with torch.profiler.profile(profile_memory=True) as profile:
@@ -139,7 +177,7 @@ def test_runs_allocate_nothing() -> None:
 def test_engine_that_is_dropped_gives_its_memory_back() -> None:
     size = (32, 32)
     network = trained_network(size, levels=2, stacks=1)
-    engine = whole_engine(network, template_of(network, size), (1, *size))
+    engine = whole_engine(network, contrast_of(network, size), (1, *size))
     memory = weakref.ref(engine.plan)
     gc.disable()
     try:
@@ -152,7 +190,7 @@ def test_engine_that_is_dropped_gives_its_memory_back() -> None:
 def test_profile_names_every_step() -> None:
     size = (32, 32)
     network = trained_network(size, levels=3, stacks=1)
-    engine = whole_engine(network, template_of(network, size), (1, *size))
+    engine = whole_engine(network, contrast_of(network, size), (1, *size))
     found = engine.profile(pictures(1, size), rounds=1)
     layers = [layer.name for layer in engine.plan.layers]
     assert [name for name, _ in found] == ["lift", "pyramid", *layers, "anomaly map"]
@@ -197,13 +235,13 @@ BUDGET_SCRIPT = """
 import torch
 from pyramidflow.engine import Settings, TrainedNetwork, make_engine
 from pyramidflow.engine.choice import resident_bytes
-from pyramidflow.model import PyramidFlow
+from pyramidflow.model import Contrast, PyramidFlow
 torch.set_num_threads(1)
 network = PyramidFlow(encoder="resnet18").eval()
 template = [torch.zeros(1, 64, 128 >> d, 128 >> d) for d in range(4)]
 budget = resident_bytes() + (420 << 20)
 engine = make_engine(
-    TrainedNetwork(network, template, (0, 0, 0), (1, 1, 1)),
+    TrainedNetwork(network, Contrast(template), (0, 0, 0), (1, 1, 1)),
     (1, 512, 512),
     Settings(memory_budget=budget),
 )
@@ -224,7 +262,7 @@ def test_process_keeps_to_its_memory_budget() -> None:
 
 def test_device_s_engine_is_the_compiled_one() -> None:
     network = trained_network((32, 32), levels=2, stacks=1)
-    subject = trained(network, template_of(network, (32, 32)))
+    subject = trained(network, contrast_of(network, (32, 32)))
     engine = engine_on(torch.device("cpu"), subject, (32, 32), Settings(threads=1))
     assert isinstance(engine, CpuEngine)
     assert engine.threads == 1
@@ -233,7 +271,7 @@ def test_device_s_engine_is_the_compiled_one() -> None:
 
 def test_plain_engine_stands_in_on_other_operations() -> None:
     network = trained_network((32, 32), levels=2, stacks=1)
-    subject = trained(network, template_of(network, (32, 32)))
+    subject = trained(network, contrast_of(network, (32, 32)))
     cpu, images = torch.device("cpu"), torch.randint(0, 256, (1, 32, 32, 3)).byte()
     expected = engine_on(cpu, subject, (32, 32)).anomaly_map(images)
     with ops.use_backend("reference"):
@@ -253,7 +291,7 @@ def test_plain_engine_stands_in_on_other_operations() -> None:
 )
 def test_settings_that_cannot_be_honoured_are_refused(backend, settings, words) -> None:
     network = trained_network((32, 32), levels=2, stacks=1)
-    subject = trained(network, template_of(network, (32, 32)))
+    subject = trained(network, contrast_of(network, (32, 32)))
     with ops.use_backend(backend), pytest.raises(InputError, match=words):
         engine_on(torch.device("cpu"), subject, (32, 32), Settings(**settings))
 
@@ -277,13 +315,14 @@ def test_impossible_settings_are_refused(settings) -> None:
 
 def test_engine_refuses_a_template_of_another_size() -> None:
     network = trained_network((32, 32), levels=2, stacks=1, volume_norm="svn")
-    template = template_of(network, (32, 40))
+    contrast = contrast_of(network, (32, 40))
     with pytest.raises(InputError, match=r"these images need \[\(32, 32\), \(16, 16\)\]"):
-        whole_engine(network, template, (1, 32, 32))
+        whole_engine(network, contrast, (1, 32, 32))
 
 
 def test_engine_refuses_running_means_of_another_size() -> None:
     network = trained_network((32, 32), levels=2, stacks=1)
     template = [torch.zeros(1, 16, 40 >> level, 32 >> level) for level in range(2)]
+    contrast = Contrast(template)
     with pytest.raises(InputError, match="works only at its training's image size"):
-        whole_engine(network, template, (1, 40, 32))
+        whole_engine(network, contrast, (1, 40, 32))

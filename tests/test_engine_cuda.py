@@ -16,10 +16,11 @@ from conftest import relative_error
 from pyramidflow import PyramidFlow, ops
 from pyramidflow.engine import TrainedNetwork
 from pyramidflow.engine.cuda import BATCH_SIZES, CudaEngine, describe
-from pyramidflow.engine.frozen import FrozenNetwork, frozen_encoder
+from pyramidflow.engine.encoder import frozen_encoder
+from pyramidflow.engine.frozen import FrozenNetwork
 from pyramidflow.engine.replay import Recording, ReplayedNetwork, in_parts
 from pyramidflow.errors import InputError
-from pyramidflow.model import ResNetEncoder
+from pyramidflow.model import Contrast
 from pyramidflow.spec import IMAGENET_MEAN, IMAGENET_STD
 
 CPU = torch.device("cpu")
@@ -55,11 +56,11 @@ def trained(size, **settings):
     network.eval()
     with torch.no_grad():
         template = [z.mean(0, keepdim=True) for z in network(normalised(pixels.flip(1)))]
-    return network, pixels, template
+    return network, pixels, Contrast(template)
 
 
-def subject(network, template):
-    return TrainedNetwork(network, template, IMAGENET_MEAN, IMAGENET_STD)
+def subject(network, contrast):
+    return TrainedNetwork(network, contrast, IMAGENET_MEAN, IMAGENET_STD)
 
 
 def normalised(pixels):
@@ -67,32 +68,48 @@ def normalised(pixels):
     return ops.normalize_image(pixels, mean, std)
 
 
-def expected_map(network, pixels, template, dtype=torch.float64):
+def expected_map(network, pixels, contrast, dtype=torch.float64):
     network = copy.deepcopy(network).to(dtype)
     with torch.no_grad(), ops.use_backend("reference"):
-        return network.anomaly_map(normalised(pixels).to(dtype), [z.to(dtype) for z in template])
+        return network.anomaly_map(
+            normalised(pixels).to(dtype), contrast.changed(lambda x: x.to(dtype))
+        )
 
 
 @pytest.mark.parametrize("settings", NETWORKS, ids=str)
 @pytest.mark.parametrize("size", [(32, 32), (25, 38)])
 def test_frozen_network_equals_the_network(settings, size):
-    network, pixels, template = trained(size, **settings)
-    frozen = FrozenNetwork(subject(network, template), CPU, torch.float32)
+    network, pixels, contrast = trained(size, **settings)
+    frozen = FrozenNetwork(subject(network, contrast), CPU, torch.float32)
     for batch in (1, 3):
         found = frozen(pixels[:batch])
         assert found.dtype == torch.float32
-        expected = expected_map(network, pixels[:batch], template)
+        expected = expected_map(network, pixels[:batch], contrast)
         assert found.shape == expected.shape
         assert relative_error(found, expected) <= 1e-5
+
+
+@pytest.mark.parametrize("without_mean", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16], ids=str)
+def test_frozen_network_with_spread_and_light(without_mean, dtype):
+    network, pixels, contrast = trained((25, 38), **NETWORKS[0])
+    spread = [1 + torch.rand_like(z) for z in contrast.template]
+    contrast = Contrast([z + 0.2 for z in contrast.template], spread, without_mean)
+    found = FrozenNetwork(subject(network, contrast), CPU, dtype)(pixels)
+    exact = expected_map(network, pixels, contrast)
+    limit = 1e-5
+    if dtype != torch.float32:
+        limit = 2 * relative_error(expected_map(network, pixels, contrast, dtype), exact)
+    assert relative_error(found, exact) <= limit
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("settings", [NETWORKS[0], NETWORKS[5]], ids=str)
 def test_half_types_are_as_exact_as_the_network_in_them(settings, dtype):
-    network, pixels, template = trained((32, 32), **settings)
-    frozen = FrozenNetwork(subject(network, template), CPU, dtype)
-    exact = expected_map(network, pixels, template)
-    plain = expected_map(network, pixels, template, dtype)
+    network, pixels, contrast = trained((32, 32), **settings)
+    frozen = FrozenNetwork(subject(network, contrast), CPU, dtype)
+    exact = expected_map(network, pixels, contrast)
+    plain = expected_map(network, pixels, contrast, dtype)
     assert relative_error(frozen(pixels), exact) <= 2 * relative_error(plain, exact)
 
 
@@ -104,17 +121,20 @@ def deep(pixels):
 
 @pytest.mark.parametrize("settings", [NETWORKS[0], NETWORKS[5]], ids=str)
 def test_frozen_network_reads_pixels_of_16_bits(settings):
-    network, pixels, template = trained((32, 32), **settings)
-    frozen = FrozenNetwork(subject(network, template), CPU, torch.float32)
-    expected = expected_map(network, deep(pixels), template)
+    network, pixels, contrast = trained((32, 32), **settings)
+    frozen = FrozenNetwork(subject(network, contrast), CPU, torch.float32)
+    expected = expected_map(network, deep(pixels), contrast)
     assert relative_error(frozen(deep(pixels)), expected) <= 1e-5
     assert relative_error(frozen(pixels), expected) > 1e-4
 
 
-def test_batch_norms_are_folded():
-    network, pixels, _ = trained((16, 16), levels=2, stacks=1, encoder="resnet18", kernel_size=1)
-    frozen = frozen_encoder(network.encoder)
-    assert isinstance(frozen, ResNetEncoder)
+def test_batch_norms_of_ones_own_encoder_are_folded():
+    module = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 6, 3, stride=2), torch.nn.BatchNorm2d(6), torch.nn.ReLU()
+    )
+    settings = {"levels": 2, "stacks": 1, "kernel_size": 1, "channels": 6}
+    network, pixels, _ = trained((17, 17), encoder=module, **settings)
+    frozen = frozen_encoder(network.encoder, CPU, torch.float32)
     assert not any(isinstance(m, torch.nn.BatchNorm2d) for m in frozen.modules())
     assert any(isinstance(m, torch.nn.BatchNorm2d) for m in network.encoder.modules())
     image = normalised(pixels)
@@ -122,8 +142,8 @@ def test_batch_norms_are_folded():
 
 
 def test_plan_names_every_block():
-    network, _, template = trained((32, 32), **NETWORKS[0])
-    frozen = FrozenNetwork(subject(network, template), CPU, torch.float16)
+    network, _, contrast = trained((32, 32), **NETWORKS[0])
+    frozen = FrozenNetwork(subject(network, contrast), CPU, torch.float16)
     head, *lines = describe(frozen, (32, 38), "half", (2, 1)).splitlines()
     assert head == (
         "32 × 38, half (float16, channels-last), a CUDA graph for each of the batch sizes 2, 1"
@@ -137,9 +157,9 @@ def test_plan_names_every_block():
 
 
 def test_engine_refuses_what_it_cannot_run():
-    network, _, template = trained((16, 16), levels=2, stacks=1, channels=3, kernel_size=1)
+    network, _, contrast = trained((16, 16), levels=2, stacks=1, channels=3, kernel_size=1)
     with pytest.raises(InputError, match="needs a CUDA device"):
-        CudaEngine(subject(network, template), (16, 16), CPU)
+        CudaEngine(subject(network, contrast), (16, 16), CPU)
 
 
 @pytest.mark.parametrize(
@@ -182,8 +202,8 @@ class EagerRecorder:
 @pytest.mark.parametrize("count", [0, 1, 3, 13])
 @pytest.mark.parametrize("depth", [8, 16])
 def test_any_number_of_images_is_computed_and_no_more(count, depth):
-    network, pixels, template = trained((16, 20), **NETWORKS[1])
-    frozen = FrozenNetwork(subject(network, template), CPU, torch.float32)
+    network, pixels, contrast = trained((16, 20), **NETWORKS[1])
+    frozen = FrozenNetwork(subject(network, contrast), CPU, torch.float32)
     recorder = EagerRecorder()
     replayed = ReplayedNetwork(frozen, (16, 20), BATCH_SIZES, recorder)
     assert [len(r) for r in recorder.results] == 2 * list(BATCH_SIZES)
@@ -194,7 +214,7 @@ def test_any_number_of_images_is_computed_and_no_more(count, depth):
     assert sum(recorder.replayed) == sum(recorder.uploaded) == count
     assert maps.shape == (count, 16, 20)
     if count > 0:
-        assert relative_error(maps, expected_map(network, pixels, template)) <= 1e-5
+        assert relative_error(maps, expected_map(network, pixels, contrast)) <= 1e-5
     again = replayed(pixels.flip(1))
     assert again.data_ptr() != maps.data_ptr() or count == 0
     assert torch.equal(replayed(pixels), maps)
@@ -230,12 +250,12 @@ import test_engine_cuda as t
 from pyramidflow import ops
 from pyramidflow.ops.tf32 import convolutions_with_tf32
 settings = {"levels": 3, "stacks": 1, "channels": 3, "kernel_size": 3}
-network, pixels, template = t.trained((16, 20), **settings)
+network, pixels, contrast = t.trained((16, 20), **settings)
 with ops.use_backend("triton"), convolutions_with_tf32(False):
-    frozen = t.FrozenNetwork(t.subject(network, template), t.CPU, torch.float32)
+    frozen = t.FrozenNetwork(t.subject(network, contrast), t.CPU, torch.float32)
     maps = [frozen(images) for images in (pixels, t.deep(pixels))]
 for images, found in zip((pixels, t.deep(pixels)), maps):
-    print(t.relative_error(found, t.expected_map(network, images, template)))
+    print(t.relative_error(found, t.expected_map(network, images, contrast)))
 """
 
 
@@ -263,29 +283,29 @@ on_a_device = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA 
 )
 @pytest.mark.parametrize("settings", [NETWORKS[0], NETWORKS[5]], ids=str)
 def test_engine_equals_the_network(settings, precision, limit):
-    network, pixels, template = trained((32, 32), **settings)
+    network, pixels, contrast = trained((32, 32), **settings)
     device = torch.device("cuda")
-    engine = CudaEngine(subject(network, template), (32, 32), device, precision)
-    expected = expected_map(network, pixels, template)
+    engine = CudaEngine(subject(network, contrast), (32, 32), device, precision)
+    expected = expected_map(network, pixels, contrast)
     maps = [engine.anomaly_map(images) for images in (pixels, pixels.to(device), pixels[:2])]
     for found in maps:
         assert found.device.type == "cuda"
         assert relative_error(found.cpu(), expected[: len(found)]) <= limit
     assert torch.equal(maps[0], maps[1])
-    expected = expected_map(network, deep(pixels), template)
+    expected = expected_map(network, deep(pixels), contrast)
     for images in (deep(pixels), deep(pixels).to(device)):
         assert relative_error(engine.anomaly_map(images).cpu(), expected) <= limit
     assert torch.equal(engine.anomaly_map(pixels), maps[0])
     many = torch.cat([pixels, pixels.flip(1), pixels.flip(2)] * 2)  # 18: 8, 8 and 2
-    expected = expected_map(network, many, template)
+    expected = expected_map(network, many, contrast)
     assert relative_error(engine.anomaly_map(many).cpu(), expected) <= limit
 
 
 @pytest.mark.gpu
 @on_a_device
 def test_images_in_flight_do_not_mix():
-    network, pixels, template = trained((32, 32), **NETWORKS[0])
-    engine = CudaEngine(subject(network, template), (32, 32), torch.device("cuda"))
+    network, pixels, contrast = trained((32, 32), **NETWORKS[0])
+    engine = CudaEngine(subject(network, contrast), (32, 32), torch.device("cuda"))
     alone = [engine.anomaly_map(image[None]).cpu() for image in pixels]
     together = [engine.anomaly_map(image[None]) for _ in range(20) for image in pixels]
     for number, found in enumerate(together):
@@ -295,8 +315,8 @@ def test_images_in_flight_do_not_mix():
 @pytest.mark.gpu
 @on_a_device
 def test_streams_take_turns_in_the_static_memory():
-    network, pixels, template = trained((32, 32), **NETWORKS[0])
-    engine = CudaEngine(subject(network, template), (32, 32), torch.device("cuda"))
+    network, pixels, contrast = trained((32, 32), **NETWORKS[0])
+    engine = CudaEngine(subject(network, contrast), (32, 32), torch.device("cuda"))
     alone = [engine.anomaly_map(image[None]).cpu() for image in pixels]
     streams = [torch.cuda.Stream() for _ in pixels]
     found = []
@@ -312,8 +332,8 @@ def test_streams_take_turns_in_the_static_memory():
 @pytest.mark.gpu
 @on_a_device
 def test_engine_refuses_other_images():
-    network, pixels, template = trained((32, 32), **NETWORKS[0])
-    engine = CudaEngine(subject(network, template), (32, 32), torch.device("cuda"))
+    network, pixels, contrast = trained((32, 32), **NETWORKS[0])
+    engine = CudaEngine(subject(network, contrast), (32, 32), torch.device("cuda"))
     for images in (pixels[:1, :16], pixels[:1].float()):
         with pytest.raises(InputError, match="this engine takes"):
             engine.anomaly_map(images)

@@ -310,3 +310,13 @@ def test_scores_of_a_path_that_is_not_utf_8_can_be_read_back(graded_set, tmp_pat
     [line] = (tmp_path / "s").read_bytes().splitlines()
     line.decode("utf-8")  # it is UTF-8
     assert json.loads(line)["path"] == str(sample.path)
+
+
+def test_an_image_without_its_mask_counts_by_its_score_alone(graded_set):
+    mask = graded_set.root / "ground_truth" / "dent" / "1_mask.png"
+    mask.unlink()
+    result = evaluate(FixedDetector(), open_dataset(graded_set.root))
+    [failure] = result.failures
+    assert "dent/1.png has no mask" in failure.error
+    assert len(result.scores) == 4
+    assert result.defects == 1

@@ -14,6 +14,7 @@ from PIL import Image
 from pyramidflow import Detector
 from pyramidflow.cli import main
 from pyramidflow.detector import Session
+from pyramidflow.errors import ImagesWarning
 from pyramidflow.io.files import exclusive
 
 
@@ -224,3 +225,11 @@ def test_odd_names_are_shown_as_text(evaluated, tiny_set, tiny_detector_file, tm
         assert "<u>" not in text
     kinds = [json.loads(line)["kind"] for line in (output / name / "scores.jsonl").open()]
     assert odd.name in kinds
+
+
+def test_a_mask_without_a_defect_is_said(evaluated, own_set, tiny_detector_file):
+    mask = own_set / "ground_truth" / "dent" / "003_mask.png"
+    Image.new("L", (24, 24)).save(mask)
+    with pytest.warns(ImagesWarning, match="003_mask.png marks no pixel, but its image counts as"):
+        code, _, _, _ = evaluated(own_set, tiny_detector_file)
+    assert code == 0

@@ -1,6 +1,7 @@
 """Files that are written whole, locks, and names that are safe everywhere."""
 
 import errno
+import json
 import os
 import signal
 import subprocess
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 
 from pyramidflow.errors import InputError, WeakStorageWarning
 from pyramidflow.io.files import exclusive, refuse_checkpoint_name, write_atomically
+from pyramidflow.io.lines import json_line
 from pyramidflow.io.names import (
     OutputNames,
     markdown_cell,
@@ -320,3 +322,18 @@ def test_threads_that_write_one_file_leave_one_whole_content(tmp_path):
         thread.join()
     assert (tmp_path / "f").read_bytes() in contents
     assert names_in(tmp_path) == ["f"]
+
+
+@given(st.dictionaries(st.text(), st.text() | st.floats(allow_nan=False, allow_infinity=False)))
+def test_a_json_line_is_one_line_and_reads_back(record):
+    line = json_line(record)
+    assert json.loads(line) == record
+    assert line.endswith(b"\n")
+    assert len(line.decode().splitlines()) == 1
+
+
+def test_a_json_line_holds_nothing_that_a_terminal_obeys():
+    acting = [chr(n) for n in (*range(32), *range(0x7F, 0xA0), 0x200E, 0x2028, 0x202E, 0x2066)]
+    line = json_line({"path": "".join(acting)}).decode().rstrip("\n")
+    assert not set(acting) & set(line)
+    assert json.loads(json_line({"path": os.fsdecode(b"\xff.png")}))["path"] == "\udcff.png"

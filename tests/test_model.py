@@ -8,16 +8,17 @@ from pyramidflow import PyramidFlow
 from pyramidflow.errors import InputError
 from pyramidflow.model import (
     Architecture,
+    Contrast,
     DualCoupling,
     Flow,
     InvertibleConv1x1,
     InvertiblePyramid,
     Lift,
-    ResNetEncoder,
     SingleDownCoupling,
     SingleUpCoupling,
     VolumeNorm2d,
 )
+from pyramidflow.model.encoders import encoder_of
 from pyramidflow.model.flow import stack_plan
 from pyramidflow.model.released import convert_released
 
@@ -199,8 +200,8 @@ def test_latents_are_a_tuple_finest_first_and_odd_sizes_are_cropped():
     latents = model(torch.randn(1, 3, 10, 7))
     assert isinstance(latents, tuple)
     assert [z.shape for z in latents] == [(1, 4, 12, 8), (1, 4, 6, 4), (1, 4, 3, 2)]
-    template = tuple(torch.zeros_like(z) for z in latents)
-    assert model.anomaly_map(torch.randn(2, 3, 10, 7), template).shape == (2, 10, 7)
+    contrast = Contrast([torch.zeros_like(z) for z in latents])
+    assert model.anomaly_map(torch.randn(2, 3, 10, 7), contrast).shape == (2, 10, 7)
 
 
 def test_contrast_without_pyramid_difference_composes_first():
@@ -210,10 +211,10 @@ def test_contrast_without_pyramid_difference_composes_first():
         random_pyramid(1, shapes=[(8, 8), (4, 4), (2, 2)]),
     )
     mean = tuple(0.5 * m.flip(1) for m in mean)
-    composed_first = PyramidFlow(**arguments, pyramid_difference=False).contrast(z, mean)
+    composed_first = PyramidFlow(**arguments, pyramid_difference=False).contrast(z, Contrast(mean))
     expected = (InvertiblePyramid.compose(z) - InvertiblePyramid.compose(mean)).abs().mean(1)
     torch.testing.assert_close(composed_first, expected)
-    by_level = PyramidFlow(**arguments).contrast(z, mean)
+    by_level = PyramidFlow(**arguments).contrast(z, Contrast(mean))
     expected = InvertiblePyramid.compose(
         [(a - b).abs() for a, b in zip(z, mean, strict=True)]
     ).mean(1)
@@ -237,27 +238,6 @@ def test_lift_is_semi_orthogonal():
     torch.testing.assert_close(lift.inverse(lift(image)), image, atol=1e-5, rtol=1e-5)
     lift.weight.mul_(2)
     assert float(lift.log_det(image)) == pytest.approx(16 * 3 * 0.6931472, rel=1e-5)
-
-
-@pytest.mark.parametrize(("name", "blocks"), [("resnet18", 2), ("resnet34", 3)])
-def test_resnet_encoder_is_torchvisions_and_frozen(name, blocks):
-    from torchvision import models
-
-    full = models.get_model(name, weights=None)
-    model = PyramidFlow(encoder=name, levels=2, stacks=1, kernel_size=3)
-    encoder = model.encoder
-    assert isinstance(encoder, ResNetEncoder)
-    assert len(encoder.layer1) == blocks
-    wanted = {k: v for k, v in full.state_dict().items() if k in encoder.state_dict()}
-    encoder.load_state_dict(wanted)
-    image = torch.randn(2, 3, 32, 32)
-    full.eval()
-    expected = full.layer1(full.maxpool(full.relu(full.bn1(full.conv1(image)))))
-    model.train()
-    torch.testing.assert_close(model.features(image), expected)
-    assert not any(p.requires_grad for p in encoder.parameters())
-    after = encoder.state_dict()
-    assert all(torch.equal(after[k], v) for k, v in wanted.items())  # batch-norm did not learn
 
 
 def test_custom_encoder_is_frozen_and_its_channels_are_checked():
@@ -348,7 +328,7 @@ def test_every_released_configuration_is_inferred(svn):
 def test_released_resnet_weights_are_recognised():
     state = released_shapes(64, 2, 1)
     del state["inconv.weight"]
-    encoder = ResNetEncoder("resnet34")
+    encoder = encoder_of("resnet34").build(64, ())
     for ours, theirs in (("conv1", "inconv.0"), ("bn1", "inconv.1"), ("layer1", "inconv.4")):
         part = getattr(encoder, ours).state_dict()
         state |= {f"{theirs}.{k}": v for k, v in part.items()}

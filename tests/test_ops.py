@@ -95,7 +95,7 @@ def samples(dtype: torch.dtype) -> dict[str, list[tuple]]:
                 2.0,
             ),
         ],
-        "anomaly_map": [(latents, template)],
+        "anomaly_map": [(latents, template, None, None)],
         "anomaly_map_backward": [(tensor(2, 5, 6, seed=8), latents, template)],
         "normalize_image": [(image, tensor(3, seed=9), tensor(3, seed=10).abs() + 0.1, dtype)],
     }

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import require_backend
-from cpu_cases import GRADIENT, LAYOUTS, Maker, compare
+from cpu_cases import FORWARD, GRADIENT, LAYOUTS, Maker, compare
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
@@ -19,6 +19,8 @@ from torch import Tensor
 from pyramidflow.ops import allocation, registry
 from pyramidflow.ops import backend_cpu as cpu
 from pyramidflow.ops import backend_reference as oracle
+from pyramidflow.ops.allocation import dense
+from pyramidflow.ops.compiled_cpu import call
 
 require_backend("cpu")
 
@@ -101,6 +103,20 @@ def check_others(make: Maker, batch: int, channels: int, height: int, width: int
         template = [make(mean_batch, channels, *s) for s in sizes]
         compare("anomaly_map", (latents, template))
         compare("anomaly_map_backward", (grad_map, latents, template), GRADIENT)
+        spread = [make(1, channels, *s).abs() for s in sizes]
+        shift = [make(batch, channels, 1, 1) for _ in sizes]
+        compare("anomaly_map", (latents, template, spread, None))
+        compare("anomaly_map", (latents, template, None, shift))
+        compare("anomaly_map", (latents, template, spread, shift))
+    check_pixel_means(y)
+
+
+def check_pixel_means(x: Tensor) -> None:
+    x = dense(x, like=x)
+    means = torch.full(x.shape[:2], math.nan)
+    call("pixel_means", x, means, cpu._image(x))
+    expected = x.double().mean((2, 3))
+    assert (means - expected).norm() <= FORWARD * x.norm() / math.sqrt(x[0, 0].numel())
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -165,6 +181,9 @@ def test_operands_in_different_layouts(mixed: int) -> None:
     compare("affine_coupling_backward", arguments, GRADIENT)
     compare("pyramid_residual", (x, second(2, 4, 3, 4)))
     compare("anomaly_map", ([x], [second(1, 4, 6, 8)]))
+    third = Maker(LAYOUTS[(mixed + 2) % 3], seed=2)
+    operands = ([third(1, 4, 6, 8)], [second(2, 4, 1, 1)])
+    compare("anomaly_map", ([x], [second(1, 4, 6, 8)], *operands))
 
 
 @pytest.mark.parametrize("layout", LAYOUTS[:2])

@@ -152,6 +152,30 @@ def test_anomaly_map_equals_composing_every_channel():
     torch.testing.assert_close(ops.anomaly_map(z, mean), composed.mean(1))
 
 
+def test_anomaly_map_takes_off_a_shift_and_divides_by_the_spread():
+    generator = torch.Generator().manual_seed(2)
+    shapes = [(5, 7), (3, 4)]
+    z = [torch.randn(2, 3, *s, generator=generator, dtype=torch.float64) for s in shapes]
+    mean = [torch.randn(1, 3, *s, generator=generator, dtype=torch.float64) for s in shapes]
+    spread = [torch.rand(1, 3, *s, generator=generator, dtype=torch.float64) + 0.5 for s in shapes]
+    shift = [torch.randn(2, 3, 1, 1, generator=generator, dtype=torch.float64) for _ in shapes]
+    expected = ops.anomaly_map(
+        [(a - m - b) / w for a, b, m, w in zip(z, mean, shift, spread, strict=True)],
+        [torch.zeros_like(b) for b in mean],
+    )
+    found = ops.anomaly_map(z, mean, [1 / w for w in spread], shift)
+    torch.testing.assert_close(found, expected)
+
+
+def test_anomaly_map_has_no_derivative_with_a_spread_or_a_shift():
+    z = [torch.randn(1, 2, 4, 4, requires_grad=True)]
+    zero, one, none = torch.zeros(1, 2, 4, 4), torch.ones(1, 2, 4, 4), torch.zeros(1, 2, 1, 1)
+    for operands in ({"inverse_spread": [one]}, {"shift": [none]}):
+        found = ops.anomaly_map(z, [zero], **operands)
+        with pytest.raises(InputError, match="no derivative with inverse_spread or shift"):
+            found.sum().backward()
+
+
 @pytest.mark.parametrize(("dtype", "full"), [(torch.uint8, 255), (torch.uint16, 65535)])
 def test_normalize_image_scales_by_the_type(dtype, full):
     image = torch.tensor([[[[0, full // 5, full]]]], dtype=dtype)  # [1, 1, 1, 3]
@@ -214,6 +238,26 @@ def test_gradients_match_finite_differences():
         (
             lambda: ops.anomaly_map([torch.zeros(1, 2, 3, 3)], [torch.zeros(1, 2, 4, 4)]),
             "same image size",
+        ),
+        (
+            lambda: ops.anomaly_map(
+                [torch.zeros(2, 2, 3, 3)],
+                [torch.zeros(1, 2, 3, 3)],
+                inverse_spread=[torch.zeros(1, 2, 1, 1)],
+            ),
+            "level 0 of the inverse spread has shape [1, 2, 1, 1]",
+        ),
+        (
+            lambda: ops.anomaly_map(
+                [torch.zeros(2, 2, 3, 3)],
+                [torch.zeros(1, 2, 3, 3)],
+                shift=[torch.zeros(1, 2, 1, 1)],
+            ),
+            "level 0 of the shift has shape [1, 2, 1, 1]",
+        ),
+        (
+            lambda: ops.anomaly_map([torch.zeros(1, 2, 3, 3)], [torch.zeros(1, 2, 3, 3)], shift=[]),
+            "levels",
         ),
         (
             lambda: ops.normalize_image(torch.zeros(1, 3, 4, 4), torch.zeros(3), torch.ones(3)),

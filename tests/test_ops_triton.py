@@ -416,6 +416,10 @@ def test_anomaly_map_equals_oracle(
     grad = torch.randn(size[0], *size[2:]).to(dtype)
     compare("anomaly_map", latents, template, tolerance=FORWARD)
     compare("anomaly_map_backward", grad, latents, template, tolerance=GRADIENT)
+    spread = [draw(1, *s[1:], layout=layout, dtype=dtype).abs() for s in sizes]
+    shift = [draw(*size[:2], 1, 1, layout=layout, dtype=torch.float32) for _ in sizes]
+    for operands in ((spread, None), (None, shift), (spread, shift)):
+        compare("anomaly_map", latents, template, *operands, tolerance=FORWARD)
 
 
 @comparison

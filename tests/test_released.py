@@ -11,6 +11,7 @@ from conftest import DATA, relative_error, unproven
 from triton_interpreter import INTERPRETED
 
 from pyramidflow import PyramidFlow, ops
+from pyramidflow.model import Contrast
 from pyramidflow.model.released import released_name
 from pyramidflow.training import ContrastLoss
 
@@ -72,7 +73,10 @@ def test_pyramid_latents_and_anomaly_map(case, device):
     for d, z in enumerate(latents):
         assert relative_error(z, case[f"eval/latent{d}"]) <= FORWARD
     template = [z.mean(0, keepdim=True) for z in latents]
-    assert relative_error(model.anomaly_map(image, template), case["eval/anomaly_map"]) <= FORWARD
+    assert (
+        relative_error(model.anomaly_map(image, Contrast(template)), case["eval/anomaly_map"])
+        <= FORWARD
+    )
 
 
 def test_training_step(case, device):

@@ -10,9 +10,10 @@ import torch
 from conftest import require_backend
 from engine_cases import (
     ERROR,
+    contrast_of,
+    full_contrast_of,
     oracle,
     pictures,
-    template_of,
     trained,
     trained_network,
     whole_engine,
@@ -25,7 +26,7 @@ from pyramidflow.engine.cpu import demand
 from pyramidflow.engine.plan import make_plan
 from pyramidflow.engine.tiling import Axis, Reach, Tiling, cut, map_reach, tilings
 from pyramidflow.errors import InputError
-from pyramidflow.model import PyramidFlow
+from pyramidflow.model import Contrast, PyramidFlow
 from pyramidflow.ops.compiled_cpu import has_bfloat16
 
 require_backend("cpu")
@@ -51,13 +52,13 @@ def dependencies(network: PyramidFlow, first: int, last: int, size: int) -> Tens
     image = torch.randn(shape, generator=generator, dtype=torch.float64)
     other = torch.randn(shape, generator=generator, dtype=torch.float64)
     with torch.no_grad(), ops.use_backend("reference"):
-        template = [torch.zeros_like(z) for z in network(image[None])]
-        expected = network.anomaly_map(image[None], template)
+        contrast = Contrast([torch.zeros_like(z) for z in network(image[None])])
+        expected = network.anomaly_map(image[None], contrast)
         changed = []
         for column in range(first, last + 1):
             changed_image = image.clone()
             changed_image[:, :, column] += 100 * other[:, :, column]
-            found = network.anomaly_map(changed_image[None], template)
+            found = network.anomaly_map(changed_image[None], contrast)
             changed.append((found != expected).any(1)[0])
     return torch.stack(changed, 1)  # [map pixels, columns]
 
@@ -125,9 +126,9 @@ def small_tiling(network: PyramidFlow, size: tuple[int, int], rows: int, columns
 
 
 def tiled_engine(
-    network: PyramidFlow, template: list[Tensor], size: tuple[int, int, int], tiling: Tiling
+    network: PyramidFlow, contrast: Contrast, size: tuple[int, int, int], tiling: Tiling
 ) -> TiledEngine:
-    subject = trained(network, template)
+    subject = trained(network, contrast)
     plan = make_plan(*demand(subject, (1, *tiling.size), is_part=True))
     return TiledEngine(subject, size, tiling, plan)
 
@@ -169,38 +170,52 @@ CASES = {
 def test_tiles_equal_the_whole_image(name: str) -> None:
     size, counts, settings = CASES[name]
     network = trained_network(size, **settings)
-    images, template = pictures(1, size), template_of(network, size)
+    images, contrast = pictures(1, size), contrast_of(network, size)
     tiling = small_tiling(network, size, *counts)
-    engine = tiled_engine(network, template, (1, *size), tiling)
+    engine = tiled_engine(network, contrast, (1, *size), tiling)
     maps = engine.anomaly_map(images).clone()
     assert torch.equal(engine.anomaly_map(images), maps)
-    expected = oracle(network, images, template)
+    expected = oracle(network, images, contrast)
     assert maps.shape == expected.shape
     # A wrong border is few pixels, which the norm of the whole would hide.
     assert (maps - expected).abs().max() <= 10 * ERROR * expected.abs().max()
     assert (maps - expected).norm() <= ERROR * expected.norm()
-    whole = whole_engine(network, template, (1, *size)).anomaly_map(images)
+    whole = whole_engine(network, contrast, (1, *size)).anomaly_map(images)
     assert (maps - whole).norm() <= ERROR * whole.norm()
+
+
+@pytest.mark.parametrize("name", [name for name in CASES if name != "composed first"])
+def test_tiles_with_spread_and_light_equal_the_whole_image(name: str) -> None:
+    size, counts, settings = CASES[name]
+    network = trained_network(size, **settings)
+    images, contrast = pictures(2, size), full_contrast_of(network, size)
+    tiling = small_tiling(network, size, *counts)
+    engine = tiled_engine(network, contrast, (2, *size), tiling)
+    expected = oracle(network, images, contrast)
+    found = engine.anomaly_map(images)
+    assert (found - expected).norm() <= ERROR * expected.norm()
+    assert (found - expected).abs().max() <= 10 * ERROR * expected.abs().max()
+    assert "each tile 2 times" in str(engine.plan)
 
 
 @pytest.mark.parametrize("name", ["channel means", "resnet18", "resnet34"])
 def test_tiles_of_a_batch_of_both_depths(name: str) -> None:
     size, counts, settings = CASES[name]
     network = trained_network(size, **settings)
-    template, tiling = template_of(network, size), small_tiling(network, size, *counts)
-    engine = tiled_engine(network, template, (3, *size), tiling)
+    contrast, tiling = contrast_of(network, size), small_tiling(network, size, *counts)
+    engine = tiled_engine(network, contrast, (3, *size), tiling)
     for dtype in (torch.uint8, torch.uint16):
         images = pictures(3, size, dtype)
-        expected = oracle(network, images, template)
+        expected = oracle(network, images, contrast)
         assert (engine.anomaly_map(images) - expected).norm() <= ERROR * expected.norm()
 
 
 def test_tiles_allocate_nothing() -> None:
     size = (90, 100)
     network = trained_network(size, levels=3, stacks=1, kernel_size=3)
-    images, template = pictures(1, size), template_of(network, size)
+    images, contrast = pictures(1, size), contrast_of(network, size)
     tiling = small_tiling(network, size, 2, 2)
-    engine = tiled_engine(network, template, (1, *size), tiling)
+    engine = tiled_engine(network, contrast, (1, *size), tiling)
     engine.anomaly_map(images)
     with torch.profiler.profile(profile_memory=True) as profile:
         engine.anomaly_map(images)
@@ -211,8 +226,8 @@ def test_tiles_allocate_nothing() -> None:
 def test_profile_and_plan_of_tiles() -> None:
     size = (90, 100)
     network = trained_network(size, levels=3, stacks=1, kernel_size=3)
-    template, tiling = template_of(network, size), small_tiling(network, size, 2, 2)
-    engine = tiled_engine(network, template, (1, *size), tiling)
+    contrast, tiling = contrast_of(network, size), small_tiling(network, size, 2, 2)
+    engine = tiled_engine(network, contrast, (1, *size), tiling)
     layers = [layer.name for layer in engine.plan.layers]
     names = [name for name, _ in engine.profile(pictures(1, size), rounds=1)]
     assert names == ["lift", "pyramid", *layers, "anomaly map"]
@@ -221,7 +236,7 @@ def test_profile_and_plan_of_tiles() -> None:
         assert engine.profile(pictures(1, size)) == [("step", 4 * 3.0)]
     height, width = tiling.size
     assert str(engine.plan).startswith(f"2×2 tiles of {height}×{width} pixels")
-    one = whole_engine(network, template, (1, *size)).plan
+    one = whole_engine(network, contrast, (1, *size)).plan
     share = tiling.computed_pixels / (size[0] * size[1])
     assert engine.plan.milliseconds == pytest.approx(share * one.milliseconds, rel=0.35)
 
@@ -247,11 +262,11 @@ def alone(monkeypatch: pytest.MonkeyPatch) -> int:
 
 def test_whole_images_are_chosen_where_they_fit(alone: int) -> None:
     network = trained_network(SIZE, levels=2, stacks=1, kernel_size=3)
-    arguments = (trained(network, template_of(network, SIZE)), (1, *SIZE))
+    arguments = (trained(network, contrast_of(network, SIZE)), (1, *SIZE))
     assert isinstance(make_engine(*arguments), CpuEngine)
     roomy = Settings(memory_budget=alone + (64 << 20))
     assert isinstance(make_engine(*arguments, roomy), CpuEngine)
-    with pytest.raises(InputError, match=r"at least \d+ MB are needed, even in tiles"):
+    with pytest.raises(InputError, match=r"this process needs at least \d+ MB, even in tiles"):
         make_engine(*arguments, Settings(memory_budget=alone))
     for budget in (8 << 20, 16 << 20):
         engine = make_engine(*arguments, Settings(memory_budget=alone + budget))
@@ -264,8 +279,8 @@ def test_whole_images_are_chosen_where_they_fit(alone: int) -> None:
 def test_choice_counts_what_an_engine_allocates(monkeypatch: pytest.MonkeyPatch) -> None:
     size = (512, 512)
     network = trained_network(size, levels=2, stacks=1, kernel_size=3, encoder="resnet18")
-    template = template_of(network, size)
-    subject = trained(network, template)
+    contrast = contrast_of(network, size)
+    subject = trained(network, contrast)
     needed = demand(subject, (1, *size))
     plan = make_plan(*needed)
     allocated = 0
@@ -283,9 +298,9 @@ def test_choice_counts_what_an_engine_allocates(monkeypatch: pytest.MonkeyPatch)
         engine.anomaly_map(pictures(1, size, dtype))
     images = allocated - plan.weight_bytes - plan.workspace_bytes
     assert needed[1] == pytest.approx(images, abs=1 << 20)
-    by_planes = trained(network, [z.contiguous() for z in template])
+    by_planes = trained(network, contrast.changed(Tensor.contiguous))
     copied = demand(by_planes, (1, *size))
-    assert copied[1] - needed[1] == 4 * sum(z.numel() for z in template)
+    assert copied[1] - needed[1] == 4 * sum(z.numel() for z in contrast.template)
     in_tiles = demand(by_planes, (1, *size), is_part=True)
     assert in_tiles[1] - needed[1] == 4 * 128 * 128
 
@@ -293,16 +308,16 @@ def test_choice_counts_what_an_engine_allocates(monkeypatch: pytest.MonkeyPatch)
 def test_encoder_of_ones_own_is_not_cut(alone: int) -> None:
     encoder = nn.Conv2d(3, 16, 3, padding=1)
     network = trained_network(SIZE, levels=2, stacks=1, encoder=encoder, channels=16)
-    arguments = (trained(network, template_of(network, SIZE)), (1, *SIZE))
-    with pytest.raises(InputError, match="an encoder of one's own not working in tiles"):
+    arguments = (trained(network, contrast_of(network, SIZE)), (1, *SIZE))
+    with pytest.raises(InputError, match="the encoder custom does not work in tiles"):
         make_engine(*arguments, Settings(memory_budget=alone + (8 << 20)))
-    with pytest.raises(InputError, match="how far an encoder of one's own looks is not known"):
+    with pytest.raises(InputError, match="how far the encoder custom looks is not known"):
         map_reach(network)
 
 
 def test_device_s_engine_takes_tiles(alone: int) -> None:
     network = trained_network(SIZE, levels=2, stacks=1, kernel_size=3)
-    subject = trained(network, template_of(network, SIZE))
+    subject = trained(network, contrast_of(network, SIZE))
     settings = Settings(memory_budget=alone + (8 << 20))
     assert isinstance(engine_on(torch.device("cpu"), subject, SIZE, settings), TiledEngine)
 
@@ -310,7 +325,7 @@ def test_device_s_engine_takes_tiles(alone: int) -> None:
 @pytest.mark.skipif(not has_bfloat16(), reason="this processor has no AVX-512 BF16")
 def test_tiles_round_products_where_asked(alone: int) -> None:
     network = trained_network(SIZE, levels=2, stacks=1, kernel_size=3)
-    arguments = (trained(network, template_of(network, SIZE)), (1, *SIZE))
+    arguments = (trained(network, contrast_of(network, SIZE)), (1, *SIZE))
     for precision in ("float32", "bfloat16"):
         engine = make_engine(
             *arguments, Settings(memory_budget=alone + (8 << 20), precision=precision)
@@ -323,7 +338,7 @@ BUDGET_SCRIPT = """
 import torch
 from pyramidflow.engine import Settings, TiledEngine, TrainedNetwork, make_engine
 from pyramidflow.engine.choice import ENGINE_RESERVE, INSPECTION_BYTES, resident_bytes
-from pyramidflow.model import PyramidFlow
+from pyramidflow.model import Contrast, PyramidFlow
 torch.set_num_threads(1)
 side = 1024
 network = PyramidFlow(levels=3, stacks=1, kernel_size=3).eval()
@@ -334,7 +349,7 @@ template = [torch.full((1, 16, side >> d, side >> d), 0.1) for d in range(3)]
 images = torch.zeros(1, side, side, 3, dtype=torch.uint8)
 budget = resident_bytes() + ENGINE_RESERVE + INSPECTION_BYTES * side**2 + (100 << 20)
 engine = make_engine(
-    TrainedNetwork(network, template, (0, 0, 0), (1, 1, 1)),
+    TrainedNetwork(network, Contrast(template), (0, 0, 0), (1, 1, 1)),
     (1, side, side),
     Settings(memory_budget=budget),
 )

@@ -12,7 +12,8 @@ from pyramidflow import Detector, PyramidFlow
 from pyramidflow.data import ImageSet, list_images, network_input
 from pyramidflow.errors import InputError
 from pyramidflow.interrupt import StopRequest
-from pyramidflow.model import InvertiblePyramid
+from pyramidflow.model import Contrast, InvertiblePyramid
+from pyramidflow.rules import PLAIN_CONTRAST
 from pyramidflow.spec import Preprocessing
 from pyramidflow.training import (
     ContrastLoss,
@@ -119,7 +120,7 @@ def test_ablations_reach_model_template_and_map(tiny_set):
     z = no_difference.model(image)
     composed = [InvertiblePyramid.compose(x) for x in (z, no_difference.template)]
     torch.testing.assert_close(
-        no_difference.model.anomaly_map(image, no_difference.template),
+        no_difference.model.anomaly_map(image, Contrast(no_difference.template)),
         (composed[0] - composed[1]).abs().mean(1),
     )
 
@@ -200,6 +201,7 @@ def trainer(root, epochs, progress, checkpoint, **recipe):
         ImageSet(paths[:9], 16),
         ImageSet(paths[9:], 16),
         Recipe(epochs=epochs, augment="texture", **recipe),
+        PLAIN_CONTRAST,
         progress,
         checkpoint,
     )
@@ -207,7 +209,7 @@ def trainer(root, epochs, progress, checkpoint, **recipe):
 
 
 def with_template(detector, result):
-    return Detector.from_network(detector.model, result.template, {"image_size": 16})
+    return Detector.from_network(detector.model, result.normal.template, {"image_size": 16})
 
 
 @pytest.mark.parametrize("units", [1, 3, 4, 6, 12, 14])
@@ -298,7 +300,7 @@ def test_template_is_the_mean_latent_of_the_training_images(tiny_set):
     batch = network_input(
         [images[i] for i in range(len(images))], Preprocessing(16), torch.device("cpu")
     )
-    for template, z in zip(result.template, model(batch), strict=True):
+    for template, z in zip(result.normal.template, model(batch), strict=True):
         torch.testing.assert_close(template, z.mean(0, keepdim=True), atol=1e-5, rtol=1e-5)
     assert result.history[0]["validation_loss"] is None
 

@@ -133,10 +133,13 @@ struct PyramidflowEpilogue {
              (const float* grad_z, const float* y, const float* transposed_weight, float* grad_y,  \
               float* grad_weight, PyramidflowImage image, int64_t threads),                        \
              (grad_z, y, transposed_weight, grad_y, grad_weight, image, threads))                  \
-    FUNCTION(anomaly_level,                                                                        \
-             (const float* latent, const float* mean, float* level, PyramidflowImage image,        \
-              int64_t mean_batch, int64_t threads),                                                \
-             (latent, mean, level, image, mean_batch, threads))                                    \
+    FUNCTION(                                                                                      \
+        anomaly_level,                                                                             \
+        (const float* latent, const float* mean, const float* inverse_spread, const float* shift,  \
+         float* level, PyramidflowImage image, int64_t mean_batch, int64_t threads),               \
+        (latent, mean, inverse_spread, shift, level, image, mean_batch, threads))                  \
+    FUNCTION(pixel_means, (const float* x, float* mean, PyramidflowImage image, int64_t threads),  \
+             (x, mean, image, threads))                                                            \
     FUNCTION(anomaly_level_backward,                                                               \
              (const float* grad_level, const float* latent, const float* mean, float* grad_latent, \
               PyramidflowImage image, int64_t mean_batch, int64_t threads),                        \

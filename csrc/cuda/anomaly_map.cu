@@ -1,4 +1,6 @@
 // anomaly_map and its gradient, one level at a time.
+#include <type_traits>
+
 #include "pixels.cuh"
 
 namespace pyramidflow {
@@ -44,11 +46,19 @@ inline __device__ float upsampled(const float* coarse, int row, int column, cons
     return sum;
 }
 
-template <typename T, bool CHANNELS_LAST, typename Out>
+// What a level may be compared with beside its template; null where it is not.
+template <typename T>
+struct MapOperands {
+    const T* inverse_spread;  // [1, C, H, W]
+    const float* shift;       // [B, C]
+};
+
+// WITH_OPERANDS: whether `operands` holds any; the plain kernel pays nothing for them.
+template <typename T, bool CHANNELS_LAST, typename Out, bool WITH_OPERANDS>
 __global__ void __launch_bounds__(THREADS, BLOCKS)
     anomaly_map_forward_kernel(const T* __restrict__ latent, const T* __restrict__ mean,
-                               const float* __restrict__ coarse, Out* __restrict__ out,
-                               MapSizes sizes) {
+                               MapOperands<T> operands, const float* __restrict__ coarse,
+                               Out* __restrict__ out, MapSizes sizes) {
     float* scratch = shared_memory;
     float* sums = scratch + THREADS;
     float* tile = sums + PIXELS;
@@ -70,9 +80,24 @@ __global__ void __launch_bounds__(THREADS, BLOCKS)
             load_vector(mean + pixel_offset<CHANNELS_LAST>(template_sample, first + at.channel,
                                                            pixel, sizes.channels, pixels),
                         0, at.valid, sizes.aligned, normal);
+            float weight[VECTOR<T>];
+            if (WITH_OPERANDS && operands.inverse_spread != nullptr)
+                load_vector(operands.inverse_spread +
+                                pixel_offset<CHANNELS_LAST>(0, first + at.channel, pixel,
+                                                            sizes.channels, pixels),
+                            0, at.valid, sizes.aligned, weight);
 #pragma unroll
-            for (int i = 0; i < VECTOR<T>; ++i)
-                if (i < at.valid) tile[at.tile_index(i)] = fabsf(z[i] - normal[i]);
+            for (int i = 0; i < VECTOR<T>; ++i) {
+                if (i >= at.valid) continue;
+                float difference = z[i] - normal[i];
+                if (WITH_OPERANDS && operands.shift != nullptr)
+                    difference -=
+                        operands.shift[static_cast<int64_t>(place.sample) * sizes.channels + first +
+                                       at.channel_of(i)];
+                float contrast = fabsf(difference);
+                if (WITH_OPERANDS && operands.inverse_spread != nullptr) contrast *= weight[i];
+                tile[at.tile_index(i)] = contrast;
+            }
         }
         __syncthreads();
         sum_channels(tile, here, scratch, sums);
@@ -142,26 +167,36 @@ MapSizes map_sizes(int64_t batch, int64_t template_batch, int64_t channels, int6
 
 using namespace pyramidflow;
 
-int64_t pyramidflow_cuda_anomaly_map(const void* latent, const void* mean, const float* coarse,
-                                     void* out, int64_t batch, int64_t template_batch,
-                                     int64_t channels, int64_t height, int64_t width, int64_t type,
-                                     int64_t out_type, int64_t channels_last, cudaStream_t stream) {
+int64_t pyramidflow_cuda_anomaly_map(const void* latent, const void* mean,
+                                     const void* inverse_spread, const float* shift,
+                                     const float* coarse, void* out, int64_t batch,
+                                     int64_t template_batch, int64_t channels, int64_t height,
+                                     int64_t width, int64_t type, int64_t out_type,
+                                     int64_t channels_last, cudaStream_t stream) {
     if (!countable(height * width)) return cudaErrorInvalidValue;
     if (out_type != type && out_type != PYRAMIDFLOW_FLOAT32) return cudaErrorInvalidValue;
     return dispatch(type, channels_last, [&](auto kind) -> int64_t {
         using T = typename decltype(kind)::Type;
         constexpr bool LAST = decltype(kind)::channels_last;
-        const MapSizes sizes =
-            map_sizes<T, LAST>(batch, template_batch, channels, height, width, latent, mean);
+        const MapSizes sizes = map_sizes<T, LAST>(batch, template_batch, channels, height, width,
+                                                  latent, mean, inverse_spread);
         const int64_t blocks = batch * divide_up(height * width, PIXELS);
         const int64_t shared = (THREADS + PIXELS + MAP_CHANNELS * PITCH) * sizeof(float);
         const T* z = static_cast<const T*>(latent);
         const T* normal = static_cast<const T*>(mean);
-        if (out_type == type)
-            return launch(anomaly_map_forward_kernel<T, LAST, T>, blocks, THREADS, shared, stream,
-                          z, normal, coarse, static_cast<T*>(out), sizes);
-        return launch(anomaly_map_forward_kernel<T, LAST, float>, blocks, THREADS, shared, stream,
-                      z, normal, coarse, static_cast<float*>(out), sizes);
+        const MapOperands<T> operands = {static_cast<const T*>(inverse_spread), shift};
+        const auto run = [&](auto with_operands, auto* to) -> int64_t {
+            using Out = std::remove_pointer_t<decltype(to)>;
+            constexpr bool WITH_OPERANDS = decltype(with_operands)::value;
+            return launch(anomaly_map_forward_kernel<T, LAST, Out, WITH_OPERANDS>, blocks, THREADS,
+                          shared, stream, z, normal, operands, coarse, to, sizes);
+        };
+        const auto choose = [&](auto* to) -> int64_t {
+            if (inverse_spread == nullptr && shift == nullptr) return run(std::false_type(), to);
+            return run(std::true_type(), to);
+        };
+        if (out_type == type) return choose(static_cast<T*>(out));
+        return choose(static_cast<float*>(out));
     });
 }
 

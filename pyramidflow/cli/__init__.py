@@ -46,10 +46,12 @@ def _run(given: Sequence[str], debug: bool) -> int:
     from pyramidflow.interrupt import termination_as_ctrl_c
 
     try:
+        _refuse_empty(given)
         with termination_as_ctrl_c(), _warnings_in_one_line():
-            app(given, prog_name="pyramidflow")
-    except SystemExit as end:
-        return end.code if isinstance(end.code, int) else 0
+            code = app(given or ["--help"], prog_name="pyramidflow", standalone_mode=False)
+        if not given:  # the help stands in for the command that is missing
+            return EXIT_INPUT_ERROR
+        return code if isinstance(code, int) else 0
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED
@@ -57,9 +59,25 @@ def _run(given: Sequence[str], debug: bool) -> int:
         if debug:
             traceback.print_exc()
         else:
-            print(f"error: {_sentence(error)}", file=sys.stderr)
+            print(f"error: {_sentence(error, given)}", file=sys.stderr)
         return EXIT_INPUT_ERROR
-    return 0
+
+
+def _refuse_empty(given: Sequence[str]) -> None:
+    """Refuse an empty argument: as a path it would be the current folder.
+
+    Raises:
+        InputError: there is one.
+    """
+    from pyramidflow.errors import InputError
+
+    for number, argument in enumerate(given, 1):
+        if not argument or (argument.startswith("--") and argument.endswith("=")):
+            name = argument.rstrip("=") or f"argument {number}"
+            raise InputError(
+                f"{name} is empty: a value is expected; see whether a variable of the shell is not "
+                "set."
+            )
 
 
 @contextmanager
@@ -83,11 +101,36 @@ def _warnings_in_one_line() -> Iterator[None]:
         warnings.formatwarning = usual
 
 
-def _sentence(error: Exception) -> str:
+def _sentence(error: Exception, given: Sequence[str]) -> str:
     from pyramidflow.errors import InputError
     from pyramidflow.io.names import printable
 
     if isinstance(error, InputError):
         return printable(error)
+    if hasattr(error, "format_message"):  # of typer: what was given does not fit the options
+        return _usage_sentence(error, given)
     text = (str(error).strip() or "no message").splitlines()[0]
     return f"{type(error).__name__}: {printable(text)} (--debug shows where)"
+
+
+def _usage_sentence(error: Any, given: Sequence[str]) -> str:
+    from pyramidflow.io.names import printable
+
+    reason = error.format_message()
+    refused = _refused_value(getattr(error, "param", None), given)
+    if refused is not None:
+        reason = f"{refused} cannot be taken: {error.message.removeprefix('Value error, ')}"
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context is not None else "pyramidflow"
+    return f"{printable(reason).rstrip('. ')}; see {command} --help."
+
+
+def _refused_value(parameter: Any, given: Sequence[str]) -> str | None:
+    """An option as it stands on the command line; typer's sentences do not repeat the value."""
+    for option in getattr(parameter, "opts", ()):
+        for place, argument in enumerate(given):
+            if argument.startswith(f"{option}="):
+                return argument
+            if argument == option:
+                return " ".join(given[place : place + 1 + parameter.nargs])
+    return None

@@ -12,6 +12,7 @@ from pyramidflow.cli.options import (
     ModelFile,
     PrecisionName,
     ThresholdByHand,
+    detector_file,
     pixels_of,
 )
 
@@ -52,7 +53,7 @@ def calibrate(
         raise InputError(
             "calibrate takes either a folder of good images or --threshold: give one of them."
         )
-    target = output or model
+    target = model if output is None else detector_file(output)
     # Not only while it is saved: a training that ends meanwhile would be overwritten.
     with exclusive(target):
         detector = Detector.load(model, device=device)

@@ -13,15 +13,20 @@ TEXTURE = "brick"
 MARKER = ".made-by-pyramidflow-demo"
 """File that tells an earlier run's data, which may be replaced, from anything else."""
 
+UNFINISHED = ".pyramidflow-demo-unfinished"
+"""Folder in which the data are made; a run that is stopped leaves it to the next one."""
+
 
 def demo(
     output: Annotated[Path, typer.Option(help="Folder for data, detector and report.")] = Path(
         "pyramidflow-demo"
     ),
-    image_size: Annotated[int, typer.Option(help="Side of the images, in pixels.")] = 128,
-    images: Annotated[int, typer.Option(help="Good images to train on and calibrate with.")] = 80,
-    epochs: Annotated[int, typer.Option(help="Passes over the training images.")] = 4,
-    seed: Annotated[int, typer.Option(help="Seed of data and training.")] = 0,
+    image_size: Annotated[int, typer.Option(min=32, help="Side of the images, in pixels.")] = 128,
+    images: Annotated[
+        int, typer.Option(min=4, help="Good images to train on and calibrate with.")
+    ] = 80,
+    epochs: Annotated[int, typer.Option(min=1, help="Passes over the training images.")] = 4,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of data and training.")] = 0,
     device: Device = "auto",
 ) -> None:
     """Show the whole way on a small set made from real textures: train, calibrate, evaluate.
@@ -46,9 +51,10 @@ def demo(
 
     model, report = output / "detector.safetensors", output / "report.html"
     with exclusive(model, covers=[report]):
-        _clear_earlier_run(output / TEXTURE)
-        data = make_texture_set(
-            output / TEXTURE,
+        data, unfinished = output / TEXTURE, output / UNFINISHED
+        _clear_earlier_run(data, unfinished)
+        make_texture_set(
+            unfinished,
             texture=TEXTURE,
             seed=seed,
             image_size=image_size,
@@ -56,7 +62,8 @@ def demo(
             good=max(2, images // 4),
             defective_per_kind=max(1, images // 16),
         )
-        (data / MARKER).touch()
+        (unfinished / MARKER).touch()
+        unfinished.rename(data)
         dataset = open_dataset(data)
         detector = Detector(image_size, volume_norm="svn", seed=seed, device=device)
         detector.fit(dataset, epochs=epochs, augment="none", validation_share=0.25)
@@ -85,8 +92,20 @@ def demo(
     )
 
 
-def _clear_earlier_run(data: Path) -> None:
+def _clear_earlier_run(data: Path, unfinished: Path) -> None:
     import shutil
 
+    from pyramidflow.errors import InputError
+    from pyramidflow.io.names import printable
+
+    shutil.rmtree(unfinished, ignore_errors=True)
     if (data / MARKER).exists():
-        shutil.rmtree(data)
+        # Renamed first: of a folder that is half removed, nobody could tell whose it is.
+        data.rename(unfinished)
+        shutil.rmtree(unfinished)
+    elif data.exists() and (not data.is_dir() or any(data.iterdir())):
+        raise InputError(
+            f"{printable(data)} is not an empty folder; choose a new folder for the texture set."
+        )
+    elif data.exists():
+        data.rmdir()

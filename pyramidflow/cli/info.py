@@ -50,6 +50,7 @@ def _plan(
 
     from pyramidflow.detector import Detector
     from pyramidflow.engine import CpuEngine, TiledEngine
+    from pyramidflow.inspection import rehearse
 
     detector = Detector.load(model, device="cpu")
     session = detector.prepare(threads=threads, memory_budget=memory_budget, precision=precision)
@@ -62,5 +63,10 @@ def _plan(
         f"{name:34} {milliseconds:9.2f} ms {100 * milliseconds / total:5.1f}%"
         for name, milliseconds in measured
     ]
-    title = f"Measured on {engine.threads} threads, medians of 5 runs:"
-    return "\n".join([str(engine.plan), "", title, *lines, f"{'in all':34} {total:9.2f} ms"])
+    lines = [f"Measured on {engine.threads} threads, medians of 5 runs:", *lines]
+    lines.append(f"{'in all':34} {total:9.2f} ms")
+    (height, width), stages = rehearse(session)
+    lines += ["", f"From a PNG file of {height}×{width} to its verdict, medians of 5 runs:"]
+    lines += [f"{stage:34} {milliseconds:9.2f} ms" for stage, milliseconds in stages]
+    lines.append(f"{'in all':34} {sum(taken for _, taken in stages):9.2f} ms")
+    return "\n".join([str(engine.plan), "", *lines])

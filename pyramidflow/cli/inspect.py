@@ -74,6 +74,7 @@ def inspect(
     termination requests finish the image in hand; --resume goes on from there.
     """
     from pyramidflow.cli import EXIT_INPUT_ERROR, EXIT_INTERRUPTED
+    from pyramidflow.errors import InputError
     from pyramidflow.inspection import find_sources, inspect_sources
     from pyramidflow.interrupt import StopRequest
     from pyramidflow.io.files import file_digest
@@ -87,9 +88,15 @@ def inspect(
         "precision": precision,
         "max_pixels": pixels_of(max_megapixels),
     }
+    digest = file_digest(model)
     session = _session(model, threshold, device, settings)
+    if file_digest(model) != digest:
+        raise InputError(
+            f"{printable(model)} was overwritten while it was read, so the records could name "
+            "another model than the one that inspects: start again."
+        )
     run = {
-        "model": file_digest(model),
+        "model": digest,
         "threshold": session.threshold,
         "device": session.device.type,
         "precision": session.conditions.precision,

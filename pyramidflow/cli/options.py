@@ -5,6 +5,12 @@ from typing import Annotated, Literal
 
 import typer
 
+from pyramidflow.errors import InputError
+from pyramidflow.io.names import printable
+
+MOST_MEGAPIXELS = 1_000_000
+"""More than any picture has that fits into memory."""
+
 ModelFile = Annotated[
     Path, typer.Option("--model", help="Detector file (.safetensors).", show_default=False)
 ]
@@ -69,8 +75,30 @@ ThresholdByHand = Annotated[
 
 
 def pixels_of(megapixels: float | None) -> int | None:
-    """The largest picture in pixels."""
-    return None if megapixels is None else round(megapixels * 1e6)
+    """The largest picture in pixels.
+
+    Raises:
+        InputError: it is less than a pixel, or more than any picture has.
+    """
+    if megapixels is None:
+        return None
+    if not 1e-6 <= megapixels <= MOST_MEGAPIXELS:
+        raise InputError(
+            f"--max-megapixels is {megapixels:g}: give millions of pixels, at least 0.000001 and "
+            f"at most {MOST_MEGAPIXELS}."
+        )
+    return round(megapixels * 1e6)
+
+
+def detector_file(path: Path) -> Path:
+    """A detector file to write; another ending would let a slip replace any file.
+
+    Raises:
+        InputError: it is not named ``.safetensors``.
+    """
+    if path.suffix != ".safetensors":
+        raise InputError(f"the output is {printable(path)}: name a .safetensors file.")
+    return path
 
 
 def bytes_of(megabytes: int | None) -> int | None:

@@ -81,12 +81,15 @@ def header_facts(header: "Header") -> dict[str, str]:
 
 
 def _shown(name: str, value: Any) -> str:
-    text = names()[name][2].text
-    if text is not str:
-        return text(value)
+
+    described = names()[name][2]
+    if described.text is not str:
+        return described.text(value)
     if isinstance(value, tuple):
         return " ".join(map(str, value)) or "none"
-    return "not given" if value is None else str(value)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return str(value) if value is not None else described.shown_default or "not given"
 
 
 def training_facts(detector: "Detector") -> dict[str, str]:
@@ -110,6 +113,10 @@ def print_training(detector: "Detector", output: Path, checkpoint: Path) -> None
         "threshold": describe_calibration(header.calibration),
         "training time": f"{training.seconds:.0f} s",
     }
+    if training.suspects:
+        pairs = zip(training.suspects, training.suspect_scores, strict=True)
+        listed = ", ".join(f"{name} ({score:.4g})" for name, score in pairs)
+        facts["left out"] = f"of what is normal, with their scores: {listed}; look at them"
     memory = peak_memory()
     if memory is not None:
         facts["peak memory"] = f"{memory / 2**20:.0f} MiB"

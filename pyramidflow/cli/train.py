@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pyramidflow.cli.options import Device, MaxMegapixels, pixels_of
+from pyramidflow.cli.options import Device, MaxMegapixels, detector_file, pixels_of
 from pyramidflow.cli.settings import with_settings
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def train(
     ] = None,
     encoder_weights: Annotated[
         Path | None,
-        typer.Option(help="File with the ResNet's weights, where they cannot be downloaded."),
+        typer.Option(help="File with the encoder's weights, in place of its download or package."),
     ] = None,
     cache_size: Annotated[
         int, typer.Option(min=0, metavar="MB", help="Memory for decoded images.")
@@ -58,11 +58,9 @@ def train(
     from pyramidflow.cli.summary import left_out_lines, print_training
     from pyramidflow.data import open_dataset
     from pyramidflow.detector import Detector
-    from pyramidflow.errors import InputError
     from pyramidflow.io.files import exclusive
 
-    if output.suffix != ".safetensors":
-        raise InputError(f"the output is {output}: name a .safetensors file.")
+    detector_file(output)
     dataset = open_dataset(data, category)
     for line in (*dataset.remarks, *left_out_lines(dataset.left_out)):
         typer.echo(line, err=True)

@@ -126,6 +126,9 @@ def _check_array(image: Any) -> npt.NDArray[Any]:
     except Exception as error:
         raise RefusedError(f"is a {type(image).__name__}: {_FORMS}") from error
     shape = list(pixels.shape)
+    if pixels.ndim == 0:  # NumPy wraps whatever it does not know
+        kind = type(image).__name__
+        raise RefusedError(f"is of type {kind} (shape {shape}, {pixels.dtype}): {_FORMS}")
     if pixels.ndim == 2:
         pixels = pixels[..., None]  # [H, W, 1]
     is_image = pixels.ndim == 3 and pixels.shape[2] in (1, 3) and 0 not in pixels.shape
@@ -134,4 +137,7 @@ def _check_array(image: Any) -> npt.NDArray[Any]:
     return pixels
 
 
-_FORMS = "[H, W, 3], [H, W, 1] or [H, W] of uint8 or uint16 is expected; give such an array."
+_FORMS = (
+    "[H, W, 3], [H, W, 1] or [H, W] of uint8 or uint16 is expected; give such an array, a path or "
+    "a Pillow image."
+)

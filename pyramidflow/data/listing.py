@@ -101,12 +101,17 @@ def list_images(folder: Path | str, recursive: bool = False) -> list[Path]:
     return find_images(folder, recursive).files
 
 
-def existing_folder(folder: Path | str) -> Path:
+def existing_folder(folder: "str | os.PathLike[str]") -> Path:
     """Check that a folder is one.
 
     Raises:
         InputError: it does not exist, cannot be looked at, or is a file.
     """
+    if not isinstance(folder, str | os.PathLike):
+        raise InputError(
+            f"a {type(folder).__name__} is given for a folder of images: a path is expected; give "
+            "the folder that holds the images."
+        )
     path = Path(folder)
     if os.path.isdir(path):
         return path

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from pyramidflow.errors import InputError
+from pyramidflow.io.files import unwritable
 
 TEXTURES: Final = ("brick", "grass", "gravel")
 SMALLEST_IMAGE: Final = 32
@@ -67,7 +68,7 @@ def make_texture_set(
 
     Raises:
         InputError: A number is out of range, the texture is unknown or not installed, or the folder
-            is not empty.
+            is not empty or cannot be written.
     """
     _check_numbers(seed, image_size, train, good, defective_per_kind)
     photograph = _load_photograph(texture)
@@ -78,14 +79,14 @@ def make_texture_set(
     half = photograph.shape[1] // 2
     train_half, test_half = photograph[:, :half], photograph[:, half:]
     for folder, region, count in zip(_SPLITS, (train_half, test_half), (train, good), strict=True):
-        (root / folder).mkdir(parents=True)
+        _make_folder(root / folder)
         for number in range(count):
             rng = _stream(seed, folder, number)
             _save(random_crop(region, image_size, rng), root / folder / f"{number:03d}.png")
     for kind in DEFECT_KINDS:
         images, masks = root / "test" / kind, root / "ground_truth" / kind
-        images.mkdir(parents=True)
-        masks.mkdir(parents=True)
+        _make_folder(images)
+        _make_folder(masks)
         for number in range(defective_per_kind):
             rng = _stream(seed, f"test/{kind}", number)
             image, mask = paint_defect(random_crop(test_half, image_size, rng), kind, rng)
@@ -288,8 +289,18 @@ def _stream(seed: int, folder: str, number: int) -> np.random.Generator:
     return np.random.default_rng([seed, number, *folder.encode()])
 
 
+def _make_folder(path: Path) -> None:
+    try:
+        path.mkdir(parents=True)
+    except OSError as error:
+        raise unwritable(path, error) from error
+
+
 def _save(pixels: NDArray[np.uint8], path: Path) -> None:
-    Image.fromarray(pixels).save(path)
+    try:
+        Image.fromarray(pixels).save(path)
+    except OSError as error:
+        raise unwritable(path, error) from error
 
 
 def _load_photograph(texture: str) -> NDArray[np.uint8]:
@@ -317,4 +328,4 @@ def _check_numbers(
     }
     for name, (value, least) in smallest.items():
         if value < least:
-            raise InputError(f"{name} is {value}; give at least {least}.")
+            raise InputError(f"{name} is {value}: give at least {least}.")

@@ -1,7 +1,8 @@
 """What users hold: a detector that trains, calibrates, inspects, saves and loads.
 
 ``spec.py`` holds every setting, ``artifact.py`` the one file, ``fitting.py`` the training,
-``session.py`` the inspection, ``calibration.py`` and ``verdict.py`` the threshold and its verdict,
+``session.py`` the inspection, ``smoothing.py`` what is done to a map before it is judged,
+``calibration.py`` and ``verdict.py`` the threshold and its verdict,
 ``findings.py`` what an inspection gives; ``detector.py`` puts them into one object.
 """
 

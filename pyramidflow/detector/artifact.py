@@ -14,7 +14,7 @@ from pyramidflow.detector.calibration import Calibration
 from pyramidflow.engine import Settings
 from pyramidflow.errors import InputError
 from pyramidflow.io.tensors import load_tensors, save_tensors, tensors_below
-from pyramidflow.model import PyramidFlow
+from pyramidflow.model import Contrast, PyramidFlow
 from pyramidflow.model.encoder import CustomEncoder
 from pyramidflow.model.state import TensorKind, check_tensors
 from pyramidflow.settings import Validated, setting, shown
@@ -43,6 +43,8 @@ class TrainingRecord(Validated):
         finished: date and time, as ISO 8601.
         torch: version of PyTorch.
         contents: a digest of each image that was trained on, at the size that the network works at.
+        suspects: images that template and spread leave out, the worst first.
+        suspect_scores: of each of them, against the others.
     """
 
     group: ClassVar[str] = "training record"
@@ -58,6 +60,16 @@ class TrainingRecord(Validated):
     finished: str = setting("")
     torch: str = setting("")
     contents: tuple[str, ...] = setting(())
+    suspects: tuple[str, ...] = setting(())
+    suspect_scores: tuple[float, ...] = setting(())
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if len(self.suspects) != len(self.suspect_scores):
+            raise InputError(
+                f"suspects names {len(self.suspects)} images and suspect_scores holds "
+                f"{len(self.suspect_scores)}: one score for each image is expected."
+            )
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,6 +83,11 @@ class Artifact:
         calibration: the threshold; ``None`` before there is one.
         training: what the training did; ``None`` where the network comes from elsewhere.
         history: for each epoch its number, losses and seconds.
+        inverse_spread: levels ``[1, C, h_d, w_d]`` or ``[1, C, 1, 1]``, as the spec's contrast has
+            it; ``None`` where it has none.
+
+    Raises:
+        InputError: there is a spread that the spec does not ask for, or none where it does.
     """
 
     spec: Spec
@@ -79,6 +96,21 @@ class Artifact:
     calibration: Calibration | None = None
     training: TrainingRecord | None = None
     history: tuple[Mapping[str, Any], ...] = ()
+    inverse_spread: tuple[Tensor, ...] | None = None
+
+    def __post_init__(self) -> None:
+        wanted = self.spec.contrast.spread
+        if self.template and (self.inverse_spread is None) != (wanted == "none"):
+            given = "none" if self.inverse_spread is None else "one"
+            raise InputError(
+                f"the contrast's spread is {wanted}, but {given} was given: give the spread of the "
+                "training latents where one is wanted, and only there."
+            )
+
+    @property
+    def contrast(self) -> Contrast:
+        """What latents are compared with."""
+        return Contrast.of(self.template, self.inverse_spread, self.spec.contrast.light)
 
     @property
     def header(self) -> "Header":
@@ -98,7 +130,8 @@ class Artifact:
     def tensors(self) -> dict[str, Tensor]:
         """Weights and template by the names that they have in a file."""
         tensors = {f"model/{k}": v for k, v in self.network.state_dict().items()}
-        return tensors | {f"template/{d}": z for d, z in enumerate(self.template)}
+        tensors |= {f"template/{d}": z for d, z in enumerate(self.template)}
+        return tensors | {f"inverse_spread/{d}": w for d, w in enumerate(self.inverse_spread or ())}
 
     def check(self) -> None:
         """Refuse tensors that are not those which the spec announces.
@@ -225,8 +258,17 @@ def read(path: Path, encoder: nn.Module | None = None) -> Artifact:
         network.load_state_dict(tensors_below(tensors, "model/"), assign=True)
         levels = range(header.spec.network.levels)
         template = tuple(tensors[f"template/{d}"] for d in levels)
+        spread = None
+        if header.spec.contrast.spread != "none":
+            spread = tuple(tensors[f"inverse_spread/{d}"] for d in levels)
     return Artifact(
-        header.spec, network.eval(), template, header.calibration, header.training, header.history
+        header.spec,
+        network.eval(),
+        template,
+        header.calibration,
+        header.training,
+        header.history,
+        spread,
     )
 
 
@@ -259,7 +301,17 @@ def _check_tensors(spec: Spec, network: PyramidFlow, tensors: Mapping[str, Tenso
     for level in range(spec.network.levels):
         shape = (1, spec.network.channels, height >> level, width >> level)
         expected[f"template/{level}"] = TensorKind((shape,), torch.float32)
+        if spec.contrast.spread == "channel":
+            shape = (*shape[:2], 1, 1)
+        if spec.contrast.spread != "none":
+            expected[f"inverse_spread/{level}"] = TensorKind((shape,), torch.float32)
     check_tensors(tensors, expected)
+    for name, weights in tensors.items():
+        if name.startswith("inverse_spread/") and not bool((weights > 0).all()):
+            raise InputError(
+                f"the tensor {name} holds numbers that are not above 0: one over a standard "
+                "deviation is expected."
+            )
 
 
 def _padded_size(spec: Spec, tensors: Mapping[str, Tensor]) -> ImageSize:

@@ -35,10 +35,11 @@ from pyramidflow.detector.verdict import overlay_scale
 from pyramidflow.engine import Precision, Settings
 from pyramidflow.engine.device import resolve_device
 from pyramidflow.errors import InputError
-from pyramidflow.model import EncoderName, PyramidFlow, ResNetEncoder
-from pyramidflow.model.encoder_weights import load_encoder_weights
+from pyramidflow.model import PyramidFlow
+from pyramidflow.model.encoders import encoder_of
+from pyramidflow.rules import Box
 from pyramidflow.settings import shown
-from pyramidflow.spec import Box, Preprocessing, Spec, VerdictRule
+from pyramidflow.spec import Preprocessing, Spec
 
 
 class Detector:
@@ -47,11 +48,12 @@ class Detector:
     Args:
         image_size: size that images are resized to, in pixels: the side of a square, ``(height,
             width)``, ``"640x256"``, or ``"auto"`` for the aspect of the training images; by default
-            256, and 1024 with a ResNet.
+            256, with an encoder its own.
         spec: every setting at once, in place of single ones.
-        encoder: ``"none"``, ``"resnet18"``, ``"resnet34"``, or a module that maps
-            ``[B, 3, H, W]`` to ``[B, channels, h, w]``.
-        encoder_weights: file with a ResNet's weights; ``None`` downloads torchvision's.
+        encoder: ``"none"``, ``"resnet18"``, ``"resnet34"``, ``"efficientnet-lite0"``,
+            ``"timm:NAME"``, or a module that maps ``[B, 3, H, W]`` to ``[B, channels, h, w]``.
+        encoder_weights: file with the encoder's weights; ``None`` takes its own source: a download,
+            or a package.
         device: ``"auto"`` takes a CUDA device where there is one.
         settings: any other setting by name, see :mod:`pyramidflow.detector.spec`: ``channels``,
             ``levels``, ``stacks``, ``kernel_size``, ``volume_norm``, ``region_of_interest``,
@@ -66,7 +68,7 @@ class Detector:
         image_size: int | tuple[int, int] | str | None = None,
         *,
         spec: Spec | None = None,
-        encoder: EncoderName | nn.Module | None = None,
+        encoder: str | nn.Module | None = None,
         encoder_weights: str | os.PathLike[str] | None = None,
         device: str | torch.device = "auto",
         **settings: Any,
@@ -83,14 +85,8 @@ class Detector:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(spec.recipe.seed)
             network = PyramidFlow.from_architecture(spec.network, module)
-        if isinstance(network.encoder, ResNetEncoder):
-            file = None if encoder_weights is None else Path(encoder_weights)
-            load_encoder_weights(network.encoder, spec.network.encoder, file)
-        elif encoder_weights is not None:
-            raise InputError(
-                f"encoder weights were given ({encoder_weights}), but the encoder is "
-                f"{spec.network.encoder}: choose resnet18 or resnet34."
-            )
+        file = None if encoder_weights is None else Path(encoder_weights)
+        encoder_of(spec.network.encoder).load_weights(network.encoder, file)
         self._become(Artifact(spec, network.eval().to(target), ()))
 
     def _become(self, artifact: Artifact, settings: Settings | None = None) -> None:
@@ -166,8 +162,8 @@ class Detector:
 
     @region_of_interest.setter
     def region_of_interest(self, region: Box | None) -> None:
-        rule = VerdictRule(region_of_interest=region)
         with self._changing:
+            rule = replace(self.spec.rule, region_of_interest=region)
             spec = replace(self.spec, rule=rule)
             self._artifact = replace(self._artifact, spec=spec)
 
@@ -228,7 +224,7 @@ class Detector:
         """
         spec = self.spec.with_recipe(**recipe)
         if not isinstance(data, Category):
-            data = open_dataset(Path(data), category)
+            data = open_dataset(data, category)
         file = None if checkpoint is None else Path(checkpoint)
         run = Run(file, resume, show_progress, cache_bytes, max_pixels)
         fitted = fit(self.model, spec, data, run)
@@ -441,11 +437,13 @@ class Detector:
         """
         target = resolve_device(device)
         found = files.read(Path(path), encoder)
+        spread = found.inverse_spread
         return cls._of(
             replace(
                 found,
                 network=found.network.to(target),
                 template=tuple(z.to(target) for z in found.template),
+                inverse_spread=spread and tuple(w.to(target) for w in spread),
             )
         )
 
@@ -455,6 +453,7 @@ class Detector:
         network: PyramidFlow,
         template: Sequence[Tensor],
         settings: Mapping[str, Any] | None = None,
+        inverse_spread: Sequence[Tensor] | None = None,
     ) -> "Detector":
         """A detector around a network that was trained elsewhere.
 
@@ -462,17 +461,23 @@ class Detector:
             network: on the device to inspect on; it is put into evaluation mode.
             template: mean latents, levels ``[1, C, h_d, w_d]``, finest first.
             settings: ``image_size`` and any other that the network does not fix.
+            inverse_spread: where the settings ask for a ``spread``: one over the standard deviation
+                of the training latents, levels ``[1, C, h_d, w_d]`` or ``[1, C, 1, 1]``.
 
         Raises:
-            InputError: a setting contradicts the network, or is out of its range, or the network
-                or the template is not one that a detector can have.
+            InputError: a setting contradicts the network or the spread, or is out of its range, or
+                network, template or spread is not one that a detector can have.
         """
         if not isinstance(network, PyramidFlow):
             raise InputError(f"the network is a {type(network).__name__}: give a PyramidFlow.")
         if not isinstance(template, Sequence) or not all(isinstance(z, Tensor) for z in template):
             raise InputError(f"the template is {shown(template)}: give a tensor for each level.")
         spec = Spec.of({**(settings or {}), **network.architecture.as_dict()})
-        artifact = Artifact(spec, network.eval(), tuple(z.detach() for z in template))
+        spread = None
+        if inverse_spread is not None:
+            spread = tuple(w.detach() for w in inverse_spread)
+        means = tuple(z.detach() for z in template)
+        artifact = Artifact(spec, network.eval(), means, inverse_spread=spread)
         artifact.check()
         return cls._of(artifact)
 
@@ -484,7 +489,9 @@ class Detector:
 
 
 def _is_batch(images: Any) -> bool:
-    if isinstance(images, str | os.PathLike) or hasattr(images, "convert"):
+    if isinstance(images, str | bytes | bytearray | os.PathLike):
+        return False
+    if hasattr(images, "convert") or hasattr(images, "read"):  # a Pillow image, an open file
         return False
     if hasattr(images, "ndim"):
         return bool(images.ndim == 4)

@@ -1,6 +1,7 @@
 """From good images to a trained detector."""
 
 import copy
+import os
 import warnings
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -21,6 +22,7 @@ from pyramidflow.detector.artifact import Artifact, TrainingRecord
 from pyramidflow.detector.calibration import Origin
 from pyramidflow.detector.size import image_sizes, resolved, too_small
 from pyramidflow.errors import ImagesWarning
+from pyramidflow.io.names import printable
 from pyramidflow.model import PyramidFlow
 from pyramidflow.spec import Spec
 from pyramidflow.training import train
@@ -95,12 +97,13 @@ def fit(network: PyramidFlow, spec: Spec, data: Category, run: Run) -> Fitted:
         images,
         others,
         spec.recipe,
+        contrast=spec.contrast,
         checkpoint=run.checkpoint,
         resume=run.resume,
         show_progress=run.show_progress,
     )
     _warn(images.looks_dark())
-    last = result.history[-1]
+    last, suspects = result.history[-1], result.normal.suspects
     record = TrainingRecord(
         category=data.name,
         layout=data.layout,
@@ -113,13 +116,27 @@ def fit(network: PyramidFlow, spec: Spec, data: Category, run: Run) -> Fitted:
         finished=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         torch=torch.__version__,
         contents=result.contents,
+        suspects=tuple(_name(training[s.index], data.root) for s in suspects),
+        suspect_scores=tuple(s.score for s in suspects),
     )
     artifact = Artifact(
-        spec, trained.eval(), result.template, training=record, history=result.history
+        spec,
+        trained.eval(),
+        result.normal.template,
+        training=record,
+        history=result.history,
+        inverse_spread=result.normal.inverse_spread,
     )
     if held_out:
         return Fitted(artifact, others, "held-out")
-    return Fitted(artifact, images, "training")
+    left_out = {s.index for s in suspects}
+    kept = [path for index, path in enumerate(training) if index not in left_out]
+    good = ImageSet(kept, size, run.cache_bytes, decoding) if left_out else images
+    return Fitted(artifact, good, "training")
+
+
+def _name(path: Path, root: Path) -> str:
+    return printable(os.path.relpath(path, root))
 
 
 def _warn(sentence: str | None) -> None:

@@ -26,6 +26,7 @@ from pyramidflow.detector.findings import (
     resize_map,
 )
 from pyramidflow.detector.fitting import decoding_of
+from pyramidflow.detector.smoothing import Smoothing
 from pyramidflow.detector.verdict import Verdict, interest_mask, judge, overlay_scale
 from pyramidflow.engine import Settings, TrainedNetwork, engine_on, images_at_once
 from pyramidflow.engine.device import Engine
@@ -79,11 +80,15 @@ class Session:
         preprocessing = self.spec.preprocessing
         self.size = preprocessing.size
         trained = TrainedNetwork(
-            artifact.network, artifact.template, preprocessing.mean, preprocessing.std
+            artifact.network, artifact.contrast, preprocessing.mean, preprocessing.std
         )
         self.engine: Engine = engine_on(device, trained, self.size, settings)
         map_size = feature_size(artifact.network, *self.size)
         self._interest = interest_mask(self.spec.rule, map_size, device)
+        self._smoothing: Smoothing | None = None
+        if self.spec.rule.smoothing > 0:
+            sigma = self.spec.rule.smoothing
+            self._smoothing = Smoothing(sigma, map_size, self._interest, device)
         self._at_once = images_at_once(device)
         self._turn = threading.Lock()
         self.conditions = Conditions(
@@ -201,6 +206,8 @@ class Session:
         with self._turn:
             maps = self.engine.anomaly_map(images)  # [B, h, w], the engine's own memory
             maps = maps.clone() if self._interest is None else maps * self._interest
+            if self._smoothing is not None:
+                maps = self._smoothing(maps)
         return maps.amax((1, 2)).tolist(), maps.float().cpu().numpy()
 
     def resized(self, found: WorkingMap) -> Map:

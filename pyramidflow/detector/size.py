@@ -8,7 +8,8 @@ from statistics import median
 
 from pyramidflow.data import Decoding, read_image
 from pyramidflow.errors import InputError
-from pyramidflow.spec import AUTO, RESNET_IMAGE_SIZE, ImageSize, Preprocessing, Spec, size_text
+from pyramidflow.model.encoders import encoder_of
+from pyramidflow.spec import AUTO, ImageSize, Preprocessing, Spec, size_text
 
 SAMPLE = 32
 """Images that are looked at for their size."""
@@ -45,7 +46,7 @@ def resolved(spec: Spec, sizes: Sequence[ImageSize]) -> Spec:
     """
     if spec.preprocessing.image_size != AUTO or not sizes:
         return spec
-    side = Preprocessing().size[0] if spec.network.stride in (1, None) else RESNET_IMAGE_SIZE
+    side = encoder_of(spec.network.encoder).image_size
     unit: int = min(LARGEST_UNIT, (spec.network.stride or 1) * 2 ** (spec.network.levels - 1))
     aspect = median(height / width for height, width in sizes)
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from pyramidflow.errors import InputError
-from pyramidflow.spec import VerdictRule
+from pyramidflow.rules import VerdictRule
 
 Verdict = Literal["ok", "ng"]
 

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from pyramidflow import ops
 from pyramidflow.engine import TrainedNetwork, engine_on, images_at_once
-from pyramidflow.model import CouplingBlock, PyramidFlow
+from pyramidflow.model import Contrast, CouplingBlock, PyramidFlow
 
 SIZE = (25, 38)
 """Of the images: odd and even, and no multiple of what the pyramid needs."""
@@ -59,7 +59,8 @@ def _subject() -> tuple[TrainedNetwork, Tensor]:
         with torch.no_grad():
             template = network(torch.randn(2, 3, *SIZE))  # gives the blocks their running means
         images = torch.randint(0, 256, (BATCH, *SIZE, 3), dtype=torch.uint8)
-    return TrainedNetwork(network.eval(), [z[:1] for z in template], MEAN, STD), images
+    contrast = Contrast([z[:1] for z in template])
+    return TrainedNetwork(network.eval(), contrast, MEAN, STD), images
 
 
 def _oracle(trained: TrainedNetwork, images: Tensor) -> Tensor:
@@ -67,4 +68,4 @@ def _oracle(trained: TrainedNetwork, images: Tensor) -> Tensor:
     mean, std = torch.tensor([MEAN, STD], dtype=torch.float64)
     normalised = ((images.double() / 255 - mean) / std).permute(0, 3, 1, 2)
     with torch.no_grad(), ops.use_backend("reference"):
-        return network.anomaly_map(normalised, [z.double() for z in trained.template])
+        return network.anomaly_map(normalised, trained.contrast.changed(Tensor.double))

@@ -1,15 +1,14 @@
 """Whether images are inspected whole or in tiles: what a memory budget allows."""
 
-from math import prod
+from math import ceil, prod
 from pathlib import Path
 
 from pyramidflow.engine.cpu import CpuEngine, demand
 from pyramidflow.engine.plan import Plan, least_bytes, make_plan
 from pyramidflow.engine.settings import Settings, TrainedNetwork
 from pyramidflow.engine.tiles import TiledEngine
-from pyramidflow.engine.tiling import Tiling, map_reach, tilings
+from pyramidflow.engine.tiling import Tiling, is_known, map_reach, tilings
 from pyramidflow.errors import InputError
-from pyramidflow.model.encoder import CustomEncoder
 
 ENGINE_RESERVE = 64 << 20
 """Bytes of a memory budget that are left to the allocator and the rest."""
@@ -48,8 +47,12 @@ def make_engine(
     least = least_bytes(*needed, available, bfloat16)
     if least <= available:
         return CpuEngine(trained, size, make_plan(*needed, available, bfloat16), threads)
-    if isinstance(trained.network.encoder, CustomEncoder):
-        raise _too_small(available, least, ", an encoder of one's own not working in tiles")
+    if not is_known(trained.network):
+        total = settings.memory_budget - available + least
+        name = trained.network.architecture.encoder
+        raise _too_small(
+            settings.memory_budget, total, f"; the encoder {name} does not work in tiles"
+        )
     available -= 4 * prod(size)  # the map
     fitting: list[tuple[Tiling, Plan]] = []
     for tiling in tilings(map_reach(trained.network), *size[1:]):
@@ -61,15 +64,17 @@ def make_engine(
         if len(fitting) == TRIALS:
             break
     if not fitting:
-        raise _too_small(available, least, ", even in tiles")
+        total = settings.memory_budget - available + least
+        raise _too_small(settings.memory_budget, total, ", even in tiles")
     tiling, plan = min(fitting, key=lambda found: found[1].in_tiles(found[0]).milliseconds)
     return TiledEngine(trained, size, tiling, plan, threads)
 
 
-def _too_small(available: int, least: int, why: str) -> InputError:
+def _too_small(budget: int, needed: int, why: str) -> InputError:
+    given = f"{budget:,} bytes" if budget < 1_000_000 else f"{budget / 1e6:,.0f} MB"
     return InputError(
-        f"the memory budget leaves {max(available, 0) / 1e6:.0f} MB for inspecting, but at least "
-        f"{least / 1e6:.0f} MB are needed{why}: give more, or inspect at a smaller image size."
+        f"the memory budget is {given}: this process needs at least "
+        f"{ceil(needed / 1e6)} MB{why}; give more, or train for a smaller image size."
     )
 
 

@@ -11,16 +11,18 @@ import torch
 from torch import Tensor
 
 from pyramidflow import ops
+from pyramidflow.engine.buffers import Buffers
+from pyramidflow.engine.comparison import Comparison, check_spread
 from pyramidflow.engine.convolution import (
     FrozenConvolution,
     Input,
     Workspace,
     carved,
-    channels_last,
 )
 from pyramidflow.engine.encoder import (
     Camera,
     Step,
+    encoder_bytes,
     encoder_shapes,
     encoder_steps,
     feature_size,
@@ -77,7 +79,7 @@ class CpuEngine:
             raise InputError(
                 "this processor has no products of bfloat16 (AVX-512 BF16): inspect in float32."
             )
-        network, template = trained.network, trained.template
+        network, contrast = trained.network, trained.contrast
         batch, height, width = size
         self.threads = usable_threads(threads)
         self.size = size
@@ -88,9 +90,10 @@ class CpuEngine:
         with torch.inference_mode(), self._threads():
             self.feature_size = feature_size(network, height, width)
             whole_size = self.feature_size if part_of is None else feature_size(network, *part_of)
-            _check_sizes(network, template, whole_size)
+            _check_sizes(network, contrast.template, whole_size)
+            check_spread(contrast)
             encoder_layers = len(encoder_shapes(network, (batch, *self.feature_size)))
-            self._buffers = _Buffers(network, batch, self.feature_size)
+            self._buffers = Buffers(network, batch, self.feature_size)
             self._workspace = Workspace()
             self._steps = encoder_steps(
                 network,
@@ -105,9 +108,11 @@ class CpuEngine:
             region = None if part_of is None else self._region
             layers = self.plan.layers[encoder_layers:]
             self._steps += _flow_steps(network, layers, self._buffers, self._workspace, region)
-            readers = _template_readers(template, self._buffers, region)
-            contrast = partial(_contrast, self._buffers, network, readers)
-            self._steps.append(("anomaly map", contrast))
+            buffers = self._buffers
+            self.comparison = Comparison(
+                network, contrast, buffers.levels, buffers.maps, region, buffers.windows()
+            )
+            self._steps.append(("anomaly map", self.comparison.run))
 
     def move_to(self, top: int, left: int) -> None:
         """Say where in the larger feature map the next images' own lie.
@@ -134,6 +139,23 @@ class CpuEngine:
                 run()
         height, width = self.feature_size
         return self._buffers.maps[0][:, 0, :height, :width]
+
+    @torch.inference_mode()
+    def latents(self, images: Tensor) -> Sequence[Tensor]:
+        """Everything but the last step.
+
+        Args:
+            images: as for :meth:`anomaly_map`.
+
+        Returns:
+            Levels ``[B, C, h_d, w_d]``, padded: the engine's own memory, overwritten by the next
+            call.
+        """
+        with self._threads():
+            self._camera.read(images)
+            for _, run in self._steps[:-1]:
+                run()
+        return self._buffers.levels
 
     @torch.inference_mode()
     def profile(self, images: Tensor, rounds: int = 5) -> list[tuple[str, float]]:
@@ -169,7 +191,7 @@ class CpuEngine:
 def _flow_steps(
     network: PyramidFlow,
     layers: Sequence[Layer],
-    buffers: "_Buffers",
+    buffers: Buffers,
     workspace: Workspace,
     region: Region | None,
 ) -> list[Step]:
@@ -209,83 +231,7 @@ def _flow_steps(
     return steps
 
 
-def _template_readers(
-    template: Sequence[Tensor], buffers: "_Buffers", region: Region | None
-) -> list[Reader]:
-    if region is None:
-        return [whole(z.contiguous(memory_format=torch.channels_last)) for z in template]
-    windows = zip(template, buffers.template_windows(), strict=True)
-    return [window(z, region, level, part) for level, (z, part) in enumerate(windows)]
-
-
-class _Buffers:
-    """Images between the steps, channels-last.
-
-    What is not needed at the same time lies in the same memory: the encoder's and the pyramid's
-    images, then the hidden image of each block, then a tile's part of the template.
-
-    Attributes:
-        encoder_images: ``[B, C, h, w]``, the encoder's result and two that it may use on the way.
-        padded: ``[B, C, h_0, w_0]``, the encoder's result itself where nothing is padded.
-        coarse: ``g_1 … g_{L-1}``; the last one is the coarsest level itself.
-        levels: ``x_0 … x_{L-1}``, which become ``z_0 … z_{L-1}``.
-        indices: of the maxima in the pyramid's cells, where it takes them.
-        maps: ``[B, 1, h_d, w_d]``.
-    """
-
-    def __init__(self, network: PyramidFlow, batch: int, size: tuple[int, int]) -> None:
-        channels, levels = network.architecture.channels, network.architecture.levels
-        padded = network.pyramid.padded_size(size)
-        shapes = [(batch, channels, padded[0] >> d, padded[1] >> d) for d in range(levels)]
-        features = (batch, channels, *size)
-        room = [2 * prod(shapes[0]), 2 * prod(features)]
-        room.append(prod(features) + sum(map(prod, shapes[1:-1])))
-        if size != padded:
-            room[-1] += prod(shapes[0])
-        self._shared = torch.empty(max(room))
-        self.levels = [channels_last(*shape) for shape in shapes]
-        finest = self.levels[0].permute(0, 2, 3, 1).flatten()
-        self.encoder_images = [
-            carved(self._shared, features),
-            carved(self._shared, features, prod(features)),
-            carved(finest, features),
-        ]
-        self.padded, self.coarse, offset = self.encoder_images[0], [], prod(features)
-        if size != padded:
-            self.padded = carved(self._shared, shapes[0], offset)
-            offset += prod(shapes[0])
-        for shape in shapes[1:-1]:
-            self.coarse.append(carved(self._shared, shape, offset))
-            offset += prod(shape)
-        self.coarse.append(self.levels[-1])
-        self.indices = [
-            torch.empty(shape, dtype=torch.uint8, memory_format=torch.channels_last)
-            if network.pyramid.reduction == "max"
-            else None
-            for shape in shapes[1:]
-        ]
-        self.maps = [torch.empty(batch, 1, *shape[2:]) for shape in shapes]
-
-    def hidden(self, shape: Convolution) -> Tensor:
-        """Input of a block's second convolution, ``[B, 2C, h, w]``."""
-        return carved(self._shared, (shape.batch, shape.in_channels, shape.height, shape.width))
-
-    def template_windows(self) -> Iterator[Tensor]:
-        """``[1, C, h_d, w_d]`` of each level."""
-        offset = 0
-        for level in self.levels:
-            shape = (1, *level.shape[1:])
-            yield carved(self._shared, shape, offset)
-            offset += prod(shape)
-
-    def bytes(self) -> int:
-        """All of it."""
-        indices = (index for index in self.indices if index is not None)
-        tensors = [self._shared, *self.levels, *self.maps, *indices]
-        return sum(x.numel() * x.element_size() for x in tensors)
-
-
-def _decompose(buffers: _Buffers, reduction: ops.Reduction) -> None:
+def _decompose(buffers: Buffers, reduction: ops.Reduction) -> None:
     features = buffers.encoder_images[0]
     height, width = features.shape[2:]
     fine = buffers.padded
@@ -302,17 +248,6 @@ def _decompose(buffers: _Buffers, reduction: ops.Reduction) -> None:
             call("pyramid_down", fine, coarse, _image(fine))
         call("pyramid_residual", fine, coarse, residual, _image(fine))
         fine = coarse
-
-
-def _contrast(buffers: _Buffers, network: PyramidFlow, readers: Sequence[Reader]) -> None:
-    template = [read() for read in readers]
-    if not network.architecture.pyramid_difference:
-        buffers.maps[0][:, 0] = network.contrast(buffers.levels, template)
-        return
-    for z, mean, level in zip(buffers.levels, template, buffers.maps, strict=True):
-        call("anomaly_level", z, mean, level, _image(z), 1)
-    for fine, coarse in zip(buffers.maps[-2::-1], buffers.maps[:0:-1], strict=True):
-        call("pyramid_merge", coarse, fine, fine, _image(fine))
 
 
 def _conditions(block: CouplingBlock, levels: Sequence[Tensor]) -> list[Input]:
@@ -363,16 +298,15 @@ def demand(
     padded = network.pyramid.padded_size(features)
     shapes = encoder_shapes(network, (batch, *features)) + flow_shapes(network, batch, padded)
     with torch.device("meta"):
-        buffers = _Buffers(network, batch, features)
-    total = buffers.bytes() + Camera.bytes_of(size)
+        buffers = Buffers(network, batch, features)
+    total = buffers.bytes() + Camera.bytes_of(size) + encoder_bytes(network, size)
     finest = 4 * network.architecture.channels * prod(padded)
     if is_part:
         total += 4 * prod(padded)  # the running mean of a block
     else:
-        rows = (
-            z for z in trained.template if not z.is_contiguous(memory_format=torch.channels_last)
-        )
-        total += sum(4 * z.numel() for z in rows)
+        given = (*trained.contrast.template, *(trained.contrast.inverse_spread or ()))
+        rows = (x for x in given if not x.is_contiguous(memory_format=torch.channels_last))
+        total += sum(4 * x.numel() for x in rows)
     if not network.architecture.pyramid_difference:
         # Both compositions, what the last of them is made of, and the difference with its sign.
         total += (3 * batch + 2) * finest

@@ -200,7 +200,7 @@ def describe(
         f"the batch sizes {batches}"
     ]
     for number, block in enumerate(frozen.blocks):
-        level = tuple(frozen.template[block.level].shape[2:])
+        level = tuple(frozen.contrast.template[block.level].shape[2:])
         window = block.kernel_size
         first = f"{window}×{window}"
         if block.kind == "up":

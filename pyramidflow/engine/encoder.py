@@ -2,17 +2,19 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from math import prod
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from pyramidflow import ops
+from pyramidflow.engine.bottleneck import strip_layers, working_floats
 from pyramidflow.engine.convolution import FrozenConvolution, Input, Workspace
+from pyramidflow.engine.folded import Encode, FoldedNetwork, folded, folded_copy
 from pyramidflow.engine.plan import Layer
 from pyramidflow.model import PyramidFlow
-from pyramidflow.model.encoder import BasicBlock, Lift, ResNetEncoder
+from pyramidflow.model.encoder import LayeredNetwork, Lift, inner
+from pyramidflow.model.layers import Conv, MaxPool, Residual
 from pyramidflow.ops.compiled_cpu import call
 from pyramidflow.ops.planner import Convolution
 
@@ -66,32 +68,70 @@ def encoder_shapes(
         network: with any encoder.
         size: batch, height and width of the feature map.
     """
-    if not isinstance(network.encoder, ResNetEncoder):
+    encoder = network.encoder
+    if not isinstance(encoder, LayeredNetwork) or not _is_residual(encoder):
         return []
     batch, height, width = size
-    shapes = []
-    for name, convolution, _ in _residual_layers(network.encoder):
-        outputs, inputs, kernel, _ = convolution.weight.shape
-        shape = Convolution(batch, inputs, outputs, height, width, kernel)
-        shapes.append((f"encoder {name}", shape))
-    return shapes
+    return [
+        (
+            f"encoder {name}",
+            Convolution(batch, layer.inputs, layer.outputs, height, width, layer.kernel),
+        )
+        for name, layer in _residual_layers(encoder)
+    ]
 
 
-def _residual_layers(
-    encoder: ResNetEncoder,
-) -> Iterator[tuple[str, nn.Conv2d, nn.BatchNorm2d]]:
-    for index, block in enumerate(encoder.layer1, start=1):
-        assert isinstance(block, BasicBlock)
-        yield f"block {index}, first", block.conv1, block.bn1
-        yield f"block {index}, second", block.conv2, block.bn2
+STEM = (Conv("conv1", "bn1", 3, 64, 7, stride=2), MaxPool(3, 2))
+"""Layers that the compiled stem computes at once."""
+
+
+def _is_residual(encoder: LayeredNetwork) -> bool:
+    """Whether the encoder is the compiled stem, then pairs of 3×3 convolutions that are planned."""
+    layers = [layer for stage in encoder.stages for layer in stage]
+    return (
+        encoder.chosen == (1,)
+        and tuple(layers[:2]) == STEM
+        and all(
+            isinstance(layer, Residual)
+            and layer.activation == "relu"
+            and [(part.kernel, part.groups, part.activation) for part in layer.layers]
+            == [(3, 1, "relu"), (3, 1, "none")]
+            for layer in layers[2:]
+        )
+    )
+
+
+def _residual_layers(encoder: LayeredNetwork) -> Iterator[tuple[str, Conv]]:
+    for index, block in enumerate(encoder.stages[0][2:], start=1):
+        assert isinstance(block, Residual)
+        for place, layer in zip(("first", "second"), block.layers, strict=True):
+            yield f"block {index}, {place}", layer
+
+
+def encoder_bytes(network: PyramidFlow, size: tuple[int, int, int]) -> int:
+    """Memory that the encoder allocates while it runs, beside its result.
+
+    Args:
+        network: with any encoder.
+        size: batch, height and width of the images in pixels.
+    """
+    encoder = inner(network.encoder)
+    if not isinstance(encoder, LayeredNetwork) or _is_residual(encoder):
+        return 0
+    batch, height, width = size
+    layers = encoder.layers(encoder.chosen[-1])
+    joined = 0
+    if len(encoder.chosen) > 1:  # the stages' maps, up-sampled, and side by side
+        joined = 3 * network.architecture.channels * prod(feature_size(network, height, width))
+    image = 2 * 3 * height * width  # normalised, by channels and by pixels
+    return 4 * batch * (image + working_floats(layers, height, width) + joined)
 
 
 def feature_size(network: PyramidFlow, height: int, width: int) -> tuple[int, int]:
     """Height and width of the feature map of an image."""
-    if isinstance(network.encoder, Lift):
-        return height, width
-    if isinstance(network.encoder, ResNetEncoder):
-        return -(-height // 4), -(-width // 4)
+    stride = network.architecture.stride
+    if stride is not None:
+        return -(-height // stride), -(-width // stride)
     device = next(network.parameters()).device
     with torch.inference_mode():
         features = network.features(torch.zeros(1, 3, height, width, device=device))
@@ -117,14 +157,33 @@ def encoder_steps(
     encoder, features = network.encoder, images[0]
     if isinstance(encoder, Lift):
         return [("lift", _lift(encoder, camera, features))]
-    if isinstance(encoder, ResNetEncoder):
+    if isinstance(encoder, LayeredNetwork) and _is_residual(encoder):
         return _resnet(encoder, camera, layers, images, workspace)
+    encode: Encode
+    if isinstance(inner(encoder), LayeredNetwork):
+        encode = FoldedNetwork(encoder, features.device, torch.float32, strip_layers)
+    else:
+        encode = frozen_encoder(encoder, features.device, torch.float32)
 
     def run() -> None:
         image = ops.normalize_image(camera.pixels, camera.mean, camera.std)
-        features.copy_(network.features(image))
+        features.copy_(encode(image.contiguous(memory_format=torch.channels_last)))
 
     return [("encoder", run)]
+
+
+def frozen_encoder(encoder: nn.Module, device: torch.device, dtype: torch.dtype) -> Encode:
+    """An encoder for inference: batch norms and standardisation folded, channels-last.
+
+    Args:
+        encoder: any; it stays as it is.
+        device: where it runs.
+        dtype: in which it runs.
+    """
+    if isinstance(inner(encoder), LayeredNetwork):
+        return FoldedNetwork(encoder, device, dtype)
+    frozen: Any = folded_copy(encoder)
+    return cast(Encode, frozen.to(device=device, dtype=dtype, memory_format=torch.channels_last))
 
 
 def _lift(encoder: Lift, camera: Camera, features: Tensor) -> Callable[[], object]:
@@ -143,13 +202,13 @@ def _lift(encoder: Lift, camera: Camera, features: Tensor) -> Callable[[], objec
 
 
 def _resnet(
-    encoder: ResNetEncoder,
+    encoder: LayeredNetwork,
     camera: Camera,
     layers: Sequence[Layer],
     images: Sequence[Tensor],
     workspace: Workspace,
 ) -> list[Step]:
-    weight, bias = _folded(encoder.conv1, encoder.bn1)
+    weight, bias = folded(encoder, STEM[0])
     batch, height, width = camera.size
     features, hidden, other = images
     # The blocks' results alternate between two images, so that the last one is the feature map.
@@ -179,16 +238,10 @@ def _resnet(
             ((block_input, hidden, None), (hidden, block_output, block_input))
         ):
             layer = layers[2 * index + part]
-            weight_, bias_ = _folded(*convolutions[2 * index + part][1:])
+            weight_, bias_ = folded(encoder, convolutions[2 * index + part][1])
             convolution = FrozenConvolution(layer, weight_, [Input(x)], workspace)
             steps.append((layer.name, _rectified(convolution, y, bias_, added)))
     return steps
-
-
-def _folded(convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
-    fused = fuse_conv_bn_eval(convolution, norm)
-    assert fused.bias is not None
-    return fused.weight.detach().contiguous(), fused.bias.detach()
 
 
 def _rectified(

@@ -3,27 +3,24 @@
 Nothing here is tied to a GPU: its equality with the network is proven on the CPU.
 """
 
-import copy
 from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from pyramidflow import ops
+from pyramidflow.engine.encoder import frozen_encoder
 from pyramidflow.engine.settings import TrainedNetwork
 from pyramidflow.model import (
     CouplingBlock,
     DualCoupling,
     PyramidFlow,
-    ResNetEncoder,
     SingleDownCoupling,
     SingleUpCoupling,
 )
 from pyramidflow.model.coupling import LEAKY_SLOPE
-from pyramidflow.model.encoder import FrozenModule
 from pyramidflow.ops.convolution import fold_upsampling, folded_size
 
 CHANNELS_LAST = torch.channels_last
@@ -152,20 +149,6 @@ def _beside(fine: Tensor, coarse: Tensor) -> Tensor:
     return condition
 
 
-def frozen_encoder(encoder: FrozenModule) -> FrozenModule:
-    """A copy of an encoder; a ResNet's batch norms are folded into its convolutions."""
-    frozen = copy.deepcopy(encoder)
-    if isinstance(frozen, ResNetEncoder):
-        for module in (frozen, *frozen.layer1):
-            for number in (1, 2):
-                if not hasattr(module, f"bn{number}"):
-                    continue
-                convolution, norm = getattr(module, f"conv{number}"), getattr(module, f"bn{number}")
-                setattr(module, f"conv{number}", fuse_conv_bn_eval(convolution, norm))
-                setattr(module, f"bn{number}", torch.nn.Identity())
-    return frozen
-
-
 class FrozenNetwork:
     """From camera pixels to the anomaly map, with everything that is constant computed before.
 
@@ -178,13 +161,11 @@ class FrozenNetwork:
     def __init__(self, trained: TrainedNetwork, device: torch.device, dtype: torch.dtype) -> None:
         network = self.network = trained.network
         self.dtype = dtype
-        self.encoder = frozen_encoder(network.encoder)
-        self.encoder.to(device=device, dtype=dtype, memory_format=CHANNELS_LAST)  # type: ignore[call-overload]
+        self.encoder = frozen_encoder(network.encoder, device, dtype)
         self.blocks = [FrozenBlock(b, device, dtype) for b in _blocks(network)]
-        self.template = [
-            z.detach().to(device, dtype).contiguous(memory_format=CHANNELS_LAST)
-            for z in trained.template
-        ]
+        self.contrast = trained.contrast.changed(
+            lambda x: x.detach().to(device, dtype).contiguous(memory_format=CHANNELS_LAST)
+        )
         self.mean, self.std = torch.tensor([trained.mean, trained.std], device=device)
 
     @torch.no_grad()
@@ -202,7 +183,7 @@ class FrozenNetwork:
         levels = list(self.network.pyramid.decompose(features))
         for block in self.blocks:
             levels[block.level] = block(levels)
-        padded = self.network.contrast(levels, self.template)
+        padded = self.network.contrast(levels, self.contrast)
         height, width = features.shape[-2:]
         return padded[:, :height, :width].float()
 

@@ -35,12 +35,14 @@ class Plan:
         buffer_bytes: memory for images between the layers.
         memory_budget: bytes that the engine was given, ``None`` for as many as it wants.
         tiling: how images are cut; the rest of the plan is then a tile's.
+        passes: how often each tile is computed.
     """
 
     layers: tuple[Layer, ...]
     buffer_bytes: int
     memory_budget: int | None
     tiling: Tiling | None = None
+    passes: int = 1
 
     @property
     def weight_bytes(self) -> int:
@@ -55,14 +57,16 @@ class Plan:
     @property
     def milliseconds(self) -> float:
         """Expected of the convolutions on one core, for a whole image."""
-        tiles = 1 if self.tiling is None else self.tiling.count
-        return tiles * sum(layer.method.milliseconds for layer in self.layers)
+        return self._runs * sum(layer.method.milliseconds for layer in self.layers)
 
     @property
     def multiply_adds(self) -> int:
         """Of the convolutions' products, for a whole image."""
-        tiles = 1 if self.tiling is None else self.tiling.count
-        return tiles * sum(layer.method.multiply_adds for layer in self.layers)
+        return self._runs * sum(layer.method.multiply_adds for layer in self.layers)
+
+    @property
+    def _runs(self) -> int:
+        return self.passes * (1 if self.tiling is None else self.tiling.count)
 
     @property
     def bfloat16(self) -> bool:
@@ -74,9 +78,9 @@ class Plan:
         """All memory that the engine allocates."""
         return self.weight_bytes + self.workspace_bytes + self.buffer_bytes
 
-    def in_tiles(self, tiling: Tiling) -> "Plan":
-        """The plan of an image whose tiles have this one."""
-        return replace(self, tiling=tiling)
+    def in_tiles(self, tiling: Tiling, passes: int = 1) -> "Plan":
+        """The plan of an image whose tiles have this one and are computed some times."""
+        return replace(self, tiling=tiling, passes=passes)
 
     def __str__(self) -> str:
         """A table: one line a layer, then the sums."""
@@ -94,6 +98,8 @@ class Plan:
             )
         if self.tiling is not None:
             twice = f"{self.tiling.computed_twice:.0%} of the image is computed twice"
+            if self.passes > 1:
+                twice += f", and each tile {self.passes} times: first for the means of the image"
             lines.insert(0, f"{self.tiling}, {twice}. Each tile:")
         tiles = 1 if self.tiling is None else self.tiling.count
         direct = tiles * sum(_direct_macs(layer.shape) for layer in self.layers)
@@ -149,8 +155,8 @@ def make_plan(
     least = plan(chosen, memory_budget).total_bytes
     if least > memory_budget:
         raise InputError(
-            f"the memory budget leaves {max(memory_budget, 0) / 1e6:.0f} MB for inspecting, but at "
-            f"least {least / 1e6:.0f} MB are needed: give more, or inspect at a smaller image size."
+            f"the memory budget leaves {max(memory_budget, 0):,} bytes for inspecting, but at "
+            f"least {least:,} are needed: give more, or inspect at a smaller image size."
         )
     while True:
         best, best_rate = None, 0.0

@@ -1,13 +1,10 @@
 """What an engine is made from: a trained network, and how it is to be run."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from torch import Tensor
-
 from pyramidflow.errors import InputError
-from pyramidflow.model import PyramidFlow
+from pyramidflow.model import Contrast, PyramidFlow
 from pyramidflow.settings import Validated, setting
 
 Precision = Literal["half", "bfloat16", "tf32", "float32"]
@@ -25,13 +22,13 @@ class TrainedNetwork:
 
     Attributes:
         network: in evaluation mode.
-        template: mean latents of whole images, levels ``[1, C, h_d, w_d]``, finest first.
+        contrast: what latents of whole images are compared with.
         mean: per channel, of images scaled to [0, 1].
         std: per channel, likewise.
     """
 
     network: PyramidFlow
-    template: Sequence[Tensor]
+    contrast: Contrast
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
 

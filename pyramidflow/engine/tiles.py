@@ -1,6 +1,8 @@
 """Inspection on a CPU of images whose buffers memory does not hold: tile by tile."""
 
+from collections.abc import Iterator
 from itertools import product
+from math import prod
 
 import torch
 from torch import Tensor
@@ -8,7 +10,7 @@ from torch import Tensor
 from pyramidflow.engine.cpu import CpuEngine
 from pyramidflow.engine.plan import Plan
 from pyramidflow.engine.settings import TrainedNetwork
-from pyramidflow.engine.tiling import Tiling
+from pyramidflow.engine.tiling import Span, Tiling
 
 
 class TiledEngine:
@@ -16,7 +18,8 @@ class TiledEngine:
 
     Tiles overlap by what a pixel of the map depends on, and the images' borders are tiles' borders,
     so that the maps are the whole images' up to rounding. The parts of template and running means
-    that belong to a tile are read from the detector's own.
+    that belong to a tile are read from the detector's own. Where the contrast takes means over the
+    image's pixels off, all tiles are computed twice: first for the means.
 
     Args:
         trained: the network, on the CPU.
@@ -44,7 +47,10 @@ class TiledEngine:
         tile = (1, *tiling.size)
         self._engine = CpuEngine(trained, tile, plan, threads, part_of=(height, width))
         self.threads = self._engine.threads
-        self.plan = plan.in_tiles(tiling)
+        self._passes = 2 if trained.contrast.without_mean else 1
+        self._normal_means = [mean[0, :, 0, 0] for mean in trained.contrast.template_means]
+        self._pixels = [prod(z.shape[2:]) for z in trained.contrast.template]
+        self.plan = plan.in_tiles(tiling, self._passes)
         self.precision = self._engine.precision
         self._maps = torch.empty(batch, tiling.rows.bounds[-1], tiling.columns.bounds[-1])
 
@@ -58,16 +64,40 @@ class TiledEngine:
         Returns:
             ``[B, h, w]``: the engine's own memory, overwritten by the next call.
         """
-        for rows, columns in product(self._tiling.rows.spans(), self._tiling.columns.spans()):
-            self._engine.move_to(rows.start, columns.start)
-            for image, whole in zip(images, self._maps, strict=True):
+        shifts = self._shifts(images) if self._passes == 2 else None
+        for rows, columns in self._places():
+            for index, (image, whole) in enumerate(zip(images, self._maps, strict=True)):
+                if shifts is not None:
+                    self._engine.comparison.take_off(shifts[index])
                 tile = self._engine.anomaly_map(image[None, rows.image, columns.image])
                 whole[rows.given, columns.given] = tile[0, rows.kept, columns.kept]
         return self._maps
+
+    def _places(self) -> Iterator[tuple[Span, Span]]:
+        for rows, columns in product(self._tiling.rows.spans(), self._tiling.columns.spans()):
+            self._engine.move_to(rows.start, columns.start)
+            yield rows, columns
+
+    def _shifts(self, images: Tensor) -> list[list[Tensor]]:
+        """Of each image what its channels are off as a whole: levels ``[C]``."""
+        sums = [
+            [torch.zeros_like(m, dtype=torch.float64) for m in self._normal_means] for _ in images
+        ]
+        for rows, columns in self._places():
+            for image, totals in zip(images, sums, strict=True):
+                latents = self._engine.latents(image[None, rows.image, columns.image])
+                for level, (z, total) in enumerate(zip(latents, totals, strict=True)):
+                    part = z[0, :, rows.kept_at(level), columns.kept_at(level)]
+                    total += part.sum((1, 2), dtype=torch.float64)
+        normal = list(zip(self._pixels, self._normal_means, strict=True))
+        return [
+            [total / pixels - mean for total, (pixels, mean) in zip(totals, normal, strict=True)]
+            for totals in sums
+        ]
 
     @torch.inference_mode()
     def profile(self, images: Tensor, rounds: int = 5) -> list[tuple[str, float]]:
         """Where the time goes, as :meth:`CpuEngine.profile`; each step's time is all tiles'."""
         tile = images[:1, : self._tiling.rows.length, : self._tiling.columns.length]
-        runs = len(images) * self._tiling.count
+        runs = len(images) * self._tiling.count * self._passes
         return [(name, runs * found) for name, found in self._engine.profile(tile, rounds)]

@@ -5,7 +5,7 @@ part lies inside the tile, and at the borders of the image itself, where the til
 whole image sees: nothing beyond.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise, product
@@ -19,7 +19,8 @@ from pyramidflow.model.coupling import (
     SingleDownCoupling,
     SingleUpCoupling,
 )
-from pyramidflow.model.encoder import BasicBlock, Lift, ResNetEncoder
+from pyramidflow.model.encoder import LayeredNetwork, Lift, inner
+from pyramidflow.model.layers import Layer, Residual
 
 BLUR = 2
 """Radius of the pyramid's filter."""
@@ -99,7 +100,7 @@ def map_reach(network: PyramidFlow) -> Reach:
     Followed through the network as it is: encoder, decomposition, coupling blocks, composition.
 
     Raises:
-        InputError: the encoder is one of the user's own, of which nothing is known.
+        InputError: it is not known how far the encoder looks, see :func:`is_known`.
     """
     levels = network.architecture.levels
     reach = [_feature_reach(network, 1 << (levels - 1))]
@@ -118,20 +119,41 @@ def map_reach(network: PyramidFlow) -> Reach:
     return composed
 
 
+def is_known(network: PyramidFlow) -> bool:
+    """Whether it is known how far the encoder looks, so that images can be cut into tiles."""
+    return isinstance(inner(network.encoder), Lift | LayeredNetwork)
+
+
 def _feature_reach(network: PyramidFlow, period: int) -> Reach:
-    encoder = network.encoder
+    encoder = inner(network.encoder)
     if isinstance(encoder, Lift):
         return Reach(1, ((0, 0),) * period)
-    if not isinstance(encoder, ResNetEncoder):
+    if not isinstance(encoder, LayeredNetwork):
         raise InputError(
-            "how far an encoder of one's own looks is not known, so it cannot work in tiles: "
-            "use encoder none or a ResNet."
+            f"how far the encoder {network.architecture.encoder} looks is not known, so it cannot "
+            "work in tiles: use another one."
         )
-    stem = Reach(1, ((0, 0),) * (4 * period)).window(-3, 3).halved()
-    reach = stem.window(-1, 1).halved()
-    for block in encoder.layer1:
-        assert isinstance(block, BasicBlock)
-        reach = reach.window(-2, 2)
+    strides = encoder.strides
+    pixels = Reach(1, ((0, 0),) * (strides[-1] * period))
+    reach = _layers_reach(pixels, encoder.layers(encoder.chosen[0]))
+    for stage, stride in zip(encoder.chosen[1:], strides[1:], strict=True):
+        coarse = _layers_reach(pixels, encoder.layers(stage))
+        if stride > strides[0]:
+            coarse = coarse.window(-1, 1)  # that bilinear up-sampling reads
+        while coarse.spacing > strides[0]:
+            coarse = coarse.doubled()
+        reach = reach.joined(coarse)
+    return reach
+
+
+def _layers_reach(reach: Reach, layers: Sequence[Layer]) -> Reach:
+    for layer in layers:
+        if isinstance(layer, Residual):
+            reach = reach.joined(_layers_reach(reach, layer.layers))
+            continue
+        reach = reach.window(*layer.window)
+        for _ in range(layer.stride.bit_length() - 1):
+            reach = reach.halved()
     return reach
 
 
@@ -174,6 +196,7 @@ class Axis:
                 slice(at, at + self.length),
                 slice(first, last),
                 slice(first - start, last - start),
+                last == self.bounds[-1],
             )
 
 
@@ -186,12 +209,22 @@ class Span:
         image: what it reads, in image pixels.
         given: the part of the map that it gives.
         kept: the same part, counted from the tile's start.
+        is_last: whether the image ends with it.
     """
 
     start: int
     image: slice
     given: slice
     kept: slice
+    is_last: bool = False
+
+    def kept_at(self, level: int) -> slice:
+        """The tile's part of a level of the pyramid: each pixel of the level is in one tile's.
+
+        A pixel belongs where the first pixel of the map below it does, the padding to the last.
+        """
+        first, stop = (-(-at >> level) for at in (self.kept.start, self.kept.stop))
+        return slice(first, None if self.is_last else stop)
 
 
 def cut(reach: Reach, size: int, count: int) -> Axis | None:

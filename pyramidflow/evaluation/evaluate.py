@@ -1,6 +1,7 @@
 """Evaluating a detector on a category's test images."""
 
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,7 +13,7 @@ import numpy.typing as npt
 
 from pyramidflow.data import Category, Sample, read_image, read_mask
 from pyramidflow.detector import Detector, Session
-from pyramidflow.errors import InputError
+from pyramidflow.errors import ImagesWarning, InputError
 from pyramidflow.evaluation.accumulate import PixelStatistics
 from pyramidflow.evaluation.masks import ReducedMask, reduce_mask
 from pyramidflow.evaluation.metrics import Metrics, metrics_of, thin_curve
@@ -220,7 +221,17 @@ class _Measuring:
         except (InputError, OSError, MemoryError) as error:
             assert sample.mask_path is not None
             return Outcome(sample, found.score, _sentence(sample.mask_path, error))
+        if sample.problem is not None:
+            return Outcome(sample, found.score, sample.problem)
         if reduced is not None:
+            if sample.is_defective and not reduced.defects:
+                warnings.warn(
+                    f"mask {printable(sample.mask_path)} marks no pixel, but its image counts as "
+                    "defective: the numbers by pixel take all of it for good; draw the defect, or "
+                    "move the image to the good ones.",
+                    ImagesWarning,
+                    stacklevel=2,
+                )
             anomaly_map = self._session.resized(found)
             self.pixels.add(anomaly_map, reduced.mask)
             above = anomaly_map > np.float64(self._session.threshold or 0)

@@ -1,11 +1,11 @@
 """What came of each test image, as JSON lines."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 from pyramidflow.evaluation.evaluate import Evaluation, Outcome
 from pyramidflow.io.files import write_atomically
+from pyramidflow.io.lines import json_line
 from pyramidflow.io.names import printable
 
 
@@ -23,12 +23,8 @@ def write_scores(evaluation: Evaluation, path: Path) -> None:
     Raises:
         InputError: the file cannot be written.
     """
-    lines = [
-        json.dumps(_record(outcome, evaluation.threshold), ensure_ascii=False, allow_nan=False)
-        for outcome in evaluation.outcomes
-    ]
-    data = "".join(f"{line}\n" for line in lines).encode(errors="backslashreplace")
-    write_atomically(path, lambda file: file.write(data))
+    lines = [json_line(_record(each, evaluation.threshold)) for each in evaluation.outcomes]
+    write_atomically(path, lambda file: file.writelines(lines))
 
 
 def _record(outcome: Outcome, threshold: float) -> dict[str, Any]:

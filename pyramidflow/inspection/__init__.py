@@ -4,6 +4,7 @@ from pyramidflow.inspection.earlier import RESULTS_NAME
 from pyramidflow.inspection.evaluation_report import write_evaluation_report
 from pyramidflow.inspection.line import Tally, inspect_sources
 from pyramidflow.inspection.overlay import overlay
+from pyramidflow.inspection.rehearsal import Rehearsal, rehearse
 from pyramidflow.inspection.report import write_report
 from pyramidflow.inspection.report_data import Report, ReportExample
 from pyramidflow.inspection.sinks import (
@@ -21,6 +22,7 @@ from pyramidflow.inspection.sources import (
 
 __all__ = [
     "RESULTS_NAME",
+    "Rehearsal",
     "Report",
     "ReportExample",
     "ResultFolder",
@@ -32,6 +34,7 @@ __all__ = [
     "open_result_folder",
     "overlay",
     "pictures_among",
+    "rehearse",
     "resume_result_folder",
     "write_evaluation_report",
     "write_png",

@@ -1,7 +1,6 @@
 """Where the results of an inspection go: a JSONL file, overlays, raw maps."""
 
 import io
-import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -28,6 +27,7 @@ from pyramidflow.inspection.earlier import (
 from pyramidflow.inspection.overlay import overlay
 from pyramidflow.inspection.sources import MAPS, OVERLAYS, PICTURE_SUFFIXES, Source
 from pyramidflow.io.files import exclusive, is_full, unwritable, write_atomically
+from pyramidflow.io.lines import json_line
 from pyramidflow.io.names import printable
 
 _PICTURE_IN_HAND = ".picture.tmp"
@@ -132,8 +132,7 @@ class ResultFolder:
             raise
 
     def _write(self, record: dict[str, Any]) -> None:
-        text = json.dumps(record, ensure_ascii=False, allow_nan=False)
-        line = memoryview(f"{text}\n".encode())
+        line = memoryview(json_line(record))
         start = self._lines.tell()
         try:
             while line:  # a disk that becomes full takes a part first

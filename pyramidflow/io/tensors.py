@@ -45,11 +45,22 @@ def save_tensors(
     Raises:
         InputError: the file cannot be written.
     """
-    stored = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
+    stored = _apart({name: t.detach().cpu().contiguous() for name, t in tensors.items()})
     document = {**header, "format_version": FORMAT_VERSION, "kind": kind}
     document["digest"] = digest(document, stored)
     data = save(stored, metadata={METADATA_KEY: json.dumps(document, allow_nan=False)})
     write_atomically(path, lambda file: file.write(data))
+
+
+def _apart(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors, copied where they share memory, as tied weights do: the format has no ties."""
+    seen: set[int] = set()
+    apart = {}
+    for name, tensor in tensors.items():
+        memory = tensor.untyped_storage().data_ptr()
+        apart[name] = tensor.clone() if memory in seen else tensor
+        seen.add(memory)
+    return apart
 
 
 def load_tensors(path: Path, kind: str) -> tuple[dict[str, Any], dict[str, Tensor]]:

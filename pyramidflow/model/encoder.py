@@ -1,18 +1,14 @@
 """Encoders: from an image to the feature map that the pyramid decomposes. All are frozen."""
 
-from typing import Literal
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from pyramidflow.model.description import Stages
 from pyramidflow.model.drawing import drawing_device
-from pyramidflow.spec import RESNET_CHANNELS
-
-EncoderName = Literal["none", "resnet18", "resnet34"]
-
-RESNET_BLOCKS = {"resnet18": 2, "resnet34": 3}
-"""Residual blocks of that stage."""
+from pyramidflow.model.layers import Activation, Conv, Layer, MaxPool, Residual, flat, stride_of
 
 
 class FrozenModule(nn.Module):
@@ -60,50 +56,145 @@ class Lift(FrozenModule):
         return log_det.to(torch.promote_types(image.dtype, torch.float32))
 
 
-class BasicBlock(nn.Module):
-    """``relu(x + bn2(conv2(relu(bn1(conv1(x))))))`` with 3×3 convolutions (He et al., 2016)."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
-        self.bn1 = nn.BatchNorm2d(channels)
-        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
-        self.bn2 = nn.BatchNorm2d(channels)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """``[B, C, h, w]`` to the same."""
-        hidden = functional.relu(self.bn1(self.conv1(x)))
-        return functional.relu(x + self.bn2(self.conv2(hidden)))
+ACTIVATIONS: dict[Activation, Callable[[Tensor], Tensor]] = {
+    "none": lambda x: x,
+    "relu": functional.relu,
+    "relu6": functional.relu6,
+}
 
 
-class ResNetEncoder(FrozenModule):
-    """First layers of a ResNet: conv1, bn1, relu, maxpool, layer1. ``[B,3,H,W] → [B,64,H/4,W/4]``.
+class LayeredNetwork(FrozenModule):
+    """An encoder made from layers as data (:mod:`pyramidflow.model.layers`).
 
-    Names of the weights are torchvision's, but the blocks are written out here: importing
-    torchvision would take a second and 160 MB of every line's program. The weights start at
-    random; the pre-trained ones are loaded from outside (:mod:`pyramidflow.model.encoder_weights`).
+    The feature map of one stage, or those of several side by side, at the resolution of the first:
+    coarser ones are up-sampled bilinearly by their whole factor and cropped. The weights start at
+    random; those of a training are loaded from outside (:mod:`pyramidflow.model.encoder_weights`).
 
     Args:
-        name: ``"resnet18"`` or ``"resnet34"``.
-
-    Source: supplement section 1.1, pre-trained method.
+        stages: layers of each stage; those behind the last chosen one are not built.
+        chosen: numbers of stages, from 1, rising.
     """
 
-    def __init__(self, name: Literal["resnet18", "resnet34"]) -> None:
+    def __init__(self, stages: Sequence[Sequence[Layer]], chosen: Stages) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(3, RESNET_CHANNELS, 7, stride=2, padding=3, bias=False)
-        self.bn1 = nn.BatchNorm2d(RESNET_CHANNELS)
-        blocks = RESNET_BLOCKS[name]
-        self.layer1 = nn.Sequential(*(BasicBlock(RESNET_CHANNELS) for _ in range(blocks)))
+        self.chosen = chosen
+        self.stages = tuple(tuple(stage) for stage in stages[: chosen[-1]])
+        self.strides = tuple(stride_of(self.layers(stage)) for stage in chosen)
+        for layer in flat(self.layers(chosen[-1])):
+            if isinstance(layer, Conv):
+                self._add(layer)
         self.requires_grad_(False)
         self.eval()
 
+    def layers(self, stage: int) -> tuple[Layer, ...]:
+        """All layers up to a stage."""
+        return tuple(layer for stage in self.stages[:stage] for layer in stage)
+
+    def _add(self, layer: Conv) -> None:
+        padding = layer.kernel // 2 if layer.padding == "centred" else 0
+        convolution = nn.Conv2d(
+            layer.inputs,
+            layer.outputs,
+            layer.kernel,
+            layer.stride,
+            padding,
+            groups=layer.groups,
+            bias=False,
+        )
+        _place(self, layer.weight, convolution)
+        _place(self, layer.norm, nn.BatchNorm2d(layer.outputs, eps=layer.eps))
+
     def forward(self, image: Tensor) -> Tensor:
-        """``[B, 3, H, W]`` to ``[B, 64, ⌈H/4⌉, ⌈W/4⌉]``."""
-        stem = functional.relu(self.bn1(self.conv1(image)))  # [B, 64, ⌈H/2⌉, ⌈W/2⌉]
-        stem = functional.max_pool2d(stem, 3, stride=2, padding=1)  # [B, 64, ⌈H/4⌉, ⌈W/4⌉]
-        features: Tensor = self.layer1(stem)
-        return features
+        """``[B, 3, H, W]`` to ``[B, C, ⌈H/s⌉, ⌈W/s⌉]``, ``s`` the stride of the first stage."""
+        x, kept = image, []
+        for number, stage in enumerate(self.stages, start=1):
+            for layer in stage:
+                x = self._run(layer, x)
+            if number in self.chosen:
+                kept.append(x)
+        return joined(kept, self.strides)
+
+    def _run(self, layer: Layer, x: Tensor) -> Tensor:
+        if isinstance(layer, MaxPool):
+            return functional.max_pool2d(x, layer.kernel, layer.stride, layer.kernel // 2)
+        if isinstance(layer, Residual):
+            hidden = x
+            for part in layer.layers:
+                hidden = self._run(part, hidden)
+            return ACTIVATIONS[layer.activation](x + hidden)
+        if layer.padding == "same":
+            x = pad(x, layer)
+        x = self.get_submodule(layer.norm)(self.get_submodule(layer.weight)(x))
+        return ACTIVATIONS[layer.activation](x)
+
+
+def _place(root: nn.Module, name: str, module: nn.Module) -> None:
+    *folders, last = name.split(".")
+    for folder in folders:
+        if not hasattr(root, folder):
+            root.add_module(folder, nn.Module())
+        root = root.get_submodule(folder)
+    root.add_module(last, module)
+
+
+def pad(x: Tensor, layer: Conv) -> Tensor:
+    """``x [B, C, h, w]`` with the zeros that a convolution wants around it."""
+    height, width = x.shape[-2:]
+    return functional.pad(x, (*layer.pads(width), *layer.pads(height)))
+
+
+def joined(features: Sequence[Tensor], strides: Sequence[int]) -> Tensor:
+    """Feature maps side by side, at the resolution of the first.
+
+    Args:
+        features: ``[B, C_i, ⌈H/s_i⌉, ⌈W/s_i⌉]``.
+        strides: ``s_i``, each a multiple of the first.
+
+    Returns:
+        ``[B, Σ C_i, ⌈H/s_0⌉, ⌈W/s_0⌉]``.
+    """
+    height, width = features[0].shape[-2:]
+    resized = [
+        x if stride == strides[0] else _up(x, stride // strides[0])[..., :height, :width]
+        for x, stride in zip(features, strides, strict=True)
+    ]
+    return resized[0] if len(resized) == 1 else torch.cat(resized, 1)
+
+
+def _up(x: Tensor, factor: int) -> Tensor:
+    return functional.interpolate(x, scale_factor=float(factor), mode="bilinear")
+
+
+class Standardised(FrozenModule):
+    """An encoder whose channels have mean 0 and spread 1 over the training images.
+
+    ``x = (f(I) − mean) / std``, per channel. Until a training has measured them, mean is 0 and
+    standard deviation 1.
+
+    Args:
+        network: the encoder ``f``.
+        channels: ``C`` of its feature map.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, network: FrozenModule, channels: int) -> None:
+        super().__init__()
+        self.network = network
+        self.register_buffer("mean", torch.zeros(channels))
+        self.register_buffer("std", torch.ones(channels))
+        self.eval()
+
+    def forward(self, image: Tensor) -> Tensor:
+        """``[B, 3, H, W]`` to ``[B, C, h, w]``."""
+        features: Tensor = self.network(image)
+        return (features - self.mean[:, None, None]) / self.std[:, None, None]
+
+
+def inner(encoder: nn.Module) -> nn.Module:
+    """The encoder without its standardisation."""
+    return encoder.network if isinstance(encoder, Standardised) else encoder
 
 
 class CustomEncoder(FrozenModule):
@@ -119,3 +210,28 @@ class CustomEncoder(FrozenModule):
         """``[B, 3, H, W]`` to ``[B, C, h, w]``."""
         features: Tensor = self.module(image)
         return features
+
+
+class JoinedFeatures(nn.Module):
+    """A module that returns several feature maps, as one that returns them side by side.
+
+    Coarser ones are up-sampled bilinearly to the size of the first.
+
+    Args:
+        network: maps ``[B, 3, H, W]`` to a list of ``[B, C_i, h_i, w_i]``; or of
+            ``[B, h_i, w_i, C_i]``, where its ``output_fmt`` is ``"NHWC"``.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+        self.is_channels_last = str(getattr(network, "output_fmt", "NCHW")).endswith("NHWC")
+
+    def forward(self, image: Tensor) -> Tensor:
+        """``[B, 3, H, W]`` to ``[B, Σ C_i, h_0, w_0]``."""
+        features = list(self.network(image))
+        if self.is_channels_last:
+            features = [x.permute(0, 3, 1, 2) for x in features]
+        size = features[0].shape[-2:]
+        resized = [functional.interpolate(x, size=size, mode="bilinear") for x in features[1:]]
+        return torch.cat([features[0], *resized], 1)

@@ -1,44 +1,46 @@
-"""ImageNet weights for the ResNet encoders: torchvision's download, or a file."""
+"""Weights of encoders: read from files, and put in where they fit exactly."""
 
+from collections.abc import Collection, Mapping
 from pathlib import Path
-from urllib.error import URLError
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from pyramidflow.errors import InputError
-from pyramidflow.model import ResNetEncoder
-
-ENCODER_PARTS = ("conv1.", "bn1.", "layer1.")
-"""Parts of a ResNet that the encoder keeps."""
 
 
-def load_encoder_weights(encoder: ResNetEncoder, name: str, file: Path | None) -> None:
-    """Fill a ResNet encoder with pre-trained weights.
+def fill(
+    encoder: nn.Module,
+    state: Mapping[str, Tensor],
+    described: Collection[str],
+    name: str,
+    file: Path | None,
+) -> None:
+    """Fill an encoder with weights of the network that it is the beginning of.
 
     Args:
         encoder: receives the weights.
-        name: ``"resnet18"`` or ``"resnet34"``.
-        file: a torchvision state dictionary (``.pth``, read without executing anything in it, or
-            ``.safetensors``); ``None`` takes torchvision's ImageNet weights, downloading them where
-            they are not cached.
+        state: the network's state dictionary. What lies outside the parts that are described, such
+            as a classifier, is left out.
+        described: names of all layers of the described parts, built or not.
+        name: of the network.
+        file: that the state comes from; ``None`` where the encoder has it from its own source.
 
     Raises:
-        InputError: the download fails, or the file is missing, damaged or of another network.
+        InputError: a tensor is missing, too much, or has another shape.
     """
-    state = _downloaded(name) if file is None else _from_file(file)
-    kept = {key: value for key, value in state.items() if key.startswith(ENCODER_PARTS)}
     expected = encoder.state_dict()
-    missing = [key for key in expected if key not in kept and "num_batches" not in key]
-    extra = [key for key in kept if key not in expected]
-    misshapen = [k for k in kept if k in expected and kept[k].shape != expected[k].shape]
+    parts = tuple({layer.split(".")[0] + "." for layer in described})
+    missing = [key for key in expected if key not in state and "num_batches" not in key]
+    extra = [k for k in state if k.startswith(parts) and k.rpartition(".")[0] not in described]
+    misshapen = [k for k in expected if k in state and state[k].shape != expected[k].shape]
     if missing or extra or misshapen:
         raise InputError(
             f"{file or 'the download'} does not hold the weights of a {name} "
-            f"({_first_problem(missing, extra, misshapen)}): give torchvision's {name} state "
-            "dictionary."
+            f"({_first_problem(missing, extra, misshapen)}): give a state dictionary of {name} "
+            "whose names are those of its usual source."
         )
-    encoder.load_state_dict(kept, strict=False)
+    encoder.load_state_dict({k: v for k, v in state.items() if k in expected}, strict=False)
 
 
 def _first_problem(missing: list[str], extra: list[str], misshapen: list[str]) -> str:
@@ -49,25 +51,18 @@ def _first_problem(missing: list[str], extra: list[str], misshapen: list[str]) -
     return f"{misshapen[0]} has another shape"
 
 
-def _downloaded(name: str) -> dict[str, Tensor]:
-    from torchvision import models
+def read_state(file: Path) -> dict[str, Tensor]:
+    """Read a state dictionary, without executing anything in its file.
 
-    weights = models.get_model_weights(name).IMAGENET1K_V1
-    try:
-        state: dict[str, Tensor] = weights.get_state_dict(progress=False, check_hash=True)
-    except (URLError, OSError, RuntimeError) as error:
-        reason = getattr(error, "reason", error)
-        raise InputError(
-            f"the ImageNet weights of {name} could not be downloaded ({reason}): fetch "
-            f"{weights.url} on a machine with a network and give the file with --encoder-weights."
-        ) from error
-    return state
+    Args:
+        file: ``.safetensors``, or anything else that ``torch.save`` wrote.
 
-
-def _from_file(file: Path) -> dict[str, Tensor]:
+    Raises:
+        InputError: the file is missing or damaged, or holds something else.
+    """
     if not file.is_file():
         raise InputError(
-            f"there is no encoder weights file {file}: give a torchvision state dictionary "
+            f"there is no encoder weights file {file}: give a state dictionary "
             "(.pth or .safetensors)."
         )
     try:
@@ -78,8 +73,8 @@ def _from_file(file: Path) -> dict[str, Tensor]:
         state = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # torch.load raises many kinds for files that are not its own
         raise InputError(
-            f"{file} cannot be read as encoder weights ({_first_line(error)}): give a torchvision "
-            "state dictionary (.pth or .safetensors)."
+            f"{file} cannot be read as encoder weights ({_first_line(error)}): give a state "
+            "dictionary (.pth or .safetensors)."
         ) from error
     if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
         state = state["state_dict"]

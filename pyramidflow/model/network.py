@@ -7,12 +7,20 @@ from torch import Tensor, nn
 
 from pyramidflow import ops
 from pyramidflow.errors import InputError
+from pyramidflow.model.contrast import Contrast
 from pyramidflow.model.coupling import CouplingBlock
-from pyramidflow.model.encoder import CustomEncoder, EncoderName, Lift, ResNetEncoder
+from pyramidflow.model.description import Stages
+from pyramidflow.model.encoder import CustomEncoder, FrozenModule, Lift
+from pyramidflow.model.encoders import encoder_of, settings_of_encoder
 from pyramidflow.model.flow import Flow
 from pyramidflow.model.pyramid import InvertiblePyramid
 from pyramidflow.model.state import TensorKind
-from pyramidflow.spec import RESNET_CHANNELS, Architecture
+from pyramidflow.spec import Architecture
+
+FOREIGN = ("encoder.module.", "encoder.network.module.")
+"""Beginnings of the names of tensors whose types are those of a module that is not ours."""
+
+STANDARD_DEVIATIONS = "encoder.std"
 
 
 class PyramidFlow(nn.Module):
@@ -22,17 +30,17 @@ class PyramidFlow(nn.Module):
     composed contrast of the latents with a template, in the feature map's full resolution.
 
     Args:
-        channels: ``C``; 16 by default, 64 with a ResNet.
+        channels: ``C``; 16 by default, with an encoder as many as it gives.
         levels: ``L`` of the pyramid.
         stacks: ``D`` of the flow.
         kernel_size: odd ``k`` of the coupling convolutions.
         volume_norm: ``"cvn"``, ``"svn"``, or ``"none"`` (ablation I).
-        encoder: ``"none"`` (the lift), ``"resnet18"``, ``"resnet34"`` (random weights, see
-            :mod:`pyramidflow.model.encoder_weights`), or a module that maps ``[B, 3, H, W]`` to
-            ``[B, C, h, w]``.
+        encoder: name of one of :mod:`pyramidflow.model.encoders` (``"none"`` is the lift), with
+            random weights, or a module that maps ``[B, 3, H, W]`` to ``[B, C, h, w]``.
         statistics: ``"sample"`` (Algorithm 2) or ``"batch"`` means (the released code).
         reduction: ``"nearest"`` (the supplement) or ``"max"`` (the released code).
         pyramid_difference: ``False`` composes before the contrast (ablation III).
+        encoder_stages: that give the feature map; empty takes the encoder's own choice.
 
     Raises:
         InputError: an argument is out of range.
@@ -47,17 +55,20 @@ class PyramidFlow(nn.Module):
         stacks: int = 4,
         kernel_size: int = 7,
         volume_norm: ops.VolumeNormKind = "cvn",
-        encoder: EncoderName | nn.Module = "none",
+        encoder: str | nn.Module = "none",
         statistics: ops.Statistics = "sample",
         reduction: ops.Reduction = "max",
         pyramid_difference: bool = True,
+        encoder_stages: Stages = (),
     ) -> None:
         super().__init__()
         name = "custom" if isinstance(encoder, nn.Module) else encoder
         if channels is None:
-            channels = Architecture.channels if name == "none" else RESNET_CHANNELS
+            following = settings_of_encoder(name, encoder_stages)
+            channels = following.get("channels", Architecture.channels)
         self.architecture = Architecture(
             encoder=name,
+            encoder_stages=encoder_stages,
             channels=channels,
             levels=levels,
             stacks=stacks,
@@ -67,13 +78,12 @@ class PyramidFlow(nn.Module):
             reduction=reduction,
             pyramid_difference=pyramid_difference,
         )
-        self.encoder: Lift | ResNetEncoder | CustomEncoder
+        self.encoder: FrozenModule
         if isinstance(encoder, nn.Module):
             self.encoder = CustomEncoder(encoder)
-        elif encoder == "none":
-            self.encoder = Lift(channels)
         else:
-            self.encoder = ResNetEncoder(encoder)
+            stages = self.architecture.encoder_stages
+            self.encoder = encoder_of(encoder).build(channels, stages)
         self.pyramid = InvertiblePyramid(levels, reduction)
         self.flow = Flow(levels, stacks, channels, kernel_size, volume_norm, statistics)
 
@@ -142,9 +152,9 @@ class PyramidFlow(nn.Module):
         """
         kinds = {}
         for name, value in self.state_dict().items():
-            is_ours = value.is_floating_point() and not name.startswith("encoder.module.")
+            is_ours = value.is_floating_point() and not name.startswith(FOREIGN)
             dtype = torch.float32 if is_ours else value.dtype
-            kinds[name] = TensorKind((tuple(value.shape),), dtype)
+            kinds[name] = TensorKind((tuple(value.shape),), dtype, name == STANDARD_DEVIATIONS)
         for index, block in enumerate(self.flow.blocks):
             assert isinstance(block, CouplingBlock)
             shapes = {(1, 1, 1, 1), block.mean_shape(size)}
@@ -239,38 +249,47 @@ class PyramidFlow(nn.Module):
         pyramid, _ = self.flow.inverse(tuple(latents))
         return _crop(self.pyramid.compose(pyramid), size)
 
-    def contrast(self, latents: Sequence[Tensor], template: Sequence[Tensor]) -> Tensor:
-        """Anomaly map of latents against a template, still padded.
+    def contrast(self, latents: Sequence[Tensor], contrast: Contrast) -> Tensor:
+        """Anomaly map of latents against what they are compared with, still padded.
 
-        ``mean over channels of compose(|z_d − z̄_d|)``; without pyramid difference (ablation III)
-        ``mean over channels of |compose(z) − compose(z̄)|``.
+        ``mean over channels of compose(δ(z_d))``, see :class:`Contrast`; without pyramid difference
+        (ablation III) ``mean over channels of |compose(z) − compose(z̄)|``.
 
         Args:
             latents: levels ``[B, C, h_d, w_d]``, finest first.
-            template: levels ``[1, C, h_d, w_d]``, finest first.
+            contrast: template, and what there is beside it.
 
         Returns:
             ``[B, h_0, w_0]``.
 
+        Raises:
+            InputError: there is more than a template, without pyramid difference.
+
         Source: paper section 3.4; supplement table S1, row III.
         """
         if self.architecture.pyramid_difference:
-            return ops.anomaly_map(latents, template)
-        return (self.pyramid.compose(latents) - self.pyramid.compose(template)).abs().mean(1)
+            return contrast.map_of(latents)
+        if not contrast.is_plain:
+            raise InputError(
+                "a spread or the light was given for a network without pyramid difference: it "
+                "compares with the template alone; leave them out."
+            )
+        normal = self.pyramid.compose(contrast.template)
+        return (self.pyramid.compose(latents) - normal).abs().mean(1)
 
-    def anomaly_map(self, image: Tensor, template: Sequence[Tensor]) -> Tensor:
+    def anomaly_map(self, image: Tensor, contrast: Contrast) -> Tensor:
         """Anomaly map of an image in the resolution of its feature map.
 
         Args:
             image: normalised, ``[B, 3, H, W]``.
-            template: mean latents, levels ``[1, C, h_d, w_d]``, finest first.
+            contrast: what its latents are compared with.
 
         Returns:
             ``[B, h, w]``, padding cropped away.
         """
         features = self.features(image)
         latents, _ = self.flow(self.pyramid.decompose(features))
-        return _crop(self.contrast(latents, template), features.shape[-2:])
+        return _crop(self.contrast(latents, contrast), features.shape[-2:])
 
     def image_template(
         self, template: Sequence[Tensor], size: tuple[int, int] | None = None

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from pyramidflow.errors import InputError
-from pyramidflow.model.encoder import EncoderName
+from pyramidflow.model.encoders.resnet import CHANNELS as RESNET_CHANNELS
 from pyramidflow.model.flow import stack_plan
-from pyramidflow.spec import RESNET_CHANNELS, Architecture
+from pyramidflow.spec import Architecture
 
 BLOCK_PREFIX = "nf.moduleslst."
 
@@ -35,7 +35,7 @@ RESNET_PREFIXES = {
 }
 """Parts of the ResNet encoder, released → ours."""
 
-RESNET_BY_DEPTH: dict[int, EncoderName] = {2: "resnet18", 3: "resnet34"}
+RESNET_BY_DEPTH: dict[int, str] = {2: "resnet18", 3: "resnet34"}
 """Encoder by the number of residual blocks in its first stage."""
 
 
@@ -89,7 +89,7 @@ def _infer_architecture(state: Mapping[str, Tensor]) -> Architecture:
             "the released PyramidFlow."
         )
     channels = conv1[0].shape[0] // 2
-    encoder: EncoderName = "none"
+    encoder = "none"
     if "encoder.weight" not in state:
         blocks = {n.split(".")[2] for n in state if n.startswith("encoder.layer1.")}
         if len(blocks) not in RESNET_BY_DEPTH or channels != RESNET_CHANNELS:

@@ -17,10 +17,12 @@ class TensorKind:
     Attributes:
         shapes: it has one of them.
         dtype: of its elements.
+        is_positive: whether each has to be above zero.
     """
 
     shapes: tuple[tuple[int, ...], ...]
     dtype: torch.dtype
+    is_positive: bool = False
 
 
 def check_tensors(tensors: Mapping[str, Tensor], expected: Mapping[str, TensorKind]) -> None:
@@ -31,7 +33,8 @@ def check_tensors(tensors: Mapping[str, Tensor], expected: Mapping[str, TensorKi
         expected: by name.
 
     Raises:
-        InputError: one is missing, too much, of another shape or type, or not finite.
+        InputError: one is missing, too much, of another shape or type, not finite, or not above
+            zero.
     """
     for name in expected:
         if name not in tensors:
@@ -48,3 +51,5 @@ def check_tensors(tensors: Mapping[str, Tensor], expected: Mapping[str, TensorKi
             )
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
             raise InputError(f"the tensor {name} holds numbers that are not finite.")
+        if kind.is_positive and not (tensor > 0).all():
+            raise InputError(f"the tensor {name} holds numbers that are not above zero.")

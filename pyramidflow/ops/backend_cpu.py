@@ -216,14 +216,22 @@ def conv_coupling_conv1x1(
     return z
 
 
-def anomaly_map(latents: Sequence[Tensor], template: Sequence[Tensor]) -> Tensor:
-    """Composition of the channel means of ``|z_d − z̄_d|``."""
+def anomaly_map(
+    latents: Sequence[Tensor],
+    template: Sequence[Tensor],
+    inverse_spread: Sequence[Tensor] | None = None,
+    shift: Sequence[Tensor] | None = None,
+) -> Tensor:
+    """Composition of the channel means of the contrast."""
     levels = []
-    for latent, mean in zip(latents, template, strict=True):
+    for d, (latent, mean) in enumerate(zip(latents, template, strict=True)):
         z = dense(latent, like=latent)
+        spread = None if inverse_spread is None else dense(inverse_spread[d], like=z)
+        taken = None if shift is None else shift[d].to(z.dtype).contiguous()
         batch, _, height, width = z.shape
         level = allocation.empty((batch, height, width), like=z).unsqueeze(1)  # [B, 1, h_d, w_d]
-        call("anomaly_level", z, dense(mean, like=z), level, _image(z), mean.shape[0])
+        given = (z, dense(mean, like=z), spread, taken)
+        call("anomaly_level", *given, level, _image(z), mean.shape[0])
         levels.append(level)
     composed = levels[-1]
     for residual in reversed(levels[:-1]):

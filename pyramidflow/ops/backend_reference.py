@@ -241,9 +241,14 @@ def conv_coupling_conv1x1(
     )
 
 
-def anomaly_map(latents: Sequence[Tensor], template: Sequence[Tensor]) -> Tensor:
-    """Composition of the channel means of ``|z_d − z̄_d|``."""
-    return reference.anomaly_map(latents, template).contiguous()
+def anomaly_map(
+    latents: Sequence[Tensor],
+    template: Sequence[Tensor],
+    inverse_spread: Sequence[Tensor] | None = None,
+    shift: Sequence[Tensor] | None = None,
+) -> Tensor:
+    """Composition of the channel means of ``|z_d − z̄_d − m_d| · w_d``."""
+    return reference.anomaly_map(latents, template, inverse_spread, shift).contiguous()
 
 
 def anomaly_map_backward(

@@ -169,16 +169,26 @@ def conv_coupling_conv1x1(
     return z
 
 
-def anomaly_map(latents: Sequence[Tensor], template: Sequence[Tensor]) -> Tensor:
-    """Composition of the channel means of ``|z_d − z̄_d|``."""
-    levels = [
-        (z - mean).abs().mean(1, keepdim=True)  # [B, 1, h_d, w_d]
-        for z, mean in zip(latents, template, strict=True)
-    ]
+def anomaly_map(
+    latents: Sequence[Tensor],
+    template: Sequence[Tensor],
+    inverse_spread: Sequence[Tensor] | None = None,
+    shift: Sequence[Tensor] | None = None,
+) -> Tensor:
+    """Composition of the channel means of ``|z_d − z̄_d − m_d| · w_d``."""
+    levels = []
+    for d, (z, mean) in enumerate(zip(latents, template, strict=True)):
+        difference = z - mean
+        if shift is not None:
+            difference = difference - shift[d]
+        contrast = difference.abs()
+        if inverse_spread is not None:
+            contrast = contrast * inverse_spread[d]
+        levels.append(contrast.mean(1, keepdim=True))  # [B, 1, h_d, w_d]
     composed = levels[-1]
     for residual in reversed(levels[:-1]):
         composed = pyramid_merge(composed, residual)
-    return composed.squeeze(1)  # [B, h, w]
+    return composed.squeeze(1).to(latents[0].dtype)  # [B, h, w]
 
 
 def normalize_image(image: Tensor, mean: Tensor, std: Tensor, dtype: torch.dtype) -> Tensor:

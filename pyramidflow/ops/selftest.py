@@ -136,6 +136,8 @@ def cases() -> Mapping[str, list[tuple[Any, ...]]]:
     kernels = draw(2 * CHANNELS, CHANNELS, 3, 3) / 9
     index = torch.randint(0, 2, coarse.shape, generator=generator, dtype=torch.uint8)
     latents, template = [level, coarse], [draw(1, *size[1:]), draw(1, *coarse.shape[1:])]
+    spread = [draw(*mean.shape).abs() for mean in template]
+    shift = [draw(BATCH, CHANNELS, 1, 1) for _ in latents]
     image = torch.randint(0, 256, (BATCH, HEIGHT, WIDTH, 3), generator=generator)
     couplings, gradients = _couplings(draw)
     return {
@@ -163,7 +165,11 @@ def cases() -> Mapping[str, list[tuple[Any, ...]]]:
             (draw(BATCH, CHANNELS, *side), level, kernel, resample, -1, True, True)
             for resample, side in RESAMPLED.items()
         ],
-        "anomaly_map": [(latents, template)],
+        "anomaly_map": [
+            (latents, template, weights, taken)
+            for weights in (None, spread)
+            for taken in (None, shift)
+        ],
         "anomaly_map_backward": [(draw(BATCH, HEIGHT, WIDTH), latents, template)],
         "normalize_image": [
             (image.to(kind), draw(3), draw(3).abs() + 0.1, torch.float32)

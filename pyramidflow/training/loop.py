@@ -17,11 +17,15 @@ from pyramidflow.data import ImageSet, augment_texture, network_input
 from pyramidflow.errors import InputError
 from pyramidflow.interrupt import Interrupted, StopRequest
 from pyramidflow.model import PyramidFlow
+from pyramidflow.model.encoder import Standardised
+from pyramidflow.rules import PLAIN_CONTRAST, ContrastRule
 from pyramidflow.spec import Preprocessing, Recipe
 from pyramidflow.training.checkpoint import Position, load_checkpoint, save_checkpoint
 from pyramidflow.training.contents import fingerprint, read_all
 from pyramidflow.training.loss import Loss, choose_loss
 from pyramidflow.training.progress import SilentProgress, TrainingProgress, console_progress
+from pyramidflow.training.standardise import standardise
+from pyramidflow.training.statistics import Normal, normal_of, passes
 
 
 @dataclass(frozen=True)
@@ -29,13 +33,13 @@ class TrainingResult:
     """What a training gives besides the network's weights.
 
     Attributes:
-        template: mean latents of the training images, levels ``[1, C, h_d, w_d]``, finest first.
+        normal: template, spread, and the images that were left out of both.
         history: for each epoch its number, mean loss, held-out loss and seconds.
         seconds: training time, over all runs.
         contents: digests of the training images.
     """
 
-    template: tuple[Tensor, ...]
+    normal: Normal
     history: tuple[dict[str, Any], ...]
     seconds: float
     contents: tuple[str, ...]
@@ -54,6 +58,7 @@ class Trainer:
         images: the training images.
         held_out: good images for the held-out loss; may be empty.
         recipe: how to train.
+        contrast: what of the latents is wanted in the end.
         progress: told how it goes.
         checkpoint: file to write after each epoch and on a stop request; ``None`` writes none.
 
@@ -68,6 +73,7 @@ class Trainer:
         images: ImageSet,
         held_out: ImageSet,
         recipe: Recipe,
+        contrast: ContrastRule,
         progress: TrainingProgress,
         checkpoint: Path | None = None,
     ) -> None:
@@ -76,6 +82,7 @@ class Trainer:
         self.images = images
         self.held_out = held_out
         self.recipe = recipe
+        self.contrast = contrast
         self.progress = progress
         self.checkpoint = checkpoint
         read_all(images, progress)
@@ -135,18 +142,33 @@ class Trainer:
             InputError: an image cannot be read, or the loss is not finite.
         """
         with _determinism(self.recipe.deterministic), StopRequest() as stop:
+            self._standardise(stop)
             batches = self._batches(range(len(self.images)))
             done = self.position.epoch * len(batches) + self.position.step
             self.progress.begin("training", done, self.recipe.epochs * len(batches))
             while self.position.epoch < self.recipe.epochs:
                 self._epoch(stop)
-            template = self._template(stop)
+            normal = self._normal(stop)
         return TrainingResult(
-            template,
+            normal,
             tuple(dict(r) for r in self.position.history),
             self.position.seconds,
             self.images.contents,
         )
+
+    def _standardise(self, stop: StopRequest) -> None:
+        encoder = self.model.encoder
+        if not isinstance(encoder, Standardised) or self.position != Position():
+            return
+        self.progress.begin("features", 0, len(self.images))
+
+        def inputs() -> Iterator[Tensor]:
+            for i in range(len(self.images)):
+                yield self._input(self.images, [i])
+                self.progress.advance()
+                self._stop_if(stop)
+
+        standardise(encoder, inputs())
 
     def _epoch(self, stop: StopRequest) -> None:
         position, recipe = self.position, self.recipe
@@ -201,21 +223,19 @@ class Trainer:
             return None
         return _finite(sum(losses) / len(losses), "held-out loss", self.position.epoch)
 
-    @torch.no_grad()
-    def _template(self, stop: StopRequest) -> tuple[Tensor, ...]:
+    def _normal(self, stop: StopRequest) -> Normal:
         self.model.eval()
-        self.progress.begin("template", 0, len(self.images))
-        total: list[Tensor] = []
-        for i in range(len(self.images)):
-            latents = self.model(self._input(self.images, [i]))
-            doubles = [z.double() for z in latents]
-            total = [a + z for a, z in zip(total, doubles, strict=True)] if total else doubles
+        count = len(self.images)
+        self.progress.begin("template", 0, passes(self.contrast) * count)
+
+        def latents_of(index: int) -> tuple[Tensor, ...]:
+            latents: tuple[Tensor, ...] = self.model(self._input(self.images, [index]))
             self.progress.advance()
             self._stop_if(stop)
-        means = [(z / len(self.images)).float() for z in total]
-        if "template" in self.recipe.without:
-            means = [torch.zeros_like(z) for z in means]
-        return tuple(means)
+            return latents
+
+        has_template = "template" not in self.recipe.without
+        return normal_of(self.model, latents_of, count, self.contrast, has_template)
 
     def _input(self, images: ImageSet, batch: list[int]) -> Tensor:
         return network_input([images[i] for i in batch], self.preprocessing, self._device())
@@ -265,6 +285,7 @@ def train(
     held_out: ImageSet,
     recipe: Recipe,
     *,
+    contrast: ContrastRule = PLAIN_CONTRAST,
     checkpoint: Path | None = None,
     resume: bool = False,
     show_progress: bool = True,
@@ -277,12 +298,13 @@ def train(
         images: the training images.
         held_out: good images for the held-out loss; may be empty.
         recipe: how to train.
+        contrast: what of the latents is wanted in the end.
         checkpoint: file to write after each epoch and on a stop request.
         resume: go on from the checkpoint.
         show_progress: show a bar and a line for each epoch on standard error.
 
     Returns:
-        Template and history.
+        What is normal, and history.
 
     Raises:
         InputError: images or checkpoint cannot be used.
@@ -290,7 +312,8 @@ def train(
     """
 
     def run(progress: TrainingProgress) -> TrainingResult:
-        trainer = Trainer(model, preprocessing, images, held_out, recipe, progress, checkpoint)
+        sets = (images, held_out)
+        trainer = Trainer(model, preprocessing, *sets, recipe, contrast, progress, checkpoint)
         if resume:
             trainer.resume()
         return trainer.run()

@@ -332,8 +332,22 @@ MUTANTS = (
     Mutant(
         "anomaly_map_forward",
         "anomaly_map.cu",
-        "fabsf(z[i] - normal[i])",
-        "fabsf(z[i] + normal[i])",
+        "float difference = z[i] - normal[i];\n                if",
+        "float difference = z[i] + normal[i];\n                if",
+        MAP,
+    ),
+    Mutant(
+        "anomaly_map_forward",
+        "anomaly_map.cu",
+        "difference -= operands.shift",
+        "difference += operands.shift",
+        MAP,
+    ),
+    Mutant(
+        "anomaly_map_forward",
+        "anomaly_map.cu",
+        "contrast *= weight[i]",
+        "contrast += weight[i]",
         MAP,
     ),
     Mutant(

@@ -200,7 +200,8 @@ def _to_unsigned(
     if (highest := int(values.max())) > white:
         raise RefusedError(
             f"holds the value {highest} above its white level {white}: no larger one is expected; "
-            "give --white-level (in Python white_level) as the camera's largest value."
+            "train with the camera's largest value as --white-level (in Python white_level), or "
+            "leave the image out."
         )
     scaled = (values.astype(np.uint32) * np.uint32(full) + np.uint32(white // 2)) // np.uint32(
         white

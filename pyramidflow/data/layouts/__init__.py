@@ -47,7 +47,7 @@ def list_categories(root: Path | str) -> list[str]:
     return [child.name for child in subfolders(folder) if _layout(child) is not FOLDER]
 
 
-def open_dataset(root: Path | str, category: str | None = None) -> Category:
+def open_dataset(root: "str | os.PathLike[str]", category: str | None = None) -> Category:
     """Read one category of a data set; the layout is recognised by itself.
 
     ========  ===========================  ==========================  ===========================

@@ -33,12 +33,14 @@ class Sample:
         kind: ``"good"``, or the name of the folder of its kind of defect.
         is_defective: by the folder, never by whether a mask is empty.
         mask_path: where the defect is; None for good images and where there is no ground truth.
+        problem: why it is not known where the defect is, though other masks are there.
     """
 
     path: Path
     kind: str
     is_defective: bool
     mask_path: Path | None
+    problem: str | None = None
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,8 @@ def match_masks(
 ) -> list[Sample]:
     """Pair defective images with their masks.
 
-    A mask has its image's name, with or without ``_mask``, and any image suffix.
+    A mask has its image's name, with or without ``_mask``, and any image suffix. An image whose
+    mask is missing where masks are expected has a problem: the others can still be measured.
 
     Args:
         images: of one kind of defect.
@@ -22,21 +23,26 @@ def match_masks(
         expected: the folder where masks are expected; None where the data set has none at all.
 
     Raises:
-        InputError: an image without its mask where masks are expected, a mask without its image,
-            two masks of one image, or a mask among the images.
+        InputError: a mask without its image, two masks of one image, or a mask among the images.
     """
     if expected is None:
         _refuse_masks_among(images)
         return [Sample(path, kind, True, None) for path in images]
     by_stem = _by_stem(images, masks)
-    for path in images:
-        if path.stem not in by_stem:
-            raise InputError(
-                f"{printable(path)} has no mask: {printable(expected / path.stem)}_mask.png or "
-                f"{printable(path.stem)}.png is expected there; add it, or remove the whole "
-                "ground-truth folder to go without masks."
-            )
-    return [Sample(path, kind, True, by_stem[path.stem]) for path in images]
+    return [
+        Sample(path, kind, True, by_stem[path.stem])
+        if path.stem in by_stem
+        else Sample(path, kind, True, None, _missing(path, expected))
+        for path in images
+    ]
+
+
+def _missing(path: Path, expected: Path) -> str:
+    return (
+        f"{printable(path)} has no mask: {printable(expected / path.stem)}_mask.png or "
+        f"{printable(path.stem)}.png is expected there; add it, or remove the whole ground-truth "
+        "folder to go without masks."
+    )
 
 
 def _by_stem(images: list[Path], masks: Path | None) -> dict[str, Path]:

@@ -32,8 +32,13 @@ def normalize_image(image: Tensor, mean: Tensor, std: Tensor, dtype: torch.dtype
     return out
 
 
-def anomaly_map(latents: Sequence[Tensor], template: Sequence[Tensor]) -> Tensor:
-    """Composition of the channel means of ``|z_d − z̄_d|``, coarsest level first."""
+def anomaly_map(
+    latents: Sequence[Tensor],
+    template: Sequence[Tensor],
+    inverse_spread: Sequence[Tensor] | None = None,
+    shift: Sequence[Tensor] | None = None,
+) -> Tensor:
+    """Composition of the channel means of the contrast, coarsest level first."""
     coarse: Tensor | None = None
     for level in reversed(range(len(latents))):
         z = dense(latents[level], like=latents[level])
@@ -46,6 +51,8 @@ def anomaly_map(latents: Sequence[Tensor], template: Sequence[Tensor]) -> Tensor
             "anomaly_map",
             z,
             mean,
+            None if inverse_spread is None else dense(inverse_spread[level], like=z),
+            None if shift is None else shift[level].float().contiguous(),
             coarse,
             out,
             batch,

@@ -33,12 +33,22 @@ def normalize_image(image: Tensor, mean: Tensor, std: Tensor, dtype: torch.dtype
     return out
 
 
-def anomaly_map(latents: Sequence[Tensor], template: Sequence[Tensor]) -> Tensor:
-    """Composition of the channel means of ``|z_d − z̄_d|``, float32 until the last level."""
+def anomaly_map(
+    latents: Sequence[Tensor],
+    template: Sequence[Tensor],
+    inverse_spread: Sequence[Tensor] | None = None,
+    shift: Sequence[Tensor] | None = None,
+) -> Tensor:
+    """Composition of the channel means of the contrast, float32 until the last level."""
     dtype = latents[0].dtype
     composed: Tensor | None = None
     for level in reversed(range(len(latents))):
-        contrast = _contrast(latents[level], template[level])
+        contrast = _contrast(
+            latents[level],
+            template[level],
+            None if inverse_spread is None else inverse_spread[level],
+            None if shift is None else shift[level],
+        )
         if composed is not None:
             out = dtype if level == 0 else torch.float32
             contrast = pyramid_up(composed, contrast, 1.0, out)
@@ -47,24 +57,33 @@ def anomaly_map(latents: Sequence[Tensor], template: Sequence[Tensor]) -> Tensor
     return composed.squeeze(1).to(dtype)  # [B, h, w]
 
 
-def _contrast(z: Tensor, template: Tensor) -> Tensor:
+def _contrast(
+    z: Tensor, template: Tensor, inverse_spread: Tensor | None, shift: Tensor | None
+) -> Tensor:
     batch, channels, height, width = z.shape
     contrast = allocation.empty((batch, 1, height, width), like=z, dtype=torch.float32)
     contrast = contrast.contiguous()
     if not contrast.numel():
         return contrast
     template = template.expand(batch, -1, -1, -1)
+    # A kernel that is compiled without an operand does not read it.
+    spread = template if inverse_spread is None else inverse_spread.expand(batch, -1, -1, -1)
     with device_of(z):
         kernels.anomaly_map.anomaly_map_forward_kernel[pixel_grid(z)](
             z,
             template,
+            spread,
+            contrast if shift is None else shift.float().contiguous(),
             contrast,
             z.stride(),
             template.stride(),
+            spread.stride(),
             channels,
             height,
             width,
-            FLAT=is_flat(z, template),
+            HAS_SPREAD=inverse_spread is not None,
+            HAS_SHIFT=shift is not None,
+            FLAT=is_flat(z, template, spread),
         )
     return contrast
 

@@ -44,21 +44,32 @@ def normalize_image(image: Tensor, mean: Tensor, std: Tensor, dtype: torch.dtype
         raise InputError(f"dtype is {dtype}: choose float16, bfloat16, float32 or float64.")
 
 
-def anomaly_map(latents: Sequence[Tensor], template: Sequence[Tensor]) -> None:
-    """Of a pyramid of latents and its template."""
-    for name, levels in (("latents", latents), ("template", template)):
+def anomaly_map(
+    latents: Sequence[Tensor],
+    template: Sequence[Tensor],
+    inverse_spread: Sequence[Tensor] | None = None,
+    shift: Sequence[Tensor] | None = None,
+) -> None:
+    """Of a pyramid of latents, its template, and what else it is compared with."""
+    pyramids = {"latents": latents, "template": template}
+    optional = {"inverse spread": inverse_spread, "shift": shift}
+    pyramids.update({name: levels for name, levels in optional.items() if levels is not None})
+    for name, levels in pyramids.items():
         if not isinstance(levels, (list, tuple)):
             raise InputError(
                 f"{name} is of type {type(levels).__name__}: give a list of levels, finest first."
             )
-    if len(latents) != len(template) or not latents:
-        raise InputError(
-            f"the latent pyramid has {len(latents)} levels and the template {len(template)}: "
-            "both need the same number, one at least."
-        )
+        if len(latents) != len(levels) or not latents:
+            raise InputError(
+                f"the latent pyramid has {len(latents)} levels and the {name} {len(levels)}: "
+                "both need the same number, one at least."
+            )
     check_operands(
-        **{f"level {d} of the latents": z for d, z in enumerate(latents)},
-        **{f"level {d} of the template": mean for d, mean in enumerate(template)},
+        **{
+            f"level {d} of the {name}": x
+            for name, levels in pyramids.items()
+            for d, x in enumerate(levels)
+        }
     )
     for level, z in enumerate(latents):
         name = f"level {level} of the latents"
@@ -68,6 +79,12 @@ def anomaly_map(latents: Sequence[Tensor], template: Sequence[Tensor]) -> None:
             expected = (*finer[:2], *half(finer[2:]))
             check_shape(name, z, expected, f"level {level - 1}", finer)
         _check_template(level, template[level], z)
+        if inverse_spread is not None:
+            operand, size = f"level {level} of the inverse spread", (1, *z.shape[1:])
+            check_shape(operand, inverse_spread[level], size, name, z.shape)
+        if shift is not None:
+            operand, size = f"level {level} of the shift", (*z.shape[:2], 1, 1)
+            check_shape(operand, shift[level], size, name, z.shape)
 
 
 def anomaly_map_backward(

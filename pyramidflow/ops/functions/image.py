@@ -33,26 +33,38 @@ def normalize_image(
     return cast(Tensor, NAMESPACE_OPS.normalize_image(image, mean, std, dtype))
 
 
-def anomaly_map(latents: Sequence[Tensor], template: Sequence[Tensor]) -> Tensor:
+def anomaly_map(
+    latents: Sequence[Tensor],
+    template: Sequence[Tensor],
+    inverse_spread: Sequence[Tensor] | None = None,
+    shift: Sequence[Tensor] | None = None,
+) -> Tensor:
     """Contrast a latent pyramid with its template in full resolution.
 
-    ``map = mean over channels of compose(|z_d − z̄_d|)``. Composition is linear and acts on each
-    channel alone, so the mean is taken first and one channel is composed.
+    ``map = mean over channels of compose(|z_d − z̄_d − m_d| · w_d)``. Composition is linear and
+    acts on each channel alone, so the mean is taken first and one channel is composed.
 
     Args:
         latents: levels ``[B, C, h_d, w_d]``, finest first.
-        template: levels ``[1 or B, C, h_d, w_d]``, finest first.
+        template: ``z̄``, levels ``[1 or B, C, h_d, w_d]``, finest first.
+        inverse_spread: ``w = 1/σ``, levels ``[1, C, h_d, w_d]``; ``None`` for 1.
+        shift: ``m``, levels ``[B, C, 1, 1]`` of any floating type, what each image's channels are
+            off as a whole; ``None`` for 0.
 
     Returns:
-        ``[B, h_0, w_0]``.
+        ``[B, h_0, w_0]``. There is a derivative where neither ``inverse_spread`` nor ``shift`` is
+        given.
 
     Raises:
-        InputError: the latents are not neighbouring levels of one pyramid, or the template
-            differs from them in levels, sizes or device.
+        InputError: the latents are not neighbouring levels of one pyramid, another operand
+            differs from them in levels, sizes or device, or a derivative is asked for that is not
+            there.
 
     Source: paper section 3.4; supplement section 1.2 for the composition.
     """
-    checks.image.anomaly_map(latents, template)
-    tensors = promoted(*latents, *template)
+    checks.image.anomaly_map(latents, template, inverse_spread, shift)
+    tensors = promoted(*latents, *template, *(inverse_spread or ()))
     levels = len(latents)
-    return cast(Tensor, NAMESPACE_OPS.anomaly_map(tensors[:levels], tensors[levels:]))
+    parts = [tensors[i * levels : (i + 1) * levels] for i in range(3)]
+    weights = None if inverse_spread is None else parts[2]
+    return cast(Tensor, NAMESPACE_OPS.anomaly_map(parts[0], parts[1], weights, shift))

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pyramidflow.errors import InputError
 from pyramidflow.ops import allocation
 from pyramidflow.ops.checks import image as checks
 from pyramidflow.ops.registry.op import NAMESPACE_OPS, Op, empty_like
@@ -16,7 +17,12 @@ def _fake_normalize_image(image: Tensor, mean: Tensor, std: Tensor, dtype: torch
     return torch.empty((batch, channels, height, width), dtype=dtype, device=image.device)
 
 
-def _fake_anomaly_map(latents: Sequence[Tensor], template: Sequence[Tensor]) -> Tensor:
+def _fake_anomaly_map(
+    latents: Sequence[Tensor],
+    template: Sequence[Tensor],
+    inverse_spread: Sequence[Tensor] | None = None,
+    shift: Sequence[Tensor] | None = None,
+) -> Tensor:
     batch, _, height, width = latents[0].shape
     return allocation.empty((batch, height, width), like=latents[0])
 
@@ -28,19 +34,25 @@ def _fake_anomaly_map_backward(
 
 
 def _save_anomaly_map(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    latents, template = inputs
+    latents, template, inverse_spread, shift = inputs
     ctx.levels = len(latents)
+    ctx.is_plain = inverse_spread is None and shift is None
     ctx.save_for_backward(*latents, *template)
 
 
 def _anomaly_map_backward(ctx: Any, grad_map: Tensor) -> tuple[Any, ...]:
+    if not ctx.is_plain:
+        raise InputError(
+            "anomaly_map has no derivative with inverse_spread or shift: they are for inspection; "
+            "leave both out to train."
+        )
     latents, template = ctx.saved_tensors[: ctx.levels], ctx.saved_tensors[ctx.levels :]
     grads = NAMESPACE_OPS.anomaly_map_backward(grad_map, latents, template)
     grads_template = [
         -(grad.sum(0, keepdim=True) if len(mean) == 1 else grad)
         for grad, mean in zip(grads, template, strict=True)
     ]
-    return grads, grads_template
+    return grads, grads_template, None, None
 
 
 OPS = (
@@ -51,8 +63,10 @@ OPS = (
         fake=_fake_normalize_image,
     ),
     Op(
-        "anomaly_map(Tensor[] latents, Tensor[] template) -> Tensor",
+        "anomaly_map(Tensor[] latents, Tensor[] template, Tensor[]? inverse_spread,"
+        " Tensor[]? shift) -> Tensor",
         check=checks.anomaly_map,
+        apart=("shift",),
         fake=_fake_anomaly_map,
         save=_save_anomaly_map,
         backward=_anomaly_map_backward,

@@ -1,0 +1,232 @@
+"""What a detector finds on a data set: several contrasts of one training, several seeds.
+
+``python -m benchmarks.quality DATA --images 60 --epochs 8 --seeds 0 1 2 --train reduction=max --set
+light=true spread=pixel --set smoothing=2`` trains once for each seed and each ``--train``, and
+compares with the template in each way that a ``--set`` names; all but the comparison is the same.
+The last epoch counts, and no test image is looked at before.
+"""
+
+import argparse
+import statistics
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from benchmarks import report
+from pyramidflow import Detector
+from pyramidflow.cli.summary import peak_memory
+from pyramidflow.data import Category, ImageSet, network_input, open_dataset
+from pyramidflow.detector.fitting import Run, fit
+from pyramidflow.errors import InputError
+from pyramidflow.evaluation import evaluate
+from pyramidflow.model import PyramidFlow
+from pyramidflow.rules import ContrastRule, VerdictRule
+from pyramidflow.spec import Spec, names
+from pyramidflow.training.statistics import normal_of
+
+RESULT = Path(__file__).parent / "results" / "quality.md"
+
+METHOD = """\
+Medians over the seeds, in per cent, and behind them the smallest and the largest. Training: seconds
+of one; inspection: milliseconds of an image, reading and resizing included; memory: the process's
+peak by then, in MB.
+"""
+
+COLUMNS = {
+    "pixel AUROC": "pixel_auroc",
+    "AUPRO@0.3": "aupro@0.3",
+    "AUPRO@1.0": "aupro@1.0",
+    "pixel AP": "pixel_ap",
+    "image AUROC": "image_auroc",
+}
+
+COMPARED = {f.name for rule in (ContrastRule, VerdictRule) for f in fields(rule)}
+"""Settings that need no other training."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained network with the images that it was trained on.
+
+    Attributes:
+        network: in evaluation mode.
+        spec: with which it was trained.
+        images: of the training.
+        seconds: that the training took.
+    """
+
+    network: PyramidFlow
+    spec: Spec
+    images: ImageSet
+    seconds: float
+
+    def detector(self, settings: dict[str, Any]) -> Detector:
+        """The detector that compares in another way; its threshold means nothing."""
+        spec = self.spec.changed(**settings)
+        device = next(self.network.parameters()).device
+
+        def latents_of(index: int) -> tuple[Tensor, ...]:
+            pixels = network_input([self.images[index]], spec.preprocessing, device)
+            latents: tuple[Tensor, ...] = self.network(pixels)
+            return latents
+
+        has_template = "template" not in spec.recipe.without
+        normal = normal_of(self.network, latents_of, len(self.images), spec.contrast, has_template)
+        found = Detector.from_network(
+            self.network, normal.template, spec.as_settings(), normal.inverse_spread
+        )
+        found.threshold = 1.0
+        return found
+
+
+def sampled(data: Category, images: int, good: int, defects: int) -> Category:
+    """The same random part of a data set on every run: of its training images and of its tests."""
+
+    def some(items: Sequence[Any], count: int) -> tuple[Any, ...]:
+        order = np.random.default_rng(0).permutation(len(items))[:count]
+        return tuple(items[index] for index in sorted(order))
+
+    defective = [sample for sample in data.test if sample.is_defective]
+    fine = [sample for sample in data.test if not sample.is_defective]
+    tests = (*some(fine, good), *some(defective, defects))
+    return replace(data, train=some(data.train, images), test=tests)
+
+
+def trained(data: Category, settings: dict[str, Any], device: str) -> Trained:
+    """Train a network on all the training images."""
+    spec = Spec.of({"validation_share": 0.0, **settings})
+    start = time.perf_counter()
+    fitted = fit(Detector(spec=spec, device=device).model, spec, data, Run(show_progress=False))
+    seconds = time.perf_counter() - start
+    return Trained(fitted.artifact.network, spec, fitted.good, seconds)
+
+
+def measured(data: Category, subject: Trained, settings: dict[str, Any]) -> dict[str, Any]:
+    """Metrics, times and memory of one comparison."""
+    found = evaluate(subject.detector(settings), data)
+    memory = peak_memory()
+    return {
+        "seed": subject.spec.recipe.seed,
+        **found.metrics.as_dict(),
+        "failures": len(found.failures),
+        "training_seconds": subject.seconds,
+        "milliseconds": 1e3 * found.seconds / len(found.outcomes),
+        "peak_megabytes": None if memory is None else memory / 1e6,
+    }
+
+
+def cases(
+    data: Category, options: argparse.Namespace
+) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    """Name of each pair of training and comparison, and what each seed gave."""
+    for trains in options.train or [[]]:
+        settings = parsed(trains) | {"epochs": options.epochs}
+        rows: dict[str, list[dict[str, Any]]] = {}
+        for seed in options.seeds:
+            subject = trained(data, settings | {"seed": seed}, options.device)
+            for compared in [[], *options.set]:
+                name = f"{' '.join(trains) or 'defaults'}; {' '.join(compared) or 'template alone'}"
+                row = measured(data, subject, parsed(compared))
+                rows.setdefault(name, []).append(row)
+                print(
+                    name, seed, *(f"{100 * row[key]:.2f}" for key in COLUMNS.values()), flush=True
+                )
+        yield from rows.items()
+
+
+def parsed(given: Sequence[str]) -> dict[str, Any]:
+    """Settings from ``NAME=VALUE``, as the spec's types have them."""
+    known, found = names(), {}
+    for setting in given:
+        name, _, value = setting.partition("=")
+        if name not in known:
+            raise InputError(f"{setting!r} names no setting: choose from {', '.join(known)}.")
+        found[name] = _value(value)
+    return found
+
+
+def _value(text: str) -> Any:
+    if text in ("true", "false"):
+        return text == "true"
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
+def table(found: dict[str, list[dict[str, Any]]]) -> list[str]:
+    """Cases as a Markdown table."""
+    lines = [f"| | {' | '.join(COLUMNS)} | training | inspection | memory |"]
+    lines.append(f"|---|{'---:|' * (len(COLUMNS) + 3)}")
+    for name, rows in found.items():
+        cells = [_cell([100 * row[key] for row in rows]) for key in COLUMNS.values()]
+        cells.append(f"{statistics.median(row['training_seconds'] for row in rows):.0f} s")
+        cells.append(f"{statistics.median(row['milliseconds'] for row in rows):.0f} ms")
+        memory = [row["peak_megabytes"] for row in rows if row["peak_megabytes"] is not None]
+        cells.append(f"{max(memory):.0f}" if memory else "?")
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return lines
+
+
+def _cell(values: list[float]) -> str:
+    median = f"{statistics.median(values):.1f}"
+    return median if len(values) == 1 else f"{median} ({min(values):.1f} to {max(values):.1f})"
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Options of the command line."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.quality", description=__doc__)
+    parser.add_argument("data", type=Path, help="data set with test images")
+    parser.add_argument("--category", help="where the data set has several")
+    parser.add_argument("--images", type=int, default=60, help="to train on")
+    parser.add_argument("--good", type=int, default=60, help="good test images, at most")
+    parser.add_argument("--defects", type=int, default=100, help="defective ones, at most")
+    parser.add_argument("--epochs", type=int, default=8)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    settings = {"nargs": "+", "action": "append", "metavar": "NAME=VALUE"}
+    parser.add_argument("--train", **settings, help="settings of a training; may be repeated")
+    parser.add_argument(
+        "--set", **settings, default=[], help="settings of a comparison; may be repeated"
+    )
+    parser.add_argument("--output", type=Path, default=RESULT, help="Markdown file")
+    options = parser.parse_args(arguments)
+    for compared in options.set:
+        for name in parsed(compared):
+            if name not in COMPARED:
+                parser.error(f"{name} needs a training of its own: give it with --train")
+    return options
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Train, measure, and write the two files."""
+    options = parse(arguments)
+    torch.set_num_threads(options.threads)
+    data = sampled(
+        open_dataset(options.data, options.category), options.images, options.good, options.defects
+    )
+    found = dict(cases(data, options))
+    facts = report.facts("benchmarks.quality", arguments, options.threads)
+    tests = f"{len(data.test)} ({sum(sample.is_defective for sample in data.test)} defective)"
+    facts |= {"data": data.name, "training images": len(data.train), "test images": tests}
+    facts |= {"epochs": options.epochs, "seeds": options.seeds}
+    report.write(
+        options.output,
+        f"What is found on {data.name}",
+        facts,
+        [*METHOD.splitlines(), "", *table(found)],
+        {name: {"seeds": rows} for name, rows in found.items()},
+    )
+
+
+if __name__ == "__main__":
+    main()

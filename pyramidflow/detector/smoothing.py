@@ -1,0 +1,63 @@
+"""A Gaussian on the anomaly map."""
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+REACH = 4
+"""Radius of the filter in standard deviations, as in SciPy."""
+
+
+class Smoothing:
+    """Mean of the pixels that count, weighted by a Gaussian of their distance.
+
+    ``(G ∗ (m·a)) / (G ∗ m)`` for a map ``a`` and the mask ``m`` of the region of interest, 0
+    outside of it: what is outside neither enters the map nor darkens the region's border; so it is
+    with the map's own border.
+
+    Args:
+        sigma: of the Gaussian, in pixels of the map, above 0.
+        size: height and width of the map.
+        interest: mask ``[h, w]``; ``None`` where all pixels count.
+        device: of the maps.
+    """
+
+    def __init__(
+        self, sigma: float, size: tuple[int, int], interest: Tensor | None, device: torch.device
+    ) -> None:
+        self._taps = [_gaussian(sigma, length) for length in size]
+        mask = torch.ones(size, device=device) if interest is None else interest
+        counted = self._filtered(mask[None])
+        self._share = torch.where(mask > 0, mask / counted, 0.0)
+
+    def __call__(self, maps: Tensor) -> Tensor:
+        """Smooth maps ``[B, h, w]`` that are 0 outside the region of interest."""
+        return self._filtered(maps) * self._share
+
+    def _filtered(self, maps: Tensor) -> Tensor:
+        down, across = self._taps
+        return _along(2, across, _along(1, down, maps))
+
+
+def _gaussian(sigma: float, length: int) -> list[float]:
+    """Weights of a pixel itself, and of those at each distance from it."""
+    radius = int(REACH * sigma + 0.5)
+    weights = [math.exp(-0.5 * (distance / sigma) ** 2) for distance in range(radius + 1)]
+    total = weights[0] + 2 * sum(weights[1:])
+    return [weight / total for weight in weights[:length]]
+
+
+def _along(axis: int, weights: list[float], x: Tensor) -> Tensor:
+    # Sums of shifted maps: the same bits wherever the map lies in memory, and on one core faster
+    # than a convolution of one channel.
+    radius, length = len(weights) - 1, x.shape[axis]
+    ends = (radius, radius) if axis == 2 else (0, 0, radius, radius)
+    padded = functional.pad(x, ends)
+    result = x * weights[0]
+    for distance, weight in enumerate(weights[1:], start=1):
+        before = padded.narrow(axis, radius - distance, length)
+        behind = padded.narrow(axis, radius + distance, length)
+        result.add_(before + behind, alpha=weight)
+    return result

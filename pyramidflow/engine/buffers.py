@@ -1,0 +1,79 @@
+"""The memory of an engine on a CPU: images between its steps."""
+
+from collections.abc import Iterator
+from math import prod
+
+import torch
+from torch import Tensor
+
+from pyramidflow.engine.convolution import carved, channels_last
+from pyramidflow.model import PyramidFlow
+from pyramidflow.ops.planner import Convolution
+
+
+class Buffers:
+    """Images between the steps, channels-last.
+
+    What is not needed at the same time lies in the same memory: the encoder's and the pyramid's
+    images, then the hidden image of each block, then a tile's part of template and spread.
+
+    Attributes:
+        encoder_images: ``[B, C, h, w]``, the encoder's result and two that it may use on the way.
+        padded: ``[B, C, h_0, w_0]``, the encoder's result itself where nothing is padded.
+        coarse: ``g_1 … g_{L-1}``; the last one is the coarsest level itself.
+        levels: ``x_0 … x_{L-1}``, which become ``z_0 … z_{L-1}``.
+        indices: of the maxima in the pyramid's cells, where it takes them.
+        maps: ``[B, 1, h_d, w_d]``.
+    """
+
+    def __init__(self, network: PyramidFlow, batch: int, size: tuple[int, int]) -> None:
+        channels, levels = network.architecture.channels, network.architecture.levels
+        padded = network.pyramid.padded_size(size)
+        shapes = [(batch, channels, padded[0] >> d, padded[1] >> d) for d in range(levels)]
+        features = (batch, channels, *size)
+        room = [2 * prod(shapes[0]), 2 * prod(features)]
+        room.append(prod(features) + sum(map(prod, shapes[1:-1])))
+        if size != padded:
+            room[-1] += prod(shapes[0])
+        self._shared = torch.empty(max(room))
+        self.levels = [channels_last(*shape) for shape in shapes]
+        finest = self.levels[0].permute(0, 2, 3, 1).flatten()
+        self.encoder_images = [
+            carved(self._shared, features),
+            carved(self._shared, features, prod(features)),
+            carved(finest, features),
+        ]
+        self.padded, self.coarse, offset = self.encoder_images[0], [], prod(features)
+        if size != padded:
+            self.padded = carved(self._shared, shapes[0], offset)
+            offset += prod(shapes[0])
+        for shape in shapes[1:-1]:
+            self.coarse.append(carved(self._shared, shape, offset))
+            offset += prod(shape)
+        self.coarse.append(self.levels[-1])
+        self.indices = [
+            torch.empty(shape, dtype=torch.uint8, memory_format=torch.channels_last)
+            if network.pyramid.reduction == "max"
+            else None
+            for shape in shapes[1:]
+        ]
+        self.maps = [torch.empty(batch, 1, *shape[2:]) for shape in shapes]
+
+    def hidden(self, shape: Convolution) -> Tensor:
+        """Input of a block's second convolution, ``[B, 2C, h, w]``."""
+        return carved(self._shared, (shape.batch, shape.in_channels, shape.height, shape.width))
+
+    def windows(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Two of ``[1, C, h_d, w_d]`` for each level; the second is where the next level begins."""
+        offset = 0
+        for level in self.levels:
+            shape = (1, *level.shape[1:])
+            first = carved(self._shared, shape, offset)
+            offset += prod(shape)
+            yield first, carved(self._shared, shape, offset)
+
+    def bytes(self) -> int:
+        """All of it."""
+        indices = (index for index in self.indices if index is not None)
+        tensors = [self._shared, *self.levels, *self.maps, *indices]
+        return sum(x.numel() * x.element_size() for x in tensors)

@@ -1,0 +1,192 @@
+"""What is known of an encoder before it is built; nothing heavy is imported."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pyramidflow.errors import InputError
+from pyramidflow.model.layers import Conv, Layer, channels_of, flat, stride_of
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from pyramidflow.model.encoder import FrozenModule
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+CUSTOM = "custom"
+"""Name of an encoder of one's own."""
+
+Stages = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """A way from an image to the feature map that the pyramid decomposes.
+
+    Attributes:
+        name: as the setting ``encoder`` says it.
+        image_size: side of the square that images are resized to, unless a setting says otherwise.
+        mean: of the input, per channel, of images scaled to [0, 1].
+        std: likewise.
+        default_stages: that give the feature map where no setting names any; empty where there is
+            nothing to choose.
+    """
+
+    name: str
+    image_size: int = 256
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+    default_stages: Stages = ()
+
+    def named(self, name: str) -> "Encoder | None":
+        """The encoder of a name, where it is this one."""
+        return self if name == self.name else None
+
+    @property
+    def is_offered(self) -> bool:
+        """Whether a setting may name it; an encoder of one's own is given as a module."""
+        return self.name != CUSTOM
+
+    def check_stages(self, stages: Stages) -> None:
+        """Refuse stages that the encoder does not have.
+
+        Raises:
+            InputError: it has no such stages, or none to choose from, or they do not rise.
+        """
+        if stages and not self.default_stages:
+            raise InputError(
+                f"encoder_stages is {stages_text(stages)}, but the encoder {self.name} has none to "
+                "choose from: leave it out."
+            )
+        if list(stages) != sorted(set(stages)):
+            raise InputError(
+                f"encoder_stages is {stages_text(stages)}: give each stage once, the lowest first."
+            )
+
+    def check_channels(self, channels: int, stages: Stages) -> None:
+        """Refuse channels that the encoder does not give.
+
+        Raises:
+            InputError: its stages give another number.
+        """
+
+    def stride(self, stages: Stages) -> int | None:
+        """Pixels of the image for each of the feature map; ``None`` where only a run tells."""
+        return None
+
+    def settings(self, stages: Stages) -> dict[str, Any]:
+        """Settings that follow from the encoder, unless they are given."""
+        return {
+            "image_size": (self.image_size, self.image_size),
+            "mean": self.mean,
+            "std": self.std,
+        }
+
+    def build(self, channels: int, stages: Stages) -> "FrozenModule":
+        """The encoder with random weights.
+
+        Args:
+            channels: of the feature map.
+            stages: that give it.
+
+        Raises:
+            InputError: what it is built from is missing.
+        """
+        raise NotImplementedError
+
+    def load_weights(self, encoder: "FrozenModule", file: Path | None) -> None:
+        """Fill a built encoder with the weights that a training starts from.
+
+        Args:
+            encoder: receives them.
+            file: to take them from; ``None`` takes the encoder's own source.
+
+        Raises:
+            InputError: there is no file to take, or weights are missing or of another network.
+        """
+        if file is not None:
+            raise InputError(
+                f"encoder weights were given ({file}), but the encoder {self.name} takes none: "
+                "leave them out, or choose another encoder."
+            )
+
+
+@dataclass(frozen=True)
+class LayeredEncoder(Encoder):
+    """An encoder whose layers are data, so that every engine and tiles know it.
+
+    Attributes:
+        stages: layers of each stage, numbered from 1.
+    """
+
+    stages: tuple[tuple[Layer, ...], ...] = ()
+
+    def chosen(self, stages: Stages) -> Stages:
+        """The stages that give the feature map."""
+        return stages or self.default_stages or (len(self.stages),)
+
+    def layers(self, stage: int) -> tuple[Layer, ...]:
+        """All layers up to a stage."""
+        return tuple(layer for stage in self.stages[:stage] for layer in stage)
+
+    def channels(self, stages: Stages) -> int:
+        """Channels of the feature map."""
+        return sum(channels_of(self.layers(stage)) for stage in self.chosen(stages))
+
+    def check_stages(self, stages: Stages) -> None:
+        """See :meth:`Encoder.check_stages`."""
+        super().check_stages(stages)
+        if stages and (stages[0] < 1 or stages[-1] > len(self.stages)):
+            raise InputError(
+                f"encoder_stages is {stages_text(stages)}: the encoder {self.name} has stages 1 to "
+                f"{len(self.stages)}."
+            )
+
+    def check_channels(self, channels: int, stages: Stages) -> None:
+        """See :meth:`Encoder.check_channels`."""
+        own = self.channels(stages)
+        if channels != own:
+            raise InputError(
+                f"channels is {channels}, but {self.name} gives {own}: leave channels out or give "
+                f"{own}."
+            )
+
+    def stride(self, stages: Stages) -> int:
+        """See :meth:`Encoder.stride`."""
+        return stride_of(self.layers(self.chosen(stages)[0]))
+
+    def settings(self, stages: Stages) -> dict[str, Any]:
+        """See :meth:`Encoder.settings`."""
+        return {**super().settings(stages), "channels": self.channels(stages)}
+
+    def build(self, channels: int, stages: Stages) -> "FrozenModule":
+        """See :meth:`Encoder.build`."""
+        from pyramidflow.model.encoder import LayeredNetwork
+
+        return LayeredNetwork(self.stages, self.chosen(stages))
+
+    def load_weights(self, encoder: "FrozenModule", file: Path | None) -> None:
+        """See :meth:`Encoder.load_weights`."""
+        from pyramidflow.model.encoder import inner
+        from pyramidflow.model.encoder_weights import fill, read_state
+
+        state = self.own_weights() if file is None else read_state(file)
+        convolutions = [x for x in flat(self.layers(len(self.stages))) if isinstance(x, Conv)]
+        described = {name for conv in convolutions for name in (conv.weight, conv.norm)}
+        fill(inner(encoder), state, described, self.name, file)
+
+    def own_weights(self) -> "Mapping[str, Tensor]":
+        """The pre-trained state dictionary of the whole network.
+
+        Raises:
+            InputError: it cannot be had here.
+        """
+        raise NotImplementedError
+
+
+def stages_text(stages: Stages) -> str:
+    """Numbers of stages as people write them: ``2,3``."""
+    return ",".join(map(str, stages))

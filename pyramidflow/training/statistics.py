@@ -1,0 +1,212 @@
+"""What the latents of the training images have in common: their template and their spread."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from pyramidflow.model import Contrast, PyramidFlow
+from pyramidflow.model.contrast import pixel_mean
+from pyramidflow.rules import ContrastRule
+
+NEIGHBOURHOOD = 5
+"""Side in pixels of the square that a pixel's variance is averaged over."""
+
+PRIOR_IMAGES = 8
+"""As many images does the channel's mean variance count for beside a pixel's own."""
+
+PIXEL_FLOOR = 0.25
+"""Least spread of a pixel, as a share of its channel's: a pixel that never changes has none."""
+
+LEVEL_FLOOR = 0.1
+"""Least spread of all, as a share of the level's: a channel may never change either."""
+
+LEAST_IMAGES = 2
+"""That template and spread are taken from, whatever share may be bad."""
+
+
+class Moments:
+    """Sums of latents over images, and of their squares where a spread is wanted, in float64.
+
+    Memory does not grow with the number of images: two templates, four with the squares.
+
+    Args:
+        rule: whether there are squares, and whether they are those of latents whose mean over
+            pixels is taken off.
+
+    Attributes:
+        count: of the images.
+    """
+
+    def __init__(self, rule: ContrastRule) -> None:
+        self.count = 0
+        self._rule = rule
+        self._sums: list[Tensor] = []
+        self._squares: list[Tensor] = []
+
+    def add(self, latents: Sequence[Tensor]) -> None:
+        """Count the latents ``[1, C, h_d, w_d]`` of an image in."""
+        self.count += 1
+        for totals, values in zip((self._sums, self._squares), self._powers(latents), strict=True):
+            if not totals:
+                totals.extend(values)
+                continue
+            for total, value in zip(totals, values, strict=True):
+                total += value
+
+    def without(self, latents: Sequence[Tensor]) -> "Moments":
+        """These without an image that was counted in."""
+        others = Moments(self._rule)
+        others.count = self.count - 1
+        sums, squares = self._powers(latents)
+        others._sums = [a - z for a, z in zip(self._sums, sums, strict=True)]
+        others._squares = [a - z for a, z in zip(self._squares, squares, strict=True)]
+        return others
+
+    def _powers(self, latents: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+        values = [z.double() for z in latents]
+        if self._rule.spread == "none":
+            return values, []
+        centred = [z - pixel_mean(z) for z in values] if self._rule.light else values
+        return values, [z.square() for z in centred]
+
+    def mean(self) -> list[Tensor]:
+        """Mean latents, levels ``[1, C, h_d, w_d]`` in float64, finest first."""
+        return [total / self.count for total in self._sums]
+
+    def variance(self) -> list[Tensor]:
+        """Of each latent over the images, without bias, in float64; 0 of a single image."""
+        means = self.mean()
+        if self._rule.light:
+            means = [mean - pixel_mean(mean) for mean in means]
+        freedom = max(self.count - 1, 1)
+        pairs = zip(self._squares, means, strict=True)
+        return [
+            ((total - self.count * mean.square()) / freedom).clamp_min(0) for total, mean in pairs
+        ]
+
+
+def inverse_spread(moments: Moments, rule: ContrastRule) -> tuple[Tensor, ...] | None:
+    """``1/σ``, by which contrasts are multiplied.
+
+    ``"channel"``: ``σ² = s̄²``, the mean over pixels of the variances ``s²``. ``"pixel"``:
+    ``σ² = max((n·s̃² + k·s̄²) / (n + k), (PIXEL_FLOOR · s̄)²)`` with ``s̃²`` the mean of ``s²`` over
+    5×5 pixels, ``n`` images and ``k = PRIOR_IMAGES``: a handful of images says little about a
+    pixel. In both ``σ`` is at least ``LEVEL_FLOOR`` of its level's; where a whole level never
+    changes, ``σ = 1``.
+
+    Args:
+        moments: of the training latents.
+        rule: says which.
+
+    Returns:
+        Levels ``[1, C, h_d, w_d]`` (pixel) or ``[1, C, 1, 1]`` (channel), float32, finest first;
+        ``None`` where the rule asks for none.
+    """
+    if rule.spread == "none":
+        return None
+    found = []
+    for variance in moments.variance():
+        channel = variance.mean((2, 3), keepdim=True)  # [1, C, 1, 1]
+        spread = channel
+        if rule.spread == "pixel":
+            around = functional.avg_pool2d(
+                variance, NEIGHBOURHOOD, 1, NEIGHBOURHOOD // 2, count_include_pad=False
+            )
+            count = moments.count
+            shrunk = (count * around + PRIOR_IMAGES * channel) / (count + PRIOR_IMAGES)
+            spread = shrunk.maximum(PIXEL_FLOOR**2 * channel)
+        spread = spread.clamp_min(LEVEL_FLOOR**2 * float(channel.mean()))
+        unit = torch.ones_like(spread)
+        found.append(torch.where(spread > 0, spread, unit).rsqrt().float())
+    return tuple(found)
+
+
+@dataclass(frozen=True)
+class Suspect:
+    """A training image that is left out of template and spread.
+
+    Attributes:
+        index: of the image.
+        score: against the others: maximum of its anomaly map.
+    """
+
+    index: int
+    score: float
+
+
+@dataclass(frozen=True, eq=False)
+class Normal:
+    """What good parts look like to a network.
+
+    Attributes:
+        template: mean latents, levels ``[1, C, h_d, w_d]``, finest first.
+        inverse_spread: see :func:`inverse_spread`.
+        suspects: the images that were left out, worst first.
+    """
+
+    template: tuple[Tensor, ...]
+    inverse_spread: tuple[Tensor, ...] | None
+    suspects: tuple[Suspect, ...] = ()
+
+
+def passes(rule: ContrastRule) -> int:
+    """How often :func:`normal_of` asks for every image."""
+    return 2 if rule.robust > 0 else 1
+
+
+@torch.no_grad()
+def normal_of(
+    model: PyramidFlow,
+    latents_of: Callable[[int], Sequence[Tensor]],
+    count: int,
+    rule: ContrastRule,
+    has_template: bool = True,
+) -> Normal:
+    """Template and spread of training images.
+
+    With ``rule.robust`` every image is compared with the template and spread of all others, and
+    that share of them, one at least, is left out: those that score highest. Whole images are left
+    out, not the extremes of each pixel: an image's score needs its own latents and the sums alone,
+    so memory does not grow with the number of images, and the images can be named to whoever
+    collected them. Bad images that share one fault in one place hide each other.
+
+    Args:
+        model: in evaluation mode.
+        latents_of: latents ``[1, C, h_d, w_d]`` of an image by number.
+        count: of the images.
+        rule: what is compared, and the share that is left out.
+        has_template: ``False`` compares with zero (ablation II).
+    """
+    moments = Moments(rule)
+    for index in range(count):
+        moments.add(latents_of(index))
+    suspects: list[Suspect] = []
+    if rule.robust > 0 and count > LEAST_IMAGES:
+        scores = []
+        for index in range(count):
+            latents = latents_of(index)
+            others = _normal(moments.without(latents), rule, has_template)
+            contrast = _contrast(others, rule)
+            scores.append(float(model.contrast(latents, contrast).max()))
+        left_out = min(math.ceil(rule.robust * count), max(count - LEAST_IMAGES, 0))
+        worst = sorted(range(count), key=lambda index: -scores[index])[:left_out]
+        suspects = [Suspect(index, scores[index]) for index in worst]
+        for index in worst:
+            moments = moments.without(latents_of(index))
+    found = _normal(moments, rule, has_template)
+    return Normal(found.template, found.inverse_spread, tuple(suspects))
+
+
+def _normal(moments: Moments, rule: ContrastRule, has_template: bool) -> Normal:
+    means = [mean.float() for mean in moments.mean()]
+    if not has_template:
+        means = [torch.zeros_like(mean) for mean in means]
+    return Normal(tuple(means), inverse_spread(moments, rule))
+
+
+def _contrast(normal: Normal, rule: ContrastRule) -> Contrast:
+    return Contrast.of(normal.template, normal.inverse_spread, rule.light)

@@ -36,8 +36,9 @@ def mend() -> None:
         modules = [m for m in function.__globals__.values() if m is tl or m is tl.core]
         if any(tl.core.is_builtin(module.load) for module in modules):
             return patch_language(function)
-        return interpreter._LangPatchScope()
+        return scope() if scope else None
 
+    scope = getattr(interpreter, "_LangPatchScope", None)  # before 3.5 a patch was for good
     patch_language = interpreter._patch_lang
     interpreter._patch_lang = patch_once
     interpreter.InterpreterBuilder.create_fp_trunc = truncate

@@ -1,18 +1,21 @@
 """The whole network: image → encoder → pyramid → flow → latents, and back."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from pyramidflow import ops
 from pyramidflow.errors import InputError
-from pyramidflow.model.coupling import CouplingBlock
+from pyramidflow.model.coupling import CouplingBlock, Pyramid
 from pyramidflow.model.encoder import CustomEncoder, EncoderName, Lift, ResNetEncoder
 from pyramidflow.model.flow import Flow
 from pyramidflow.model.pyramid import InvertiblePyramid
 from pyramidflow.model.state import TensorKind
 from pyramidflow.spec import RESNET_CHANNELS, Architecture
+
+FlowMap = Callable[[Pyramid], tuple[Pyramid, Tensor]]
+"""From a pyramid to its latents and their log-determinant ``[B]``."""
 
 
 class PyramidFlow(nn.Module):
@@ -208,7 +211,9 @@ class PyramidFlow(nn.Module):
         """
         return self.forward_with_log_det(image)[0]
 
-    def forward_with_log_det(self, image: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
+    def forward_with_log_det(
+        self, image: Tensor, flow: FlowMap | None = None
+    ) -> tuple[tuple[Tensor, ...], Tensor]:
         """Latent pyramid and the log-determinant of the map from image to latents.
 
         The sum of the blocks' log-determinants over the (padded) pyramid, plus the lift's constant
@@ -217,11 +222,13 @@ class PyramidFlow(nn.Module):
 
         Args:
             image: normalised, ``[B, 3, H, W]``.
+            flow: computes what the network's own flow does, but keeps something else for the
+                gradients.
 
         Returns:
             Latents as :meth:`forward`, and ``[B]``.
         """
-        latents, log_det = self.flow(self.decompose(image))
+        latents, log_det = (flow or self.flow)(self.decompose(image))
         if isinstance(self.encoder, Lift):
             log_det = log_det + self.encoder.log_det(image)
         return latents, log_det

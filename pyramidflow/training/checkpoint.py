@@ -13,6 +13,7 @@ from pyramidflow.io.tensors import load_tensors, save_tensors, tensors_below
 from pyramidflow.model import PyramidFlow
 from pyramidflow.model.state import TensorKind, check_tensors
 from pyramidflow.settings import Validated, setting, shown
+from pyramidflow.training.memory import Mode
 
 KIND = "checkpoint"
 
@@ -27,6 +28,7 @@ class Position:
         loss_sum: sum of the losses of those steps.
         seconds: training time so far, over all runs.
         history: one record for each completed epoch.
+        memory: what the training keeps for the gradients.
     """
 
     epoch: int = 0
@@ -34,6 +36,7 @@ class Position:
     loss_sum: float = 0.0
     seconds: float = 0.0
     history: tuple[Mapping[str, Any], ...] = ()
+    memory: Mode = "plain"
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,7 @@ class StoredPosition(Validated):
     step: int = setting(least=0)
     loss_sum: float = setting()
     seconds: float = setting(least=0)
+    memory: Mode = setting("plain")
 
 
 def save_checkpoint(

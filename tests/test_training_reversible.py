@@ -159,21 +159,22 @@ def test_frozen_parts_have_no_gradient():
 
 
 def test_rounding_does_not_carry_a_value_over_the_bend(monkeypatch):
-    # Without the recorded sides, some hidden values come back on the other side of zero, and each
-    # costs a gradient of this small map a thousandth.
+    # Without the recorded sides some hidden values come back on the other side of zero, and the
+    # gradients of this small map are off by a hundredth.
     model = network(stacks=6, channels=8, levels=4).double()
+    torch.manual_seed(0)
     image = torch.randn(2, 3, 32, 32).double()
     _, expected, _ = gradients(model, image, ContrastLoss(), "plain")
     uncouple = CouplingBlock.uncouple
 
     def rounded(self, *arguments):
         x, log_det = uncouple(self, *arguments)
-        return x.float().double(), log_det
+        return x * (1 + 1e-5 * torch.randn_like(x)), log_det
 
     monkeypatch.setattr(CouplingBlock, "uncouple", rounded)
     _, found, _ = gradients(model, image, ContrastLoss(), "reversible")
     for name, gradient in expected.items():
-        assert relative_error(found[name], gradient) <= 1e-5, name
+        assert relative_error(found[name], gradient) <= 1e-4, name
 
 
 def test_deep_flows_in_float32():

@@ -37,8 +37,8 @@ row is a process of its own. Peak memory is the whole process's, with weights, g
 state; above the start: without the interpreter, PyTorch and the batch. On a GPU it is what
 PyTorch's allocator held. Seconds: of the last of {steps} steps; the first one allocates Adam's
 state; of the processors: what all threads together computed, which other programs do not change
-much. The paper's figure, on a GPU, at 256×256, C = 24, L = 8: reversible 2.7 GB at depth 2 and 3.7 GB
-at depth 64, plain 2.6 and 11.8 GB.
+much. The paper's figure, on a GPU, at 256×256, C = 24, L = 8: reversible 2.7 GB at depth 2 and 3.7
+GB at depth 64, plain 2.6 and 11.8 GB.
 """
 
 DEPTHS = (2, 4, 8, 16, 32, 64)

@@ -7,9 +7,10 @@ import triton
 import triton.language as tl
 
 from .pixels import KEY, PIXEL_PRUNING, PIXEL_TILES, locate_pixels, pixel_offset
+from .tuning import autotune
 
 
-@triton.autotune(configs=PIXEL_TILES, key=KEY, prune_configs_by=PIXEL_PRUNING)
+@autotune(configs=PIXEL_TILES, key=KEY, prune_configs_by=PIXEL_PRUNING)
 @triton.jit
 def anomaly_map_forward_kernel(
     latent_ptr,
@@ -43,7 +44,7 @@ def anomaly_map_forward_kernel(
     tl.store(contrast_ptr, (total / channels)[None, :], mask=mask_pixel)
 
 
-@triton.autotune(configs=PIXEL_TILES, key=KEY, prune_configs_by=PIXEL_PRUNING)
+@autotune(configs=PIXEL_TILES, key=KEY, prune_configs_by=PIXEL_PRUNING)
 @triton.jit
 def anomaly_map_backward_kernel(
     grad_contrast_ptr,

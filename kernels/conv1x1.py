@@ -13,7 +13,7 @@ import triton.language as tl
 
 from .coupling import nearest_offset, soft_clamp, transform
 from .pixels import KEY, locate_pixels, pixel_offset
-from .tuning import configurations, pruner
+from .tuning import autotune, configurations, pruner
 
 FUSED_CHANNELS = 64
 """Most channels that :func:`coupling_conv1x1_forward_kernel` keeps in one program."""
@@ -35,7 +35,7 @@ def _fused_extents(arguments: Mapping[str, Any]) -> dict[str, int]:
     return {"BLOCK_P": arguments["height"] * arguments["width"]}
 
 
-@triton.autotune(
+@autotune(
     configs=configurations(
         [
             {"BLOCK_O": channels, "BLOCK_C": 16, "BLOCK_P": pixels}
@@ -92,7 +92,7 @@ def invertible_conv1x1_forward_kernel(
     tl.store(z_ptr + out_channel * z_strides[1], total, mask=mask_out & mask_pixel)
 
 
-@triton.autotune(
+@autotune(
     configs=configurations(
         [
             {"BLOCK_O": out, "BLOCK_C": channels, "BLOCK_P": pixels}
@@ -155,7 +155,7 @@ def invertible_conv1x1_backward_kernel(
     tl.store(partial_ptr, total, mask=(out_channel < channels) & (channel < channels))
 
 
-@triton.autotune(
+@autotune(
     # 64 pixels spill registers at 64 channels in float32.
     configs=configurations([{"BLOCK_P": 16}, {"BLOCK_P": 32}], warps=(4, 8)),
     key=KEY,

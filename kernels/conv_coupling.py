@@ -19,7 +19,7 @@ import triton.language as tl
 
 from .coupling import soft_clamp
 from .pixels import locate_pixels
-from .tuning import INTERPRETED, configurations, covered
+from .tuning import INTERPRETED, autotune, configurations, covered
 
 _KEY = ["channels", "inputs", "height", "width", "STRIDE"]
 
@@ -65,7 +65,7 @@ def _prune(
 _SHAPES = ((64, 128, 8), (64, 64, 4), (64, 64, 8), (32, 64, 4), (32, 64, 8), (16, 64, 8))
 
 
-@triton.autotune(
+@autotune(
     configs=[
         config
         for inputs, pixels, warps in _SHAPES

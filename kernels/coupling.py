@@ -18,6 +18,7 @@ import triton
 import triton.language as tl
 
 from .pixels import KEY, PIXEL_PRUNING, PIXEL_TILES, locate_pixels, pixel_offset
+from .tuning import autotune
 
 HALF_PI = tl.constexpr(1.5707963267948966)
 
@@ -77,7 +78,7 @@ def gradients(grad, grad_log_det, x, s, t, INVERSE: tl.constexpr):
     return grad_input, grad_input * x + grad_log_det, grad
 
 
-@triton.autotune(configs=PIXEL_TILES, key=KEY, prune_configs_by=PIXEL_PRUNING)
+@autotune(configs=PIXEL_TILES, key=KEY, prune_configs_by=PIXEL_PRUNING)
 @triton.jit
 def affine_coupling_forward_kernel(
     x_ptr,
@@ -170,7 +171,7 @@ def _level_pixel(
     return row.to(tl.int64), column.to(tl.int64), (row < row_end) & (column < column_end)
 
 
-@triton.autotune(configs=PIXEL_TILES, key=KEY, prune_configs_by=PIXEL_PRUNING)
+@autotune(configs=PIXEL_TILES, key=KEY, prune_configs_by=PIXEL_PRUNING)
 @triton.jit
 def affine_coupling_backward_kernel(
     grad_ptr,

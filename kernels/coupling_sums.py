@@ -8,7 +8,7 @@ import triton.language as tl
 
 from .coupling import gradients, nearest_offset, soft_clamp
 from .pixels import KEY, PIXEL_PRUNING, locate_pixels, pixel_offset
-from .tuning import configurations
+from .tuning import autotune, configurations
 
 SUMMED_PIXELS = 64
 """``BLOCK_P`` of the kernels that sum over pixels: not tuned, it sizes their result."""
@@ -18,7 +18,7 @@ _SUM_TILES = configurations(
 )
 
 
-@triton.autotune(configs=_SUM_TILES, key=KEY, prune_configs_by=PIXEL_PRUNING)
+@autotune(configs=_SUM_TILES, key=KEY, prune_configs_by=PIXEL_PRUNING)
 @triton.jit
 def soft_clamp_sums_forward_kernel(
     params_ptr,
@@ -57,7 +57,7 @@ def soft_clamp_sums_forward_kernel(
     tl.store(channel_sums_ptr + batch * pixels + pixel, total[None, :], mask=mask_pixel)
 
 
-@triton.autotune(configs=_SUM_TILES, key=KEY, prune_configs_by=PIXEL_PRUNING)
+@autotune(configs=_SUM_TILES, key=KEY, prune_configs_by=PIXEL_PRUNING)
 @triton.jit
 def affine_coupling_sums_backward_kernel(
     grad_ptr,

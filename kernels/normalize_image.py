@@ -3,10 +3,10 @@
 import triton
 import triton.language as tl
 
-from .tuning import configurations
+from .tuning import autotune, configurations
 
 
-@triton.autotune(
+@autotune(
     configs=configurations([{"BLOCK_P": 256}, {"BLOCK_P": 1024}]),
     key=["height", "width"],
     prune_configs_by={

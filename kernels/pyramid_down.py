@@ -4,6 +4,7 @@ import triton
 import triton.language as tl
 
 from .pyramid_strip import KEY, PRUNING, STRIPS, load_pixels, locate_strip
+from .tuning import autotune
 
 
 @triton.jit
@@ -17,7 +18,7 @@ def _filter_even(plane_ptr, row, column, height, width, strides, mask_channel):
     return ((a + e) + 4.0 * (b + d) + 6.0 * c) * 0.0625
 
 
-@triton.autotune(configs=STRIPS, key=KEY, prune_configs_by=PRUNING)
+@autotune(configs=STRIPS, key=KEY, prune_configs_by=PRUNING)
 @triton.jit
 def pyramid_down_forward_kernel(
     fine_ptr,
@@ -69,7 +70,7 @@ def _spread(plane_ptr, row, column, height, width, strides, mask_channel):
     return ((a + c) + 6.0 * b) * 0.0625, (b + c) * 0.25
 
 
-@triton.autotune(configs=STRIPS, key=KEY, prune_configs_by=PRUNING)
+@autotune(configs=STRIPS, key=KEY, prune_configs_by=PRUNING)
 @triton.jit
 def pyramid_down_backward_kernel(
     grad_coarse_ptr,

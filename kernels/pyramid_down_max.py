@@ -4,6 +4,7 @@ import triton
 import triton.language as tl
 
 from .pyramid_strip import KEY, PRUNING, STRIPS, filter_both, locate_strip
+from .tuning import autotune
 
 
 @triton.jit
@@ -13,7 +14,7 @@ def _larger(best, best_index, value, index, inside):
     return tl.where(taken, value, best), tl.where(taken, index, best_index)
 
 
-@triton.autotune(configs=STRIPS, key=KEY, prune_configs_by=PRUNING)
+@autotune(configs=STRIPS, key=KEY, prune_configs_by=PRUNING)
 @triton.jit
 def pyramid_down_max_forward_kernel(
     fine_ptr,
@@ -115,7 +116,7 @@ def _spread_maximum(
     return upper_even, lower_even, upper_odd, lower_odd
 
 
-@triton.autotune(configs=STRIPS, key=KEY, prune_configs_by=PRUNING)
+@autotune(configs=STRIPS, key=KEY, prune_configs_by=PRUNING)
 @triton.jit
 def pyramid_down_max_backward_kernel(
     grad_coarse_ptr,

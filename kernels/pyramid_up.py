@@ -4,6 +4,7 @@ import triton
 import triton.language as tl
 
 from .pyramid_strip import KEY, PRUNING, STRIPS, filter_both, load_pixels, locate_strip
+from .tuning import autotune
 
 
 @triton.jit
@@ -18,7 +19,7 @@ def _upsample(plane_ptr, row, column, height, width, fine_width, strides, mask_c
     return (5.0 * a + middle * b + c) * 0.0625, (a + 10.0 * b + right * c) * 0.0625
 
 
-@triton.autotune(configs=STRIPS, key=KEY, prune_configs_by=PRUNING)
+@autotune(configs=STRIPS, key=KEY, prune_configs_by=PRUNING)
 @triton.jit
 def pyramid_up_forward_kernel(
     coarse_ptr,
@@ -94,7 +95,7 @@ def _gather_pair(plane_ptr, row, column, height, width, strides, mask_channel):
     return even + tl.where(2 * column + 1 < width, odd, 0.0)
 
 
-@triton.autotune(configs=STRIPS, key=KEY, prune_configs_by=PRUNING)
+@autotune(configs=STRIPS, key=KEY, prune_configs_by=PRUNING)
 @triton.jit
 def pyramid_up_backward_kernel(
     grad_fine_ptr,

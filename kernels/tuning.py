@@ -7,6 +7,7 @@ default, used where nothing can be timed (in the interpreter, and ahead of time)
 
 import math
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import triton
@@ -25,6 +26,14 @@ def _probe() -> None:
 
 INTERPRETED = not isinstance(_probe, triton.JITFunction)
 """Whether kernels run in Triton's interpreter (``TRITON_INTERPRET=1``)."""
+
+
+def _untimed(call: Callable[[], object], quantiles: tuple[float, ...]) -> list[float]:
+    return [0.0 for _ in quantiles]
+
+
+autotune = partial(triton.autotune, do_bench=_untimed) if INTERPRETED else triton.autotune
+"""``triton.autotune``; up to 3.6 it would ask a driver for the time in the interpreter, too."""
 
 Extents = Callable[[Mapping[str, Any]], dict[str, int]]
 """From a launch's arguments to the extent that each block size covers."""

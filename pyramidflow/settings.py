@@ -191,10 +191,11 @@ def _checked_number(name: str, value: Any, kind: Any, limits: Setting) -> Any:
         raise _refused(name, value, f"give {wanted}{_range(limits)}")
     try:
         number = kind(value)
+        is_finite = kind is int or math.isfinite(number)  # a whole number may be beyond any float
     except OverflowError as error:
         raise _refused(name, value, f"give {wanted}{_range(limits)}") from error
     if (
-        not math.isfinite(number)
+        not is_finite
         or (limits.least is not None and number < limits.least)
         or (limits.most is not None and number > limits.most)
         or (limits.above is not None and number <= limits.above)

@@ -72,7 +72,11 @@ class Architecture(Validated):
     statistics: Statistics = setting(
         "sample", "Means of volume normalisation: of each image, or of the batch."
     )
-    reduction: Reduction = setting("nearest", "How the pyramid halves a level.")
+    reduction: Reduction = setting(
+        "max",
+        "How the pyramid halves a level: the maximum of each 2×2 cell finds more on real parts; "
+        "nearest is the paper's supplement.",
+    )
     pyramid_difference: bool = setting(
         True, "Whether the contrast is taken level by level.", on_command_line=False
     )
@@ -401,7 +405,7 @@ class Spec:
                 )
         if str(given.get("encoder", "none")).startswith("resnet"):
             given = {"image_size": RESNET_IMAGE_SIZE, "channels": RESNET_CHANNELS} | given
-        without = given.get("without", ())
+        without = Recipe(**_of_group(Recipe, given)).without
         if "volume-norm" in without:
             given["volume_norm"] = "none"
         if "pyramid-difference" in without:

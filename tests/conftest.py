@@ -28,13 +28,13 @@ def require_backend(name):
 
     state = dispatch.status(name)
     if not state.available:
-        unproven(state.reason, f"PYRAMIDFLOW_{name.upper()}")
+        unproven(state.reason)
 
 
-def unproven(reason, variable="PYRAMIDFLOW_CPU"):
-    """Skip a proof; fail where a variable of the build says that all it needs must be there."""
-    if os.environ.get(variable) == "1":
-        pytest.fail(f"{variable}=1, but {reason}", pytrace=False)
+def unproven(reason):
+    """Skip a proof; fail where ``PYRAMIDFLOW_CPU=1`` says that all it needs must be there."""
+    if os.environ.get("PYRAMIDFLOW_CPU") == "1":
+        pytest.fail(f"PYRAMIDFLOW_CPU=1, but {reason}", pytrace=False)
     pytest.skip(reason, allow_module_level=True)
 
 
@@ -129,7 +129,8 @@ def model_device(request):
         return
     state = {record.name: record for record in ops.backends()}[request.param]
     if not state.available:
-        unproven(state.reason, f"PYRAMIDFLOW_{request.param.upper()}")
+        # A GPU's absence is no fault of the build.
+        (unproven if request.param == "cpu" else pytest.skip)(state.reason)
     with ops.use_backend(request.param):
         yield "cpu" if INTERPRETED or request.param in ("reference", "cpu") else "cuda"
 

@@ -3,6 +3,7 @@
 import json
 import os
 import struct
+import time
 
 import numpy as np
 import pytest
@@ -173,12 +174,58 @@ DEEP = [[[[[[["deep"]]]]]]]
         (("training", "contents"), "abc"),
         (("history",), {"a": 1}),
         (("history",), [1, 2]),
+        (("history",), [{}]),
+        (("history",), [{"epoch": 1, "loss": "low"}]),
+        (("history",), [{"epoch": 0, "loss": 1.0}]),
+        (("history",), [{"epoch": 1, "loss": 1.0, "seconds": 1e300}]),
+        (("history", 0, "validation_loss"), [0.1]),
+        (("training", "images"), -(10**400)),
         (("library_version",), 3),
     ],
     ids=str,
 )
 def test_forged_headers_are_refused(content, forged, path, value):
     refused(forged(changed_header(content[0], path, value)))
+
+
+@pytest.mark.parametrize("threshold", [1e39, 1.7e308])
+def test_thresholds_that_no_score_can_pass_are_refused(content, forged, threshold):
+    header = changed_header(content[0], ("calibration", "threshold"), threshold)
+    refused(forged({**header, "threshold": threshold}), "threshold", "1e+38")
+
+
+def test_a_header_costs_no_more_than_its_tensors(content, forged):
+    """Matrices of 4096 channels in 512 blocks: their decomposition would take hours."""
+    header = without_digest(content[0])
+    network = {**header["spec"]["network"], "channels": 4096, "stacks": 256}
+    tensors = {f"model/{index}": torch.zeros(1) for index in range(2 * 256 * 8 + 2)}
+    tensors["model/flow.blocks.0.conv1x1.sign"] = torch.ones(4096)
+    path = forged({**header, "spec": {**header["spec"], "network": network}}, tensors)
+    started = time.process_time()
+    refused(path, "is missing")
+    assert time.process_time() - started < 5
+
+
+def test_loading_draws_no_random_numbers(tiny_detector_file):
+    torch.manual_seed(3)
+    expected = torch.rand(3)
+    torch.manual_seed(3)
+    Detector.load(tiny_detector_file)
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_the_header_is_refused_where_the_tensors_are_others(content, forged):
+    name = "template/1"
+    path = forged(tensors={**content[1], name: content[1][name].half()})
+    with pytest.raises(InputError, match=r"template/1 is .* of torch\.float16"):
+        read_header(path)
+
+
+def test_a_file_without_digest_is_refused_though_none_can_be_made(content, tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "digest", lambda *_: (_ for _ in ()).throw(RecursionError))
+    path = tmp_path / "forged.safetensors"
+    path.write_bytes(raw(json.dumps(without_digest(content[0])), content[1]))
+    refused(path, "is damaged")
 
 
 def raw(header_text, tensors, length=None):
@@ -343,6 +390,62 @@ def test_what_is_no_ordinary_file_is_refused(tmp_path):
     refused(tmp_path / "loop.safetensors")
 
 
+CHANGES = {
+    "half": lambda z: z.half(),
+    "double": lambda z: z.double(),
+    "fewer channels": lambda z: z[:, :2],
+    "larger": lambda z: torch.zeros(1, 4, 32, 32),
+    "batch": lambda z: z.expand(2, -1, -1, -1),
+    "not finite": lambda z: z / 0,
+    "meta": lambda z: z.to("meta"),
+    "sparse": lambda z: z.to_sparse(),
+    "array": lambda z: z.numpy(),
+    "missing": lambda z: None,
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_templates_of_another_network_are_refused(tiny_detector_file, change):
+    detector = Detector.load(tiny_detector_file)
+    first, second = detector.template
+    with pytest.raises(InputError, match="template"):
+        Detector.from_network(detector.model, [first, change(second)], {"image_size": 16})
+
+
+def test_what_is_no_network_or_template_is_refused(tiny_detector_file):
+    detector = Detector.load(tiny_detector_file)
+    for template in (None, (), detector.template[:1], (*detector.template, torch.zeros(1))):
+        with pytest.raises(InputError, match="template"):
+            Detector.from_network(detector.model, template, {"image_size": 16})
+    with pytest.raises(InputError, match="give a PyramidFlow"):
+        Detector.from_network(torch.nn.Conv2d(3, 4, 1), detector.template)
+    with pytest.raises(InputError, match="meta"):
+        Detector.from_network(detector.model.to("meta"), [z.to("meta") for z in detector.template])
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_networks_of_another_type_neither_inspect_nor_are_written(
+    tiny_detector_file, tmp_path, dtype
+):
+    detector = Detector.load(tiny_detector_file)
+    assert detector.inspect(SCORE_OF_ZEROS).score > 0
+    detector.model.to(dtype)
+    with pytest.raises(InputError, match=f"{dtype}: .* of torch.float32 is expected"):
+        detector.inspect(SCORE_OF_ZEROS)
+    with pytest.raises(InputError, match="cannot be used"):
+        detector.save(tmp_path / "other.safetensors")
+    with pytest.raises(InputError, match="cannot be used"):
+        Detector.from_network(detector.model, detector.template, {"image_size": 16})
+    assert not (tmp_path / "other.safetensors").exists()
+
+
+def test_a_matrix_without_inverse_has_no_picture(content, forged):
+    name = "model/flow.blocks.0.conv1x1.sign"
+    detector = Detector.load(forged(tensors={**content[1], name: torch.zeros(4)}))
+    with pytest.raises(InputError, match="has no inverse"):
+        detector.template_picture()
+
+
 @pytest.fixture(scope="module")
 def checkpoint(tiny_set, tmp_path_factory):
     path = tmp_path_factory.mktemp("training") / "c.safetensors"
@@ -360,7 +463,12 @@ def checkpoint(tiny_set, tmp_path_factory):
         (("position", "epoch"), "1"),
         (("position", "epoch"), 7),
         (("position", "step"), 1.5),
+        (("position", "step"), 99),
         (("position", "history"), [1]),
+        (("position", "history"), [{"seconds": 1.0}]),
+        (("position", "history", 0, "seconds"), 1e300),
+        (("position", "seconds"), 1e308),
+        (("position", "loss_sum"), 1.7e308),
         (("position", "more"), 1),
         (("recipe",), []),
         (("recipe", "seed"), 9),
@@ -379,6 +487,9 @@ def test_forged_checkpoints_are_refused(checkpoint, tmp_path, tiny_set, path, va
         ("random/cpu", torch.zeros(5056)),
         ("optimizer/0/exp_avg", torch.zeros(2)),
         ("optimizer/0/step", torch.zeros(3)),
+        ("optimizer/0/step", torch.tensor(-1.0)),
+        ("optimizer/0/step", torch.tensor(1.5)),
+        ("optimizer/0/exp_avg_sq", torch.full((8, 4, 3, 3), -1.0)),
         ("optimizer/99/step", torch.zeros(())),
         ("optimizer/x", torch.zeros(())),
         ("model/flow.blocks.0.volume_norm.running_mean", torch.zeros(1, 1, 3, 3)),

@@ -1,7 +1,10 @@
 """Sessions: immutable, thread-safe, and honest about what they cannot do."""
 
 import copy
+import os
 import pickle
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -16,7 +19,7 @@ from pyramidflow.detector import Session
 from pyramidflow.detector.calibration import TOLERANCES, Calibration
 from pyramidflow.detector.findings import Region, find_regions, image_map
 from pyramidflow.detector.verdict import interest_mask, judge
-from pyramidflow.engine import PlainEngine
+from pyramidflow.engine import PlainEngine, Settings
 from pyramidflow.errors import CalibrationWarning, InputError
 from pyramidflow.ops.compiled_cpu import has_bfloat16
 from pyramidflow.spec import VerdictRule
@@ -97,6 +100,122 @@ def test_weights_that_are_changed_in_place_count(detector, pictures):
     assert changed != before
     with ops.use_backend("reference"):
         assert detector.inspect(pictures[0]).score == pytest.approx(changed, rel=1e-5)
+
+
+def test_a_template_that_is_changed_in_place_counts(detector, pictures):
+    before = detector.inspect(pictures[0]).score
+    detector.template[1].add_(1.0)
+    changed = detector.inspect(pictures[0]).score
+    assert changed != before
+    assert copy.deepcopy(detector).inspect(pictures[0]).score == changed
+
+
+def test_data_that_is_replaced_counts(detector, pictures):
+    before = detector.inspect(pictures[0]).score
+    weight = detector.model.flow.blocks[0].affine_params.conv2.weight
+    weight.data = torch.ones_like(weight)
+    changed = detector.inspect(pictures[0]).score
+    assert changed != before
+    assert copy.deepcopy(detector).inspect(pictures[0]).score == changed
+
+
+def test_inspecting_trains_nothing(detector, pictures):
+    """In training mode a network takes an image's own means, and moves its running ones."""
+    with ops.use_backend("reference"):
+        expected = detector.inspect(pictures[0]).score
+        detector.model.train()
+        assert detector.inspect(pictures[0]).score == expected
+        assert not detector.model.training
+        assert detector.inspect(pictures[0]).score == expected
+
+
+def test_a_detector_has_a_threshold_all_the_time_that_it_is_trained(detector, tiny_set, pictures):
+    stop, missing = threading.Event(), []
+
+    def look():
+        while not stop.is_set():
+            found = detector.inspect(pictures[0])
+            if found.threshold is None:
+                missing.append(found)
+
+    with ThreadPoolExecutor(4) as pool:
+        looking = [pool.submit(look) for _ in range(4)]
+        detector.fit(tiny_set, epochs=1, validation_share=0.25, show_progress=False)
+        stop.set()
+        for future in looking:
+            future.result()
+    assert missing == []
+
+
+def test_a_calibration_of_a_detector_that_is_changed_meanwhile_is_refused(detector, pictures):
+    def good():
+        yield pictures[0]
+        detector.region_of_interest = (0.0, 0.0, 0.5, 0.5)
+        yield pictures[1]
+
+    before = detector.threshold
+    with pytest.raises(InputError, match="was changed while it was calibrated"):
+        detector.calibrate(good())
+    assert detector.threshold == before
+
+
+def test_a_session_made_of_the_detector_as_it_was_is_not_kept(detector, pictures):
+    """As when a thread makes one while another sets threshold and region."""
+    as_it_was = detector._artifact
+    detector.threshold = 123.0
+    detector.region_of_interest = (0.0, 0.0, 0.5, 0.5)
+    old = detector._current.renew(as_it_was, detector.device, Settings())
+    assert old.threshold != 123.0
+    found = detector.inspect(pictures[0])
+    assert found.threshold == 123.0
+    assert found.anomaly_map[:, 16:].max() == 0
+
+
+FORK = """
+import multiprocessing, sys, threading
+import numpy as np, torch
+from pyramidflow import Detector
+from pyramidflow.errors import InputError
+torch.set_num_threads(2)
+picture = np.zeros((512, 512, 3), np.uint8)
+detector = Detector.load(sys.argv[1])
+session = detector.session
+expected = detector.inspect(picture).score
+torch.ones(1 << 22).mul(2.0).sum()  # PyTorch's own threads are there, too
+stop = threading.Event()
+def look():
+    while not stop.is_set():
+        detector.inspect(picture)
+looking = threading.Thread(target=look)
+looking.start()
+def child():
+    assert detector.inspect(picture).score == expected
+    assert Detector.load(sys.argv[1]).inspect(picture).score == expected
+    for refused in (lambda: session.inspect(picture), lambda: detector.prepare(threads=2)):
+        try:
+            refused()
+        except InputError as error:
+            assert "forked" in str(error)
+        else:
+            sys.exit(5)
+processes = [multiprocessing.get_context("fork").Process(target=child) for _ in range(3)]
+for process in processes:
+    process.start()
+for process in processes:
+    process.join(40)
+    process.kill()
+stop.set()
+looking.join()
+print([process.exitcode for process in processes])
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_forked_processes_inspect_or_refuse_and_never_wait_for_ever(tiny_detector_file):
+    """OpenMP's threads do not live on in a forked process; waiting for them would not end."""
+    command = [sys.executable, "-c", FORK, str(tiny_detector_file)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=180)
+    assert done.stdout.strip() == "[0, 0, 0]", done.stderr[-2000:]
 
 
 def test_a_backend_asked_for_by_name_is_taken(detector, pictures):

@@ -87,7 +87,8 @@ def test_a_backend_that_cannot_be_had_is_broken():
     assert ran.stderr == ""
     report = json.loads(ran.stdout)
     assert report["broken"] == ["operations", "inspection on cpu"]
-    assert "no backend 'nonsense'" in report["findings"]["operations"]["summary"]
+    summary = report["findings"]["operations"]["summary"]
+    assert summary.startswith("PYRAMIDFLOW_BACKEND is 'nonsense': choose one of reference, cpu")
 
 
 def test_a_reader_that_goes_away_ends_nothing():
@@ -287,10 +288,11 @@ def test_a_package_that_does_not_import_is_broken(monkeypatch):
     assert "tifffile (" in found.summary
     assert found.details["tifffile"] is None
     monkeypatch.delitem(sys.modules, "tifffile")
-    monkeypatch.setattr(packages, "FURTHER", ("no-such-package",))
+    monkeypatch.setattr(packages, "FURTHER", ("no-such-package", "imagecodecs"))
     found = packages.probe_packages()
     assert found.state == "ok"
     assert found.details["no-such-package"] is None
+    assert {"libpng", "openjpeg"} == set(found.details["imagecodecs_libraries"])
 
 
 @pytest.mark.gpu

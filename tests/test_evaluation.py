@@ -19,6 +19,7 @@ from PIL import Image
 from pyramidflow.data import Decoding, open_dataset
 from pyramidflow.errors import InputError
 from pyramidflow.evaluation import (
+    Rate,
     aupro,
     auroc,
     evaluate,
@@ -84,7 +85,7 @@ def test_an_evaluation_follows_the_folder_the_masks_and_the_threshold(graded_set
     assert [curve[-1] for curve in (*result.pixel_roc, *result.pro)] == [1.0] * 4
     assert result.metrics.pixel_auroc == 1.0
     assert result.metrics.image_auroc == 0.75
-    assert (result.false_reject_rate, result.detection_rate) == (0.5, 0.5)
+    assert (result.false_rejects, result.escapes) == (Rate(1, 2), Rate(1, 2))
 
 
 def test_an_evaluation_without_masks_has_image_metrics_only(graded_set):
@@ -130,7 +131,7 @@ def test_what_cannot_be_used_is_named_and_the_rest_is_measured(graded_set):
     whole = evaluate(FixedDetector(), graded_set)
     assert result.metrics.pixel_auroc == whole.metrics.pixel_auroc
     assert result.metrics.image_auroc == auroc(result.scores, result.labels)
-    assert (result.defects, result.false_reject_rate) == (2, 0.5)
+    assert (result.defects, result.false_rejects.value) == (2, 0.5)
     assert "could not be used, or only without their mask: 4 of 8." in remarks(result)[0]
 
     write_scores(result, graded_set.root / "scores.jsonl")

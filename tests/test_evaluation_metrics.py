@@ -311,6 +311,7 @@ class TestEvaluateMaps:
         expected = {
             "pixel_auroc": sk.roc_auc_score(masks.ravel(), maps.ravel()),
             "image_auroc": sk.roc_auc_score(labels, scores),
+            "aupro@0.05": slow_area(slow_pro(maps, masks), Fraction(1, 20)),
             "aupro@0.3": slow_area(slow_pro(maps, masks), Fraction(3, 10)),
             "aupro@1.0": slow_area(slow_pro(maps, masks), Fraction(1)),
             "pixel_f1_max": slow_f1_max(maps, masks)[0],

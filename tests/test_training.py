@@ -368,7 +368,8 @@ def test_published_settings_are_had_by_name_only():
         "levels": 4,
         "augment": "none",
     }
-    with pytest.raises(InputError, match="the preset is 'visa': choose one of mvtec"):
+    assert preset_settings("paper", "screw") == {"reduction": "nearest"}
+    with pytest.raises(InputError, match="the preset is 'visa': choose one of mvtec, paper"):
         preset_settings("visa", "plate")
 
 

@@ -75,7 +75,7 @@ def demo(
             "pixel AUROC": f"{metrics.pixel_auroc:.4f}",
             "AUPRO": f"{metrics.aupro_03:.4f} up to 0.3, {metrics.aupro_10:.4f} up to 1.0",
             "defects found": f"{evaluation.detection_rate:.1%}",
-            "good rejected": f"{evaluation.false_reject_rate:.1%}",
+            "good rejected": f"{evaluation.false_rejects.value:.1%}",
             "training": f"{detector.training['seconds']:.0f} s",
             "report": str(report.resolve()),
             "detector": str(model.resolve()),

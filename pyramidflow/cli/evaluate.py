@@ -217,7 +217,7 @@ def _print_earlier_reports(
 
 
 def print_table(rows: "Sequence[Row]") -> None:
-    """Print the per-category table in parts that fit a terminal: pixels, images, counts, runs."""
+    """Print the table in parts that fit a terminal: pixels, images, threshold, counts, runs."""
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
@@ -226,13 +226,14 @@ def print_table(rows: "Sequence[Row]") -> None:
     from pyramidflow.evaluation import COUNTS, SETTINGS, formatted
 
     about_pixels = [key for key in rows[0] if key.startswith(("pixel", "aupro"))]
-    others = {"category", *COUNTS, *SETTINGS, *about_pixels}
+    about_threshold = [key for key in rows[0] if key.startswith(("false", "detection", "escape"))]
+    others = {"category", *COUNTS, *SETTINGS, *about_pixels, *about_threshold}
     about_images = [key for key in rows[0] if key not in others]
     # The detector tells rows of one category apart.
     several = len({row["category"] for row in rows}) < len(rows)
     names = ("category", "detector") if several else ("category",)
     settings = tuple(key for key in SETTINGS if key not in names)
-    for keys in (about_pixels, about_images, COUNTS, settings):
+    for keys in (about_pixels, about_images, about_threshold, COUNTS, settings):
         table = Table(box=SIMPLE_HEAD, pad_edge=False)
         for key in (*names, *keys):
             heading = key.replace("_", "\n").replace("@", "\n@")

@@ -86,7 +86,7 @@ def _shown(name: str, value: Any) -> str:
         return text(value)
     if isinstance(value, tuple):
         return " ".join(map(str, value)) or "none"
-    return "default" if value is None else str(value)
+    return "not given" if value is None else str(value)
 
 
 def training_facts(detector: "Detector") -> dict[str, str]:

@@ -34,7 +34,7 @@ def train(
         str | None,
         typer.Option(
             help="Published settings for the category: mvtec has those of the released code for "
-            "MVTec AD. Options that are given stand above it."
+            "MVTec AD, paper the letter of the supplement. Options that are given stand above it."
         ),
     ] = None,
     encoder_weights: Annotated[

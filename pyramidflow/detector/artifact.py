@@ -11,12 +11,15 @@ from torch import Tensor, nn
 
 from pyramidflow import __version__
 from pyramidflow.detector.calibration import Calibration
+from pyramidflow.engine import Settings
 from pyramidflow.errors import InputError
 from pyramidflow.io.tensors import load_tensors, save_tensors, tensors_below
 from pyramidflow.model import PyramidFlow
+from pyramidflow.model.encoder import CustomEncoder
 from pyramidflow.model.state import TensorKind, check_tensors
 from pyramidflow.settings import Validated, setting, shown
 from pyramidflow.spec import ImageSize, Spec
+from pyramidflow.training.history import read_history
 
 KIND = "detector"
 
@@ -88,9 +91,41 @@ class Artifact:
         Raises:
             InputError: the file cannot be written.
         """
+        self.check()
+        save_tensors(path, KIND, self.header.as_dict(), self.tensors)
+
+    @property
+    def tensors(self) -> dict[str, Tensor]:
+        """Weights and template by the names that they have in a file."""
         tensors = {f"model/{k}": v for k, v in self.network.state_dict().items()}
-        tensors.update({f"template/{d}": z for d, z in enumerate(self.template)})
-        save_tensors(path, KIND, self.header.as_dict(), tensors)
+        return tensors | {f"template/{d}": z for d, z in enumerate(self.template)}
+
+    def check(self) -> None:
+        """Refuse tensors that are not those which the spec announces.
+
+        Everything that inspects or is written passes here: compiled code trusts shapes and types,
+        and a user may have changed them since.
+
+        Raises:
+            InputError: a tensor has another shape, type, device or layout, or is not finite.
+        """
+        tensors, device = self.tensors, next(self.network.parameters()).device
+        encoder = self.network.encoder
+        module = encoder.module if isinstance(encoder, CustomEncoder) else None
+        try:
+            Settings().precision_on(device.type)
+            for name, tensor in tensors.items():
+                if tensor.device != device or tensor.layout != torch.strided:
+                    raise InputError(
+                        f"the tensor {name} is {tensor.layout} on {tensor.device}: "
+                        f"{torch.strided} on {device} is expected."
+                    )
+            _check_tensors(self.spec, _described(self.spec, module), tensors)
+        except InputError as error:
+            raise InputError(
+                f"this detector cannot be used ({str(error).rstrip('.')}): load its file anew, or "
+                "give network and template as a training left them."
+            ) from error
 
 
 @dataclass(frozen=True)
@@ -147,7 +182,7 @@ class Header:
             Spec.from_dict(document.get("spec")),
             calibration,
             None if training is None else TrainingRecord.from_dict(training),
-            _history(document.get("history")),
+            read_history(document.get("history")),
             version,
         )
 
@@ -158,9 +193,13 @@ def read_header(path: Path) -> Header:
     Raises:
         InputError: as :func:`read`.
     """
-    document, _ = load_tensors(path, KIND)
+    document, tensors = load_tensors(path, KIND)
     with _naming(path):
-        return Header.of(document)
+        header = Header.of(document)
+        if header.spec.network.encoder != "custom":  # of that one nothing is known here
+            _check_count(header.spec, tensors)
+            _check_tensors(header.spec, _described(header.spec, None), tensors)
+    return header
 
 
 def read(path: Path, encoder: nn.Module | None = None) -> Artifact:
@@ -181,9 +220,7 @@ def read(path: Path, encoder: nn.Module | None = None) -> Artifact:
     with _naming(path):
         header = Header.of(document)
         _check_count(header.spec, tensors)
-        # Nothing is initialised that the file's tensors would replace at once.
-        with torch.device("meta"):
-            network = PyramidFlow.from_architecture(header.spec.network, encoder)
+        network = _described(header.spec, encoder)
         _check_tensors(header.spec, network, tensors)
         network.load_state_dict(tensors_below(tensors, "model/"), assign=True)
         levels = range(header.spec.network.levels)
@@ -191,6 +228,12 @@ def read(path: Path, encoder: nn.Module | None = None) -> Artifact:
     return Artifact(
         header.spec, network.eval(), template, header.calibration, header.training, header.history
     )
+
+
+def _described(spec: Spec, encoder: nn.Module | None) -> PyramidFlow:
+    """The network without memory: nothing is initialised that other tensors are to replace."""
+    with torch.device("meta"):
+        return PyramidFlow.from_architecture(spec.network, encoder)
 
 
 def _check_count(spec: Spec, tensors: Mapping[str, Tensor]) -> None:
@@ -228,12 +271,6 @@ def _padded_size(spec: Spec, tensors: Mapping[str, Tensor]) -> ImageSize:
     else:
         sides = tuple(-(-side // stride) for side in spec.preprocessing.size)
     return spec.network.padded(sides[0]), spec.network.padded(sides[1])
-
-
-def _history(stored: object) -> tuple[Mapping[str, Any], ...]:
-    if not isinstance(stored, list) or not all(isinstance(record, dict) for record in stored):
-        raise InputError(f"history is {shown(stored)}: a list of objects is expected.")
-    return tuple(stored)
 
 
 @contextmanager

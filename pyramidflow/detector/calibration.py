@@ -1,16 +1,23 @@
 """The threshold that good images alone can give, and what is known about it."""
 
 import math
+import numbers
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Literal
 
 from pyramidflow.errors import InputError
-from pyramidflow.settings import Validated, setting
+from pyramidflow.settings import Validated, setting, shown
 
-TOLERANCES = {"float32": 1e-4, "tf32": 5e-3, "half": 5e-3, "bfloat16": 2e-2}
+TOLERANCES = {"float32": 1e-4, "tf32": 1e-2, "half": 1e-2, "bfloat16": 5e-2}
 """Share of a score that rounding may change, by the precision of an inspection: between backends,
 processors and plans. A score this little above the threshold's image is still that image's."""
+
+LARGEST_THRESHOLD = 1e38
+"""Scores are float32: above its largest number, 3.4e38, no part could ever be defective."""
+
+SMALLEST_RATE = 1e-12
+"""Of false rejects; fewer than one in so many parts nobody can promise."""
 
 Origin = Literal["held-out", "given", "training", "by hand"]
 
@@ -40,7 +47,7 @@ class Calibration(Validated):
 
     group: ClassVar[str] = "calibration"
 
-    threshold: float = setting(least=0)
+    threshold: float = setting(least=0, most=LARGEST_THRESHOLD)
     source: Origin = setting()
     images: int = setting(0, least=0)
     trained_on: int = setting(0, least=0)
@@ -117,7 +124,7 @@ def conformal_calibration(
 
     Args:
         scores: of good images.
-        target_false_reject_rate: in (0, 1).
+        target_false_reject_rate: in (0, 1), at least :data:`SMALLEST_RATE`.
         source: of the images.
         conditions: under which the scores were taken.
         trained_on: how many of the images the network was trained on.
@@ -128,8 +135,11 @@ def conformal_calibration(
     Source: split conformal prediction (Vovk, Gammerman, Shafer, 2005).
     """
     rate = target_false_reject_rate
-    if not 0 < rate < 1:
-        raise InputError(f"the target false reject rate is {rate}: give a number between 0 and 1.")
+    if not isinstance(rate, numbers.Real) or not SMALLEST_RATE <= rate < 1:
+        raise InputError(
+            f"the target false reject rate is {shown(rate)}: give a number between 0 and 1, at "
+            f"least {SMALLEST_RATE:g}."
+        )
     if len(scores) == 0:
         raise InputError("there are no images to calibrate on: give good images.")
     if not all(map(math.isfinite, scores)):

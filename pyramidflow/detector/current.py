@@ -1,23 +1,44 @@
 """The session that a detector inspects with, made anew when the detector has changed."""
 
+import os
 import threading
+from dataclasses import dataclass
 from itertools import chain
 
 import torch
 
 from pyramidflow import ops
 from pyramidflow.detector.artifact import Artifact
-from pyramidflow.detector.calibration import Calibration
 from pyramidflow.detector.session import Session
 from pyramidflow.engine import Settings
 from pyramidflow.errors import InputError
-from pyramidflow.model import PyramidFlow
+
+
+@dataclass(frozen=True, eq=False)
+class _Made:
+    """A session with what it was made from."""
+
+    session: Session
+    artifact: Artifact
+    state: object
+
+    def inspects(self, artifact: Artifact, state: object) -> bool:
+        """Whether its maps are those of a detector; the threshold may be another one."""
+        ours = self.artifact
+        return (
+            ours.network is artifact.network
+            and ours.template is artifact.template
+            and ours.spec == artifact.spec
+            and self.state == state
+        )
 
 
 class CurrentSession:
     """Room for one session, for any number of threads.
 
-    A thread keeps the session that it got; a new one replaces it whole.
+    A thread keeps the session that it got; a new one replaces it whole. Which session fits is seen
+    from what it was made from, so that a session which another thread makes meanwhile of the
+    detector as it was can do no harm.
 
     Attributes:
         settings: of the sessions that are made.
@@ -25,8 +46,8 @@ class CurrentSession:
 
     def __init__(self, settings: Settings | None = None) -> None:
         self.settings = settings or Settings()
-        self._making = threading.Lock()
-        self._made: tuple[Session, object] | None = None
+        self._locks = {os.getpid(): threading.Lock()}
+        self._made: _Made | None = None
 
     def get(self, artifact: Artifact, device: torch.device) -> Session:
         """The session of a detector as it is now.
@@ -34,15 +55,19 @@ class CurrentSession:
         Raises:
             InputError: the detector is not trained, or the settings cannot be honoured.
         """
-        state = _state(artifact.network, device)
+        state = _state(artifact, device)
         made = self._made
-        if made is not None and made[1] == state:
-            return made[0]
-        with self._making:
+        if made is not None and made.artifact is artifact and made.state == state:
+            return made.session
+        with self._making():
             made = self._made
-            if made is not None and made[1] == state:
-                return made[0]
-            return self._make(artifact, device, self.settings)
+            if made is None or not made.inspects(artifact, state):
+                return self._make(artifact, device, self.settings)
+            session = made.session
+            if made.artifact.calibration is not artifact.calibration:
+                session = session.calibrated(artifact.calibration)
+            self._made = _Made(session, artifact, state)
+        return session
 
     def renew(self, artifact: Artifact, device: torch.device, settings: Settings) -> Session:
         """Make the session with other settings.
@@ -50,31 +75,28 @@ class CurrentSession:
         Raises:
             InputError: the detector is not trained, or the settings cannot be honoured.
         """
-        with self._making:
+        with self._making():
             session = self._make(artifact, device, settings)
             self.settings = settings
         return session
 
-    def drop(self) -> None:
-        """Forget the session: the detector is another one now."""
-        self._made = None
-
-    def calibrate(self, calibration: Calibration | None) -> None:
-        """Give the session another threshold."""
-        if self._made is not None:
-            self._made = (self._made[0].calibrated(calibration), self._made[1])
+    def _making(self) -> threading.Lock:
+        # In a forked process the thread that holds the lock may be missing.
+        return self._locks.setdefault(os.getpid(), threading.Lock())
 
     def _make(self, artifact: Artifact, device: torch.device, settings: Settings) -> Session:
         if not artifact.template:
             raise InputError("this detector is not trained: call fit, or load a trained one.")
         self._made = None  # first its memory, then the next one's
         session = Session(artifact, device, settings)
-        self._made = (session, _state(artifact.network, device))
+        self._made = _Made(session, artifact, _state(artifact, device))
         return session
 
 
-def _state(network: PyramidFlow, device: torch.device) -> object:
-    """What a session depends on and somebody may have changed in place: backend and weights."""
-    tensors = chain(network.parameters(), network.buffers())
-    versions = tuple((id(x), -1 if x.is_inference() else x._version) for x in tensors)
-    return ops.active_backend(device.type), versions
+def _state(artifact: Artifact, device: torch.device) -> object:
+    """What a session depends on and may change: process, backend, mode and tensors."""
+    network = artifact.network
+    tensors = chain(network.parameters(), network.buffers(), artifact.template)
+    versions = tuple((id(x), x.data_ptr(), -1 if x.is_inference() else x._version) for x in tensors)
+    is_training = any(module.training for module in network.modules())
+    return os.getpid(), ops.active_backend(device.type), is_training, versions

@@ -1,7 +1,7 @@
 """The detector: what users train, calibrate, ship as one file and inspect images with."""
 
 import os
-import warnings
+import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,24 +19,25 @@ from pyramidflow.data import (
     Image,
     Pixels,
     as_pixels,
-    content_digest,
     list_images,
     open_dataset,
     picture_of,
-    resize_image,
 )
 from pyramidflow.detector import artifact as files
 from pyramidflow.detector.artifact import Artifact, Header
-from pyramidflow.detector.calibration import Calibration, Origin, conformal_calibration
+from pyramidflow.detector.calibration import Calibration
 from pyramidflow.detector.current import CurrentSession
 from pyramidflow.detector.findings import Inspection
 from pyramidflow.detector.fitting import Run, fit
 from pyramidflow.detector.session import Session
+from pyramidflow.detector.threshold import calibrated_on
+from pyramidflow.detector.verdict import overlay_scale
 from pyramidflow.engine import Precision, Settings
 from pyramidflow.engine.device import resolve_device
-from pyramidflow.errors import CalibrationWarning, InputError
+from pyramidflow.errors import InputError
 from pyramidflow.model import EncoderName, PyramidFlow, ResNetEncoder
 from pyramidflow.model.encoder_weights import load_encoder_weights
+from pyramidflow.settings import shown
 from pyramidflow.spec import Box, Preprocessing, Spec, VerdictRule
 
 
@@ -75,6 +76,8 @@ class Detector:
             "image_size": image_size,
             "encoder": encoder if module is None else "custom",
         }
+        if spec is not None and not isinstance(spec, Spec):
+            raise InputError(f"spec is {shown(spec)}: give a Spec, or single settings by name.")
         spec = Spec.of(settings) if spec is None else spec.changed(**settings)
         target = resolve_device(device)
         with torch.random.fork_rng(devices=[]):
@@ -92,6 +95,7 @@ class Detector:
 
     def _become(self, artifact: Artifact, settings: Settings | None = None) -> None:
         self._artifact = artifact
+        self._changing = threading.Lock()
         self._current = CurrentSession(settings)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -147,7 +151,7 @@ class Detector:
 
     @threshold.setter
     def threshold(self, value: float | None) -> None:
-        self._calibrated(None if value is None else Calibration.by_hand(value))
+        self._change(calibration=None if value is None else Calibration.by_hand(value))
 
     @property
     def region_of_interest(self) -> Box | None:
@@ -163,8 +167,13 @@ class Detector:
     @region_of_interest.setter
     def region_of_interest(self, region: Box | None) -> None:
         rule = VerdictRule(region_of_interest=region)
-        self._artifact = replace(self._artifact, spec=replace(self.spec, rule=rule))
-        self._current.drop()
+        with self._changing:
+            spec = replace(self.spec, rule=rule)
+            self._artifact = replace(self._artifact, spec=spec)
+
+    def _change(self, **parts: Any) -> None:
+        with self._changing:
+            self._artifact = replace(self._artifact, **parts)
 
     @property
     def device(self) -> torch.device:
@@ -178,9 +187,7 @@ class Detector:
         Raises:
             InputError: the detector is not calibrated.
         """
-        if self.threshold is None:
-            raise InputError("this detector has no threshold yet: calibrate it on good images.")
-        return 2 * self.threshold or 1.0
+        return overlay_scale(self.threshold)
 
     def fit(
         self,
@@ -196,7 +203,8 @@ class Detector:
     ) -> "Detector":
         """Train on good images, take the template, and calibrate on the held-out share.
 
-        Until it is done the detector stays what it was.
+        Until it is done the detector stays what it was; then everything is replaced at once, also
+        what another thread has set meanwhile.
 
         Args:
             data: a folder of good images, a data set in MVTec AD, BTAD or VisA layout, or an opened
@@ -224,9 +232,14 @@ class Detector:
         file = None if checkpoint is None else Path(checkpoint)
         run = Run(file, resume, show_progress, cache_bytes, max_pixels)
         fitted = fit(self.model, spec, data, run)
-        self._artifact = fitted.artifact
-        self._current.drop()
-        return self._calibrate(fitted.good_pixels(), 0.01, fitted.origin)
+        # The memory budget is for the line: after a training the process has more than it already.
+        settings = replace(self._current.settings, memory_budget=None)
+        session = Session(fitted.artifact, self.device, settings)
+        good = fitted.good_pixels()
+        calibration = calibrated_on(fitted.artifact, session, good, 0.01, fitted.origin)
+        with self._changing:
+            self._artifact = replace(fitted.artifact, calibration=calibration)
+        return self
 
     def calibrate(
         self,
@@ -247,7 +260,8 @@ class Detector:
             The detector itself.
 
         Raises:
-            InputError: no images, a rate outside (0, 1), or the detector is not trained.
+            InputError: no images, a rate outside (0, 1), the detector is not trained, or another
+                thread has changed it meanwhile.
 
         Warns:
             CalibrationWarning: some of the images were trained on.
@@ -257,35 +271,19 @@ class Detector:
             good = list_images(folder)
             if not good:
                 raise InputError(f"there are no images in {folder}: give a folder of good images.")
-        pixels = (as_pixels(image, self.session.decoding) for image in good)
-        return self._calibrate(pixels, target_false_reject_rate, "given")
-
-    def _calibrate(self, good: Iterable[Pixels], rate: float, origin: Origin) -> "Detector":
-        session = self.session
-        record = self._artifact.training
-        seen = frozenset(() if record is None else record.contents)
-        scores, known = [], 0
-        for pixels in good:
-            resized = resize_image(pixels, self.preprocessing.size)
-            known += content_digest(resized) in seen
-            [found] = session.working_maps([resized])
-            scores.append(found.score)
-        calibration = conformal_calibration(
-            scores, rate, source=origin, conditions=session.conditions, trained_on=known
-        )
-        if known:
-            warnings.warn(
-                f"{known} of the {len(scores)} images to calibrate on were trained on, so the "
-                "threshold is too low: calibrate on other good images before relying on it.",
-                CalibrationWarning,
-                stacklevel=3,
-            )
-        self._calibrated(calibration)
+        artifact = self._artifact
+        session = self._current.get(artifact, self.device)
+        pixels = (as_pixels(image, session.decoding) for image in good)
+        found = calibrated_on(artifact, session, pixels, target_false_reject_rate, "given")
+        with self._changing:
+            now = self._artifact
+            if now.network is not artifact.network or now.spec != artifact.spec:
+                raise InputError(
+                    "the detector was changed while it was calibrated, so the threshold would be "
+                    "another detector's: calibrate again."
+                )
+            self._artifact = replace(now, calibration=found)
         return self
-
-    def _calibrated(self, calibration: Calibration | None) -> None:
-        self._artifact = replace(self._artifact, calibration=calibration)
-        self._current.calibrate(calibration)
 
     @overload
     def inspect(  # type: ignore[overload-overlap]
@@ -466,10 +464,17 @@ class Detector:
             settings: ``image_size`` and any other that the network does not fix.
 
         Raises:
-            InputError: a setting contradicts the network, or is out of its range.
+            InputError: a setting contradicts the network, or is out of its range, or the network
+                or the template is not one that a detector can have.
         """
+        if not isinstance(network, PyramidFlow):
+            raise InputError(f"the network is a {type(network).__name__}: give a PyramidFlow.")
+        if not isinstance(template, Sequence) or not all(isinstance(z, Tensor) for z in template):
+            raise InputError(f"the template is {shown(template)}: give a tensor for each level.")
         spec = Spec.of({**(settings or {}), **network.architecture.as_dict()})
-        return cls._of(Artifact(spec, network.eval(), tuple(template)))
+        artifact = Artifact(spec, network.eval(), tuple(z.detach() for z in template))
+        artifact.check()
+        return cls._of(artifact)
 
     @classmethod
     def _of(cls, artifact: Artifact) -> "Detector":

@@ -1,6 +1,7 @@
 """What inspects: a trained detector, frozen, with all memory that it needs."""
 
 import math
+import os
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -25,7 +26,7 @@ from pyramidflow.detector.findings import (
     resize_map,
 )
 from pyramidflow.detector.fitting import decoding_of
-from pyramidflow.detector.verdict import Verdict, interest_mask, judge
+from pyramidflow.detector.verdict import Verdict, interest_mask, judge, overlay_scale
 from pyramidflow.engine import Settings, TrainedNetwork, engine_on, images_at_once
 from pyramidflow.engine.device import Engine
 from pyramidflow.engine.encoder import feature_size
@@ -61,14 +62,17 @@ class Session:
         settings: threads, memory budget and precision.
 
     Raises:
-        InputError: a setting cannot be honoured on this device, or the region of interest holds no
-            pixel.
+        InputError: a setting cannot be honoured on this device, or the artifact's tensors are not
+            those that its spec announces.
     """
 
     def __init__(
         self, artifact: Artifact, device: torch.device, settings: Settings | None = None
     ) -> None:
         settings = settings or Settings()
+        artifact.check()
+        artifact.network.eval()  # somebody may have put it into training mode
+        self._process = os.getpid()
         self.spec = artifact.spec
         self.device = device
         self.decoding = decoding_of(self.spec, settings.max_pixels)
@@ -107,9 +111,7 @@ class Session:
         Raises:
             InputError: the detector is not calibrated.
         """
-        if self.threshold is None:
-            raise InputError("this detector has no threshold yet: calibrate it on good images.")
-        return 2 * self.threshold or 1.0
+        return overlay_scale(self.threshold)
 
     def inspect(self, image: Image) -> Inspection:
         """Look for defects in one image.
@@ -191,6 +193,11 @@ class Session:
 
     @torch.inference_mode()
     def _run(self, images: torch.Tensor) -> tuple[Any, Any]:
+        if os.getpid() != self._process:
+            raise InputError(
+                "this session was made before the process was forked: make one in this process, or "
+                "start it with the method 'spawn'."
+            )
         with self._turn:
             maps = self.engine.anomaly_map(images)  # [B, h, w], the engine's own memory
             maps = maps.clone() if self._interest is None else maps * self._interest

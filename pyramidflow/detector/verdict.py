@@ -44,3 +44,14 @@ def judge(score: float, threshold: float) -> Verdict:
             "again."
         )
     return "ng" if score > threshold else "ok"
+
+
+def overlay_scale(threshold: float | None) -> float:
+    """Anomaly value at the top of the overlays' colour scale: twice the threshold.
+
+    Raises:
+        InputError: there is no threshold.
+    """
+    if threshold is None:
+        raise InputError("this detector has no threshold yet: calibrate it on good images.")
+    return 2 * threshold or 1.0

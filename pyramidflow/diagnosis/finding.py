@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from pyramidflow.errors import InputError
+
 State = Literal["ok", "absent", "broken"]
 """Works; is not there, and need not be; should work, and does not."""
 
@@ -29,5 +31,7 @@ def broken_by(error: BaseException) -> Finding:
     Args:
         error: that ended it.
     """
+    if isinstance(error, InputError):
+        return Finding("broken", str(error))
     lines = str(error).strip().splitlines() or ["no message"]
     return Finding("broken", f"{type(error).__name__}: {lines[0]}")

@@ -27,6 +27,9 @@ PILLOW_FEATURES = {
 }
 """Libraries that Pillow decodes with, by its own names for them."""
 
+IMAGECODECS_LIBRARIES = ("libpng", "openjpeg")
+"""Libraries of imagecodecs that images are decoded with."""
+
 
 def probe_packages() -> Finding:
     """Import every package that this one is installed with."""
@@ -40,8 +43,10 @@ def probe_packages() -> Finding:
             details[package] = None
             if package not in FURTHER or _is_installed(package):
                 wrong.append(f"{package} ({str(error).splitlines()[0] if str(error) else 'empty'})")
-    if "pillow" in details:
+    if details.get("pillow"):
         details["pillow_libraries"] = _pillow_libraries()
+    if details.get("imagecodecs"):
+        details["imagecodecs_libraries"] = _imagecodecs_libraries()
     if wrong:
         return Finding("broken", f"these do not import: {', '.join(wrong)}.", details)
     return Finding("ok", f"{len(details)} packages import.", details)
@@ -72,3 +77,10 @@ def _pillow_libraries() -> dict[str, str | None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # an older Pillow does not know every name
         return {name: features.version(feature) for name, feature in PILLOW_FEATURES.items()}
+
+
+def _imagecodecs_libraries() -> dict[str, str | None]:
+    import imagecodecs
+
+    versions = imagecodecs.version(dict)
+    return {name: versions.get(name) for name in IMAGECODECS_LIBRARIES}

@@ -27,6 +27,7 @@ from pyramidflow.engine.encoder import (
 )
 from pyramidflow.engine.plan import Layer, Plan
 from pyramidflow.engine.settings import Precision, TrainedNetwork
+from pyramidflow.engine.threads import usable_threads
 from pyramidflow.engine.window import Reader, Region, whole, window
 from pyramidflow.errors import InputError
 from pyramidflow.model import PyramidFlow
@@ -78,7 +79,7 @@ class CpuEngine:
             )
         network, template = trained.network, trained.template
         batch, height, width = size
-        self.threads = threads or torch.get_num_threads()
+        self.threads = usable_threads(threads)
         self.size = size
         self.plan = plan
         self.precision: Precision = "bfloat16" if plan.bfloat16 else "float32"

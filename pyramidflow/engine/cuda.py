@@ -166,7 +166,7 @@ class CudaEngine:
         """How each convolution is computed: a line for each block."""
         return describe(self.frozen, self.size, self.precision, BATCH_SIZES)
 
-    @torch.no_grad()
+    @torch.inference_mode()
     def anomaly_map(self, images: Tensor) -> Tensor:
         """Anomaly maps in the resolution of the feature map; nothing waits for the device.
 

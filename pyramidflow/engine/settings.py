@@ -55,9 +55,9 @@ class Settings(Validated):
     group: ClassVar[str] = "inspection settings"
 
     threads: int | None = setting(None, least=1, most=1024)
-    memory_budget: int | None = setting(None, least=1)
+    memory_budget: int | None = setting(None, least=1, most=2**60)
     precision: Precision | None = setting(None)
-    max_pixels: int | None = setting(None, least=1)
+    max_pixels: int | None = setting(None, least=1, most=2**60)
 
     def precision_on(self, device_type: str) -> Precision:
         """The precision, or a device's own choice.
@@ -65,7 +65,12 @@ class Settings(Validated):
         Raises:
             InputError: the device does not have it.
         """
-        known = PRECISIONS[device_type]
+        known = PRECISIONS.get(device_type)
+        if known is None:
+            raise InputError(
+                f"the network is on {device_type}: detectors run on {' and '.join(PRECISIONS)}, "
+                "move it there."
+            )
         precision = self.precision or known[0]
         if precision not in known:
             raise InputError(

@@ -15,6 +15,7 @@ from pyramidflow.evaluation.metrics import (
     roc_curve,
     thin_curve,
 )
+from pyramidflow.evaluation.rates import Rate
 from pyramidflow.evaluation.scores import write_scores
 from pyramidflow.evaluation.tables import (
     COUNTS,
@@ -36,6 +37,7 @@ __all__ = [
     "Metrics",
     "Outcome",
     "PixelStatistics",
+    "Rate",
     "ReducedMask",
     "aupro",
     "auroc",

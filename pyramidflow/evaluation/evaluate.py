@@ -17,6 +17,7 @@ from pyramidflow.evaluation.accumulate import PixelStatistics
 from pyramidflow.evaluation.masks import ReducedMask, reduce_mask
 from pyramidflow.evaluation.metrics import Metrics, metrics_of, thin_curve
 from pyramidflow.evaluation.ranking import FloatArray, Ranking, rank
+from pyramidflow.evaluation.rates import Rate
 from pyramidflow.io.names import printable
 from pyramidflow.spec import ImageSize
 
@@ -62,6 +63,7 @@ class Evaluation:
         pro: per-region overlap curve, likewise.
         seconds: time to read and inspect the images.
         training: the detector's training record.
+        pixel_counts: pixels at the threshold: found on defects, found elsewhere, missed.
         detector_name: what tells detectors apart that are measured together.
     """
 
@@ -76,6 +78,7 @@ class Evaluation:
     pro: Curve | None
     seconds: float
     training: dict[str, Any]
+    pixel_counts: tuple[int, int, int]
     detector_name: str = ""
 
     @cached_property
@@ -109,14 +112,27 @@ class Evaluation:
         return np.array([outcome.score for outcome in self.measured], dtype=np.float64)
 
     @property
-    def false_reject_rate(self) -> float:
-        """Share of the good images above the threshold; NaN without good images."""
-        return _share(self.scores[~self.labels] > self.threshold)
+    def false_rejects(self) -> Rate:
+        """Good images above the threshold."""
+        rejected = self.scores[~self.labels] > self.threshold
+        return Rate(int(rejected.sum()), len(rejected))
+
+    @property
+    def escapes(self) -> Rate:
+        """Defective images that are not above the threshold."""
+        accepted = self.scores[self.labels] <= self.threshold
+        return Rate(int(accepted.sum()), len(accepted))
 
     @property
     def detection_rate(self) -> float:
         """Share of the defective images above the threshold; NaN without defective images."""
-        return _share(self.scores[self.labels] > self.threshold)
+        return 1 - self.escapes.value
+
+    @property
+    def pixel_f1(self) -> float:
+        """F1 of the pixels above the threshold; NaN where there is no pixel to find."""
+        true, false, missed = self.pixel_counts
+        return 2 * true / (2 * true + false + missed) if true + missed else float("nan")
 
 
 def evaluate(
@@ -178,6 +194,7 @@ def evaluate(
         pro=_drawn(pixels, pixels.overlap),
         seconds=seconds,
         training=detector.training,
+        pixel_counts=measuring.counts(),
     )
 
 
@@ -188,6 +205,7 @@ class _Measuring:
         self._session = session
         self.size = session.size
         self.pixels = PixelStatistics()
+        self.pixel_counts = np.zeros(3, np.int64)
         self.defects = 0
         self.small_defects = 0
 
@@ -203,10 +221,21 @@ class _Measuring:
             assert sample.mask_path is not None
             return Outcome(sample, found.score, _sentence(sample.mask_path, error))
         if reduced is not None:
-            self.pixels.add(self._session.resized(found), reduced.mask)
+            anomaly_map = self._session.resized(found)
+            self.pixels.add(anomaly_map, reduced.mask)
+            above = anomaly_map > np.float64(self._session.threshold or 0)
+            self.pixel_counts += [
+                np.count_nonzero(above & reduced.mask),
+                np.count_nonzero(above & ~reduced.mask),
+                np.count_nonzero(~above & reduced.mask),
+            ]
             self.defects += reduced.defects
             self.small_defects += reduced.small_defects
         return Outcome(sample, found.score, None)
+
+    def counts(self) -> tuple[int, int, int]:
+        true, false, missed = self.pixel_counts.tolist()
+        return true, false, missed
 
     def _mask(self, sample: Sample, shape: tuple[int, int]) -> ReducedMask | None:
         """``None`` where it is not known which pixels are defective."""
@@ -229,7 +258,3 @@ def _sentence(path: Path, error: Exception) -> str:
 
 def _drawn(pixels: Ranking, height: FloatArray) -> Curve | None:
     return thin_curve(*pixels.corners(height)) if len(height) else None
-
-
-def _share(flags: npt.NDArray[np.bool_]) -> float:
-    return float(flags.mean()) if flags.size else float("nan")

@@ -23,6 +23,8 @@ class Metrics:
     Attributes:
         pixel_auroc: Area under the ROC curve over the pixels.
         image_auroc: Area under the ROC curve over the image scores.
+        aupro_005: Area under the per-region overlap for false-positive rates to 0.05, divided by
+            0.05.
         aupro_03: Area under the per-region overlap for false-positive rates to 0.3, divided by 0.3.
         aupro_10: Area under the per-region overlap for all false-positive rates.
         pixel_f1_max: Best F1 over the pixels.
@@ -33,6 +35,7 @@ class Metrics:
 
     pixel_auroc: float
     image_auroc: float
+    aupro_005: float
     aupro_03: float
     aupro_10: float
     pixel_f1_max: float
@@ -44,12 +47,13 @@ class Metrics:
         """Give the metrics under the names of the field.
 
         Returns:
-            Keys ``pixel_auroc``, ``image_auroc``, ``aupro@0.3``, ``aupro@1.0``, ``pixel_f1_max``,
-            ``image_f1_max``, ``pixel_ap`` and ``image_ap``, in this order.
+            Keys ``pixel_auroc``, ``image_auroc``, ``aupro@0.05``, ``aupro@0.3``, ``aupro@1.0``,
+            ``pixel_f1_max``, ``image_f1_max``, ``pixel_ap`` and ``image_ap``, in this order.
         """
         return {
             "pixel_auroc": self.pixel_auroc,
             "image_auroc": self.image_auroc,
+            "aupro@0.05": self.aupro_005,
             "aupro@0.3": self.aupro_03,
             "aupro@1.0": self.aupro_10,
             "pixel_f1_max": self.pixel_f1_max,
@@ -291,6 +295,7 @@ def metrics_of(pixels: Ranking, images: Ranking) -> Metrics:
     return Metrics(
         pixel_auroc=pixels.auroc(),
         image_auroc=images.auroc(),
+        aupro_005=area(*pro_corners, 0.05),
         aupro_03=area(*pro_corners, 0.3),
         aupro_10=area(*pro_corners, 1.0),
         pixel_f1_max=pixels.f1_max()[0],

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pyramidflow.evaluation.evaluate import Evaluation
+from pyramidflow.evaluation.rates import Rate
 from pyramidflow.io.files import write_atomically
 from pyramidflow.io.names import markdown_cell, printable
 from pyramidflow.spec import size_text
@@ -33,8 +34,9 @@ def table_rows(evaluations: Sequence[Evaluation]) -> list[Row]:
         evaluations: one or more.
 
     Returns:
-        Rows with the same keys: ``category``, the metrics, ``false_reject_rate`` and
-        ``detection_rate`` at the detector's threshold, :data:`COUNTS` and :data:`SETTINGS`.
+        Rows with the same keys: ``category``, the metrics; at the detector's threshold
+        ``pixel_f1``, ``detection_rate``, and ``false_reject_rate`` and ``escape_rate`` with the
+        ends of their 95% confidence intervals; :data:`COUNTS` and :data:`SETTINGS`.
         ``images`` were measured, ``failed`` could not be used or only without their mask.
         Undefined values are NaN; the mean is over the categories where a value is defined. Metrics
         are fractions of 1.
@@ -47,7 +49,7 @@ def table_rows(evaluations: Sequence[Evaluation]) -> list[Row]:
     for key in rows[0]:
         if key in COUNTS:
             mean[key] = sum(row[key] for row in rows)
-        elif key not in ("category", *SETTINGS):
+        elif key not in ("category", *SETTINGS) and not key.endswith(("_low", "_high")):
             mean[key] = _mean([row[key] for row in rows])
     return [*rows, mean]
 
@@ -62,8 +64,10 @@ def _row(evaluation: Evaluation) -> Row:
     return {
         "category": evaluation.category,
         **evaluation.metrics.as_dict(),
-        "false_reject_rate": evaluation.false_reject_rate,
+        "pixel_f1": evaluation.pixel_f1,
+        **_rate("false_reject", evaluation.false_rejects),
         "detection_rate": evaluation.detection_rate,
+        **_rate("escape", evaluation.escapes),
         "images": len(evaluation.measured),
         "seed": recipe.get("seed"),
         "epoch": recipe.get("epochs"),
@@ -74,6 +78,11 @@ def _row(evaluation: Evaluation) -> Row:
         "small_defects": evaluation.small_defects,
         "detector": evaluation.detector_name,
     }
+
+
+def _rate(name: str, rate: Rate) -> dict[str, float]:
+    low, high = rate.interval()
+    return {f"{name}_rate": rate.value, f"{name}_low": low, f"{name}_high": high}
 
 
 def _mean(values: Sequence[float]) -> float:

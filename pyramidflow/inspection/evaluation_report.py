@@ -12,7 +12,7 @@ from pyramidflow.errors import InputError
 from pyramidflow.evaluation import Evaluation, Outcome, reduce_mask, remarks, roc_curve
 from pyramidflow.inspection.overlay import overlay
 from pyramidflow.inspection.report import write_report
-from pyramidflow.inspection.report_data import Curve, Report, ReportExample
+from pyramidflow.inspection.report_data import Curve, Report, ReportExample, rate_text
 
 EXAMPLES = 4
 """Examples in each of the report's two sections."""
@@ -58,10 +58,29 @@ def write_evaluation_report(
         scale=session.map_scale,
         best=list(islice(examples.of(best), EXAMPLES)),
         worst=worst,
+        rates=_rates(evaluation),
         remarks=remarks(evaluation),
         failures=[(str(o.path), o.error) for o in evaluation.failures if o.error is not None],
     )
     write_report(report, path)
+
+
+def _rates(evaluation: Evaluation) -> list[tuple[str, str, str]]:
+    within = "in brackets what further images may show, with 95% confidence."
+    rejects, escapes = str(evaluation.false_rejects), str(evaluation.escapes)
+    return [
+        (
+            "Pixel F1, at the threshold",
+            "Overlap of what is above the threshold with the ground truth.",
+            rate_text(evaluation.pixel_f1),
+        ),
+        (
+            "False rejects",
+            f"Good images above the threshold; {within}",
+            rejects,
+        ),
+        ("Escapes", f"Defects not above the threshold; {within}", escapes),
+    ]
 
 
 def _defined(curve: Curve) -> Curve | None:

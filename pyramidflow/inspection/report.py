@@ -47,6 +47,10 @@ _METRICS: Final[Mapping[str, tuple[str, str]]] = {
         "Pixel F1, best",
         "Overlap of map and ground truth at the most favourable threshold.",
     ),
+    "aupro@0.05": (
+        "AUPRO, limit 0.05",
+        "Mean covered share of each defect at false positive rates that a line can bear.",
+    ),
     "aupro@0.3": (
         "AUPRO, limit 0.3",
         "Mean covered share of each defect, large or small, up to a false positive rate of 0.3.",
@@ -101,7 +105,8 @@ def _render(report: Report) -> str:
         metrics=[
             (*_METRICS.get(key, (printable(key), "")), rate_text(v))
             for key, v in report.metrics.items()
-        ],
+        ]
+        + [(name, explanation, printable(text)) for name, explanation, text in report.rates],
         remarks=[printable(remark) for remark in report.remarks],
         failures=[(printable(name), printable(reason)) for name, reason in report.failures],
         charts=charts(report),

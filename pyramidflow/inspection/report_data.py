@@ -61,6 +61,7 @@ class Report:
         scale: Map value of the hottest colour of the overlays.
         best: Images the detector judged best.
         worst: Images the detector judged worst.
+        rates: What happens at the threshold, as (name, explanation, value).
         remarks: Sentences that a reader of the metrics has to know.
         failures: Images that could not be used, or not fully, as (path, reason).
     """
@@ -78,6 +79,7 @@ class Report:
     scale: float
     best: Sequence[ReportExample]
     worst: Sequence[ReportExample]
+    rates: Sequence[tuple[str, str, str]] = ()
     remarks: Sequence[str] = ()
     failures: Sequence[tuple[str, str]] = ()
 

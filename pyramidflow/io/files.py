@@ -40,7 +40,7 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
     Raises:
         InputError: the folder or the file cannot be written (no permission, disk full, …).
     """
-    target = Path(os.path.realpath(path))
+    target = _target(path)
     temporary = target.with_name(f"{_temporary_start(target)}{secrets.token_hex(4)}.tmp")
     try:
         _refuse_other_than_a_file(target)
@@ -57,6 +57,13 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
         # Raising from here would hide the reason for which the file could not be written.
         with suppress(OSError):
             temporary.unlink()
+
+
+def _target(path: Path) -> Path:
+    """The file that a path leads to."""
+    if "\0" in str(path):
+        raise InputError(f"{printable(path)} has a zero byte: no file can have that name.")
+    return Path(os.path.realpath(path))
 
 
 def _refuse_other_than_a_file(target: Path) -> None:
@@ -155,7 +162,7 @@ def exclusive(path: Path, covers: Iterable[Path] = ()) -> Iterator[None]:
             or the place cannot be written.
     """
     refuse_checkpoint_name(path)
-    target = Path(os.path.realpath(path))
+    target = _target(path)
     try:
         _refuse_other_than_a_file(target)
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -71,7 +71,8 @@ def load_tensors(path: Path, kind: str) -> tuple[dict[str, Any], dict[str, Tenso
         tensors = load(data)
     except (SafetensorError, ValueError, KeyError, RuntimeError, TypeError) as error:
         raise _not_whole(path, str(error)) from error
-    if document.get("digest") != _digest_of_version(document, tensors):
+    found = _digest_of_version(document, tensors)
+    if found is None or document.get("digest") != found:
         raise InputError(
             f"{path} is damaged: its content is not what was written; copy or make it again."
         )

@@ -8,6 +8,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pyramidflow import ops
+from pyramidflow.errors import InputError
+from pyramidflow.model.drawing import drawing_device
 
 Pyramid = tuple[Tensor, ...]
 
@@ -123,16 +125,13 @@ class InvertibleConv1x1(nn.Module):
     def __init__(self, channels: int, volume_norm: bool = True) -> None:
         super().__init__()
         self.volume_norm = volume_norm
-        # Decomposed on the CPU: the same matrix on every device.
-        orthogonal = nn.init.orthogonal_(torch.empty(channels, channels, device="cpu"))
-        permutation, lower, upper = torch.linalg.lu(orthogonal)
-        diagonal = upper.diagonal()
+        permutation, sign, lower, upper, log_diagonal = _random_factors(channels)
         device = torch.get_default_device()
-        self.register_buffer("permutation", permutation.contiguous().to(device))
-        self.register_buffer("sign", diagonal.sign().to(device))
-        self.lower = nn.Parameter(lower.tril(-1).contiguous().to(device))
-        self.upper = nn.Parameter(upper.triu(1).contiguous().to(device))
-        self.log_diagonal = nn.Parameter(diagonal.abs().log().to(device))
+        self.register_buffer("permutation", permutation.to(device))
+        self.register_buffer("sign", sign.to(device))
+        self.lower = nn.Parameter(lower.to(device))
+        self.upper = nn.Parameter(upper.to(device))
+        self.log_diagonal = nn.Parameter(log_diagonal.to(device))
 
     def _log_diagonal(self, dtype: torch.dtype) -> Tensor:
         log_diagonal = self.log_diagonal.to(dtype)
@@ -157,9 +156,37 @@ class InvertibleConv1x1(nn.Module):
         return ops.invertible_conv1x1(y, self.weight())
 
     def inverse(self, z: Tensor) -> Tensor:
-        """``y = A⁻¹ z``; the matrix is inverted in float64."""
-        inverse = torch.linalg.inv(self.weight().double()).to(z.dtype)
+        """``y = A⁻¹ z``; the matrix is inverted in float64.
+
+        Raises:
+            InputError: the matrix has no inverse.
+        """
+        try:
+            inverse = torch.linalg.inv(self.weight().double()).to(z.dtype)
+        except RuntimeError as error:
+            raise InputError(
+                "the matrix of a 1×1 convolution has no inverse: its weights are not those of a "
+                "training; train again, or copy the detector's file anew."
+            ) from error
         return ops.invertible_conv1x1(z, inverse)
+
+
+def _random_factors(channels: int) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """``P``, ``sign``, ``L - I``, ``U`` above its diagonal, and the logarithm of the diagonal."""
+    device = drawing_device()
+    orthogonal = nn.init.orthogonal_(torch.empty(channels, channels, device=device))
+    if device.type == "meta":
+        row = torch.empty(channels, device=device)
+        return orthogonal, row, orthogonal, orthogonal, row
+    permutation, lower, upper = torch.linalg.lu(orthogonal)
+    diagonal = upper.diagonal()
+    return (
+        permutation.contiguous(),
+        diagonal.sign(),
+        lower.tril(-1).contiguous(),
+        upper.triu(1).contiguous(),
+        diagonal.abs().log(),
+    )
 
 
 class CouplingBlock(nn.Module, ABC):

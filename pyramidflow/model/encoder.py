@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from pyramidflow.model.drawing import drawing_device
 from pyramidflow.spec import RESNET_CHANNELS
 
 EncoderName = Literal["none", "resnet18", "resnet34"]
@@ -35,7 +36,7 @@ class Lift(FrozenModule):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        weight = nn.init.orthogonal_(torch.empty(channels, 3, device="cpu"))
+        weight = nn.init.orthogonal_(torch.empty(channels, 3, device=drawing_device()))
         self.register_buffer("weight", weight.to(torch.get_default_device()))
         self.eval()
 

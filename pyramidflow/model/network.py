@@ -52,7 +52,7 @@ class PyramidFlow(nn.Module):
         volume_norm: ops.VolumeNormKind = "cvn",
         encoder: EncoderName | nn.Module = "none",
         statistics: ops.Statistics = "sample",
-        reduction: ops.Reduction = "nearest",
+        reduction: ops.Reduction = "max",
         pyramid_difference: bool = True,
     ) -> None:
         super().__init__()

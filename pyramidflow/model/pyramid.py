@@ -24,7 +24,7 @@ class InvertiblePyramid(nn.Module):
     Source: supplement section 1.2, Invertible Pyramid.
     """
 
-    def __init__(self, levels: int, reduction: ops.Reduction = "nearest") -> None:
+    def __init__(self, levels: int, reduction: ops.Reduction = "max") -> None:
         super().__init__()
         self.levels = levels
         self.reduction = reduction

@@ -10,8 +10,6 @@ from pyramidflow.ops.dispatch import BackendRecord, active_backend, backends, us
 from pyramidflow.ops.functions.convolution import conv2d, invertible_conv1x1
 from pyramidflow.ops.functions.coupling import (
     CLAMP,
-    Statistics,
-    VolumeNormKind,
     affine_coupling,
     affine_coupling_inverse,
     conv_coupling_conv1x1,
@@ -19,12 +17,12 @@ from pyramidflow.ops.functions.coupling import (
 )
 from pyramidflow.ops.functions.image import anomaly_map, normalize_image
 from pyramidflow.ops.functions.pyramid import (
-    Reduction,
     pyramid_down,
     pyramid_merge,
     pyramid_residual,
 )
 from pyramidflow.ops.planner import Resampling
+from pyramidflow.spec import Reduction, Statistics, VolumeNormKind
 
 __all__ = [
     "CLAMP",

@@ -13,6 +13,7 @@ from pyramidflow.io.tensors import load_tensors, save_tensors, tensors_below
 from pyramidflow.model import PyramidFlow
 from pyramidflow.model.state import TensorKind, check_tensors
 from pyramidflow.settings import Validated, setting, shown
+from pyramidflow.training.history import LONGEST_SECONDS, read_history
 from pyramidflow.training.memory import Mode
 
 KIND = "checkpoint"
@@ -47,8 +48,8 @@ class StoredPosition(Validated):
 
     epoch: int = setting(least=0)
     step: int = setting(least=0)
-    loss_sum: float = setting()
-    seconds: float = setting(least=0)
+    loss_sum: float = setting(least=-1e300, most=1e300)
+    seconds: float = setting(least=0, most=LONGEST_SECONDS)
     memory: Mode = setting("plain")
 
 
@@ -115,6 +116,7 @@ def load_checkpoint(
             {name: value for name, value in tensors.items() if not name.startswith("random/")},
             _expected(model, size, optimizer, tensors),
         )
+        _check_moments(tensors)
         torch.set_rng_state(tensors["random/cpu"])
         if "random/cuda" in tensors and torch.cuda.is_available():
             torch.cuda.set_rng_state(tensors["random/cuda"])
@@ -149,15 +151,11 @@ def _check_recipe(path: Path, stored: object, recipe: Mapping[str, Any]) -> None
 def _position(stored: object) -> Position:
     if not isinstance(stored, Mapping):
         raise InputError(f"position is {shown(stored)}: an object is expected")
-    history = stored.get("history")
-    if not isinstance(history, list) or not all(
-        isinstance(record, dict) and isinstance(record.get("seconds"), float) for record in history
-    ):
-        raise InputError(f"history is {shown(history)}: a list of records is expected")
+    history = read_history(stored.get("history"))
     found = StoredPosition.from_dict({k: v for k, v in stored.items() if k != "history"})
     if found.epoch != len(history):
         raise InputError(f"epoch is {found.epoch}: {len(history)} are in the history")
-    return Position(**asdict(found), history=tuple(history))
+    return Position(**asdict(found), history=history)
 
 
 def _expected(
@@ -175,6 +173,15 @@ def _expected(
         for name, shapes in (("step", ()), ("exp_avg", shape), ("exp_avg_sq", shape)):
             kinds[f"optimizer/{index}/{name}"] = TensorKind((shapes,), torch.float32)
     return kinds
+
+
+def _check_moments(tensors: Mapping[str, Tensor]) -> None:
+    """Adam counts steps from 1 on, and divides by the root of a mean of squares."""
+    for name, value in tensors_below(tensors, "optimizer/").items():
+        if name.endswith("/step") and (value < 1 or value != value.round()):
+            raise InputError(f"optimizer/{name} is {float(value)}: a count from 1 on is expected")
+        if name.endswith("/exp_avg_sq") and (value < 0).any():
+            raise InputError(f"optimizer/{name} has negative numbers: squares are expected")
 
 
 def _load_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:

@@ -114,6 +114,11 @@ class Trainer:
         )
         self._check_memory(self.checkpoint)
         position = self.position
+        if position.step > len(self._batches(range(len(self.images)))):
+            raise InputError(
+                f"the checkpoint {self.checkpoint} is in step {position.step}, but an epoch has "
+                f"{len(self._batches(range(len(self.images))))}: start without --resume."
+            )
         behind = position.epoch + (position.step > 0)
         if behind > self.recipe.epochs:
             raise InputError(
@@ -185,12 +190,7 @@ class Trainer:
             ]
         network = network_of(self.model, self.position.memory)
         loss = self.loss(network, network_input(images, self.preprocessing, self._device()))
-        value = float(loss.detach())
-        if not np.isfinite(value):
-            raise InputError(
-                f"the loss became {value} in epoch {epoch + 1}: check the images, or lower the "
-                "learning rate."
-            )
+        value = _finite(float(loss.detach()), "loss", epoch)
         self.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip_norm)
@@ -205,7 +205,9 @@ class Trainer:
             float(self.loss(self.model, network_input(images, self.preprocessing, self._device())))
             for images in self.held_out.in_turn(batches)
         ]
-        return sum(losses) / len(losses) if losses else None
+        if not losses:
+            return None
+        return _finite(sum(losses) / len(losses), "held-out loss", self.position.epoch)
 
     @torch.no_grad()
     def _template(self, stop: StopRequest) -> tuple[Tensor, ...]:
@@ -323,6 +325,15 @@ def train(
         return run(SilentProgress())
     with console_progress(Console(stderr=True)) as progress:
         return run(progress)
+
+
+def _finite(loss: float, name: str, epoch: int) -> float:
+    if not np.isfinite(loss):
+        raise InputError(
+            f"the {name} became {loss} in epoch {epoch + 1}: check the images, or lower the "
+            "learning rate."
+        )
+    return loss
 
 
 @contextmanager

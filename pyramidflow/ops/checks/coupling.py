@@ -166,5 +166,5 @@ def _check_mean(mean: Tensor, full: Sequence[int]) -> None:
 
 
 def _check_clamp(clamp: object) -> None:
-    if not isinstance(clamp, int | float) or not 0 < clamp < math.inf:
+    if not isinstance(clamp, (int, float)) or not 0 < clamp < math.inf:
         raise InputError(f"clamp is {clamp!r}: give a positive number.")

@@ -47,7 +47,7 @@ def normalize_image(image: Tensor, mean: Tensor, std: Tensor, dtype: torch.dtype
 def anomaly_map(latents: Sequence[Tensor], template: Sequence[Tensor]) -> None:
     """Of a pyramid of latents and its template."""
     for name, levels in (("latents", latents), ("template", template)):
-        if not isinstance(levels, list | tuple):
+        if not isinstance(levels, (list, tuple)):
             raise InputError(
                 f"{name} is of type {type(levels).__name__}: give a list of levels, finest first."
             )

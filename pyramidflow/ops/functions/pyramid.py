@@ -1,14 +1,13 @@
 """The pyramid: one level down, the detail between two levels, and back."""
 
-from typing import Literal, cast
+from typing import cast
 
 from torch import Tensor
 
 from pyramidflow.ops import checks
 from pyramidflow.ops.functions.promotion import promoted
 from pyramidflow.ops.registry.op import NAMESPACE_OPS
-
-Reduction = Literal["nearest", "max"]
+from pyramidflow.spec import Reduction
 
 
 def pyramid_down(x: Tensor, reduction: Reduction = "nearest") -> Tensor:

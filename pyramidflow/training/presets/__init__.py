@@ -7,9 +7,12 @@ from collections.abc import Callable
 from typing import Any
 
 from pyramidflow.errors import InputError
-from pyramidflow.training.presets import mvtec
+from pyramidflow.training.presets import mvtec, paper
 
-PRESETS: dict[str, Callable[[str], dict[str, Any]]] = {"mvtec": mvtec.settings}
+PRESETS: dict[str, Callable[[str], dict[str, Any]]] = {
+    "mvtec": mvtec.settings,
+    "paper": paper.settings,
+}
 """Settings of a category, by the preset's name."""
 
 

@@ -1,0 +1,49 @@
+"""The threshold of a detector, from good images."""
+
+import warnings
+from collections.abc import Iterable
+
+from pyramidflow.data import Pixels, content_digest, resize_image
+from pyramidflow.detector.artifact import Artifact
+from pyramidflow.detector.calibration import Calibration, Origin, conformal_calibration
+from pyramidflow.detector.session import Session
+from pyramidflow.errors import CalibrationWarning
+
+
+def calibrated_on(
+    artifact: Artifact, session: Session, good: Iterable[Pixels], rate: float, origin: Origin
+) -> Calibration:
+    """The calibration that good images give.
+
+    Args:
+        artifact: the trained detector.
+        session: of it.
+        good: decoded images ``[H, W, 3]``.
+        rate: share of good parts that may be rejected.
+        origin: of the images.
+
+    Raises:
+        InputError: no images, a score that is not finite, or a rate outside (0, 1).
+
+    Warns:
+        CalibrationWarning: some of the images were trained on.
+    """
+    seen = frozenset(() if artifact.training is None else artifact.training.contents)
+    size = artifact.spec.preprocessing.size
+    scores, known = [], 0
+    for pixels in good:
+        resized = resize_image(pixels, size)
+        known += content_digest(resized) in seen
+        [found] = session.working_maps([resized])
+        scores.append(found.score)
+    calibration = conformal_calibration(
+        scores, rate, source=origin, conditions=session.conditions, trained_on=known
+    )
+    if known:
+        warnings.warn(
+            f"{known} of the {len(scores)} images to calibrate on were trained on, so the "
+            "threshold is too low: calibrate on other good images before relying on it.",
+            CalibrationWarning,
+            stacklevel=3,
+        )
+    return calibration

@@ -15,7 +15,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from pyramidflow.model import PyramidFlow
-from pyramidflow.model.coupling import LEAKY_SLOPE, CouplingBlock, Pyramid
+from pyramidflow.model.coupling import CouplingBlock, Pyramid
 from pyramidflow.model.flow import Flow
 
 KEEP_EVERY = 16
@@ -172,14 +172,18 @@ def _recorded(block: nn.Module, signs: list[Tensor]) -> Iterator[None]:
 
 @contextmanager
 def _replayed(block: CouplingBlock, signs: Tensor) -> Iterator[None]:
-    """Take the side of the bend that was recorded, wherever rounding has moved a value to."""
+    """Bring a value back to the recorded side of the bend, where rounding has moved it over."""
 
-    def replay(module: nn.Module, inputs: tuple[Tensor], output: Tensor) -> Tensor:
-        hidden = inputs[0]
-        one, slope = hidden.new_ones(()), hidden.new_full((), LEAKY_SLOPE)
-        return hidden * torch.where(unpack_signs(signs, hidden.shape), one, slope)
+    def replay(module: nn.Module, inputs: tuple[Tensor]) -> None:
+        (hidden,) = inputs
+        if torch.equal(pack_signs(hidden), signs):
+            return
+        positive = unpack_signs(signs, hidden.shape)
+        with torch.no_grad():
+            moved = positive != (hidden > 0)
+            hidden[moved] = positive[moved].to(hidden.dtype) * torch.finfo(hidden.dtype).tiny
 
-    handle = block.affine_params.activation.register_forward_hook(replay)
+    handle = block.affine_params.activation.register_forward_pre_hook(replay)
     try:
         yield
     finally:

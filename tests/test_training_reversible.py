@@ -158,12 +158,13 @@ def test_frozen_parts_have_no_gradient():
         assert (both[0][name] is None) == (gradient is None), name
 
 
-def test_rounding_does_not_carry_a_value_over_the_bend(monkeypatch):
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_rounding_does_not_carry_a_value_over_the_bend(monkeypatch, dtype):
     # Without the recorded sides some hidden values come back on the other side of zero, and the
     # gradients of this small map are off by a hundredth.
-    model = network(stacks=6, channels=8, levels=4).double()
+    model = network(stacks=6, channels=8, levels=4)
     torch.manual_seed(0)
-    image = torch.randn(2, 3, 32, 32).double()
+    image = torch.randn(2, 3, 32, 32, dtype=torch.float64).to(dtype)
     _, expected, _ = gradients(model, image, ContrastLoss(), "plain")
     uncouple = CouplingBlock.uncouple
 
@@ -174,7 +175,7 @@ def test_rounding_does_not_carry_a_value_over_the_bend(monkeypatch):
     monkeypatch.setattr(CouplingBlock, "uncouple", rounded)
     _, found, _ = gradients(model, image, ContrastLoss(), "reversible")
     for name, gradient in expected.items():
-        assert relative_error(found[name], gradient) <= 1e-4, name
+        assert relative_error(found[name], gradient) <= 2e-4, name
 
 
 def test_deep_flows_in_float32():
@@ -301,6 +302,16 @@ def test_a_resumed_training_keeps_to_its_mode(tiny_set, tmp_path, monkeypatch):
         resumed = weights(fit(tiny_set, memory=wanted, checkpoint=checkpoint, resume=True))
         for name, value in whole.items():
             assert torch.equal(resumed[name], value), name
+
+
+def test_a_large_training_is_reversible_and_says_so(tiny_set, monkeypatch, capsys):
+    monkeypatch.setattr(memory, "free_bytes", lambda device: 1000)
+    said = weights(fit(tiny_set, show_progress=True))
+    assert "they are computed again (--memory plain" in " ".join(capsys.readouterr().err.split())
+    asked = weights(fit(tiny_set, memory="reversible", show_progress=True))
+    assert "computed again" not in capsys.readouterr().err
+    for name, value in said.items():
+        assert torch.equal(value, asked[name])
 
 
 def test_memory_is_one_of_three():

@@ -235,7 +235,13 @@ class Trainer:
         if memory != "auto":
             return memory
         activations = activation_bytes(self.model, self._level_size(), batch_size)
-        return fitting_mode(activations, self._device())
+        mode = fitting_mode(activations, self._device())
+        if mode == "reversible":
+            self.progress.note(
+                f"The activations of a step would take {activations / 1e9:.1f} GB, more than half "
+                "of the free memory: they are computed again (--memory plain keeps them)."
+            )
+        return mode
 
     def _check_memory(self, checkpoint: Path) -> None:
         # Both ways agree up to rounding only, so a training keeps to the one that it began with.

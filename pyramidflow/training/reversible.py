@@ -175,13 +175,13 @@ def _replayed(block: CouplingBlock, signs: Tensor) -> Iterator[None]:
     """Bring a value back to the recorded side of the bend, where rounding has moved it over."""
 
     def replay(module: nn.Module, inputs: tuple[Tensor]) -> None:
-        (hidden,) = inputs
+        # Detached, since only the value is mended; it was not needed for a gradient yet.
+        hidden = inputs[0].detach()
         if torch.equal(pack_signs(hidden), signs):
             return
         positive = unpack_signs(signs, hidden.shape)
-        with torch.no_grad():
-            moved = positive != (hidden > 0)
-            hidden[moved] = positive[moved].to(hidden.dtype) * torch.finfo(hidden.dtype).tiny
+        moved = positive != (hidden > 0)
+        hidden[moved] = positive[moved].to(hidden.dtype) * torch.finfo(hidden.dtype).tiny
 
     handle = block.affine_params.activation.register_forward_pre_hook(replay)
     try:

@@ -158,11 +158,13 @@ def test_frozen_parts_have_no_gradient():
         assert (both[0][name] is None) == (gradient is None), name
 
 
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
-def test_rounding_does_not_carry_a_value_over_the_bend(monkeypatch, dtype):
+@pytest.mark.parametrize(
+    ("dtype", "kernel_size"), [(torch.float64, 3), (torch.float32, 3), (torch.float32, 7)]
+)
+def test_rounding_does_not_carry_a_value_over_the_bend(monkeypatch, dtype, kernel_size):
     # Without the recorded sides some hidden values come back on the other side of zero, and the
     # gradients of this small map are off by a hundredth.
-    model = network(stacks=6, channels=8, levels=4)
+    model = network(stacks=6, channels=8, levels=4, kernel_size=kernel_size)
     torch.manual_seed(0)
     image = torch.randn(2, 3, 32, 32, dtype=torch.float64).to(dtype)
     _, expected, _ = gradients(model, image, ContrastLoss(), "plain")
@@ -175,7 +177,7 @@ def test_rounding_does_not_carry_a_value_over_the_bend(monkeypatch, dtype):
     monkeypatch.setattr(CouplingBlock, "uncouple", rounded)
     _, found, _ = gradients(model, image, ContrastLoss(), "reversible")
     for name, gradient in expected.items():
-        assert relative_error(found[name], gradient) <= 2e-4, name
+        assert relative_error(found[name], gradient) <= 1e-4, name
 
 
 def test_deep_flows_in_float32():

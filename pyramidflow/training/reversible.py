@@ -174,14 +174,18 @@ def _recorded(block: nn.Module, signs: list[Tensor]) -> Iterator[None]:
 def _replayed(block: CouplingBlock, signs: Tensor) -> Iterator[None]:
     """Bring a value back to the recorded side of the bend, where rounding has moved it over."""
 
-    def replay(module: nn.Module, inputs: tuple[Tensor]) -> None:
-        # Detached, since only the value is mended; it was not needed for a gradient yet.
-        hidden = inputs[0].detach()
+    def replay(module: nn.Module, inputs: tuple[Tensor]) -> Tensor | None:
+        (hidden,) = inputs
         if torch.equal(pack_signs(hidden), signs):
-            return
+            return None
         positive = unpack_signs(signs, hidden.shape)
-        moved = positive != (hidden > 0)
-        hidden[moved] = positive[moved].to(hidden.dtype) * torch.finfo(hidden.dtype).tiny
+        with torch.no_grad():
+            moved = positive != (hidden > 0)
+            values = hidden[moved]
+            mirrored = torch.where(values == 0, torch.finfo(hidden.dtype).tiny, -2 * values)
+            change = torch.zeros_like(hidden)
+            change[moved] = mirrored.to(hidden.dtype)
+        return hidden + change
 
     handle = block.affine_params.activation.register_forward_pre_hook(replay)
     try:

@@ -89,6 +89,40 @@ def memory_limit(process: Path = PROCESS) -> int | None:
     return min((limit for limit in limits if limit < UNLIMITED_BYTES), default=None)
 
 
+def free_memory(process: Path = PROCESS) -> int | None:
+    """Bytes that this process can still take; ``None`` where the system does not tell.
+
+    What the system calls available, or what is left of the control groups' limits if that is less;
+    pages of files that a group can give back count as free.
+
+    Args:
+        process: folder of the process in ``/proc``.
+    """
+    free = []
+    try:
+        lines = (process.parent / "meminfo").read_text().splitlines()
+        free += [1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")]
+    except (OSError, ValueError, IndexError):
+        pass
+    for group in _groups("memory", process):
+        for limit_file, used_file, reclaimable in (
+            ("memory.max", "memory.current", "inactive_file"),
+            ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+        ):
+            try:
+                limit = int((group / limit_file).read_text())
+                used = int((group / used_file).read_text())
+                statistics = dict(
+                    line.split() for line in (group / "memory.stat").read_text().splitlines()
+                )
+                kept = used - int(statistics.get(reclaimable, 0))
+            except (OSError, ValueError):  # not there, or "max"
+                continue
+            if limit < UNLIMITED_BYTES:
+                free.append(max(0, limit - max(0, kept)))
+    return min(free, default=None)
+
+
 def total_memory() -> int | None:
     """Bytes of memory of the machine; ``None`` where the system does not tell."""
     try:

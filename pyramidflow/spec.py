@@ -224,6 +224,9 @@ class Preprocessing(Validated):
 Ablation = Literal["volume-norm", "template", "pyramid-difference", "fourier-loss"]
 """A part of the method that a training may leave out: rows I to IV of tables S1 and S2."""
 
+Memory = Literal["auto", "plain", "reversible"]
+"""What a training keeps for the gradients."""
+
 
 @dataclass(frozen=True)
 class Recipe(Validated):
@@ -237,6 +240,8 @@ class Recipe(Validated):
         validation_share: share of the good images that is held out from training.
         without: what to leave out.
         deterministic: refuse operations whose result may differ from run to run.
+        memory: ``"plain"`` keeps every activation for the gradients, ``"reversible"`` computes them
+            again from the latents, ``"auto"`` is plain where half of the free memory suffices.
         learning_rate: of Adam.
         eps: of Adam.
         weight_decay: of Adam.
@@ -269,6 +274,11 @@ class Recipe(Validated):
         (), "Ablation: leave a part of the method out. May be repeated."
     )
     deterministic: bool = setting(False, "Use only operations that repeat to the bit.")
+    memory: Memory = setting(
+        "auto",
+        "plain keeps all activations; reversible computes them again, slower, in a memory that "
+        "hardly grows with the stacks; auto is plain where half of the free memory suffices.",
+    )
     learning_rate: float = setting(2e-4, "Step size of Adam.", above=0)
     eps: float = setting(1e-4, "Adam's epsilon.", above=0)
     weight_decay: float = setting(1e-5, "Weight decay of Adam.", least=0)

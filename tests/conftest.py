@@ -2,11 +2,13 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from triton_interpreter import INTERPRETED
 
 # The tests' tensors are tiny: more threads would only wait for one another, on a busy machine for
 # very long. The kernels' own tests ask for threads where they matter.
@@ -101,6 +103,36 @@ def poisoned_memory():
 
     with guarded_memory():
         yield
+
+
+if INTERPRETED:
+    MODEL_BACKENDS: list[Any] = ["triton"]
+else:
+    MODEL_BACKENDS = [
+        "reference",
+        "cpu",
+        "cuda on the host",
+        *(pytest.param(name, marks=pytest.mark.gpu) for name in ("cuda", "triton")),
+    ]
+
+
+@pytest.fixture(params=MODEL_BACKENDS)
+def model_device(request):
+    """Where a model runs on each backend: the device, while the backend is chosen."""
+    import cuda_host
+
+    from pyramidflow import ops
+
+    if request.param == "cuda on the host":
+        with cuda_host.backend(cuda_host.library_or_skip()):
+            yield "cpu"
+        return
+    state = {record.name: record for record in ops.backends()}[request.param]
+    if not state.available:
+        # A GPU's absence is no fault of the build.
+        (unproven if request.param == "cpu" else pytest.skip)(state.reason)
+    with ops.use_backend(request.param):
+        yield "cpu" if INTERPRETED or request.param in ("reference", "cpu") else "cuda"
 
 
 @pytest.fixture(params=[0, 1, 2], ids=["baseline", "avx2", "avx512"])

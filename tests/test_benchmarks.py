@@ -24,6 +24,7 @@ from benchmarks import (
     gpu_network,
     gpu_parts,
     gradients,
+    memory,
     peer_models,
     peer_training,
     peers,
@@ -457,3 +458,23 @@ def test_gpu_network_is_measured_beside_plain_pytorch(part):
         limit = 1e-2 if record.get("precision") == "half" else 1e-5
         assert record.get("relative difference", 0) < limit
         assert record["milliseconds"]
+
+
+def test_memory_is_measured_beside_plain(tmp_path):
+    file = tmp_path / "memory.md"
+    memory.main(["--small", "--threads", "1", "--steps", "1", "--output", str(file)])
+    rows = json.loads(file.with_suffix(".json").read_text())["cases"]["tiny"]
+    assert [(row["stacks"], row["mode"]) for row in rows] == [
+        (stacks, mode) for stacks in (1, 2) for mode in ("reversible", "plain")
+    ]
+    for row in rows:
+        assert 0 < row["start"] <= row["peak"]
+        assert row["seconds"] > 0
+    assert "| plain | 2 | " in file.read_text()
+
+
+def test_what_would_not_fit_is_not_tried(monkeypatch):
+    monkeypatch.setattr(memory, "free_bytes", lambda device: 10**9)
+    row = memory.measure(memory.Point(64, "plain"), "cpu", 1, 1)
+    assert "GB are needed, 1.0 GB are free" in row["missing"]
+    assert "not measured" in memory.table([row])[-1]

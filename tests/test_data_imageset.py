@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import threading
 
 import numpy as np
 import pytest
@@ -193,6 +194,58 @@ def test_a_check_can_be_interrupted(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         ImageSet(paths, 4).check()
     assert len(seen) < 60
+
+
+@pytest.mark.parametrize("budget", [0, 2, 7])
+def test_batches_in_turn_are_what_indexing_gives(tmp_path, decoded, budget):
+    paths = [put_image(tmp_path / f"{index}.png", index) for index in range(7)]
+    paths.append(paths[2])  # the same file twice
+    images = ImageSet(paths, 4, cache_bytes=budget * 4 * 4 * 3)
+    assert images.check() == []
+    decoded.clear()
+    order = [[5, 2], [7, 0], [1], [], [6, 3, 4, 2]]
+    found = [[int(image[0, 0, 0]) for image in batch] for batch in images.in_turn(order)]
+    assert found == [[5, 2], [2, 0], [1], [], [6, 3, 4, 2]]
+    kept = {f"{index}.png" for index in range(budget)}
+    files = [paths[index].name for batch in order for index in batch]
+    assert sorted(decoded) == sorted(name for name in files if name not in kept)
+    (first,) = images.in_turn([[1]])
+    with pytest.raises(ValueError, match="read-only"):
+        first[0][:] = 0
+
+
+def test_few_images_are_decoded_ahead(tmp_path, decoded, monkeypatch):
+    monkeypatch.setattr(imageset, "_usable_cpus", lambda: 2)
+    paths = [put_image(tmp_path / f"{index:02}.png", index) for index in range(40)]
+    images = ImageSet(paths, 4, cache_bytes=0)
+    turn = images.in_turn([[index] for index in range(40)])
+    for index in range(10):
+        assert int(next(turn)[0][0, 0, 0]) == index
+        assert len(decoded) <= index + 1 + 4
+    turn.close()
+    assert len(decoded) <= 14
+
+
+def test_nothing_is_decoded_ahead_where_all_is_kept(tmp_path, decoded):
+    images = ImageSet([put_image(tmp_path / f"{index}.png", index) for index in range(3)], 4)
+    images.check()
+    decoded.clear()
+    threads = threading.active_count()
+    for batch in images.in_turn([[0, 1], [2]]):
+        assert threading.active_count() == threads
+        assert len(batch) > 0
+    assert decoded == []
+
+
+def test_a_file_that_went_bad_is_refused_in_its_turn(tmp_path):
+    paths = [put_image(tmp_path / f"{index}.png", index) for index in range(4)]
+    images = ImageSet(paths, 4, cache_bytes=0)
+    paths[2].write_bytes(b"no picture")
+    turn = images.in_turn([[0], [1], [2], [3]])
+    assert [int(next(turn)[0][0, 0, 0]) for _ in range(2)] == [0, 1]
+    refused(lambda: next(turn), paths[2].name)
+    with pytest.raises(IndexError):
+        next(images.in_turn([[0], [4]]))
 
 
 def test_the_package_loads_without_this_room():

@@ -83,6 +83,35 @@ def test_what_cannot_be_read_limits_nothing(tmp_path, content):
     assert machine.memory_limit(tmp_path / "absent") is None
 
 
+def test_free_memory_is_the_least_of_system_and_groups(tmp_path):
+    point = tmp_path / "cgroup"
+    mount = MOUNT.format(root="/", point=point, kind="cgroup2", options="rw")
+    here = process(tmp_path, "0::/a\n", mount)
+    assert machine.free_memory(here) is None
+    (tmp_path / "meminfo").write_text("MemTotal: 4000 kB\nMemAvailable:    3000 kB\n")
+    assert machine.free_memory(here) == 3000 << 10
+    statistics = "anon 5\ninactive_file 400\n"
+    group(point / "a", memory__max="2000\n", memory__current="900\n", memory__stat=statistics)
+    assert machine.free_memory(here) == 1500
+    group(point, memory__max="1000\n", memory__current="1100\n", memory__stat="anon 5\n")
+    assert machine.free_memory(here) == 0
+    group(point, memory__max="max\n")
+    assert machine.free_memory(here) == 1500
+
+
+def test_free_memory_of_version_1(tmp_path):
+    point = tmp_path / "memory"
+    group(
+        point / "job",
+        memory__limit_in_bytes="5000\n",
+        memory__usage_in_bytes="3000\n",
+        memory__stat="inactive_file 1\ntotal_inactive_file 1000\n",
+    )
+    mount = MOUNT.format(root="/", point=point, kind="cgroup", options="rw,memory")
+    here = process(tmp_path, "4:memory:/job\n", mount)
+    assert machine.free_memory(here) == 3000
+
+
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system has no affinity")
 def test_affinity_limits_the_processors():
     before = os.sched_getaffinity(0)

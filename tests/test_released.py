@@ -1,16 +1,13 @@
 """Equality with the authors' released code, on recorded cases of it, through every backend."""
 
-from collections.abc import Iterator
-
-import cuda_host
 import numpy as np
 import pytest
 import torch
 import triton_interpreter
-from conftest import DATA, relative_error, unproven
+from conftest import DATA, relative_error
 from triton_interpreter import INTERPRETED
 
-from pyramidflow import PyramidFlow, ops
+from pyramidflow import PyramidFlow
 from pyramidflow.model import Contrast
 from pyramidflow.model.released import released_name
 from pyramidflow.training import ContrastLoss
@@ -20,29 +17,6 @@ FORWARD, GRADIENT = 1e-5, 1e-4
 
 if INTERPRETED:
     triton_interpreter.mend()
-    BACKENDS = ["triton"]
-else:
-    BACKENDS = [
-        "reference",
-        "cpu",
-        "cuda on the host",
-        *(pytest.param(name, marks=pytest.mark.gpu) for name in ("cuda", "triton")),
-    ]
-
-
-@pytest.fixture(params=BACKENDS)
-def device(request: pytest.FixtureRequest) -> Iterator[str]:
-    """Where a model runs on the backend."""
-    if request.param == "cuda on the host":
-        with cuda_host.backend(cuda_host.library_or_skip()):
-            yield "cpu"
-        return
-    state = {record.name: record for record in ops.backends()}[request.param]
-    if not state.available:
-        # A GPU's absence is no fault of the build.
-        (unproven if request.param == "cpu" else pytest.skip)(state.reason)
-    with ops.use_backend(request.param):
-        yield "cpu" if INTERPRETED or request.param in ("reference", "cpu") else "cuda"
 
 
 @pytest.fixture(scope="module", params=CASES)
@@ -65,8 +39,8 @@ def test_configuration_is_inferred(case):
     assert architecture.volume_norm == {2: "cvn", 3: "svn"}[int(norm_dimensions)]
 
 
-def test_pyramid_latents_and_anomaly_map(case, device):
-    model, image = read(case, device)
+def test_pyramid_latents_and_anomaly_map(case, model_device):
+    model, image = read(case, model_device)
     for d, level in enumerate(model.decompose(image)):
         assert relative_error(level, case[f"pyramid{d}"]) <= FORWARD
     latents = model(image)
@@ -79,8 +53,8 @@ def test_pyramid_latents_and_anomaly_map(case, device):
     )
 
 
-def test_training_step(case, device):
-    model, image = read(case, device)
+def test_training_step(case, model_device):
+    model, image = read(case, model_device)
     model.train()
     latents = model(image)
     for d, z in enumerate(latents):
@@ -99,8 +73,8 @@ def test_training_step(case, device):
         assert relative_error(buffers[released_name(name)], expected) <= FORWARD, name
 
 
-def test_inverse_returns_the_features(case, device):
-    model, image = read(case, device)
+def test_inverse_returns_the_features(case, model_device):
+    model, image = read(case, model_device)
     assert relative_error(model.inverse(model(image)), model.features(image)) <= FORWARD
 
 

@@ -309,7 +309,7 @@ def test_first_step_follows_the_published_optimiser(tiny_set):
     detector, made = trainer(tiny_set, 1, SilentProgress(), None)
     before = {k: v.detach().clone() for k, v in detector.model.named_parameters()}
     detector.model.train()
-    made._step(0, [0, 1])
+    made._step(0, [0, 1], [made.images[0], made.images[1]])
     total = torch.sqrt(sum(p.grad.square().sum() for p in detector.model.parameters()))
     assert float(total) <= 1.0 + 1e-5  # clipped
     for name, parameter in detector.model.named_parameters():

@@ -1,9 +1,10 @@
 """Images by number: decoded, resized, and kept in memory as far as a budget allows."""
 
+import contextlib
 import hashlib
 import itertools
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
@@ -70,6 +71,38 @@ class ImageSet:
         path = self.paths[index]
         kept = self._kept.get(path)
         return self._keep(path, *self._read(path)) if kept is None else kept
+
+    def in_turn(
+        self, batches: Iterable[Sequence[int]]
+    ) -> Generator[list[npt.NDArray[Any]], None, None]:
+        """The images of each batch, the next ones being decoded meanwhile.
+
+        What is kept in memory is not read; the rest is decoded by a few threads, at most twice as
+        many images as threads ahead. The images are those that indexing gives, in the same order.
+
+        Args:
+            batches: numbers of images.
+
+        Raises:
+            IndexError: no such number.
+            InputError: a file cannot be decoded; where its batch is asked for.
+        """
+        wanted = [[self.paths[index] for index in batch] for batch in batches]
+        missing = [path for batch in wanted for path in batch if path not in self._kept]
+        is_read = dict.fromkeys(missing)
+        with contextlib.closing(_in_threads(self._read, missing)) as decoded:
+            for batch in wanted:
+                yield [
+                    self._decoded(path, next(decoded)[1]) if path in is_read else self._kept[path]
+                    for path in batch
+                ]
+
+    def _decoded(
+        self, path: Path, result: "tuple[npt.NDArray[Any], int | None, str] | InputError"
+    ) -> npt.NDArray[Any]:
+        if isinstance(result, InputError):
+            raise result
+        return self._keep(path, *result)
 
     def check(self, on_image: Callable[[], object] = lambda: None) -> list[tuple[Path, InputError]]:
         """Decode every file once, several at a time, and keep what fits.
@@ -199,7 +232,7 @@ def stack(images: Sequence[npt.NDArray[Any]]) -> torch.Tensor:
 
 def _in_threads(
     work: Callable[[Path], _Result], paths: Iterable[Path]
-) -> Iterator[tuple[Path, _Result | InputError]]:
+) -> Generator[tuple[Path, _Result | InputError], None, None]:
     def attempt(path: Path) -> _Result | InputError:
         try:
             return work(path)

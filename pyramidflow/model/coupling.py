@@ -87,6 +87,7 @@ class AffineParams(nn.Module):
         self.conv1 = nn.Conv2d(condition_channels, width, kernel_size, padding=padding, bias=False)
         self.conv2 = nn.Conv2d(width, width, kernel_size, padding=padding, bias=False)
         nn.init.zeros_(self.conv2.weight)
+        self.activation = nn.LeakyReLU(LEAKY_SLOPE)
 
     def __call__(self, condition: Tensor, resample: ops.Resampling = "none") -> Tensor:
         """See :meth:`forward`."""
@@ -101,8 +102,7 @@ class AffineParams(nn.Module):
             resample: ``"up"`` for a condition that is to be up-sampled by 2 first.
         """
         hidden = ops.conv2d(condition, self.conv1.weight, resample)  # [B, 2C, h, w]
-        hidden = functional.leaky_relu(hidden, LEAKY_SLOPE)
-        return ops.conv2d(hidden, self.conv2.weight)  # [B, 2C, h, w]
+        return ops.conv2d(self.activation(hidden), self.conv2.weight)  # [B, 2C, h, w]
 
 
 class InvertibleConv1x1(nn.Module):
@@ -254,25 +254,42 @@ class CouplingBlock(nn.Module, ABC):
         """
         norm = self.volume_norm
         params = self.params(pyramid)  # [B, 2C, h', w']
-        z, mean, log_det = ops.coupling_conv1x1(
-            pyramid[self.level],
-            params,
-            self.conv1x1.weight(),
-            norm.mean(),
-            norm.kind,
-            norm.statistics,
-        )
+        z, mean, log_det = self.couple(pyramid[self.level], params, norm.mean())
         if self.training:
             norm.update(mean)
-        return self._replace(pyramid, z), log_det + self.conv1x1.log_det(z)
+        return self._replace(pyramid, z), log_det
 
     def inverse(self, pyramid: Pyramid) -> tuple[Pyramid, Tensor]:
         """Undo :meth:`forward`; the log-determinant is that of the inverse (negated)."""
-        norm = self.volume_norm
         params = self.params(pyramid)  # [B, 2C, h', w']
-        y = self.conv1x1.inverse(pyramid[self.level])
-        x, log_det = ops.affine_coupling_inverse(y, params, norm.mean(), norm.kind, norm.statistics)
-        return self._replace(pyramid, x), log_det - self.conv1x1.log_det(y)
+        x, log_det = self.uncouple(pyramid[self.level], params, self.volume_norm.mean())
+        return self._replace(pyramid, x), log_det
+
+    def couple(
+        self, x: Tensor, params: Tensor, mean: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Transform the level by parameters that are there already.
+
+        Args:
+            x: the level ``[B, C, h, w]``.
+            params: of :meth:`params`.
+            mean: of :meth:`VolumeNorm2d.mean`.
+
+        Returns:
+            ``z [B, C, h, w]``, the subtracted mean, and the log-determinant of each sample ``[B]``.
+        """
+        norm = self.volume_norm
+        z, mean_used, log_det = ops.coupling_conv1x1(
+            x, params, self.conv1x1.weight(), mean, norm.kind, norm.statistics
+        )
+        return z, mean_used, log_det + self.conv1x1.log_det(z)
+
+    def uncouple(self, z: Tensor, params: Tensor, mean: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Undo :meth:`couple`; the log-determinant is that of the inverse."""
+        norm = self.volume_norm
+        y = self.conv1x1.inverse(z)
+        x, log_det = ops.affine_coupling_inverse(y, params, mean, norm.kind, norm.statistics)
+        return x, log_det - self.conv1x1.log_det(y)
 
     def _replace(self, pyramid: Pyramid, level: Tensor) -> Pyramid:
         return (*pyramid[: self.level], level, *pyramid[self.level + 1 :])

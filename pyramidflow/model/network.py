@@ -1,6 +1,6 @@
 """The whole network: image → encoder → pyramid → flow → latents, and back."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from pyramidflow import ops
 from pyramidflow.errors import InputError
 from pyramidflow.model.contrast import Contrast
-from pyramidflow.model.coupling import CouplingBlock
+from pyramidflow.model.coupling import CouplingBlock, Pyramid
 from pyramidflow.model.description import Stages
 from pyramidflow.model.encoder import CustomEncoder, FrozenModule, Lift
 from pyramidflow.model.encoders import encoder_of, settings_of_encoder
@@ -21,6 +21,9 @@ FOREIGN = ("encoder.module.", "encoder.network.module.")
 """Beginnings of the names of tensors whose types are those of a module that is not ours."""
 
 STANDARD_DEVIATIONS = "encoder.std"
+
+FlowMap = Callable[[Pyramid], tuple[Pyramid, Tensor]]
+"""From a pyramid to its latents and their log-determinant ``[B]``."""
 
 
 class PyramidFlow(nn.Module):
@@ -218,7 +221,9 @@ class PyramidFlow(nn.Module):
         """
         return self.forward_with_log_det(image)[0]
 
-    def forward_with_log_det(self, image: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
+    def forward_with_log_det(
+        self, image: Tensor, flow: FlowMap | None = None
+    ) -> tuple[tuple[Tensor, ...], Tensor]:
         """Latent pyramid and the log-determinant of the map from image to latents.
 
         The sum of the blocks' log-determinants over the (padded) pyramid, plus the lift's constant
@@ -227,11 +232,13 @@ class PyramidFlow(nn.Module):
 
         Args:
             image: normalised, ``[B, 3, H, W]``.
+            flow: computes what the network's own flow does, but keeps something else for the
+                gradients.
 
         Returns:
             Latents as :meth:`forward`, and ``[B]``.
         """
-        latents, log_det = self.flow(self.decompose(image))
+        latents, log_det = (flow or self.flow)(self.decompose(image))
         if isinstance(self.encoder, Lift):
             log_det = log_det + self.encoder.log_det(image)
         return latents, log_det

@@ -14,6 +14,7 @@ from pyramidflow.model import PyramidFlow
 from pyramidflow.model.state import TensorKind, check_tensors
 from pyramidflow.settings import Validated, setting, shown
 from pyramidflow.training.history import LONGEST_SECONDS, read_history
+from pyramidflow.training.memory import Mode
 
 KIND = "checkpoint"
 
@@ -28,6 +29,7 @@ class Position:
         loss_sum: sum of the losses of those steps.
         seconds: training time so far, over all runs.
         history: one record for each completed epoch.
+        memory: what the training keeps for the gradients.
     """
 
     epoch: int = 0
@@ -35,6 +37,7 @@ class Position:
     loss_sum: float = 0.0
     seconds: float = 0.0
     history: tuple[Mapping[str, Any], ...] = ()
+    memory: Mode = "plain"
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,7 @@ class StoredPosition(Validated):
     step: int = setting(least=0)
     loss_sum: float = setting(least=-1e300, most=1e300)
     seconds: float = setting(least=0, most=LONGEST_SECONDS)
+    memory: Mode = setting("plain")
 
 
 def save_checkpoint(

@@ -3,12 +3,13 @@
 import os
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from rich.console import Console
 from torch import Tensor
@@ -23,6 +24,7 @@ from pyramidflow.spec import Preprocessing, Recipe
 from pyramidflow.training.checkpoint import Position, load_checkpoint, save_checkpoint
 from pyramidflow.training.contents import fingerprint, read_all
 from pyramidflow.training.loss import Loss, choose_loss
+from pyramidflow.training.memory import Mode, activation_bytes, fitting_mode, network_of
 from pyramidflow.training.progress import SilentProgress, TrainingProgress, console_progress
 from pyramidflow.training.standardise import standardise
 from pyramidflow.training.statistics import Normal, normal_of, passes
@@ -95,12 +97,12 @@ class Trainer:
             weight_decay=recipe.weight_decay,
             betas=recipe.betas,
         )
-        self.position = Position()
         if len(self._batches(range(len(images)))) == 0:
             raise InputError(
                 f"there are {len(images)} training images, but a step needs at least 2: pairs of "
                 "good images are contrasted."
             )
+        self.position = Position(memory=self._memory())
 
     def resume(self) -> None:
         """Go on from the checkpoint.
@@ -110,14 +112,14 @@ class Trainer:
         """
         if self.checkpoint is None:
             raise InputError("a training without a checkpoint file cannot be resumed: name one.")
-        sample = self._input(self.images, [0])
         self.position = load_checkpoint(
             self.checkpoint,
             self._identity(),
             self.model,
-            self.model.level_size(sample),
+            self._level_size(),
             self.optimizer,
         )
+        self._check_memory(self.checkpoint)
         position = self.position
         if position.step > len(self._batches(range(len(self.images)))):
             raise InputError(
@@ -164,7 +166,7 @@ class Trainer:
 
         def inputs() -> Iterator[Tensor]:
             for i in range(len(self.images)):
-                yield self._input(self.images, [i])
+                yield self._input(i)
                 self.progress.advance()
                 self._stop_if(stop)
 
@@ -176,14 +178,17 @@ class Trainer:
         order = np.random.default_rng((recipe.seed, epoch)).permutation(len(self.images))
         batches = self._batches(order)
         self.model.train()
-        for batch in batches[position.step :]:
-            started = time.perf_counter()
-            loss = self._step(epoch, batch)
-            position.step += 1
-            position.loss_sum += loss
-            position.seconds += time.perf_counter() - started
-            self.progress.advance(loss)
-            self._stop_if(stop)
+        remaining = batches[position.step :]
+        started = time.perf_counter()
+        with closing(self.images.in_turn(remaining)) as decoded:
+            for batch, images in zip(remaining, decoded, strict=True):
+                loss = self._step(epoch, batch, images)
+                position.step += 1
+                position.loss_sum += loss
+                position.seconds += time.perf_counter() - started
+                self.progress.advance(loss)
+                self._stop_if(stop)
+                started = time.perf_counter()
         started = time.perf_counter()
         validation_loss = self._validation_loss()
         position.seconds += time.perf_counter() - started
@@ -193,18 +198,20 @@ class Trainer:
             "validation_loss": validation_loss,
             "seconds": position.seconds - sum(r["seconds"] for r in position.history),
         }
-        self.position = Position(epoch + 1, 0, 0.0, position.seconds, (*position.history, record))
+        self.position = Position(
+            epoch + 1, 0, 0.0, position.seconds, (*position.history, record), position.memory
+        )
         self._save_checkpoint()
         self.progress.epoch(record, recipe.epochs)
 
-    def _step(self, epoch: int, batch: list[int]) -> float:
-        images = [self.images[i] for i in batch]
+    def _step(self, epoch: int, batch: list[int], images: list[npt.NDArray[Any]]) -> float:
         if self.recipe.augment == "texture":
             images = [
                 augment_texture(image, np.random.default_rng((self.recipe.seed, epoch, i)))
                 for image, i in zip(images, batch, strict=True)
             ]
-        loss = self.loss(self.model, network_input(images, self.preprocessing, self._device()))
+        network = network_of(self.model, self.position.memory)
+        loss = self.loss(network, network_input(images, self.preprocessing, self._device()))
         value = _finite(float(loss.detach()), "loss", epoch)
         self.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
@@ -215,9 +222,10 @@ class Trainer:
     @torch.no_grad()
     def _validation_loss(self) -> float | None:
         self.model.eval()
+        batches = self._batches(range(len(self.held_out)))
         losses = [
-            float(self.loss(self.model, self._input(self.held_out, batch)))
-            for batch in self._batches(range(len(self.held_out)))
+            float(self.loss(self.model, network_input(images, self.preprocessing, self._device())))
+            for images in self.held_out.in_turn(batches)
         ]
         if not losses:
             return None
@@ -229,7 +237,7 @@ class Trainer:
         self.progress.begin("template", 0, passes(self.contrast) * count)
 
         def latents_of(index: int) -> tuple[Tensor, ...]:
-            latents: tuple[Tensor, ...] = self.model(self._input(self.images, [index]))
+            latents: tuple[Tensor, ...] = self.model(self._input(index))
             self.progress.advance()
             self._stop_if(stop)
             return latents
@@ -237,8 +245,33 @@ class Trainer:
         has_template = "template" not in self.recipe.without
         return normal_of(self.model, latents_of, count, self.contrast, has_template)
 
-    def _input(self, images: ImageSet, batch: list[int]) -> Tensor:
-        return network_input([images[i] for i in batch], self.preprocessing, self._device())
+    def _level_size(self) -> tuple[int, int]:
+        return self.model.level_size(self._input(0))
+
+    def _input(self, index: int) -> Tensor:
+        return network_input([self.images[index]], self.preprocessing, self._device())
+
+    def _memory(self) -> Mode:
+        memory, batch_size = self.recipe.memory, self.recipe.batch_size
+        if memory != "auto":
+            return memory
+        activations = activation_bytes(self.model, self._level_size(), batch_size)
+        mode = fitting_mode(activations, self._device())
+        if mode == "reversible":
+            self.progress.note(
+                f"The activations of a step would take {activations / 1e9:.1f} GB, more than half "
+                "of the free memory: they are computed again (--memory plain keeps them)."
+            )
+        return mode
+
+    def _check_memory(self, checkpoint: Path) -> None:
+        # Both ways agree up to rounding only, so a training keeps to the one that it began with.
+        wanted, found = self.recipe.memory, self.position.memory
+        if wanted not in ("auto", found):
+            raise InputError(
+                f"the checkpoint {checkpoint} was made with memory = {found!r}, but now it is "
+                f"{wanted!r}: use the same setting or 'auto', or start without --resume."
+            )
 
     def _batches(self, order: Iterable[int]) -> list[list[int]]:
         indices = [int(i) for i in order]
@@ -268,7 +301,7 @@ class Trainer:
 
     def _identity(self) -> dict[str, Any]:
         recipe = self.recipe.as_dict()
-        del recipe["epochs"]
+        del recipe["epochs"], recipe["memory"]  # of memory the position tells
         return {
             **recipe,
             **self.model.architecture.as_dict(),

@@ -3,19 +3,29 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import get_args
+from typing import Protocol, get_args
 
 import torch
 from torch import Tensor
 
 from pyramidflow.errors import InputError
-from pyramidflow.model import InvertiblePyramid, PyramidFlow
+from pyramidflow.model import InvertiblePyramid
 from pyramidflow.spec import Ablation
 
 HALF_LOG_TWO_PI = 0.9189385332046727
 
 ABLATIONS = get_args(Ablation)
 """What ``--without`` takes away: rows I to IV of tables S1 and S2."""
+
+
+class Network(Protocol):
+    """What a loss asks of a network: see the methods of :class:`pyramidflow.model.PyramidFlow`."""
+
+    def __call__(self, image: Tensor) -> tuple[Tensor, ...]:
+        """Latents of a batch."""
+
+    def forward_with_log_det(self, image: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
+        """Latents and log-determinants of a batch."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +48,7 @@ class ContrastLoss:
     pyramid_difference: bool = True
     fourier: bool = True
 
-    def __call__(self, model: PyramidFlow, image: Tensor) -> Tensor:
+    def __call__(self, model: Network, image: Tensor) -> Tensor:
         """Loss of a batch.
 
         Args:
@@ -89,7 +99,7 @@ class LikelihoodLoss:
     Source: supplement tables S1 and S2, row I.
     """
 
-    def __call__(self, model: PyramidFlow, image: Tensor) -> Tensor:
+    def __call__(self, model: Network, image: Tensor) -> Tensor:
         """Loss of a batch of normalised good images ``[B, 3, H, W]``: a scalar."""
         latents, log_det = model.forward_with_log_det(image)
         dimensions = sum(z[0].numel() for z in latents)

@@ -27,6 +27,9 @@ class TrainingProgress(Protocol):
     def epoch(self, record: dict[str, Any], epochs: int) -> None:
         """An epoch is complete."""
 
+    def note(self, sentence: str) -> None:
+        """Something was decided that the user did not ask for."""
+
 
 class SilentProgress:
     """Says nothing."""
@@ -38,6 +41,9 @@ class SilentProgress:
         """Say nothing."""
 
     def epoch(self, record: dict[str, Any], epochs: int) -> None:
+        """Say nothing."""
+
+    def note(self, sentence: str) -> None:
         """Say nothing."""
 
 
@@ -68,6 +74,10 @@ class ConsoleProgress:
         if record["validation_loss"] is not None:
             line += f"  held-out loss {record['validation_loss']:.4g}"
         self._console.print(f"{line}  {record['seconds']:.0f} s")
+
+    def note(self, sentence: str) -> None:
+        """Print the sentence."""
+        self._console.print(sentence)
 
 
 @contextmanager

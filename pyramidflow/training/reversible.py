@@ -1,0 +1,245 @@
+"""The reversible backward pass: a flow's gradients, its activations computed again from the end.
+
+A block leaves its condition as it is, so the block's input follows from its output: the
+affine-parameter network is evaluated once, and serves the inverse as well as the gradient.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+from torch.nn import functional
+
+from pyramidflow.model import PyramidFlow
+from pyramidflow.model.coupling import CouplingBlock, Pyramid
+from pyramidflow.model.flow import Flow
+
+KEEP_EVERY = 16
+"""Stacks between two pyramids that are kept, see :func:`reversible_flow`."""
+
+
+@dataclass(frozen=True)
+class ReversibleNetwork:
+    """A network whose gradients come from :func:`reversible_flow`.
+
+    It computes what the network computes, and shares its weights and running means.
+
+    Attributes:
+        model: the network.
+    """
+
+    model: PyramidFlow
+
+    def __call__(self, image: Tensor) -> Pyramid:
+        """See :meth:`pyramidflow.model.PyramidFlow.forward`."""
+        return self.forward_with_log_det(image)[0]
+
+    def forward_with_log_det(self, image: Tensor) -> tuple[Pyramid, Tensor]:
+        """See :meth:`pyramidflow.model.PyramidFlow.forward_with_log_det`."""
+        return self.model.forward_with_log_det(
+            image, lambda pyramid: reversible_flow(self.model.flow, pyramid)
+        )
+
+
+def reversible_flow(
+    flow: Flow, pyramid: Pyramid, keep_every: int = KEEP_EVERY
+) -> tuple[Pyramid, Tensor]:
+    """Map a pyramid to its latents, as the flow does, and keep little for the gradients.
+
+    Kept are the latents and the pyramid before every ``keep_every``-th stack; the backward pass
+    goes from there to the block's inputs by their inverses. Rounding grows with each inverse, so a
+    kept pyramid is also where it starts anew.
+
+    Args:
+        flow: the flow; its parameters receive the gradients.
+        pyramid: levels ``[B, C, h_d, w_d]``, finest first.
+        keep_every: stacks from one kept pyramid to the next.
+
+    Returns:
+        Latents and log-determinant ``[B]``, as :meth:`pyramidflow.model.flow.Flow.forward`.
+
+    Source: paper section 3.3 (memory); model description, section 11.
+    """
+    # A pyramid of L levels has L blocks in a stack.
+    spacing = keep_every * len(pyramid)
+    parameters = [p for block in flow.blocks for p in _trained(block)]
+    *latents, log_det = _ReversibleFlow.apply(flow, spacing, len(pyramid), *pyramid, *parameters)
+    return tuple(latents), log_det
+
+
+class _ReversibleFlow(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, flow: Flow, spacing: int, levels: int, *tensors: Tensor
+    ) -> tuple[Tensor, ...]:
+        pyramid, parameters = tensors[:levels], tensors[levels:]
+        # In training there is none to keep: the parameters give it again.
+        means = [_coupling(block).volume_norm.mean() for block in flow.blocks]
+        kept: list[Tensor] = []
+        signs: list[Tensor] = []
+        total: Tensor | float = 0.0
+        for index, block in enumerate(flow.blocks):
+            if index > 0 and index % spacing == 0:
+                kept += pyramid
+            with _recorded(block, signs):
+                pyramid, log_det = block(pyramid)
+            total = total + log_det
+        assert isinstance(total, Tensor)
+        ctx.flow, ctx.spacing, ctx.levels = flow, spacing, levels
+        ctx.has_mean = [mean is not None for mean in means]
+        given = [mean for mean in means if mean is not None]
+        ctx.sections = (levels, len(given), len(signs), len(kept), len(parameters))
+        # The parameters are not read from here, but a change of theirs must be noticed.
+        ctx.save_for_backward(*pyramid, *given, *signs, *kept, *parameters)
+        ctx.set_materialize_grads(False)
+        return (*pyramid, total)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grad_outputs: Tensor | None) -> tuple[Tensor | None, ...]:
+        saved = iter(ctx.saved_tensors)
+        latents, means, signs, kept, _ = ([next(saved) for _ in range(n)] for n in ctx.sections)
+        blocks = [_coupling(block) for block in ctx.flow.blocks]
+        needed = _needed(blocks, ctx.needs_input_grad[3 : 3 + ctx.levels])
+        walk = _Walk(latents, list(grad_outputs[:-1]), grad_outputs[-1])
+        of_parameters: list[Tensor | None] = []
+        for index in reversed(range(len(blocks))):
+            mean = means.pop() if ctx.has_mean[index] else None
+            with _replayed(blocks[index], signs.pop()):
+                found = walk.back_through(blocks[index], mean, needed[index])
+            of_parameters = found + of_parameters
+            if index > 0 and index % ctx.spacing == 0:
+                walk.pyramid, kept = kept[-ctx.levels :], kept[: -ctx.levels]
+        return (None, None, None, *walk.gradients, *of_parameters)
+
+
+@dataclass
+class _Walk:
+    """Where the backward pass stands: a pyramid, and the gradients of its levels."""
+
+    pyramid: list[Tensor]
+    gradients: list[Tensor | None]
+    grad_log_det: Tensor | None
+
+    def back_through(
+        self, block: CouplingBlock, mean: Tensor | None, needed: Sequence[bool]
+    ) -> list[Tensor | None]:
+        """Go from a block's output to its input; returns the gradients of its parameters."""
+        level, parameters = block.level, _trained(block)
+        sources = [
+            x.detach().requires_grad_(need) for x, need in zip(self.pyramid, needed, strict=True)
+        ]
+        with torch.enable_grad():
+            params = block.params(sources)
+        x, _ = block.uncouple(self.pyramid[level], params.detach(), mean)
+        self.pyramid[level] = x
+        sources[level] = x.detach().requires_grad_(needed[level])
+        with torch.enable_grad():
+            z, _, log_det = block.couple(sources[level], params, mean)
+        results = [(z, self.gradients[level]), (log_det, self.grad_log_det)]
+        results = [(r, g) for r, g in results if g is not None and r.requires_grad]
+        if not results:
+            return [None] * len(parameters)
+        outputs, grad_outputs = zip(*results, strict=True)
+        inputs = [x for x in sources if x.requires_grad] + parameters
+        found = iter(torch.autograd.grad(outputs, inputs, grad_outputs, allow_unused=True))
+        self.gradients[level] = None
+        for index, source in enumerate(sources):
+            gradient = next(found) if source.requires_grad else None
+            if gradient is not None:
+                before = self.gradients[index]
+                self.gradients[index] = gradient if before is None else before + gradient
+        return list(found)
+
+
+@contextmanager
+def _recorded(block: nn.Module, signs: list[Tensor]) -> Iterator[None]:
+    """Keep one bit for each hidden value: on which side of the activation's bend it lies."""
+
+    def record(module: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
+        signs.append(pack_signs(inputs[0]))
+
+    handle = _coupling(block).affine_params.activation.register_forward_hook(record)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+@contextmanager
+def _replayed(block: CouplingBlock, signs: Tensor) -> Iterator[None]:
+    """Bring a value back to the recorded side of the bend, where rounding has moved it over."""
+
+    def replay(module: nn.Module, inputs: tuple[Tensor]) -> Tensor | None:
+        (hidden,) = inputs
+        if torch.equal(pack_signs(hidden), signs):
+            return None
+        positive = unpack_signs(signs, hidden.shape)
+        with torch.no_grad():
+            moved = positive != (hidden > 0)
+            values = hidden[moved]
+            mirrored = torch.where(values == 0, torch.finfo(hidden.dtype).tiny, -2 * values)
+            change = torch.zeros_like(hidden)
+            change[moved] = mirrored.to(hidden.dtype)
+        return hidden + change
+
+    handle = block.affine_params.activation.register_forward_pre_hook(replay)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def pack_signs(x: Tensor) -> Tensor:
+    """Whether each element is positive, eight to a byte.
+
+    Args:
+        x: ``[B, C, h, w]``, channels-last for speed.
+
+    Returns:
+        ``[⌈n / 8⌉]``, uint8.
+    """
+    flat = (x > 0).permute(0, 2, 3, 1).reshape(-1).view(torch.uint8)  # [B h w C]
+    # Bit i of all bytes lies in one piece of the elements: eight passes over whole memory.
+    rows = functional.pad(flat, (0, -len(flat) % 8)).view(8, -1)
+    packed = rows[0].clone()
+    for bit in range(1, 8):
+        packed |= rows[bit] << bit
+    return packed
+
+
+def unpack_signs(packed: Tensor, shape: Sequence[int]) -> Tensor:
+    """Undo :func:`pack_signs`: ``[B, C, h, w]``, bool, channels-last.
+
+    Args:
+        packed: its result.
+        shape: of its argument.
+    """
+    batch, channels, height, width = shape
+    rows = packed.new_empty((8, len(packed)))
+    for bit in range(8):
+        torch.bitwise_and(packed >> bit, 1, out=rows[bit])
+    flat = rows.view(-1)[: batch * channels * height * width].view(torch.bool)
+    return flat.view(batch, height, width, channels).permute(0, 3, 1, 2)
+
+
+def _needed(blocks: Sequence[CouplingBlock], given: Sequence[bool]) -> list[tuple[bool, ...]]:
+    """For each block the levels of its input that depend on something with a gradient."""
+    found, current = [], list(given)
+    for block in blocks:
+        found.append(tuple(current))
+        current[block.level] = True
+    return found
+
+
+def _trained(block: nn.Module) -> list[Tensor]:
+    return [p for p in block.parameters() if p.requires_grad]
+
+
+def _coupling(block: nn.Module) -> CouplingBlock:
+    assert isinstance(block, CouplingBlock)
+    return block

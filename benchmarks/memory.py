@@ -23,7 +23,6 @@ from benchmarks.subjects import images
 from benchmarks.turns import timed
 from pyramidflow import PyramidFlow
 from pyramidflow.data.preprocessing import network_input
-from pyramidflow.model import EncoderName
 from pyramidflow.spec import Preprocessing
 from pyramidflow.training import ContrastLoss, Recipe
 from pyramidflow.training.memory import Mode, activation_bytes, free_bytes, network_of
@@ -62,7 +61,7 @@ class Point:
 
     stacks: int
     mode: Mode
-    encoder: EncoderName = "none"
+    encoder: str = "none"
     size: int = 256
     channels: int = 24
     levels: int = 8

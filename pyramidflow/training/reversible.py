@@ -80,21 +80,25 @@ class _ReversibleFlow(torch.autograd.Function):
         # In training there is none to keep: the parameters give it again.
         means = [_coupling(block).volume_norm.mean() for block in flow.blocks]
         kept: list[Tensor] = []
-        signs: list[Tensor] = []
+        # What stays is allocated before what comes and goes: in between, it would leave holes in
+        # the memory that nothing fits.
+        sizes = _sign_bytes(flow, pyramid)
+        signs = pyramid[0].new_empty(sum(sizes), dtype=torch.uint8)
+        pieces = torch.split(signs, sizes)
         total: Tensor | float = 0.0
-        for index, block in enumerate(flow.blocks):
+        for index, (block, piece) in enumerate(zip(flow.blocks, pieces, strict=True)):
             if index > 0 and index % spacing == 0:
                 kept += pyramid
-            with _recorded(block, signs):
+            with _recorded(block, piece):
                 pyramid, log_det = block(pyramid)
             total = total + log_det
         assert isinstance(total, Tensor)
         ctx.flow, ctx.spacing, ctx.levels = flow, spacing, levels
         ctx.has_mean = [mean is not None for mean in means]
         given = [mean for mean in means if mean is not None]
-        ctx.sections = (levels, len(given), len(signs), len(kept), len(parameters))
+        ctx.sections = (levels, len(given), 1, len(kept), len(parameters))
         # The parameters are not read from here, but a change of theirs must be noticed.
-        ctx.save_for_backward(*pyramid, *given, *signs, *kept, *parameters)
+        ctx.save_for_backward(*pyramid, *given, signs, *kept, *parameters)
         ctx.set_materialize_grads(False)
         return (*pyramid, total)
 
@@ -102,16 +106,22 @@ class _ReversibleFlow(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, *grad_outputs: Tensor | None) -> tuple[Tensor | None, ...]:
         saved = iter(ctx.saved_tensors)
-        latents, means, signs, kept, _ = ([next(saved) for _ in range(n)] for n in ctx.sections)
+        latents, means, (signs,), kept, parameters = (
+            [next(saved) for _ in range(n)] for n in ctx.sections
+        )
         blocks = [_coupling(block) for block in ctx.flow.blocks]
         needed = _needed(blocks, ctx.needs_input_grad[3 : 3 + ctx.levels])
         walk = _Walk(latents, list(grad_outputs[:-1]), grad_outputs[-1])
-        of_parameters: list[Tensor | None] = []
+        of_parameters: list[Tensor | None] = [torch.empty_like(p) for p in parameters]
+        pieces = torch.split(signs, _sign_bytes(ctx.flow, latents))
+        end = len(parameters)
         for index in reversed(range(len(blocks))):
             mean = means.pop() if ctx.has_mean[index] else None
-            with _replayed(blocks[index], signs.pop()):
+            with _replayed(blocks[index], pieces[index]):
                 found = walk.back_through(blocks[index], mean, needed[index])
-            of_parameters = found + of_parameters
+            start = end - len(found)
+            of_parameters[start:end] = map(_copied, found, of_parameters[start:end])
+            end = start
             if index > 0 and index % ctx.spacing == 0:
                 walk.pyramid, kept = kept[-ctx.levels :], kept[: -ctx.levels]
         return (None, None, None, *walk.gradients, *of_parameters)
@@ -156,12 +166,26 @@ class _Walk:
         return list(found)
 
 
+def _copied(gradient: Tensor | None, memory: Tensor | None) -> Tensor | None:
+    return None if gradient is None or memory is None else memory.copy_(gradient)
+
+
+def _sign_bytes(flow: Flow, pyramid: Sequence[Tensor]) -> list[int]:
+    """Bytes of each block's signs."""
+    found = []
+    for block in map(_coupling, flow.blocks):
+        level = pyramid[block.params_level]
+        hidden = block.affine_params.conv1.out_channels * level[:, 0].numel()
+        found.append(-(-hidden // 8))
+    return found
+
+
 @contextmanager
-def _recorded(block: nn.Module, signs: list[Tensor]) -> Iterator[None]:
+def _recorded(block: nn.Module, signs: Tensor) -> Iterator[None]:
     """Keep one bit for each hidden value: on which side of the activation's bend it lies."""
 
     def record(module: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
-        signs.append(pack_signs(inputs[0]))
+        signs.copy_(pack_signs(inputs[0]))
 
     handle = _coupling(block).affine_params.activation.register_forward_hook(record)
     try:

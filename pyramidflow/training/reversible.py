@@ -97,7 +97,7 @@ class _ReversibleFlow(torch.autograd.Function):
         ctx.has_mean = [mean is not None for mean in means]
         given = [mean for mean in means if mean is not None]
         ctx.sections = (levels, len(given), 1, len(kept), len(parameters))
-        # The parameters are not read from here, but a change of theirs must be noticed.
+        # The parameters too: a change of theirs before the backward pass must be noticed.
         ctx.save_for_backward(*pyramid, *given, signs, *kept, *parameters)
         ctx.set_materialize_grads(False)
         return (*pyramid, total)

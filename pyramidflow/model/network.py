@@ -1,5 +1,6 @@
 """The whole network: image → encoder → pyramid → flow → latents, and back."""
 
+import math
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -13,6 +14,11 @@ from pyramidflow.model.flow import Flow
 from pyramidflow.model.pyramid import InvertiblePyramid
 from pyramidflow.model.state import TensorKind
 from pyramidflow.spec import RESNET_CHANNELS, Architecture
+
+LARGEST_WEIGHT = 1e4
+"""Magnitude in the convolutions; trained ones stay below 10. The spectral convolution
+rounds by the largest product of a tile, and the soft clamp behind it hides how large that was: from
+1e6 on, scores change by more than 1e-4 between backends."""
 
 
 class PyramidFlow(nn.Module):
@@ -144,7 +150,8 @@ class PyramidFlow(nn.Module):
         for name, value in self.state_dict().items():
             is_ours = value.is_floating_point() and not name.startswith("encoder.module.")
             dtype = torch.float32 if is_ours else value.dtype
-            kinds[name] = TensorKind((tuple(value.shape),), dtype)
+            limits = _limits(name) if is_ours else ()
+            kinds[name] = TensorKind((tuple(value.shape),), dtype, *limits)
         for index, block in enumerate(self.flow.blocks):
             assert isinstance(block, CouplingBlock)
             shapes = {(1, 1, 1, 1), block.mean_shape(size)}
@@ -299,6 +306,15 @@ class PyramidFlow(nn.Module):
             )
         with torch.no_grad():
             return self.encoder.inverse(self.inverse(template, size))
+
+
+def _limits(name: str) -> tuple[float, float]:
+    """Least and largest element of a tensor: what every backend computes alike."""
+    if name.endswith(".running_var"):
+        return 0.0, math.inf
+    if ".affine_params." in name or (name.startswith("encoder.") and ".conv" in name):
+        return -LARGEST_WEIGHT, LARGEST_WEIGHT
+    return -math.inf, math.inf
 
 
 def _crop(x: Tensor, size: Sequence[int] | None) -> Tensor:

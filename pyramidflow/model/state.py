@@ -1,5 +1,6 @@
 """Which tensors a network's state has: what a file is held against before it is used."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -17,10 +18,14 @@ class TensorKind:
     Attributes:
         shapes: it has one of them.
         dtype: of its elements.
+        least: of its elements.
+        most: likewise.
     """
 
     shapes: tuple[tuple[int, ...], ...]
     dtype: torch.dtype
+    least: float = -math.inf
+    most: float = math.inf
 
 
 def check_tensors(tensors: Mapping[str, Tensor], expected: Mapping[str, TensorKind]) -> None:
@@ -31,7 +36,7 @@ def check_tensors(tensors: Mapping[str, Tensor], expected: Mapping[str, TensorKi
         expected: by name.
 
     Raises:
-        InputError: one is missing, too much, of another shape or type, or not finite.
+        InputError: one is missing, too much, of another shape or type, not finite, or too large.
     """
     for name in expected:
         if name not in tensors:
@@ -48,3 +53,8 @@ def check_tensors(tensors: Mapping[str, Tensor], expected: Mapping[str, TensorKi
             )
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
             raise InputError(f"the tensor {name} holds numbers that are not finite.")
+        if tensor.numel() and (tensor.amin() < kind.least or tensor.amax() > kind.most):
+            raise InputError(
+                f"the tensor {name} holds {tensor.amin():g} to {tensor.amax():g}: "
+                f"{kind.least:g} to {kind.most:g} is expected."
+            )

@@ -7,13 +7,18 @@ import pytest
 import torch
 import triton_interpreter
 from conftest import TINY, relative_error
+from torch import nn
 from torch.autograd.graph import saved_tensors_hooks
 from triton_interpreter import INTERPRETED
 
 from pyramidflow import Detector, PyramidFlow, ops
+from pyramidflow.data import ImageSet, list_images, network_input
 from pyramidflow.errors import InputError
+from pyramidflow.model import CustomEncoder, Standardised
 from pyramidflow.model.coupling import CouplingBlock
-from pyramidflow.training import ContrastLoss, LikelihoodLoss, choose_loss, memory
+from pyramidflow.ops import planner
+from pyramidflow.spec import Preprocessing
+from pyramidflow.training import ContrastLoss, LikelihoodLoss, Recipe, choose_loss, memory, train
 from pyramidflow.training.memory import activation_bytes, fitting_mode, network_of
 from pyramidflow.training.reversible import pack_signs, reversible_flow, unpack_signs
 
@@ -159,12 +164,13 @@ def test_frozen_parts_have_no_gradient():
 
 
 @pytest.mark.parametrize(
-    ("dtype", "kernel_size"), [(torch.float64, 3), (torch.float32, 3), (torch.float32, 7)]
+    ("dtype", "tile"), [(torch.float64, 0), (torch.float32, 0), (torch.float32, 12)]
 )
-def test_rounding_does_not_carry_a_value_over_the_bend(monkeypatch, dtype, kernel_size):
+def test_rounding_does_not_carry_a_value_over_the_bend(monkeypatch, dtype, tile):
     # Without the recorded sides some hidden values come back on the other side of zero, and the
     # gradients of this small map are off by a hundredth.
-    model = network(stacks=6, channels=8, levels=4, kernel_size=kernel_size)
+    monkeypatch.setattr(planner, "fastest", lambda shape: planner.with_tile(shape, tile))
+    model = network(stacks=6, channels=8, levels=4, kernel_size=7)
     torch.manual_seed(0)
     image = torch.randn(2, 3, 32, 32, dtype=torch.float64).to(dtype)
     _, expected, _ = gradients(model, image, ContrastLoss(), "plain")
@@ -314,6 +320,20 @@ def test_a_large_training_is_reversible_and_says_so(tiny_set, monkeypatch, capsy
     assert "computed again" not in capsys.readouterr().err
     for name, value in said.items():
         assert torch.equal(value, asked[name])
+
+
+@pytest.mark.parametrize("mode", ["plain", "reversible"])
+def test_an_encoder_is_standardised_before_either(tiny_set, mode):
+    torch.manual_seed(0)
+    model = PyramidFlow(**TINY)
+    model.encoder = Standardised(CustomEncoder(nn.Conv2d(3, TINY["channels"], 1)), TINY["channels"])
+    images = ImageSet(list_images(tiny_set / "train" / "good"), 16, cache_bytes=0)
+    recipe = Recipe(epochs=1, memory=mode)
+    train(model, Preprocessing(16), images, ImageSet([], 16), recipe, show_progress=False)
+    batch = [images[index] for index in range(len(images))]
+    features = model.features(network_input(batch, Preprocessing(16), torch.device("cpu")))
+    torch.testing.assert_close(features.mean((0, 2, 3)), torch.zeros(4), atol=1e-4, rtol=0)
+    torch.testing.assert_close(features.std((0, 2, 3)), torch.ones(4), atol=1e-3, rtol=0)
 
 
 def test_memory_is_one_of_three():

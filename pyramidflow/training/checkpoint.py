@@ -39,6 +39,11 @@ class Position:
     history: tuple[Mapping[str, Any], ...] = ()
     memory: Mode = "plain"
 
+    @property
+    def is_start(self) -> bool:
+        """Whether no step was taken yet."""
+        return (self.epoch, self.step) == (0, 0)
+
 
 @dataclass(frozen=True)
 class StoredPosition(Validated):

@@ -160,15 +160,16 @@ class Trainer:
 
     def _standardise(self, stop: StopRequest) -> None:
         encoder = self.model.encoder
-        if not isinstance(encoder, Standardised) or self.position != Position():
+        if not isinstance(encoder, Standardised) or not self.position.is_start:
             return
         self.progress.begin("features", 0, len(self.images))
 
         def inputs() -> Iterator[Tensor]:
-            for i in range(len(self.images)):
-                yield self._input(i)
-                self.progress.advance()
-                self._stop_if(stop)
+            with closing(self.images.in_turn([i] for i in range(len(self.images)))) as decoded:
+                for image in decoded:
+                    yield network_input(image, self.preprocessing, self._device())
+                    self.progress.advance()
+                    self._stop_if(stop)
 
         standardise(encoder, inputs())
 

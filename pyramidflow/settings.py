@@ -16,6 +16,9 @@ from pyramidflow.errors import InputError
 KEY = "setting"
 """Of a field's metadata."""
 
+LARGEST_IN_FULL = 1e20
+"""Limits from here on are written with an exponent."""
+
 LONGEST_SHOWN = 60
 """Characters of a refused value that its sentence repeats."""
 
@@ -227,8 +230,9 @@ def _range(limits: Setting) -> str:
 
 
 def _plain(limit: float) -> str:
-    """A limit in full: 1000000, not 1e+06."""
-    return str(int(limit)) if float(limit).is_integer() else f"{limit:g}"
+    """A limit in full, 1000000 and not 1e+06, where people can read it so."""
+    is_short = float(limit).is_integer() and abs(limit) < LARGEST_IN_FULL
+    return str(int(limit)) if is_short else f"{limit:g}"
 
 
 def _refused(name: str, value: object, expected: str) -> InputError:

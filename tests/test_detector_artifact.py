@@ -16,6 +16,7 @@ from pyramidflow.detector.artifact import read_header
 from pyramidflow.errors import InputError
 from pyramidflow.io import tensors as files
 from pyramidflow.io.tensors import load_tensors, save_tensors
+from pyramidflow.model import PyramidFlow
 
 SCORE_OF_ZEROS = np.zeros((16, 16, 3), np.uint8)
 
@@ -102,6 +103,32 @@ def test_tensors_that_are_not_finite_are_refused(content, forged, name, value):
     changed = content[1][name].clone()
     changed.view(-1)[-1] = value
     refused(forged(tensors={**content[1], name: changed}), name, "not finite")
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if "affine_params" in name])
+@pytest.mark.parametrize("value", [1e6, -1e12, 3e38])
+def test_weights_that_the_convolutions_cannot_round_are_refused(content, forged, name, value):
+    changed = content[1][name].clone()
+    changed.view(-1)[0] = value
+    refused(forged(tensors={**content[1], name: changed}), name, "-10000 to 10000 is expected")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("encoder.bn1.running_var", -1.0),
+        ("encoder.layer1.0.bn2.running_var", -1e-3),
+        ("encoder.conv1.weight", 1e6),
+        ("encoder.layer1.1.conv1.weight", -3e38),
+    ],
+)
+def test_weights_of_an_encoder_that_backends_compute_apart_are_refused(tmp_path, name, value):
+    """Of a negative variance the root is no number, and a maximum drops it."""
+    network = PyramidFlow(encoder="resnet18", levels=2, stacks=1, kernel_size=1)
+    network.state_dict()[name].view(-1)[0] = value
+    template = [torch.zeros(1, 64, 8, 8), torch.zeros(1, 64, 4, 4)]
+    with pytest.raises(InputError, match=rf"model/{name} holds .* is expected"):
+        Detector.from_network(network, template, {"image_size": 32})
 
 
 @pytest.mark.parametrize("name", NAMES)

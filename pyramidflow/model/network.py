@@ -1,6 +1,8 @@
 """The whole network: image → encoder → pyramid → flow → latents, and back."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +26,11 @@ STANDARD_DEVIATIONS = "encoder.std"
 
 FlowMap = Callable[[Pyramid], tuple[Pyramid, Tensor]]
 """From a pyramid to its latents and their log-determinant ``[B]``."""
+
+LARGEST_WEIGHT = 1e4
+"""Magnitude in the convolutions; trained ones stay below 10. The spectral convolution
+rounds by the largest product of a tile, and the soft clamp behind it hides how large that was: from
+1e6 on, scores change by more than 1e-4 between backends."""
 
 
 class PyramidFlow(nn.Module):
@@ -157,7 +164,10 @@ class PyramidFlow(nn.Module):
         for name, value in self.state_dict().items():
             is_ours = value.is_floating_point() and not name.startswith(FOREIGN)
             dtype = torch.float32 if is_ours else value.dtype
-            kinds[name] = TensorKind((tuple(value.shape),), dtype, name == STANDARD_DEVIATIONS)
+            limits = _limits(name) if is_ours else ()
+            kinds[name] = TensorKind((tuple(value.shape),), dtype, *limits)
+            if name == STANDARD_DEVIATIONS:
+                kinds[name] = replace(kinds[name], is_positive=True)
         for index, block in enumerate(self.flow.blocks):
             assert isinstance(block, CouplingBlock)
             shapes = {(1, 1, 1, 1), block.mean_shape(size)}
@@ -325,6 +335,15 @@ class PyramidFlow(nn.Module):
             )
         with torch.no_grad():
             return self.encoder.inverse(self.inverse(template, size))
+
+
+def _limits(name: str) -> tuple[float, float]:
+    """Least and largest element of a tensor: what every backend computes alike."""
+    if name.endswith(".running_var"):
+        return 0.0, math.inf
+    if ".affine_params." in name or (name.startswith("encoder.") and ".conv" in name):
+        return -LARGEST_WEIGHT, LARGEST_WEIGHT
+    return -math.inf, math.inf
 
 
 def _crop(x: Tensor, size: Sequence[int] | None) -> Tensor:

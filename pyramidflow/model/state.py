@@ -1,5 +1,6 @@
 """Which tensors a network's state has: what a file is held against before it is used."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -18,10 +19,14 @@ class TensorKind:
         shapes: it has one of them.
         dtype: of its elements.
         is_positive: whether each has to be above zero.
+        least: of its elements.
+        most: likewise.
     """
 
     shapes: tuple[tuple[int, ...], ...]
     dtype: torch.dtype
+    least: float = -math.inf
+    most: float = math.inf
     is_positive: bool = False
 
 
@@ -33,8 +38,8 @@ def check_tensors(tensors: Mapping[str, Tensor], expected: Mapping[str, TensorKi
         expected: by name.
 
     Raises:
-        InputError: one is missing, too much, of another shape or type, not finite, or not above
-            zero.
+        InputError: one is missing, too much, of another shape or type, not finite, or out of its
+            range.
     """
     for name in expected:
         if name not in tensors:
@@ -53,3 +58,8 @@ def check_tensors(tensors: Mapping[str, Tensor], expected: Mapping[str, TensorKi
             raise InputError(f"the tensor {name} holds numbers that are not finite.")
         if kind.is_positive and not (tensor > 0).all():
             raise InputError(f"the tensor {name} holds numbers that are not above zero.")
+        if tensor.numel() and (tensor.amin() < kind.least or tensor.amax() > kind.most):
+            raise InputError(
+                f"the tensor {name} holds {tensor.amin():g} to {tensor.amax():g}: "
+                f"{kind.least:g} to {kind.most:g} is expected."
+            )

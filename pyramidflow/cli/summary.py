@@ -76,7 +76,7 @@ def header_facts(header: "Header") -> dict[str, str]:
         facts["training"] = (
             f"{training.epochs} epochs, {training.seconds:.0f} s, finished {training.finished}"
         )
-        versions += f", torch {training.torch}"
+        versions = ", ".join([versions, f"torch {training.torch}", *training.packages])
     return facts | {"versions": printable(versions)}
 
 

@@ -42,6 +42,7 @@ class TrainingRecord(Validated):
         seconds: training time, over all runs.
         finished: date and time, as ISO 8601.
         torch: version of PyTorch.
+        packages: names and versions of the others that decide which pixels a file has.
         contents: a digest of each image that was trained on, at the size that the network works at.
         suspects: images that template and spread leave out, the worst first.
         suspect_scores: of each of them, against the others.
@@ -59,6 +60,7 @@ class TrainingRecord(Validated):
     seconds: float = setting(0.0, least=0)
     finished: str = setting("")
     torch: str = setting("")
+    packages: tuple[str, ...] = setting(())
     contents: tuple[str, ...] = setting(())
     suspects: tuple[str, ...] = setting(())
     suspect_scores: tuple[float, ...] = setting(())

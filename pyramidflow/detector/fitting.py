@@ -5,6 +5,7 @@ import os
 import warnings
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from importlib.metadata import version
 from pathlib import Path
 
 import torch
@@ -26,6 +27,9 @@ from pyramidflow.io.names import printable
 from pyramidflow.model import PyramidFlow
 from pyramidflow.spec import Spec
 from pyramidflow.training import train
+
+DECIDING_PACKAGES = ("numpy", "pillow", "tifffile", "imagecodecs")
+"""That decode images; another version may give other pixels."""
 
 
 @dataclass(frozen=True)
@@ -115,6 +119,7 @@ def fit(network: PyramidFlow, spec: Spec, data: Category, run: Run) -> Fitted:
         seconds=result.seconds,
         finished=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         torch=torch.__version__,
+        packages=tuple(f"{name} {version(name)}" for name in DECIDING_PACKAGES),
         contents=result.contents,
         suspects=tuple(_name(training[s.index], data.root) for s in suspects),
         suspect_scores=tuple(s.score for s in suspects),

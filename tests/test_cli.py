@@ -92,7 +92,15 @@ def test_train_evaluate_calibrate_inspect_template_info(run, tiny_set, tmp_path)
 
     code, out, _ = run("info", model)
     assert code == 0
-    for word in ("channels 4", "image size", "plate", "2 epochs", __version__, "pillow ", "imagecodecs "):
+    for word in (
+        "channels 4",
+        "image size",
+        "plate",
+        "2 epochs",
+        __version__,
+        "pillow ",
+        "imagecodecs ",
+    ):
         assert word in out
     code, out, _ = run("info", model, "--json")
     assert json.loads(out)["spec"]["network"]["levels"] == 2

@@ -96,7 +96,8 @@ class CurrentSession:
 def _state(artifact: Artifact, device: torch.device) -> object:
     """What a session depends on and may change: process, backend, mode and tensors."""
     network = artifact.network
-    tensors = chain(network.parameters(), network.buffers(), artifact.template)
+    compared = (*artifact.template, *(artifact.inverse_spread or ()))
+    tensors = chain(network.parameters(), network.buffers(), compared)
     versions = tuple((id(x), x.data_ptr(), -1 if x.is_inference() else x._version) for x in tensors)
     is_training = any(module.training for module in network.modules())
     return os.getpid(), ops.active_backend(device.type), is_training, versions

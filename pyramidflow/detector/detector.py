@@ -55,7 +55,7 @@ class Detector:
         encoder_weights: file with the encoder's weights; ``None`` takes its own source: a download,
             or a package.
         device: ``"auto"`` takes a CUDA device where there is one.
-        settings: any other setting by name, see :mod:`pyramidflow.detector.spec`: ``channels``,
+        settings: any other setting by name, see :mod:`pyramidflow.spec`: ``channels``,
             ``levels``, ``stacks``, ``kernel_size``, ``volume_norm``, ``region_of_interest``,
             ``epochs``, ``batch_size``, ``seed``, …
 

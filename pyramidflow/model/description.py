@@ -95,7 +95,9 @@ class Encoder:
         Raises:
             InputError: what it is built from is missing.
         """
-        raise NotImplementedError
+        raise InputError(
+            f"the encoder {self.name} is a module of one's own: give the module itself."
+        )
 
     def load_weights(self, encoder: "FrozenModule", file: Path | None) -> None:
         """Fill a built encoder with the weights that a training starts from.
@@ -184,7 +186,9 @@ class LayeredEncoder(Encoder):
         Raises:
             InputError: it cannot be had here.
         """
-        raise NotImplementedError
+        raise InputError(
+            f"the encoder {self.name} brings no weights: give a file with --encoder-weights."
+        )
 
 
 def stages_text(stages: Stages) -> str:

@@ -26,8 +26,7 @@ from pyramidflow.detector.fitting import Run, fit
 from pyramidflow.errors import InputError
 from pyramidflow.evaluation import evaluate
 from pyramidflow.model import PyramidFlow
-from pyramidflow.rules import ContrastRule, VerdictRule
-from pyramidflow.spec import Spec, names
+from pyramidflow.spec import ContrastRule, Spec, VerdictRule, names
 from pyramidflow.training.statistics import normal_of
 
 RESULT = Path(__file__).parent / "results" / "quality.md"

@@ -22,7 +22,7 @@ from pyramidflow.detector.verdict import interest_mask, judge
 from pyramidflow.engine import PlainEngine, Settings
 from pyramidflow.errors import CalibrationWarning, InputError
 from pyramidflow.ops.compiled_cpu import has_bfloat16
-from pyramidflow.rules import VerdictRule
+from pyramidflow.spec import VerdictRule
 
 
 @pytest.fixture

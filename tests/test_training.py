@@ -13,8 +13,7 @@ from pyramidflow.data import ImageSet, list_images, network_input
 from pyramidflow.errors import InputError
 from pyramidflow.interrupt import StopRequest
 from pyramidflow.model import Contrast, InvertiblePyramid
-from pyramidflow.rules import PLAIN_CONTRAST
-from pyramidflow.spec import Preprocessing
+from pyramidflow.spec import PLAIN_CONTRAST, Preprocessing
 from pyramidflow.training import (
     ContrastLoss,
     Interrupted,

@@ -6,7 +6,7 @@ import torch
 from conftest import TINY
 
 from pyramidflow import PyramidFlow
-from pyramidflow.rules import ContrastRule
+from pyramidflow.spec import ContrastRule
 from pyramidflow.training.statistics import (
     LEVEL_FLOOR,
     PIXEL_FLOOR,

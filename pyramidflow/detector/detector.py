@@ -37,9 +37,8 @@ from pyramidflow.engine.device import resolve_device
 from pyramidflow.errors import InputError
 from pyramidflow.model import PyramidFlow
 from pyramidflow.model.encoders import encoder_of
-from pyramidflow.rules import Box
 from pyramidflow.settings import shown
-from pyramidflow.spec import Preprocessing, Spec
+from pyramidflow.spec import Box, Preprocessing, Spec
 
 
 class Detector:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from pyramidflow.errors import InputError
-from pyramidflow.rules import VerdictRule
+from pyramidflow.spec import VerdictRule
 
 Verdict = Literal["ok", "ng"]
 

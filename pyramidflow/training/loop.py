@@ -19,8 +19,7 @@ from pyramidflow.errors import InputError
 from pyramidflow.interrupt import Interrupted, StopRequest
 from pyramidflow.model import PyramidFlow
 from pyramidflow.model.encoder import Standardised
-from pyramidflow.rules import PLAIN_CONTRAST, ContrastRule
-from pyramidflow.spec import Preprocessing, Recipe
+from pyramidflow.spec import PLAIN_CONTRAST, ContrastRule, Preprocessing, Recipe
 from pyramidflow.training.checkpoint import Position, load_checkpoint, save_checkpoint
 from pyramidflow.training.contents import fingerprint, read_all
 from pyramidflow.training.loss import Loss, choose_loss

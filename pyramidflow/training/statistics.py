@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from pyramidflow.model import Contrast, PyramidFlow
 from pyramidflow.model.contrast import pixel_mean
-from pyramidflow.rules import ContrastRule
+from pyramidflow.spec import ContrastRule
 
 NEIGHBOURHOOD = 5
 """Side in pixels of the square that a pixel's variance is averaged over."""

@@ -1,0 +1,115 @@
+"""Settings of the way from an image to network input."""
+
+import numbers
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+from pyramidflow.errors import InputError
+from pyramidflow.model.description import IMAGENET_MEAN, IMAGENET_STD
+from pyramidflow.settings import Validated, setting
+
+ImageSize = tuple[int, int]
+"""Height and width in pixels."""
+
+AUTO = "auto"
+
+LARGEST_SIDE = 65536
+
+
+def image_size(value: Any) -> "ImageSize | Literal['auto']":
+    """A size as people write it: ``256``, ``(640, 256)``, ``"640x256"`` or ``"auto"``.
+
+    Raises:
+        ValueError: it is none of these.
+    """
+    if value == AUTO:
+        return "auto"
+    if isinstance(value, str):
+        value = value.lower().replace("×", "x").split("x")
+        if not all(side.strip().isdecimal() and len(side) < 10 for side in value):
+            raise ValueError(_SIZES)
+        value = [int(side) for side in value]
+    sides = list(value) if isinstance(value, list | tuple) else [value]
+    if len(sides) not in (1, 2) or not all(map(_is_side, sides)):
+        raise ValueError(_SIZES)
+    return int(sides[0]), int(sides[-1])
+
+
+def _is_side(value: Any) -> bool:
+    return (
+        isinstance(value, numbers.Integral)
+        and not isinstance(value, bool)
+        and 1 <= int(value) <= LARGEST_SIDE
+    )
+
+
+def size_text(value: Any) -> str:
+    """A size as ``640x256``; a square as its side."""
+    if isinstance(value, str):
+        return value
+    height, width = value
+    return str(height) if height == width else f"{height}x{width}"
+
+
+_SIZES = (
+    f"give a side from 1 to {LARGEST_SIDE}, HEIGHTxWIDTH such as 640x256, or {AUTO} for the aspect "
+    "of the training images"
+)
+
+
+@dataclass(frozen=True)
+class Preprocessing(Validated):
+    """How images become network input; part of every detector file.
+
+    Attributes:
+        image_size: height and width that images are resized to, in pixels; ``"auto"``, before a
+            training, has the aspect of the training images, and the pixels of the default square.
+        smallest_defect: size in pixels of the images of what should still be found; a training
+            warns where less than two pixels are left of it.
+        mean: per channel, of images scaled to [0, 1].
+        std: per channel, of images scaled to [0, 1].
+        white_level: value that stands for white in images of 16 bits; ``None`` is the file's own,
+            65535.
+
+    Raises:
+        InputError: a setting is out of its range.
+    """
+
+    group: ClassVar[str] = "preprocessing settings"
+
+    image_size: ImageSize | Literal["auto"] = setting(
+        (256, 256),
+        "Size that images are resized to, in pixels: the side of a square, HEIGHTxWIDTH, or auto "
+        "for the aspect of the training images.",
+        shown_default="256, with an encoder its own",
+        convert=image_size,
+        text=size_text,
+    )
+    smallest_defect: float | None = setting(
+        None,
+        "Smallest defect that should be found, in pixels of the images; a training warns where "
+        "the image size makes it too small.",
+        above=0,
+    )
+    mean: tuple[float, float, float] = setting(IMAGENET_MEAN, on_command_line=False)
+    std: tuple[float, float, float] = setting(IMAGENET_STD, above=0, on_command_line=False)
+    white_level: int | None = setting(
+        None,
+        "Value that stands for white in images of 16 bits: 4095 for a camera of 12 bits.",
+        least=256,
+        most=65535,
+        shown_default="65535",
+    )
+
+    @property
+    def size(self) -> ImageSize:
+        """Height and width that images are resized to.
+
+        Raises:
+            InputError: it is ``"auto"`` and no training has chosen it yet.
+        """
+        if isinstance(self.image_size, str):
+            raise InputError(
+                "image_size is 'auto': a training chooses the size; call fit, or give a size."
+            )
+        return self.image_size

@@ -1,9 +1,10 @@
 """What users hold: a detector that trains, calibrates, inspects, saves and loads.
 
-``spec.py`` holds every setting, ``artifact.py`` the one file, ``fitting.py`` the training,
-``session.py`` the inspection, ``smoothing.py`` what is done to a map before it is judged,
-``calibration.py`` and ``verdict.py`` the threshold and its verdict,
-``findings.py`` what an inspection gives; ``detector.py`` puts them into one object.
+``artifact.py`` is the one file, ``fitting.py`` the training and ``size.py`` the size that it chooses,
+``session.py`` the inspection and ``current.py`` the session that fits now, ``threshold.py``,
+``calibration.py`` and ``verdict.py`` the threshold and its verdict, ``findings.py`` what an
+inspection gives; ``detector.py`` puts them into one object. The settings are in
+:mod:`pyramidflow.spec`.
 """
 
 from pyramidflow.detector.calibration import Calibration

@@ -21,8 +21,8 @@ from pyramidflow.io.names import printable, user_path
 app = typer.Typer(
     name="pyramidflow",
     help="Detect defects in full resolution with a detector trained from good images only.",
-    epilog="Exit codes: 0; 1 defects found (inspect --fail-on-defect) or something broken (doctor); 2 usage or input error; "
-    "130 interrupted.",
+    epilog="Exit codes: 0; 1 defects found (inspect --fail-on-defect) or something broken "
+    "(doctor); 2 usage or input error; 130 interrupted.",
     no_args_is_help=True,
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,

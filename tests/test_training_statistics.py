@@ -158,3 +158,63 @@ def test_an_image_does_not_hide_behind_the_spread_that_it_makes():
     (suspect,) = normal_of(PyramidFlow(**TINY).eval(), images.__getitem__, 10, rule).suspects
     assert suspect.index == 4
     assert suspect.score > 100
+
+
+def partly_shown(count):
+    """Latents, and a rectangle of each that it does not show; one pixel is never shown."""
+    rng = np.random.default_rng(3)
+    shapes = [(1, 3, 8, 8), (1, 3, 4, 4)]
+    images, masks = [], []
+    for index in range(count):
+        images.append([torch.from_numpy(rng.normal(index % 3, 2, shape)) for shape in shapes])
+        seen = torch.ones(8, 7, dtype=torch.bool)  # the map, without the column that pads it
+        top, left = rng.integers(0, 5, 2)
+        seen[top : top + 3, left : left + 3] = False
+        seen[0, 6] = False
+        masks.append(seen)
+    return images, masks
+
+
+def weights_by_hand(masks, level):
+    """A pixel of a level is shown where all below it are; the last column is the one before it."""
+    found = []
+    for seen in masks:
+        shown = np.concatenate([seen.numpy(), seen.numpy()[:, -1:]], 1)
+        step = 2**level
+        blocks = shown.reshape(8 // step, step, 8 // step, step)
+        found.append(np.where(blocks.all((1, 3)), 1.0, 1e-3))
+    return np.stack(found)[:, None]  # [N, 1, h, w]
+
+
+@pytest.mark.parametrize("light", [False, True])
+def test_what_an_image_does_not_show_hardly_counts(light):
+    rule = ContrastRule(spread="pixel", light=light)
+    images, masks = partly_shown(12)
+    moments = Moments(rule)
+    for latents, seen in zip(images, masks, strict=True):
+        moments.add(latents, seen)
+    moments = moments.without(images.pop(5), masks.pop(5))
+    for level in range(2):
+        z, w = stacked(images, level), weights_by_hand(masks, level)
+        np.testing.assert_allclose(moments.counts()[level][0], w.sum(0), rtol=1e-9)
+        np.testing.assert_allclose(moments.mean()[level][0], (w * z).sum(0) / w.sum(0), rtol=1e-9)
+        if light:
+            z = z - z.mean((2, 3), keepdims=True)
+        middle = (w * z).sum(0) / w.sum(0)
+        variance = (w * (z - middle) ** 2).sum(0) / np.maximum(w.sum(0) - 1, 1)
+        np.testing.assert_allclose(moments.variance()[level][0], variance, rtol=1e-6, atol=1e-12)
+
+
+def test_a_pixel_that_is_never_shown_has_the_spread_of_its_channel():
+    rule = ContrastRule(spread="pixel")
+    images, masks = partly_shown(200)
+    moments = Moments(rule)
+    for latents, seen in zip(images, masks, strict=True):
+        seen[:, 3:] = False
+        latents[0][..., :3] = 5 * latents[0][..., :3]
+        latents[0][..., 3:] = 1.0  # filled in, always alike
+        moments.add(latents, seen)
+    weights = inverse_spread(moments, rule)[0][0]  # [C, h, w]
+    shown = stacked(images, 0)[..., :3].std()
+    np.testing.assert_allclose(1 / weights[..., 6:], shown, rtol=0.1)
+    np.testing.assert_allclose(1 / weights[..., 0], shown, rtol=0.3)

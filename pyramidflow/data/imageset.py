@@ -131,6 +131,20 @@ class ImageSet:
         """:func:`content_digest` of each image, in order; they were read before."""
         return tuple(self._digests[path] for path in self.paths)
 
+    @property
+    def treatment(self) -> str:
+        """What is done to the resized pixels, where anything is: a digest."""
+        return ""
+
+    def seen(self, index: int, size: tuple[int, int]) -> npt.NDArray[np.bool_] | None:
+        """Which pixels of a map of image ``index`` say something about it; ``None`` for all.
+
+        Args:
+            index: of the image.
+            size: height and width of the map.
+        """
+        return None
+
     def looks_dark(self) -> str | None:
         """Say that the images decoded so far look as if their white level was lower than 65535.
 
@@ -150,11 +164,14 @@ class ImageSet:
         return None
 
     def _read(self, path: Path) -> tuple[npt.NDArray[Any], int | None, str]:
-        """Return the resized image, the largest value of one with 16 bits, and its digest."""
+        """Return the image, the largest value of one with 16 bits, and the digest as it lies."""
         pixels = read_image(path, self.decoding)
         brightest = int(pixels.max()) if pixels.dtype == np.uint16 else None
         resized = resize_image(pixels, self.size)
-        return resized, brightest, content_digest(resized)
+        return self._prepared(path, resized), brightest, content_digest(resized)
+
+    def _prepared(self, path: Path, pixels: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        return pixels
 
     def _keep(
         self, path: Path, image: npt.NDArray[Any], brightest: int | None, digest: str

@@ -34,5 +34,6 @@ def read_all(images: ImageSet, progress: TrainingProgress) -> None:
 
 
 def fingerprint(images: ImageSet) -> str:
-    """One digest of what all images hold, in their order."""
-    return hashlib.sha256("\n".join(images.contents).encode()).hexdigest()[:16]
+    """One digest of what all images hold, in their order, and of what was done to them."""
+    told = [*images.contents, images.treatment] if images.treatment else images.contents
+    return hashlib.sha256("\n".join(told).encode()).hexdigest()[:16]

@@ -24,6 +24,9 @@ PIXEL_FLOOR = 0.25
 LEVEL_FLOOR = 0.1
 """Least spread of all, as a share of the level's: a channel may never change either."""
 
+UNSEEN = 1e-3
+"""Weight of a pixel that an image does not show: it counts only where no image shows the pixel."""
+
 LEAST_IMAGES = 2
 """That template and spread are taken from, whatever share may be bad."""
 
@@ -31,7 +34,8 @@ LEAST_IMAGES = 2
 class Moments:
     """Sums of latents over images, and of their squares where a spread is wanted, in float64.
 
-    Memory does not grow with the number of images: two templates, four with the squares.
+    Memory does not grow with the number of images: two templates, four with the squares, six where
+    images do not show every pixel and light is taken off.
 
     Args:
         rule: whether there are squares, and whether they are those of latents whose mean over
@@ -44,49 +48,87 @@ class Moments:
     def __init__(self, rule: ContrastRule) -> None:
         self.count = 0
         self._rule = rule
-        self._sums: list[Tensor] = []
-        self._squares: list[Tensor] = []
+        self._sums: tuple[list[Tensor], ...] = ([], [], [], [])
 
-    def add(self, latents: Sequence[Tensor]) -> None:
-        """Count the latents ``[1, C, h_d, w_d]`` of an image in."""
+    def add(self, latents: Sequence[Tensor], seen: Tensor | None = None) -> None:
+        """Count an image in.
+
+        Args:
+            latents: ``[1, C, h_d, w_d]``.
+            seen: which pixels of the map the image shows, bool ``[h, w]``; ``None`` for all. All
+                images of a sum have a mask, or none has.
+        """
         self.count += 1
-        for totals, values in zip((self._sums, self._squares), self._powers(latents), strict=True):
+        for totals, values in zip(self._sums, self._powers(latents, seen), strict=True):
             if not totals:
                 totals.extend(values)
                 continue
             for total, value in zip(totals, values, strict=True):
                 total += value
 
-    def without(self, latents: Sequence[Tensor]) -> "Moments":
+    def without(self, latents: Sequence[Tensor], seen: Tensor | None = None) -> "Moments":
         """These without an image that was counted in."""
         others = Moments(self._rule)
         others.count = self.count - 1
-        sums, squares = self._powers(latents)
-        others._sums = [a - z for a, z in zip(self._sums, sums, strict=True)]
-        others._squares = [a - z for a, z in zip(self._squares, squares, strict=True)]
+        powers = self._powers(latents, seen)
+        others._sums = tuple(
+            [a - z for a, z in zip(totals, values, strict=True)]
+            for totals, values in zip(self._sums, powers, strict=True)
+        )
         return others
 
-    def _powers(self, latents: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+    def _powers(self, latents: Sequence[Tensor], seen: Tensor | None) -> tuple[list[Tensor], ...]:
+        """Latents, squares, weights, and what the squares are of, where that is something else."""
         values = [z.double() for z in latents]
-        if self._rule.spread == "none":
-            return values, []
-        centred = [z - pixel_mean(z) for z in values] if self._rule.light else values
-        return values, [z.square() for z in centred]
+        centred: list[Tensor] = []
+        if self._rule.spread != "none":
+            is_lit = self._rule.light
+            centred = [z - pixel_mean(z) for z in values] if is_lit else values
+        squares = [z.square() for z in centred]
+        if seen is None:
+            return values, squares, [], []
+        weights = _level_weights(seen, latents)
+        powers = (values, squares, centred if self._rule.light else [])
+        values, squares, centred = (
+            [z * w for z, w in zip(power, weights, strict=False)] for power in powers
+        )
+        return values, squares, weights, centred
+
+    def counts(self) -> list[Tensor]:
+        """How many images show each pixel, levels ``[1, 1, h_d, w_d]`` in float64."""
+        sums, _, weights, _ = self._sums
+        return weights or [torch.full_like(total[:, :1], self.count) for total in sums]
 
     def mean(self) -> list[Tensor]:
         """Mean latents, levels ``[1, C, h_d, w_d]`` in float64, finest first."""
-        return [total / self.count for total in self._sums]
+        return [total / n for total, n in zip(self._sums[0], self.counts(), strict=True)]
 
     def variance(self) -> list[Tensor]:
         """Of each latent over the images, without bias, in float64; 0 of a single image."""
-        means = self.mean()
-        if self._rule.light:
+        _, squares, _, centred = self._sums
+        counts, means = self.counts(), self.mean()
+        if centred:
+            means = [total / n for total, n in zip(centred, counts, strict=True)]
+        elif self._rule.light:
             means = [mean - pixel_mean(mean) for mean in means]
-        freedom = max(self.count - 1, 1)
-        pairs = zip(self._squares, means, strict=True)
         return [
-            ((total - self.count * mean.square()) / freedom).clamp_min(0) for total, mean in pairs
+            ((total - n * mean.square()) / (n - 1).clamp_min(1)).clamp_min(0)
+            for total, mean, n in zip(squares, means, counts, strict=True)
         ]
+
+
+def _level_weights(seen: Tensor, latents: Sequence[Tensor]) -> list[Tensor]:
+    """Weights of the pixels of each level, which are seen where all of the finest below them are.
+
+    Args:
+        seen: bool ``[h, w]``.
+        latents: levels ``[1, C, h_d, w_d]``; the finest may be padded.
+    """
+    height, width = latents[0].shape[-2:]
+    ends = (0, width - seen.shape[1], 0, height - seen.shape[0])
+    hidden = functional.pad((~seen).float()[None, None], ends, mode="replicate")
+    pooled = (functional.max_pool2d(hidden, 1 << level) for level in range(len(latents)))
+    return [(1 - x).double().clamp_min(UNSEEN).to(latents[0].device) for x in pooled]
 
 
 def inverse_spread(moments: Moments, rule: ContrastRule) -> tuple[Tensor, ...] | None:
@@ -95,7 +137,8 @@ def inverse_spread(moments: Moments, rule: ContrastRule) -> tuple[Tensor, ...] |
     ``"channel"``: ``σ² = s̄²``, the mean over pixels of the variances ``s²``. ``"pixel"``:
     ``σ² = max((n·s̃² + k·s̄²) / (n + k), (PIXEL_FLOOR · s̄)²)`` with ``s̃²`` the mean of ``s²`` over
     5×5 pixels, ``n`` images and ``k = PRIOR_IMAGES``: a handful of images says little about a
-    pixel. In both ``σ`` is at least ``LEVEL_FLOOR`` of its level's; where a whole level never
+    pixel. ``n`` is that of the images which show a pixel, and means over pixels are weighted by
+    it. In both ``σ`` is at least ``LEVEL_FLOOR`` of its level's; where a whole level never
     changes, ``σ = 1``.
 
     Args:
@@ -109,20 +152,22 @@ def inverse_spread(moments: Moments, rule: ContrastRule) -> tuple[Tensor, ...] |
     if rule.spread == "none":
         return None
     found = []
-    for variance in moments.variance():
-        channel = variance.mean((2, 3), keepdim=True)  # [1, C, 1, 1]
+    for variance, count in zip(moments.variance(), moments.counts(), strict=True):
+        shown = count / moments.count  # [1, 1, h_d, w_d]
+        channel = (variance * shown).mean((2, 3), keepdim=True) / shown.mean()  # [1, C, 1, 1]
         spread = channel
         if rule.spread == "pixel":
-            around = functional.avg_pool2d(
-                variance, NEIGHBOURHOOD, 1, NEIGHBOURHOOD // 2, count_include_pad=False
-            )
-            count = moments.count
+            around = _around(variance * shown) / _around(shown)
             shrunk = (count * around + PRIOR_IMAGES * channel) / (count + PRIOR_IMAGES)
             spread = shrunk.maximum(PIXEL_FLOOR**2 * channel)
         spread = spread.clamp_min(LEVEL_FLOOR**2 * float(channel.mean()))
         unit = torch.ones_like(spread)
         found.append(torch.where(spread > 0, spread, unit).rsqrt().float())
     return tuple(found)
+
+
+def _around(x: Tensor) -> Tensor:
+    return functional.avg_pool2d(x, NEIGHBOURHOOD, 1, NEIGHBOURHOOD // 2, count_include_pad=False)
 
 
 @dataclass(frozen=True)
@@ -165,6 +210,7 @@ def normal_of(
     count: int,
     rule: ContrastRule,
     has_template: bool = True,
+    seen_of: Callable[[int], Tensor | None] = lambda index: None,
 ) -> Normal:
     """Template and spread of training images.
 
@@ -180,25 +226,36 @@ def normal_of(
         count: of the images.
         rule: what is compared, and the share that is left out.
         has_template: ``False`` compares with zero (ablation II).
+        seen_of: which pixels of the map an image shows, by number: bool ``[h, w]``, or ``None`` for
+            all of every image.
     """
     moments = Moments(rule)
     for index in range(count):
-        moments.add(latents_of(index))
+        latents = latents_of(index)  # the image is read first
+        moments.add(latents, seen_of(index))
     suspects: list[Suspect] = []
     if rule.robust > 0 and count > LEAST_IMAGES:
         scores = []
         for index in range(count):
-            latents = latents_of(index)
-            others = _normal(moments.without(latents), rule, has_template)
+            latents, seen = latents_of(index), seen_of(index)
+            others = _normal(moments.without(latents, seen), rule, has_template)
             contrast = _contrast(others, rule)
-            scores.append(float(model.contrast(latents, contrast).max()))
+            scores.append(_score(model.contrast(latents, contrast), seen))
         left_out = min(math.ceil(rule.robust * count), max(count - LEAST_IMAGES, 0))
         worst = sorted(range(count), key=lambda index: -scores[index])[:left_out]
         suspects = [Suspect(index, scores[index]) for index in worst]
         for index in worst:
-            moments = moments.without(latents_of(index))
+            moments = moments.without(latents_of(index), seen_of(index))
     found = _normal(moments, rule, has_template)
     return Normal(found.template, found.inverse_spread, tuple(suspects))
+
+
+def _score(anomaly_map: Tensor, seen: Tensor | None) -> float:
+    """Maximum of a map ``[1, h, w]``, which may be padded, where the image shows something."""
+    if seen is None:
+        return float(anomaly_map.max())
+    height, width = seen.shape
+    return float((anomaly_map[0, :height, :width] * seen.to(anomaly_map.device)).max())
 
 
 def _normal(moments: Moments, rule: ContrastRule, has_template: bool) -> Normal:

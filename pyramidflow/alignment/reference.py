@@ -1,0 +1,188 @@
+"""What poses are measured against: a mean of good images, and how well they agree with it."""
+
+import math
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pyramidflow.alignment.pose import Pose, inside, sampled, sampled_at, to_float
+from pyramidflow.alignment.search import Found, PoseSearch
+from pyramidflow.data import ImageSet
+from pyramidflow.errors import InputError
+from pyramidflow.settings import Validated, setting
+from pyramidflow.spec.alignment import AlignmentRule
+
+SAMPLE = 24
+"""Images that the reference is the mean of."""
+
+FIRST = 5
+"""Images that are tried as a first reference, each against :data:`JUDGES` others."""
+
+JUDGES = 8
+
+LEAST_COMMON = 0.4
+"""Median agreement of images with one of them below which they have no pose in common."""
+
+SPREADS = 6.0
+"""How far below the median a good part's agreement may lie, in robust standard deviations."""
+
+MARGIN = 0.1
+"""Or in agreement, whichever is more: a defect costs some of it, too."""
+
+HARDLY = 1e-3
+"""Weight of pixels that were not seen: they count only where nothing else is known."""
+
+
+@dataclass(frozen=True)
+class ReferenceFacts(Validated):
+    """What a detector's file says about its reference.
+
+    Attributes:
+        ratio: height over width of the images, as lengths.
+        agreement: median of the training images.
+        least_agreement: below it a part has no pose.
+
+    Raises:
+        InputError: a value has another type, or is out of its range.
+    """
+
+    group: ClassVar[str] = "alignment facts"
+
+    ratio: float = setting(1.0, least=1e-3, most=1e3)
+    agreement: float = setting(1.0, least=-1, most=1.001)
+    least_agreement: float = setting(0.0, least=-1, most=1)
+
+
+@dataclass(frozen=True, eq=False)
+class Reference:
+    """What poses are measured against.
+
+    Attributes:
+        picture: ``[3, h, w]`` from 0 to 1, at the size that the network works at.
+        facts: about it.
+    """
+
+    picture: Tensor
+    facts: ReferenceFacts
+
+
+@dataclass(frozen=True, eq=False)
+class Learned:
+    """A reference with the poses of the images that it was learned from.
+
+    Attributes:
+        reference: of them.
+        found: of each image, in order.
+    """
+
+    reference: Reference
+    found: tuple[Found, ...]
+
+    @property
+    def placed(self) -> list[int]:
+        """Numbers of the images that have a pose."""
+        least = self.reference.facts.least_agreement
+        return [index for index, each in enumerate(self.found) if each.agreement >= least]
+
+
+def learned(images: ImageSet, rule: AlignmentRule, ratio: float, sample: int = SAMPLE) -> Learned:
+    """Choose a reference from good images, and find the poses of all of them.
+
+    The image that agrees best with some others is the first reference; those that agree with it are
+    brought to its pose, in the middle of where they lie, and their mean is the reference. An image
+    has a pose if its agreement with the mean is at most ``SPREADS`` robust standard deviations, or
+    ``MARGIN``, below the median.
+
+    Args:
+        images: good ones, as they lie.
+        rule: how far parts may lie off.
+        ratio: height over width of the images, as lengths.
+        sample: how many images the mean is of, at most.
+
+    Raises:
+        InputError: an image cannot be read, or they have no pose in common.
+    """
+    pictures = [to_float(images[index]) for index in _spread(len(images), sample)]
+    limits = (ratio, rule.largest_shift, rule.turns)
+    first = _most_typical(pictures, limits)
+    found = [first.find(picture) for picture in pictures]
+    each_other = float(np.median(sorted(each.agreement for each in found)[:-1]))  # not itself
+    if each_other < LEAST_COMMON:
+        raise InputError(
+            f"the good images have no pose in common (they agree by {each_other:.2f}, at least "
+            f"{LEAST_COMMON} is expected): train with align none."
+        )
+    middle = _middle([each.pose for each in _agreeing(found)])
+    least = min(each.agreement for each in _agreeing(found))
+    members = [
+        (picture, each.pose.after(middle))
+        for picture, each in zip(pictures, found, strict=True)
+        if each.agreement >= least
+    ]
+    mean = _mean(members, ratio)
+    search = PoseSearch(mean, *limits)
+    with closing(images.in_turn([i] for i in range(len(images)))) as decoded:
+        everywhere = tuple(search.find(to_float(pixels)) for [pixels] in decoded)
+    agreements = [each.agreement for each in everywhere]
+    median = float(np.median(agreements))
+    itself = (1 - each_other) / (len(members) * median)  # what an image brings to its own agreement
+    facts = ReferenceFacts(ratio, median, _least(agreements) - itself)
+    return Learned(Reference(mean, facts), everywhere)
+
+
+def _least(agreements: Sequence[float]) -> float:
+    median = float(np.median(agreements))
+    spread = 1.4826 * float(np.median(np.abs(np.subtract(agreements, median))))
+    return median - max(SPREADS * spread, MARGIN)
+
+
+def _agreeing(found: Sequence[Found]) -> list[Found]:
+    least = _least([each.agreement for each in found])
+    return [each for each in found if each.agreement >= least]
+
+
+def _spread(count: int, wanted: int) -> list[int]:
+    """Numbers below a count, evenly spread."""
+    return sorted({int(place) for place in np.linspace(0, count - 1, min(count, wanted))})
+
+
+def _most_typical(pictures: Sequence[Tensor], limits: tuple[float, float, float]) -> PoseSearch:
+    judges = [pictures[index] for index in _spread(len(pictures), JUDGES)]
+    best: tuple[float, PoseSearch] | None = None
+    for index in _spread(len(pictures), FIRST):
+        search = PoseSearch(pictures[index], *limits)
+        agreement = float(np.median([search.find(judge).agreement for judge in judges]))
+        if best is None or agreement > best[0]:
+            best = agreement, search
+    assert best is not None
+    return best[1]
+
+
+def _middle(poses: Sequence[Pose]) -> Pose:
+    """The pose, in the first reference, that the least has to be filled in from.
+
+    Its centre is where the images' centres lie; where they are turned a little, not anyhow, its
+    angle is their mean.
+    """
+    centres = [pose.inverse for pose in poses]
+    x, y = (float(np.median([getattr(centre, axis) for centre in centres])) for axis in "xy")
+    mean = np.mean([np.exp(1j * math.radians(pose.angle)) for pose in poses])
+    angle = -math.degrees(float(np.angle(mean))) if abs(mean) > 0.9 else 0.0
+    return Pose(x, y, angle)
+
+
+def _mean(members: Sequence[tuple[Tensor, Pose]], ratio: float) -> Tensor:
+    """Mean of pictures ``[3, h, w]`` read at their poses, each where it was seen."""
+    total = torch.zeros_like(members[0][0])
+    weights = torch.zeros(total.shape[1:])
+    for picture, pose in members:
+        grid = sampled_at(pose, (total.shape[1], total.shape[2]), ratio)
+        weight = torch.from_numpy(inside(grid)).float() + HARDLY
+        total += weight * sampled(picture, grid, "bicubic")
+        weights += weight
+    return (total / weights).clamp(0, 1)

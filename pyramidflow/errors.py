@@ -9,6 +9,10 @@ class InputError(ValueError):
     """
 
 
+class CheckpointError(InputError):
+    """A checkpoint that a training cannot go on from: it is missing, damaged or another's."""
+
+
 class PyramidFlowWarning(UserWarning):
     """What a person should know although the work goes on, in one sentence.
 

@@ -200,7 +200,10 @@ def test_unexpected_errors_are_not_mistaken_for_defects(run, monkeypatch, tmp_pa
 def test_help_is_complete(run):
     code, out, _ = run("--help")
     assert code == 0
-    commands = ("train", "evaluate", "calibrate", "inspect", "template", "info", "doctor", "demo")
+    commands = (
+        *("train", "evaluate", "calibrate", "inspect", "template", "info", "doctor", "demo"),
+        "reproduce",
+    )
     for command in commands:
         assert command in out
     surface = {

@@ -14,6 +14,7 @@ from pyramidflow.cli.doctor import doctor
 from pyramidflow.cli.evaluate import evaluate
 from pyramidflow.cli.info import info
 from pyramidflow.cli.inspect import inspect
+from pyramidflow.cli.reproduce import reproduce
 from pyramidflow.cli.template import template
 from pyramidflow.cli.train import train
 from pyramidflow.io.names import printable, user_path
@@ -78,5 +79,7 @@ def _at_home(value: Any) -> Any:
     return user_path(value) if isinstance(value, Path) else value
 
 
-for command in (train, calibrate, evaluate, inspect, template, info, doctor, demo):
+COMMANDS = (train, calibrate, evaluate, inspect, template, info, doctor, demo, reproduce)
+
+for command in COMMANDS:
     app.command()(_adapted(command))

@@ -2,7 +2,7 @@
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from enum import Enum
 from typing import Annotated, Any, Literal, Optional, get_args, get_origin
 
@@ -12,15 +12,19 @@ from pyramidflow.settings import Setting, without_none
 from pyramidflow.spec import names
 
 
-def with_settings(command: Callable[..., None]) -> Callable[..., None]:
+def with_settings(command: Callable[..., None], but: Collection[str] = ()) -> Callable[..., None]:
     """Give a command an option for every setting of the spec that the command line offers.
 
     The command's own ``settings`` parameter receives those that were given, by name.
+
+    Args:
+        command: to give them to.
+        but: settings that the command chooses itself.
     """
     options = [
         _option(name, group, kind, described)
         for name, (group, kind, described) in names().items()
-        if described.on_command_line
+        if described.on_command_line and name not in but
     ]
     own = [p for p in inspect.signature(command).parameters.values() if p.name != "settings"]
 

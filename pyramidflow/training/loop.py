@@ -15,7 +15,7 @@ from rich.console import Console
 from torch import Tensor
 
 from pyramidflow.data import ImageSet, augment_texture, network_input
-from pyramidflow.errors import InputError
+from pyramidflow.errors import CheckpointError, InputError
 from pyramidflow.interrupt import Interrupted, StopRequest
 from pyramidflow.model import PyramidFlow
 from pyramidflow.model.encoder import Standardised
@@ -107,28 +107,35 @@ class Trainer:
         """Go on from the checkpoint.
 
         Raises:
-            InputError: there is no checkpoint, or it belongs to another training.
+            InputError: no checkpoint file was named.
+            CheckpointError: there is no checkpoint, or it belongs to another training.
         """
         if self.checkpoint is None:
             raise InputError("a training without a checkpoint file cannot be resumed: name one.")
+        try:
+            self._go_on_from(self.checkpoint)
+        except InputError as error:
+            raise CheckpointError(str(error)) from error
+
+    def _go_on_from(self, checkpoint: Path) -> None:
         self.position = load_checkpoint(
-            self.checkpoint,
+            checkpoint,
             self._identity(),
             self.model,
             self._level_size(),
             self.optimizer,
         )
-        self._check_memory(self.checkpoint)
+        self._check_memory(checkpoint)
         position = self.position
         if position.step > len(self._batches(range(len(self.images)))):
             raise InputError(
-                f"the checkpoint {self.checkpoint} is in step {position.step}, but an epoch has "
+                f"the checkpoint {checkpoint} is in step {position.step}, but an epoch has "
                 f"{len(self._batches(range(len(self.images))))}: start without --resume."
             )
         behind = position.epoch + (position.step > 0)
         if behind > self.recipe.epochs:
             raise InputError(
-                f"the checkpoint {self.checkpoint} is in epoch {behind}, but only "
+                f"the checkpoint {checkpoint} is in epoch {behind}, but only "
                 f"{self.recipe.epochs} are wanted: ask for as many or more."
             )
 
@@ -340,7 +347,8 @@ def train(
         What is normal, and history.
 
     Raises:
-        InputError: images or checkpoint cannot be used.
+        InputError: images cannot be used.
+        CheckpointError: the checkpoint cannot be gone on from.
         Interrupted: a stop was requested; the checkpoint is written.
     """
 

@@ -1,0 +1,138 @@
+"""``pyramidflow reproduce``."""
+
+from enum import Enum
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pyramidflow.cli import EXIT_INPUT_ERROR
+from pyramidflow.cli.options import Device, MaxMegapixels, ReportFolder, pixels_of
+from pyramidflow.cli.settings import with_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pyramidflow.evaluation.reproduction import Cell
+
+# Of lists, typer knows those of enumerations.
+Numeral = Enum("Numeral", {"I": "I", "II": "II", "III": "III", "IV": "IV"})
+
+
+@partial(with_settings, but=("without",))
+def reproduce(
+    root: Annotated[
+        Path,
+        typer.Argument(
+            metavar="ROOT",
+            help="Data set in MVTec AD or BTAD layout, with all its categories.",
+            show_default=False,
+        ),
+    ],
+    output: ReportFolder,
+    settings: dict[str, Any],
+    category: Annotated[
+        list[str] | None,
+        typer.Option(help="Only this one. May be repeated.", show_default="all"),
+    ] = None,
+    ablation: Annotated[
+        list[Numeral] | None,
+        typer.Option(
+            help="Train without a part of the method, too: I volume norm, II latent template, III "
+            "pyramid difference, IV fourier loss. May be repeated.",
+            show_default=False,
+        ),
+    ] = None,
+    preset: Annotated[
+        str, typer.Option(help="Published settings; options that are given stand above them.")
+    ] = "mvtec",
+    encoder_weights: Annotated[
+        Path | None,
+        typer.Option(help="File with the encoder's weights, in place of its download or package."),
+    ] = None,
+    cache_size: Annotated[
+        int, typer.Option(min=0, metavar="MB", help="Memory for decoded images.")
+    ] = 2048,
+    max_megapixels: MaxMegapixels = None,
+    device: Device = "auto",
+) -> None:
+    """Train and measure every category as the paper did, and lay the numbers beside its own.
+
+    Writes tables.md, tables.csv and tables.json, and for each category and variant a detector file
+    and its result. What is finished is not done again: the same command goes on where it was
+    stopped. A changed setting, or another list of files, makes a result stale. A category that
+    fails is named, and the exit code is then 2.
+    """
+    from pyramidflow.evaluation.reproduction import (
+        FILES,
+        Reproduction,
+        check_categories,
+        earlier_trials,
+        plan_trials,
+        table_cells,
+        variants_of,
+        write_tables,
+    )
+    from pyramidflow.io.files import exclusive
+    from pyramidflow.io.names import printable
+
+    variants = variants_of([each.value for each in ablation or ()])
+    planned = plan_trials(root, output, variants, preset, settings)
+    check_categories(planned, category or ())
+    chosen = [trial for trial in planned if not category or trial.category in category]
+    planned += earlier_trials(root, output, variants, preset, settings)
+    reproduction = Reproduction(
+        root,
+        encoder_weights,
+        device,
+        cache_size * 1_000_000,
+        pixels_of(max_megapixels),
+        say=_say,
+    )
+    facts = _facts(preset, settings)
+
+    def write() -> "Sequence[Cell]":
+        cells = table_cells([reproduction.state(trial) for trial in planned])
+        write_tables(cells, output, facts)
+        return cells
+
+    with exclusive(output / FILES[0], covers=[output / name for name in FILES[1:]]):
+        write()
+        reproduction.run(chosen, write)
+        cells = write()
+    wanted = set(chosen)
+    is_whole = _print_results([cell for cell in cells if cell.state.trial in wanted])
+    typer.echo(f"written to {printable(output)}: {', '.join(FILES)}")
+    if not is_whole:
+        raise typer.Exit(EXIT_INPUT_ERROR)
+
+
+def _say(line: str) -> None:
+    typer.echo(line, err=True)
+
+
+def _facts(preset: str, settings: dict[str, Any]) -> dict[str, str]:
+    from pyramidflow import __version__
+
+    given = ", ".join(f"{name} {value}" for name, value in settings.items())
+    return {"settings": f"preset {preset}", "above it": given or "none", "version": __version__}
+
+
+def _print_results(cells: "Sequence[Cell]") -> bool:
+    """Print a line for each trial; whether all of them have a result, from every test image."""
+    from pyramidflow.evaluation.reproduction import METRICS
+
+    is_whole = True
+    for cell in cells:
+        name, record = cell.state.trial.name, cell.state.record
+        if cell.state.problem is not None or record is None:
+            typer.echo(f"error: {name}: {cell.state.problem}", err=True)
+            is_whole = False
+            continue
+        shown = ", ".join(f"{title} {cell.text(metric)}" for metric, title in METRICS.items())
+        typer.echo(f"{name}: {shown}")
+        for error in record.facts["failed_images"]:
+            typer.echo(f"error: {name}: {error}", err=True)
+            is_whole = False
+    return is_whole

@@ -128,7 +128,7 @@ def _forward(run: Run, subject: Subject, pixels: Tensor, exact: Tensor, candidat
 
     @torch.no_grad()
     def forward() -> Tensor:
-        return subject.trained.network.anomaly_map(x, subject.trained.contrast)
+        return subject.trained.network.anomaly_map(x, subject.trained.comparison)
 
     function = run.compiled(forward) if candidate == "compiled" else forward
     with around(candidate):
@@ -141,7 +141,7 @@ def _exact_maps(subject: Subject, pixels: Tensor) -> Tensor:
     trained = subject.trained
     with torch.no_grad(), plain_operations(), convolutions_with_tf32(False):
         parts = torch.split(normalised(subject, pixels), 1)
-        return torch.cat([trained.network.anomaly_map(x, trained.contrast) for x in parts])
+        return torch.cat([trained.network.anomaly_map(x, trained.comparison) for x in parts])
 
 
 def engine(run: Run) -> None:
@@ -185,7 +185,7 @@ def _plain_in_half(
 ) -> Record:
     """The engine's way in plain PyTorch in half precision; compiled to CUDA graphs, too."""
     network = copy.deepcopy(subject.trained.network).half()
-    contrast = subject.trained.contrast.changed(Tensor.half)
+    contrast = subject.trained.comparison.to(run.device, torch.float16)
 
     @torch.no_grad()
     def maps() -> Tensor:
@@ -244,7 +244,7 @@ def _inspection_latency(run: Run, subject: Subject, pixels: list[Any], candidate
 
 def _score_latency(run: Run, subject: Subject, pixels: list[Any], candidate: str) -> Record:
     """The score alone, in plain PyTorch: no regions, no map of the image's size."""
-    network, contrast = subject.trained.network, subject.trained.contrast
+    network, contrast = subject.trained.network, subject.trained.comparison
 
     @torch.no_grad()
     def score(part: Tensor) -> Tensor:

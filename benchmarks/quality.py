@@ -78,7 +78,11 @@ class Trained:
         has_template = "template" not in spec.recipe.without
         normal = normal_of(self.network, latents_of, len(self.images), spec.contrast, has_template)
         found = Detector.from_network(
-            self.network, normal.template, spec.as_settings(), normal.inverse_spread
+            self.network,
+            normal.template,
+            spec.as_settings(),
+            normal.inverse_spread,
+            normal.codebook,
         )
         found.threshold = 1.0
         return found

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from pyramidflow import ops
 from pyramidflow.engine import CpuEngine, Settings, TrainedNetwork, make_engine
-from pyramidflow.model import Contrast, PyramidFlow
+from pyramidflow.model import Comparison, ComposedContrast, Contrast, PyramidFlow
 from pyramidflow.spec import IMAGENET_MEAN, IMAGENET_STD
 
 MEAN, STD = torch.tensor([IMAGENET_MEAN, IMAGENET_STD])
@@ -33,14 +33,14 @@ def trained_network(size: tuple[int, int], **settings) -> PyramidFlow:
     return network.eval()
 
 
-def trained(network: PyramidFlow, contrast: Contrast) -> TrainedNetwork:
-    return TrainedNetwork(network, contrast, IMAGENET_MEAN, IMAGENET_STD)
+def trained(network: PyramidFlow, comparison: Comparison) -> TrainedNetwork:
+    return TrainedNetwork(network, comparison, IMAGENET_MEAN, IMAGENET_STD)
 
 
 def whole_engine(
-    network: PyramidFlow, contrast: Contrast, size: tuple[int, int, int], **settings
+    network: PyramidFlow, comparison: Comparison, size: tuple[int, int, int], **settings
 ) -> CpuEngine:
-    engine = make_engine(trained(network, contrast), size, Settings(**settings))
+    engine = make_engine(trained(network, comparison), size, Settings(**settings))
     assert isinstance(engine, CpuEngine)
     return engine
 
@@ -53,10 +53,11 @@ def pictures(batch: int, size: tuple[int, int], dtype: torch.dtype = torch.uint8
     )
 
 
-def contrast_of(network: PyramidFlow, size: tuple[int, int]) -> Contrast:
+def contrast_of(network: PyramidFlow, size: tuple[int, int]) -> Contrast | ComposedContrast:
     with torch.no_grad():
         latents = network(torch.zeros(1, 3, *size))
-    return Contrast([0.5 * torch.randn_like(z) for z in latents])
+    kind = Contrast if network.architecture.pyramid_difference else ComposedContrast
+    return kind([0.5 * torch.randn_like(z) for z in latents])
 
 
 def full_contrast_of(network: PyramidFlow, size: tuple[int, int]) -> Contrast:
@@ -66,7 +67,7 @@ def full_contrast_of(network: PyramidFlow, size: tuple[int, int]) -> Contrast:
     return Contrast(template, [1 / s for s in spread], without_mean=True)
 
 
-def oracle(network: PyramidFlow, images: Tensor, contrast: Contrast) -> Tensor:
+def oracle(network: PyramidFlow, images: Tensor, comparison: Comparison) -> Tensor:
     """Anomaly maps of the network in float64 on the reference operations."""
     double = PyramidFlow.from_architecture(
         network.architecture,
@@ -79,6 +80,6 @@ def oracle(network: PyramidFlow, images: Tensor, contrast: Contrast) -> Tensor:
     pixels = images.double() / (255 if images.dtype == torch.uint8 else 65535)
     normalized = ((pixels - MEAN) / STD).permute(0, 3, 1, 2)
     with torch.no_grad(), ops.use_backend("reference"):
-        maps = double.anomaly_map(normalized, contrast.changed(Tensor.double))
+        maps = double.anomaly_map(normalized, comparison.to(pixels.device, torch.float64))
     network.float()
     return maps

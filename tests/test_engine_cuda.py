@@ -20,7 +20,7 @@ from pyramidflow.engine.encoder import frozen_encoder
 from pyramidflow.engine.frozen import FrozenNetwork
 from pyramidflow.engine.replay import Recording, ReplayedNetwork, in_parts
 from pyramidflow.errors import InputError
-from pyramidflow.model import Contrast
+from pyramidflow.model import ComposedContrast, Contrast
 from pyramidflow.spec import IMAGENET_MEAN, IMAGENET_STD
 
 CPU = torch.device("cpu")
@@ -56,7 +56,8 @@ def trained(size, **settings):
     network.eval()
     with torch.no_grad():
         template = [z.mean(0, keepdim=True) for z in network(normalised(pixels.flip(1)))]
-    return network, pixels, Contrast(template)
+    kind = Contrast if network.architecture.pyramid_difference else ComposedContrast
+    return network, pixels, kind(template)
 
 
 def subject(network, contrast):
@@ -71,9 +72,7 @@ def normalised(pixels):
 def expected_map(network, pixels, contrast, dtype=torch.float64):
     network = copy.deepcopy(network).to(dtype)
     with torch.no_grad(), ops.use_backend("reference"):
-        return network.anomaly_map(
-            normalised(pixels).to(dtype), contrast.changed(lambda x: x.to(dtype))
-        )
+        return network.anomaly_map(normalised(pixels).to(dtype), contrast.to(CPU, dtype))
 
 
 @pytest.mark.parametrize("settings", NETWORKS, ids=str)
@@ -142,17 +141,17 @@ def test_batch_norms_of_ones_own_encoder_are_folded():
 
 
 def test_plan_names_every_block():
-    network, _, contrast = trained((32, 32), **NETWORKS[0])
+    network, _, contrast = trained((32, 38), **NETWORKS[0])
     frozen = FrozenNetwork(subject(network, contrast), CPU, torch.float16)
     head, *lines = describe(frozen, (32, 38), "half", (2, 1)).splitlines()
     assert head == (
         "32 × 38, half (float16, channels-last), a CUDA graph for each of the batch sizes 2, 1"
     )
     assert lines[1] == (
-        "block 1: down → level 3, 4×4; first 5 → 10, 7×7; second with coupling and 1×1 10 → 10, "
+        "block 1: down → level 3, 4×5; first 5 → 10, 7×7; second with coupling and 1×1 10 → 10, "
         "7×7, every second pixel"
     )
-    assert "block 2: up → level 0, 32×32; first 5 → 10, four phases of 4×4" in lines[2]
+    assert "block 2: up → level 0, 32×40; first 5 → 10, four phases of 4×4" in lines[2]
     assert len(lines) == 8
 
 

@@ -12,7 +12,7 @@ from pyramidflow import Detector, PyramidFlow
 from pyramidflow.data import ImageSet, list_images, network_input
 from pyramidflow.errors import InputError
 from pyramidflow.interrupt import StopRequest
-from pyramidflow.model import Contrast, InvertiblePyramid
+from pyramidflow.model import ComposedContrast, InvertiblePyramid
 from pyramidflow.spec import PLAIN_CONTRAST, Preprocessing
 from pyramidflow.training import (
     ContrastLoss,
@@ -119,7 +119,7 @@ def test_ablations_reach_model_template_and_map(tiny_set):
     z = no_difference.model(image)
     composed = [InvertiblePyramid.compose(x) for x in (z, no_difference.template)]
     torch.testing.assert_close(
-        no_difference.model.anomaly_map(image, Contrast(no_difference.template)),
+        no_difference.model.anomaly_map(image, ComposedContrast(no_difference.template)),
         (composed[0] - composed[1]).abs().mean(1),
     )
 

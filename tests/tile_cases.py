@@ -5,11 +5,11 @@ from engine_cases import trained
 from torch import Tensor
 
 from pyramidflow import ops
-from pyramidflow.engine import TiledEngine
+from pyramidflow.engine import AssembledEngine, TiledEngine
 from pyramidflow.engine.cpu import demand
 from pyramidflow.engine.plan import make_plan
 from pyramidflow.engine.tiling import Tiling, cut, map_reach
-from pyramidflow.model import Contrast, PyramidFlow
+from pyramidflow.model import Comparison, Contrast, PyramidFlow
 
 
 def dependencies(network: PyramidFlow, first: int, last: int, size: int) -> Tensor:
@@ -39,8 +39,9 @@ def small_tiling(network: PyramidFlow, size: tuple[int, int], rows: int, columns
 
 
 def tiled_engine(
-    network: PyramidFlow, contrast: Contrast, size: tuple[int, int, int], tiling: Tiling
+    network: PyramidFlow, comparison: Comparison, size: tuple[int, int, int], tiling: Tiling
 ) -> TiledEngine:
-    subject = trained(network, contrast)
+    subject = trained(network, comparison)
     plan = make_plan(*demand(subject, (1, *tiling.size), is_part=True))
-    return TiledEngine(subject, size, tiling, plan)
+    engine = TiledEngine if comparison.is_local else AssembledEngine
+    return engine(subject, size, tiling, plan)

@@ -11,11 +11,14 @@ from torch import Tensor, nn
 
 from pyramidflow import __version__
 from pyramidflow.detector.calibration import Calibration
+from pyramidflow.detector.older import from_version_1
 from pyramidflow.engine import Settings
 from pyramidflow.errors import InputError
 from pyramidflow.io.tensors import load_tensors, save_tensors, tensors_below
-from pyramidflow.model import Contrast, PyramidFlow
+from pyramidflow.model import Codebook, Comparison, PyramidFlow
+from pyramidflow.model.codebook import level_of
 from pyramidflow.model.encoder import CustomEncoder
+from pyramidflow.model.normal import comparison_of
 from pyramidflow.model.state import TensorKind, check_tensors
 from pyramidflow.settings import Validated, setting, shown
 from pyramidflow.spec import ImageSize, Spec
@@ -87,9 +90,11 @@ class Artifact:
         history: for each epoch its number, losses and seconds.
         inverse_spread: levels ``[1, C, h_d, w_d]`` or ``[1, C, 1, 1]``, as the spec's contrast has
             it; ``None`` where it has none.
+        codebook: where the spec's contrast has one.
 
     Raises:
-        InputError: there is a spread that the spec does not ask for, or none where it does.
+        InputError: there is a spread or a codebook that the spec does not ask for, or none where it
+            does.
     """
 
     spec: Spec
@@ -99,8 +104,16 @@ class Artifact:
     training: TrainingRecord | None = None
     history: tuple[Mapping[str, Any], ...] = ()
     inverse_spread: tuple[Tensor, ...] | None = None
+    codebook: Codebook | None = None
 
     def __post_init__(self) -> None:
+        share = self.spec.contrast.codebook
+        if self.template and (self.codebook is None) != (share == 0):
+            given = "none" if self.codebook is None else "one"
+            raise InputError(
+                f"the contrast's codebook is {share}, but {given} was given: give the codebook of "
+                "the training latents where one is wanted, and only there."
+            )
         wanted = self.spec.contrast.spread
         if self.template and (self.inverse_spread is None) != (wanted == "none"):
             given = "none" if self.inverse_spread is None else "one"
@@ -110,9 +123,15 @@ class Artifact:
             )
 
     @property
-    def contrast(self) -> Contrast:
-        """What latents are compared with."""
-        return Contrast.of(self.template, self.inverse_spread, self.spec.contrast.light)
+    def comparison(self) -> Comparison:
+        """Of latents with what is normal."""
+        return comparison_of(
+            self.spec.contrast,
+            self.template,
+            self.inverse_spread,
+            self.codebook,
+            pyramid_difference=self.spec.network.pyramid_difference,
+        )
 
     @property
     def header(self) -> "Header":
@@ -130,9 +149,11 @@ class Artifact:
 
     @property
     def tensors(self) -> dict[str, Tensor]:
-        """Weights and template by the names that they have in a file."""
+        """Weights and what is compared with by the names that they have in a file."""
         tensors = {f"model/{k}": v for k, v in self.network.state_dict().items()}
         tensors |= {f"template/{d}": z for d, z in enumerate(self.template)}
+        if self.codebook is not None:
+            tensors |= {f"codebook/{k}": v for k, v in self.codebook.tensors.items()}
         return tensors | {f"inverse_spread/{d}": w for d, w in enumerate(self.inverse_spread or ())}
 
     def check(self) -> None:
@@ -200,7 +221,7 @@ class Header:
             InputError: a field is missing, or of another type or range.
         """
         if document.get("format_version") == 1:
-            document = _from_version_1(document)
+            document = from_version_1(document)
         calibration = document.get("calibration")
         if calibration is not None:
             calibration = Calibration.from_dict(calibration)
@@ -263,6 +284,9 @@ def read(path: Path, encoder: nn.Module | None = None) -> Artifact:
         spread = None
         if header.spec.contrast.spread != "none":
             spread = tuple(tensors[f"inverse_spread/{d}"] for d in levels)
+        codebook = None
+        if header.spec.contrast.codebook > 0:
+            codebook = _codebook(header.spec, tensors_below(tensors, "codebook/"))
     return Artifact(
         header.spec,
         network.eval(),
@@ -271,7 +295,13 @@ def read(path: Path, encoder: nn.Module | None = None) -> Artifact:
         header.training,
         header.history,
         spread,
+        codebook,
     )
+
+
+def _codebook(spec: Spec, tensors: Mapping[str, Tensor]) -> Codebook:
+    level = level_of(spec.network.stride, spec.network.levels)
+    return Codebook(**tensors, level=level, without_mean=spec.contrast.light)
 
 
 def _described(spec: Spec, encoder: nn.Module | None) -> PyramidFlow:
@@ -307,6 +337,15 @@ def _check_tensors(spec: Spec, network: PyramidFlow, tensors: Mapping[str, Tenso
             shape = (*shape[:2], 1, 1)
         if spec.contrast.spread != "none":
             expected[f"inverse_spread/{level}"] = TensorKind((shape,), torch.float32)
+    if spec.contrast.codebook > 0:
+        features = spec.network.channels * spec.network.levels
+        entries = tensors.get("codebook/entries", torch.empty(0))
+        count = max(len(entries), 1) if entries.dim() else 1  # as many as there are
+        expected |= {
+            "codebook/entries": TensorKind(((count, features),), torch.float32),
+            "codebook/mean": TensorKind(((features,),), torch.float32),
+            "codebook/inverse_spread": TensorKind(((features,),), torch.float32, is_positive=True),
+        }
     check_tensors(tensors, expected)
     for name, weights in tensors.items():
         if name.startswith("inverse_spread/") and not bool((weights > 0).all()):
@@ -337,36 +376,3 @@ def _naming(path: Path) -> Iterator[None]:
         raise InputError(
             f"{path} does not describe a detector ({reason}): copy or make it again."
         ) from error
-
-
-def _from_version_1(document: Mapping[str, Any]) -> dict[str, Any]:
-    """A header of format version 1 as one of version 2."""
-    training = dict(document["training"])
-    recipe = dict(training.pop("recipe", {}))
-    recipe["augment"] = "texture" if recipe.get("augment") else "none"
-    recipe |= {"seed": document["seed"], "without": document["without"]}
-    history = training.pop("history", [])
-    last = history[-1] if history else {}
-    calibration = document["calibration"]
-    if calibration is not None:
-        calibration = {"threshold": document["threshold"], **calibration}
-    elif document["threshold"] is not None:
-        calibration = {"threshold": document["threshold"], "source": "by hand"}
-    record = {
-        **training,
-        "loss": last.get("loss"),
-        "held_out_loss": last.get("validation_loss"),
-        "epochs": last.get("epoch", 0),
-    }
-    return {
-        **document,
-        "spec": {
-            "network": document["architecture"],
-            "preprocessing": document["preprocessing"],
-            "recipe": recipe,
-            "rule": {"region_of_interest": document["region_of_interest"]},
-        },
-        "calibration": calibration,
-        "training": record if training else None,
-        "history": history,
-    }

@@ -35,7 +35,7 @@ from pyramidflow.detector.verdict import overlay_scale
 from pyramidflow.engine import Precision, Settings
 from pyramidflow.engine.device import resolve_device
 from pyramidflow.errors import InputError
-from pyramidflow.model import PyramidFlow
+from pyramidflow.model import Codebook, PyramidFlow
 from pyramidflow.model.encoders import encoder_of
 from pyramidflow.settings import shown
 from pyramidflow.spec import Box, Preprocessing, Spec
@@ -436,13 +436,14 @@ class Detector:
         """
         target = resolve_device(device)
         found = files.read(Path(path), encoder)
-        spread = found.inverse_spread
+        spread, codebook = found.inverse_spread, found.codebook
         return cls._of(
             replace(
                 found,
                 network=found.network.to(target),
                 template=tuple(z.to(target) for z in found.template),
                 inverse_spread=spread and tuple(w.to(target) for w in spread),
+                codebook=codebook and codebook.to(target, torch.float32),
             )
         )
 
@@ -453,6 +454,7 @@ class Detector:
         template: Sequence[Tensor],
         settings: Mapping[str, Any] | None = None,
         inverse_spread: Sequence[Tensor] | None = None,
+        codebook: Codebook | None = None,
     ) -> "Detector":
         """A detector around a network that was trained elsewhere.
 
@@ -462,10 +464,11 @@ class Detector:
             settings: ``image_size`` and any other that the network does not fix.
             inverse_spread: where the settings ask for a ``spread``: one over the standard deviation
                 of the training latents, levels ``[1, C, h_d, w_d]`` or ``[1, C, 1, 1]``.
+            codebook: where the settings ask for one.
 
         Raises:
-            InputError: a setting contradicts the network or the spread, or is out of its range, or
-                network, template or spread is not one that a detector can have.
+            InputError: a setting contradicts network, spread or codebook, or is out of its range,
+                or one of them or the template is not one that a detector can have.
         """
         if not isinstance(network, PyramidFlow):
             raise InputError(f"the network is a {type(network).__name__}: give a PyramidFlow.")
@@ -476,7 +479,7 @@ class Detector:
         if inverse_spread is not None:
             spread = tuple(w.detach() for w in inverse_spread)
         means = tuple(z.detach() for z in template)
-        artifact = Artifact(spec, network.eval(), means, inverse_spread=spread)
+        artifact = Artifact(spec, network.eval(), means, inverse_spread=spread, codebook=codebook)
         artifact.check()
         return cls._of(artifact)
 

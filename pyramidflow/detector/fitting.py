@@ -131,6 +131,7 @@ def fit(network: PyramidFlow, spec: Spec, data: Category, run: Run) -> Fitted:
         training=record,
         history=result.history,
         inverse_spread=result.normal.inverse_spread,
+        codebook=result.normal.codebook,
     )
     if held_out:
         return Fitted(artifact, others, "held-out")

@@ -80,7 +80,7 @@ class Session:
         preprocessing = self.spec.preprocessing
         self.size = preprocessing.size
         trained = TrainedNetwork(
-            artifact.network, artifact.contrast, preprocessing.mean, preprocessing.std
+            artifact.network, artifact.comparison, preprocessing.mean, preprocessing.std
         )
         self.engine: Engine = engine_on(device, trained, self.size, settings)
         map_size = feature_size(artifact.network, *self.size)

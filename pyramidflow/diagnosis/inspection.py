@@ -68,4 +68,6 @@ def _oracle(trained: TrainedNetwork, images: Tensor) -> Tensor:
     mean, std = torch.tensor([MEAN, STD], dtype=torch.float64)
     normalised = ((images.double() / 255 - mean) / std).permute(0, 3, 1, 2)
     with torch.no_grad(), ops.use_backend("reference"):
-        return network.anomaly_map(normalised, trained.contrast.changed(Tensor.double))
+        return network.anomaly_map(
+            normalised, trained.comparison.to(normalised.device, torch.float64)
+        )

@@ -12,9 +12,10 @@ from pyramidflow.engine.device import Engine, engine_on, images_at_once
 from pyramidflow.engine.plain import PlainEngine
 from pyramidflow.engine.plan import Layer, Plan
 from pyramidflow.engine.settings import Precision, Settings, TrainedNetwork
-from pyramidflow.engine.tiles import TiledEngine
+from pyramidflow.engine.tiles import AssembledEngine, TiledEngine
 
 __all__ = [
+    "AssembledEngine",
     "CpuEngine",
     "Engine",
     "Layer",

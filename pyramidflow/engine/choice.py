@@ -4,9 +4,10 @@ from math import ceil, prod
 from pathlib import Path
 
 from pyramidflow.engine.cpu import CpuEngine, demand
+from pyramidflow.engine.encoder import feature_size, latent_shapes
 from pyramidflow.engine.plan import Plan, least_bytes, make_plan
 from pyramidflow.engine.settings import Settings, TrainedNetwork
-from pyramidflow.engine.tiles import TiledEngine
+from pyramidflow.engine.tiles import AssembledEngine, TiledEngine
 from pyramidflow.engine.tiling import Tiling, is_known, map_reach, tilings
 from pyramidflow.errors import InputError
 
@@ -54,6 +55,11 @@ def make_engine(
             settings.memory_budget, total, f"; the encoder {name} does not work in tiles"
         )
     available -= 4 * prod(size)  # the map
+    tiled = TiledEngine
+    if not trained.comparison.is_local:
+        tiled = AssembledEngine
+        shapes = latent_shapes(trained.network, 1, feature_size(trained.network, *size[1:]))
+        available -= 4 * sum(map(prod, shapes)) + 4 * trained.comparison.working_floats(shapes)
     fitting: list[tuple[Tiling, Plan]] = []
     for tiling in tilings(map_reach(trained.network), *size[1:]):
         needed = demand(trained, (1, *tiling.size), is_part=True)
@@ -67,7 +73,7 @@ def make_engine(
         total = settings.memory_budget - available + least
         raise _too_small(settings.memory_budget, total, ", even in tiles")
     tiling, plan = min(fitting, key=lambda found: found[1].in_tiles(found[0]).milliseconds)
-    return TiledEngine(trained, size, tiling, plan, threads)
+    return tiled(trained, size, tiling, plan, threads)
 
 
 def _too_small(budget: int, needed: int, why: str) -> InputError:

@@ -1,51 +1,87 @@
 """The last step of an engine on a CPU: latents against what they are compared with."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from functools import singledispatch
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from pyramidflow.engine.buffers import Buffers
 from pyramidflow.engine.window import Reader, Region, whole, window
-from pyramidflow.errors import InputError
-from pyramidflow.model import Contrast, PyramidFlow
+from pyramidflow.model import Comparison, Contrast
 from pyramidflow.ops.compiled_cpu import Image, call
 
 
-class Comparison:
-    """Anomaly map of the latents that lie in an engine's memory; a run allocates nothing.
+class MapStep(Protocol):
+    """Latents in an engine's memory to the map there.
 
-    Args:
-        network: whose latents they are.
-        contrast: of whole images.
-        levels: latents ``[B, C, h_d, w_d]``, channels-last.
-        maps: ``[B, 1, h_d, w_d]``; the first one becomes the map.
-        region: where in whole images the latents lie; ``None`` where they are whole.
-        windows: for each level room for the region's part of template and spread. They may share
-            memory, as long as the two of one level and the first ones of all do not.
+    Attributes:
+        normal_means: of the template over pixels, levels ``[C]`` in float64, where the step has to
+            be told what to take off: of tiles. Else ``None``.
     """
 
-    def __init__(
-        self,
-        network: PyramidFlow,
-        contrast: Contrast,
-        levels: Sequence[Tensor],
-        maps: Sequence[Tensor],
-        region: Region | None,
-        windows: Iterable[tuple[Tensor, Tensor]],
-    ) -> None:
-        self._network, self._levels, self._maps = network, levels, maps
-        rooms = [] if region is None else list(windows)
+    normal_means: Sequence[Tensor] | None
+
+    def run(self) -> None:
+        """Compare the latents that are there now."""
+        ...
+
+    def take_off(self, shift: Sequence[Tensor]) -> None:
+        """Say what the next latents' channels are off as a whole: levels ``[B, C]``."""
+        ...
+
+
+class ComparisonStep:
+    """A comparison as it is, of whole images.
+
+    Args:
+        comparison: any.
+        buffers: whose levels are latents and whose first map becomes the map.
+    """
+
+    normal_means: Sequence[Tensor] | None = None
+
+    def __init__(self, comparison: Comparison, buffers: Buffers) -> None:
+        self._comparison, self._buffers = comparison, buffers
+
+    def run(self) -> None:
+        """Latents to map."""
+        self._buffers.maps[0][:, 0] = self._comparison.map_of(self._buffers.levels)
+
+    def take_off(self, shift: Sequence[Tensor]) -> None:
+        """Nothing: whole images tell their means themselves."""
+
+
+class TemplateStep:
+    """The contrast with a template; a run allocates nothing.
+
+    Args:
+        contrast: of whole images.
+        buffers: whose levels are latents and whose first map becomes the map. A tile's part of
+            template and spread is copied into their windows.
+        region: where in whole images the latents lie; ``None`` where they are whole.
+    """
+
+    def __init__(self, contrast: Contrast, buffers: Buffers, region: Region | None) -> None:
+        levels = self._levels = buffers.levels
+        self._maps = buffers.maps
+        rooms = [] if region is None else list(buffers.windows())
         self._template = _readers(contrast.template, region, [first for first, _ in rooms])
         self._inverse_spread: list[Reader] | None = None
         if contrast.inverse_spread is not None:
             seconds = [second for _, second in rooms]
             self._inverse_spread = _readers(contrast.inverse_spread, region, seconds)
         self._shift: list[Tensor] | None = None
-        self._normal_means: list[Tensor] | None = None
+        self._own_means: list[Tensor] | None = None
+        self.normal_means: Sequence[Tensor] | None = None
         if contrast.without_mean:
             self._shift = [torch.zeros(z.shape[:2]) for z in levels]
-            if region is None:  # of a part, only somebody who sees the whole knows the means
-                self._normal_means = [m[:, :, 0, 0].float() for m in contrast.template_means]
+            means = [m[0, :, 0, 0] for m in contrast.template_means]
+            if region is None:
+                self._own_means = [m[None].float() for m in means]
+            else:  # only somebody who sees the whole image knows its means
+                self.normal_means = means
 
     def take_off(self, shift: Sequence[Tensor]) -> None:
         """Say what the next latents' channels are off as a whole: levels ``[B, C]``."""
@@ -55,10 +91,6 @@ class Comparison:
 
     def run(self) -> None:
         """Latents to map."""
-        if not self._network.architecture.pyramid_difference:
-            template = Contrast([read() for read in self._template])
-            self._maps[0][:, 0] = self._network.contrast(self._levels, template)
-            return
         for d, (z, level) in enumerate(zip(self._levels, self._maps, strict=True)):
             spread = None if self._inverse_spread is None else self._inverse_spread[d]()
             operands = (self._template[d](), spread, self._shift_of(d, z))
@@ -70,22 +102,26 @@ class Comparison:
         if self._shift is None:
             return None
         shift = self._shift[d]
-        if self._normal_means is not None:
+        if self._own_means is not None:
             call("pixel_means", z, shift, _image(z))
-            shift -= self._normal_means[d]
+            shift -= self._own_means[d]
         return shift
 
 
-def check_spread(contrast: Contrast) -> None:
-    """Refuse a spread of another size than the template's."""
-    for level, (normal, spread) in enumerate(
-        zip(contrast.template, contrast.inverse_spread or (), strict=False)
-    ):
-        if spread.shape != normal.shape:
-            raise InputError(
-                f"level {level} of the inverse spread has shape {list(spread.shape)}, but the "
-                f"template has {list(normal.shape)}: use a spread made at the same image size."
-            )
+@singledispatch
+def map_step(comparison: Comparison, buffers: Buffers, region: Region | None) -> MapStep:
+    """The last step of an engine.
+
+    Args:
+        comparison: with what is normal.
+        buffers: of the engine.
+        region: where in whole images its latents lie; ``None`` where they are whole. What is not
+            local must not be run there.
+    """
+    return ComparisonStep(comparison, buffers)
+
+
+map_step.register(Contrast, TemplateStep)
 
 
 def _readers(levels: Sequence[Tensor], region: Region | None, rooms: list[Tensor]) -> list[Reader]:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from pyramidflow import ops
 from pyramidflow.engine.buffers import Buffers
-from pyramidflow.engine.comparison import Comparison, check_spread
+from pyramidflow.engine.comparison import map_step
 from pyramidflow.engine.convolution import (
     FrozenConvolution,
     Input,
@@ -26,6 +26,7 @@ from pyramidflow.engine.encoder import (
     encoder_shapes,
     encoder_steps,
     feature_size,
+    latent_shapes,
 )
 from pyramidflow.engine.plan import Layer, Plan
 from pyramidflow.engine.settings import Precision, TrainedNetwork
@@ -56,8 +57,9 @@ class CpuEngine:
         size: batch, height and width of the images in pixels.
         plan: made from :func:`demand`.
         threads: how many to use; ``None`` takes PyTorch's number.
-        part_of: height and width of the larger images that template and running means belong to,
-            the images being tiles of them (see :meth:`move_to`); ``None`` where they are whole.
+        part_of: height and width of the larger images that comparison and running means belong to,
+            the images being tiles of them (see :meth:`move_to`); ``None`` where they are whole. Of
+            tiles there are maps only where the comparison is local.
 
     Raises:
         InputError: template or running means are those of another image size, or the processor has
@@ -79,7 +81,7 @@ class CpuEngine:
             raise InputError(
                 "this processor has no products of bfloat16 (AVX-512 BF16): inspect in float32."
             )
-        network, contrast = trained.network, trained.contrast
+        network, comparison = trained.network, trained.comparison
         batch, height, width = size
         self.threads = usable_threads(threads)
         self.size = size
@@ -87,11 +89,11 @@ class CpuEngine:
         self.precision: Precision = "bfloat16" if plan.bfloat16 else "float32"
         self._camera = Camera(size, torch.tensor(trained.mean), torch.tensor(trained.std))
         self._region = Region()
-        with torch.inference_mode(), self._threads():
+        with torch.inference_mode(), self.using_threads():
             self.feature_size = feature_size(network, height, width)
             whole_size = self.feature_size if part_of is None else feature_size(network, *part_of)
-            _check_sizes(network, contrast.template, whole_size)
-            check_spread(contrast)
+            comparison.check(latent_shapes(network, batch, whole_size))
+            _check_means(network, whole_size)
             encoder_layers = len(encoder_shapes(network, (batch, *self.feature_size)))
             self._buffers = Buffers(network, batch, self.feature_size)
             self._workspace = Workspace()
@@ -108,11 +110,10 @@ class CpuEngine:
             region = None if part_of is None else self._region
             layers = self.plan.layers[encoder_layers:]
             self._steps += _flow_steps(network, layers, self._buffers, self._workspace, region)
-            buffers = self._buffers
-            self.comparison = Comparison(
-                network, contrast, buffers.levels, buffers.maps, region, buffers.windows()
-            )
-            self._steps.append(("anomaly map", self.comparison.run))
+            self._map_step = map_step(comparison, self._buffers, region)
+            self._last: list[Step] = []
+            if region is None or comparison.is_local:
+                self._last.append(("anomaly map", self._map_step.run))
 
     def move_to(self, top: int, left: int) -> None:
         """Say where in the larger feature map the next images' own lie.
@@ -122,6 +123,15 @@ class CpuEngine:
             left: likewise.
         """
         self._region.top, self._region.left = top, left
+
+    @property
+    def normal_means(self) -> Sequence[Tensor] | None:
+        """Means that only somebody who sees all tiles can take off, see :class:`MapStep`."""
+        return self._map_step.normal_means
+
+    def take_off(self, shift: Sequence[Tensor]) -> None:
+        """Say what the next tile's channels are off in the whole image: levels ``[C]``."""
+        self._map_step.take_off(shift)
 
     @torch.inference_mode()
     def anomaly_map(self, images: Tensor) -> Tensor:
@@ -133,9 +143,9 @@ class CpuEngine:
         Returns:
             ``[B, h, w]``: the engine's own memory, overwritten by the next call.
         """
-        with self._threads():
+        with self.using_threads():
             self._camera.read(images)
-            for _, run in self._steps:
+            for _, run in (*self._steps, *self._last):
                 run()
         height, width = self.feature_size
         return self._buffers.maps[0][:, 0, :height, :width]
@@ -151,9 +161,9 @@ class CpuEngine:
             Levels ``[B, C, h_d, w_d]``, padded: the engine's own memory, overwritten by the next
             call.
         """
-        with self._threads():
+        with self.using_threads():
             self._camera.read(images)
-            for _, run in self._steps[:-1]:
+            for _, run in self._steps:
                 run()
         return self._buffers.levels
 
@@ -169,17 +179,19 @@ class CpuEngine:
             Name and median milliseconds of each step, in order.
         """
         self.anomaly_map(images)
-        times: list[list[float]] = [[] for _ in self._steps]
-        with self._threads():
+        steps = (*self._steps, *self._last)
+        times: list[list[float]] = [[] for _ in steps]
+        with self.using_threads():
             for _ in range(rounds):
-                for (_, run), found in zip(self._steps, times, strict=True):
+                for (_, run), found in zip(steps, times, strict=True):
                     start = time.perf_counter()
                     run()
                     found.append(1e3 * (time.perf_counter() - start))
-        return [(name, median(t)) for (name, _), t in zip(self._steps, times, strict=True)]
+        return [(name, median(t)) for (name, _), t in zip(steps, times, strict=True)]
 
     @contextmanager
-    def _threads(self) -> Iterator[None]:
+    def using_threads(self) -> Iterator[None]:
+        """As many threads as the engine's for PyTorch's own operations."""
         before = torch.get_num_threads()
         torch.set_num_threads(self.threads)
         try:
@@ -300,16 +312,11 @@ def demand(
     with torch.device("meta"):
         buffers = Buffers(network, batch, features)
     total = buffers.bytes() + Camera.bytes_of(size) + encoder_bytes(network, size)
-    finest = 4 * network.architecture.channels * prod(padded)
     if is_part:
         total += 4 * prod(padded)  # the running mean of a block
     else:
-        given = (*trained.contrast.template, *(trained.contrast.inverse_spread or ()))
-        rows = (x for x in given if not x.is_contiguous(memory_format=torch.channels_last))
-        total += sum(4 * x.numel() for x in rows)
-    if not network.architecture.pyramid_difference:
-        # Both compositions, what the last of them is made of, and the difference with its sign.
-        total += (3 * batch + 2) * finest
+        latents = latent_shapes(network, batch, features)
+        total += 4 * trained.comparison.working_floats(latents)
     return shapes, total
 
 
@@ -349,15 +356,8 @@ def flow_shapes(
     return shapes
 
 
-def _check_sizes(network: PyramidFlow, template: Sequence[Tensor], size: tuple[int, int]) -> None:
-    padded = network.pyramid.padded_size(size)
-    sizes = [(padded[0] >> d, padded[1] >> d) for d in range(network.architecture.levels)]
-    found = [tuple(z.shape[2:]) for z in template]
-    if found != sizes:
-        raise InputError(
-            f"the template has levels of {found}, but these images need {sizes}: use a template "
-            "made at the same image size."
-        )
+def _check_means(network: PyramidFlow, features: tuple[int, int]) -> None:
+    sizes = [shape[2:] for shape in latent_shapes(network, 1, features)]
     for block in network.flow.blocks:
         assert isinstance(block, CouplingBlock)
         at = block.params_level

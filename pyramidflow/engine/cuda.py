@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from pyramidflow.engine.encoder import feature_size, latent_shapes
 from pyramidflow.engine.frozen import FrozenNetwork
 from pyramidflow.engine.replay import Recording, ReplayedNetwork
 from pyramidflow.engine.settings import Precision, TrainedNetwork
@@ -199,8 +200,9 @@ def describe(
         f"{size[0]} × {size[1]}, {precision} ({dtype}, channels-last), a CUDA graph for each of "
         f"the batch sizes {batches}"
     ]
+    shapes = latent_shapes(frozen.network, 1, feature_size(frozen.network, *size))
     for number, block in enumerate(frozen.blocks):
-        level = tuple(frozen.contrast.template[block.level].shape[2:])
+        level = shapes[block.level][2:]
         window = block.kernel_size
         first = f"{window}×{window}"
         if block.kind == "up":

@@ -138,6 +138,16 @@ def feature_size(network: PyramidFlow, height: int, width: int) -> tuple[int, in
     return cast(tuple[int, int], tuple(features.shape[-2:]))
 
 
+def latent_shapes(
+    network: PyramidFlow, batch: int, features: tuple[int, int]
+) -> list[tuple[int, int, int, int]]:
+    """``(B, C, h_d, w_d)`` of each level of the latents of feature maps of a size."""
+    channels = network.architecture.channels
+    height, width = network.pyramid.padded_size(features)
+    levels = range(network.architecture.levels)
+    return [(batch, channels, height >> d, width >> d) for d in levels]
+
+
 def encoder_steps(
     network: PyramidFlow,
     camera: Camera,

@@ -163,9 +163,7 @@ class FrozenNetwork:
         self.dtype = dtype
         self.encoder = frozen_encoder(network.encoder, device, dtype)
         self.blocks = [FrozenBlock(b, device, dtype) for b in _blocks(network)]
-        self.contrast = trained.contrast.changed(
-            lambda x: x.detach().to(device, dtype).contiguous(memory_format=CHANNELS_LAST)
-        )
+        self.comparison = trained.comparison.to(device, dtype)
         self.mean, self.std = torch.tensor([trained.mean, trained.std], device=device)
 
     @torch.no_grad()
@@ -183,7 +181,7 @@ class FrozenNetwork:
         levels = list(self.network.pyramid.decompose(features))
         for block in self.blocks:
             levels[block.level] = block(levels)
-        padded = self.network.contrast(levels, self.contrast)
+        padded = self.comparison.map_of(levels)
         height, width = features.shape[-2:]
         return padded[:, :height, :width].float()
 

@@ -38,5 +38,5 @@ class PlainEngine:
         """``[B, H, W, 3]`` camera pixels, uint8 or uint16, to ``[B, h, w]`` in float32."""
         network: Any = self._trained.network
         pixels = ops.normalize_image(images.to(self._device), self._mean, self._std)
-        maps: Tensor = network.anomaly_map(pixels, self._trained.contrast)
+        maps: Tensor = network.anomaly_map(pixels, self._trained.comparison)
         return maps.float()

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from pyramidflow.errors import InputError
-from pyramidflow.model import Contrast, PyramidFlow
+from pyramidflow.model import Comparison, PyramidFlow
 from pyramidflow.settings import Validated, setting
 
 Precision = Literal["half", "bfloat16", "tf32", "float32"]
@@ -22,13 +22,13 @@ class TrainedNetwork:
 
     Attributes:
         network: in evaluation mode.
-        contrast: what latents of whole images are compared with.
+        comparison: of latents of whole images with what is normal.
         mean: per channel, of images scaled to [0, 1].
         std: per channel, likewise.
     """
 
     network: PyramidFlow
-    contrast: Contrast
+    comparison: Comparison
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
 

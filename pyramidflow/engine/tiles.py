@@ -1,13 +1,17 @@
 """Inspection on a CPU of images whose buffers memory does not hold: tile by tile."""
 
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from itertools import product
 from math import prod
+from statistics import median
 
 import torch
 from torch import Tensor
 
+from pyramidflow.engine.convolution import channels_last
 from pyramidflow.engine.cpu import CpuEngine
+from pyramidflow.engine.encoder import feature_size, latent_shapes
 from pyramidflow.engine.plan import Plan
 from pyramidflow.engine.settings import TrainedNetwork
 from pyramidflow.engine.tiling import Span, Tiling
@@ -47,11 +51,10 @@ class TiledEngine:
         tile = (1, *tiling.size)
         self._engine = CpuEngine(trained, tile, plan, threads, part_of=(height, width))
         self.threads = self._engine.threads
-        self._passes = 2 if trained.contrast.without_mean else 1
-        self._normal_means: list[Tensor] = []
-        if self._passes == 2:
-            self._normal_means = [mean[0, :, 0, 0] for mean in trained.contrast.template_means]
-        self._pixels = [prod(z.shape[2:]) for z in trained.contrast.template]
+        features = feature_size(trained.network, height, width)
+        self._shapes = latent_shapes(trained.network, 1, features)
+        self._normal_means = self._engine.normal_means
+        self._passes = 1 if self._normal_means is None else 2
         self.plan = plan.in_tiles(tiling, self._passes)
         self.precision = self._engine.precision
         self._maps = torch.empty(batch, tiling.rows.bounds[-1], tiling.columns.bounds[-1])
@@ -66,11 +69,11 @@ class TiledEngine:
         Returns:
             ``[B, h, w]``: the engine's own memory, overwritten by the next call.
         """
-        shifts = self._shifts(images) if self._passes == 2 else None
+        shifts = None if self._normal_means is None else self._shifts(images, self._normal_means)
         for rows, columns in self._places():
             for index, (image, whole) in enumerate(zip(images, self._maps, strict=True)):
                 if shifts is not None:
-                    self._engine.comparison.take_off(shifts[index])
+                    self._engine.take_off(shifts[index])
                 tile = self._engine.anomaly_map(image[None, rows.image, columns.image])
                 whole[rows.given, columns.given] = tile[0, rows.kept, columns.kept]
         return self._maps
@@ -80,20 +83,19 @@ class TiledEngine:
             self._engine.move_to(rows.start, columns.start)
             yield rows, columns
 
-    def _shifts(self, images: Tensor) -> list[list[Tensor]]:
+    def _shifts(self, images: Tensor, normal_means: Sequence[Tensor]) -> list[list[Tensor]]:
         """Of each image what its channels are off as a whole: levels ``[C]``."""
-        sums = [
-            [torch.zeros_like(m, dtype=torch.float64) for m in self._normal_means] for _ in images
-        ]
+        sums = [[torch.zeros_like(m, dtype=torch.float64) for m in normal_means] for _ in images]
         for rows, columns in self._places():
             for image, totals in zip(images, sums, strict=True):
                 latents = self._engine.latents(image[None, rows.image, columns.image])
                 for level, (z, total) in enumerate(zip(latents, totals, strict=True)):
                     part = z[0, :, rows.kept_at(level), columns.kept_at(level)]
                     total += part.sum((1, 2), dtype=torch.float64)
-        normal = list(zip(self._pixels, self._normal_means, strict=True))
+        pixels = [prod(shape[2:]) for shape in self._shapes]
+        normal = list(zip(pixels, normal_means, strict=True))
         return [
-            [total / pixels - mean for total, (pixels, mean) in zip(totals, normal, strict=True)]
+            [total / count - mean for total, (count, mean) in zip(totals, normal, strict=True)]
             for totals in sums
         ]
 
@@ -103,3 +105,56 @@ class TiledEngine:
         tile = images[:1, : self._tiling.rows.length, : self._tiling.columns.length]
         runs = len(images) * self._tiling.count * self._passes
         return [(name, runs * found) for name, found in self._engine.profile(tile, rounds)]
+
+
+class AssembledEngine(TiledEngine):
+    """A tiled engine whose latents are compared when those of all tiles lie side by side.
+
+    For comparisons that are not local. Arguments and errors are :class:`TiledEngine`'s.
+    """
+
+    def __init__(
+        self,
+        trained: TrainedNetwork,
+        size: tuple[int, int, int],
+        tiling: Tiling,
+        plan: Plan,
+        threads: int | None = None,
+    ) -> None:
+        super().__init__(trained, size, tiling, plan, threads)
+        self._comparison = trained.comparison
+        self._levels = [channels_last(*shape) for shape in self._shapes]
+
+    @torch.inference_mode()
+    def anomaly_map(self, images: Tensor) -> Tensor:
+        """As :meth:`TiledEngine.anomaly_map`."""
+        for image, whole in zip(images, self._maps, strict=True):
+            for rows, columns in self._places():
+                latents = self._engine.latents(image[None, rows.image, columns.image])
+                for level, (z, target) in enumerate(zip(latents, self._levels, strict=True)):
+                    _take(target, z, level, rows, columns)
+            whole.copy_(self._compare()[0, : whole.shape[0], : whole.shape[1]])
+        return self._maps
+
+    def _compare(self) -> Tensor:
+        with self._engine.using_threads():
+            return self._comparison.map_of(self._levels)
+
+    @torch.inference_mode()
+    def profile(self, images: Tensor, rounds: int = 5) -> list[tuple[str, float]]:
+        """As :meth:`TiledEngine.profile`, and the comparison behind the tiles."""
+        found = super().profile(images, rounds)
+        times = []
+        for _ in range(rounds):
+            start = time.perf_counter()
+            self._compare()
+            times.append(1e3 * (time.perf_counter() - start))
+        return [*found, ("anomaly map", len(images) * median(times))]
+
+
+def _take(target: Tensor, z: Tensor, level: int, rows: Span, columns: Span) -> None:
+    """Copy the pixels that belong to a tile from its latents to the whole image's."""
+    down, across = rows.kept_at(level), columns.kept_at(level)
+    part = z[:, :, down, across]
+    top, left = (rows.start >> level) + down.start, (columns.start >> level) + across.start
+    target[:, :, top : top + part.shape[2], left : left + part.shape[3]] = part

@@ -8,7 +8,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pyramidflow.model.contrast import Contrast
+    from pyramidflow.model.codebook import Codebook
+    from pyramidflow.model.comparison import Comparison
+    from pyramidflow.model.contrast import ComposedContrast, Contrast
     from pyramidflow.model.coupling import (
         AffineParams,
         CouplingBlock,
@@ -26,7 +28,9 @@ if TYPE_CHECKING:
     from pyramidflow.spec import Architecture
 
 _MODULES = {
-    "pyramidflow.model.contrast": ("Contrast",),
+    "pyramidflow.model.codebook": ("Codebook",),
+    "pyramidflow.model.comparison": ("Comparison",),
+    "pyramidflow.model.contrast": ("ComposedContrast", "Contrast"),
     "pyramidflow.model.coupling": (
         "AffineParams",
         "CouplingBlock",
@@ -47,6 +51,9 @@ _MODULES = {
 __all__ = [
     "AffineParams",
     "Architecture",
+    "Codebook",
+    "Comparison",
+    "ComposedContrast",
     "Contrast",
     "CouplingBlock",
     "CustomEncoder",

@@ -1,13 +1,18 @@
-"""What the latents of an image are compared with."""
+"""Comparison with a template: what the latents of training images are on average."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from math import prod
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from pyramidflow import ops
+from pyramidflow.errors import InputError
+from pyramidflow.model.comparison import Shapes, pixel_mean
+from pyramidflow.model.pyramid import InvertiblePyramid
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,6 +36,8 @@ class Contrast:
     inverse_spread: Sequence[Tensor] | None = None
     without_mean: bool = False
 
+    is_local: ClassVar[bool] = True
+
     @classmethod
     def of(
         cls, template: Sequence[Tensor], inverse_spread: Sequence[Tensor] | None, without_mean: bool
@@ -41,11 +48,6 @@ class Contrast:
             inverse_spread = [w.expand_as(z) for w, z in pairs]
         return cls(template, inverse_spread, without_mean)
 
-    @property
-    def is_plain(self) -> bool:
-        """Whether there is nothing but the template."""
-        return self.inverse_spread is None and not self.without_mean
-
     def changed(self, change: Callable[[Tensor], Tensor]) -> "Contrast":
         """The same with a change of every tensor, such as its device."""
         spread = self.inverse_spread
@@ -54,6 +56,32 @@ class Contrast:
             None if spread is None else [change(w) for w in spread],
             self.without_mean,
         )
+
+    def to(self, device: torch.device, dtype: torch.dtype) -> "Contrast":
+        """The same for latents of a type on a device, channels-last as theirs are there."""
+        return self.changed(_placed(device, dtype))
+
+    def check(self, shapes: Shapes) -> None:
+        """Refuse latents of other sizes, and a spread of another size than the template's.
+
+        Raises:
+            InputError: there are some.
+        """
+        _check_template(self.template, shapes)
+        for level, (normal, spread) in enumerate(
+            zip(self.template, self.inverse_spread or (), strict=False)
+        ):
+            if spread.shape != normal.shape:
+                raise InputError(
+                    f"level {level} of the inverse spread has shape {list(spread.shape)}, but the "
+                    f"template has {list(normal.shape)}: use a spread made at the same image size."
+                )
+
+    def working_floats(self, shapes: Shapes) -> int:
+        """Copies of what does not lie channels-last."""
+        given = (*self.template, *(self.inverse_spread or ()))
+        rows = (x for x in given if not x.is_contiguous(memory_format=torch.channels_last))
+        return sum(x.numel() for x in rows)
 
     def shift(self, latents: Sequence[Tensor]) -> list[Tensor] | None:
         """``m``, levels ``[B, C, 1, 1]`` in float32 at least; ``None`` where no mean is taken off.
@@ -81,6 +109,52 @@ class Contrast:
         return ops.anomaly_map(latents, self.template, self.inverse_spread, self.shift(latents))
 
 
-def pixel_mean(x: Tensor) -> Tensor:
-    """Mean over pixels: ``[B, C, h, w]`` to ``[B, C, 1, 1]``, in float32 at least."""
-    return x.mean((2, 3), keepdim=True, dtype=torch.promote_types(x.dtype, torch.float32))
+@dataclass(frozen=True, eq=False)
+class ComposedContrast:
+    """The difference of whole feature maps: ``mean over channels of |compose(z) − compose(z̄)|``.
+
+    Attributes:
+        template: as :class:`Contrast`'s.
+
+    Source: supplement table S1, row III (without pyramid difference).
+    """
+
+    template: Sequence[Tensor]
+
+    is_local: ClassVar[bool] = False
+
+    def map_of(self, latents: Sequence[Tensor]) -> Tensor:
+        """Anomaly map ``[B, h_0, w_0]`` of latents ``[B, C, h_d, w_d]``."""
+        normal = InvertiblePyramid.compose(self.template)
+        return (InvertiblePyramid.compose(latents) - normal).abs().mean(1)
+
+    def to(self, device: torch.device, dtype: torch.dtype) -> "ComposedContrast":
+        """The same for latents of a type on a device."""
+        change = _placed(device, dtype)
+        return ComposedContrast([change(z) for z in self.template])
+
+    def check(self, shapes: Shapes) -> None:
+        """Refuse latents of other sizes.
+
+        Raises:
+            InputError: there are some.
+        """
+        _check_template(self.template, shapes)
+
+    def working_floats(self, shapes: Shapes) -> int:
+        """Both compositions, what the last of them is made of, and the difference with its sign."""
+        batch, *finest = shapes[0]
+        return (3 * batch + 2) * prod(finest)
+
+
+def _placed(device: torch.device, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
+    return lambda x: x.detach().to(device, dtype).contiguous(memory_format=torch.channels_last)
+
+
+def _check_template(template: Sequence[Tensor], shapes: Shapes) -> None:
+    found, needed = [tuple(z.shape[2:]) for z in template], [shape[2:] for shape in shapes]
+    if found != needed:
+        raise InputError(
+            f"the template has levels of {found}, but these images need {needed}: use a template "
+            "made at the same image size."
+        )

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from pyramidflow import ops
 from pyramidflow.errors import InputError
-from pyramidflow.model.contrast import Contrast
+from pyramidflow.model.comparison import Comparison
 from pyramidflow.model.coupling import CouplingBlock, Pyramid
 from pyramidflow.model.description import Stages
 from pyramidflow.model.encoder import CustomEncoder, FrozenModule, Lift
@@ -266,47 +266,19 @@ class PyramidFlow(nn.Module):
         pyramid, _ = self.flow.inverse(tuple(latents))
         return _crop(self.pyramid.compose(pyramid), size)
 
-    def contrast(self, latents: Sequence[Tensor], contrast: Contrast) -> Tensor:
-        """Anomaly map of latents against what they are compared with, still padded.
-
-        ``mean over channels of compose(δ(z_d))``, see :class:`Contrast`; without pyramid difference
-        (ablation III) ``mean over channels of |compose(z) − compose(z̄)|``.
-
-        Args:
-            latents: levels ``[B, C, h_d, w_d]``, finest first.
-            contrast: template, and what there is beside it.
-
-        Returns:
-            ``[B, h_0, w_0]``.
-
-        Raises:
-            InputError: there is more than a template, without pyramid difference.
-
-        Source: paper section 3.4; supplement table S1, row III.
-        """
-        if self.architecture.pyramid_difference:
-            return contrast.map_of(latents)
-        if not contrast.is_plain:
-            raise InputError(
-                "a spread or the light was given for a network without pyramid difference: it "
-                "compares with the template alone; leave them out."
-            )
-        normal = self.pyramid.compose(contrast.template)
-        return (self.pyramid.compose(latents) - normal).abs().mean(1)
-
-    def anomaly_map(self, image: Tensor, contrast: Contrast) -> Tensor:
+    def anomaly_map(self, image: Tensor, comparison: Comparison) -> Tensor:
         """Anomaly map of an image in the resolution of its feature map.
 
         Args:
             image: normalised, ``[B, 3, H, W]``.
-            contrast: what its latents are compared with.
+            comparison: with what is normal.
 
         Returns:
             ``[B, h, w]``, padding cropped away.
         """
         features = self.features(image)
         latents, _ = self.flow(self.pyramid.decompose(features))
-        return _crop(self.contrast(latents, contrast), features.shape[-2:])
+        return _crop(comparison.map_of(latents), features.shape[-2:])
 
     def image_template(
         self, template: Sequence[Tensor], size: tuple[int, int] | None = None

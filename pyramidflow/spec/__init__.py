@@ -84,8 +84,13 @@ class Spec:
                 )
         if not (self.network.pyramid_difference or self.contrast.is_plain):
             raise InputError(
-                f"spread is {self.contrast.spread} and light {self.contrast.light}, but without "
-                "pyramid-difference an image is compared with the template alone: leave them out."
+                f"the contrast is {self.contrast.text}, but without pyramid-difference an image is "
+                "compared with the template alone: leave these settings out."
+            )
+        if "template" in self.recipe.without and self.contrast.codebook > 0:
+            raise InputError(
+                f"the contrast is {self.contrast.text}, but without template there is nothing to "
+                "compare with but zero: leave these settings out."
             )
 
     def _check_size(self, size: ImageSize) -> None:

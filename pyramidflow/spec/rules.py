@@ -1,6 +1,6 @@
 """Settings of what follows the network: how latents are compared, and how a map is judged."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 from pyramidflow.errors import InputError
@@ -17,9 +17,12 @@ class ContrastRule(Validated):
         light: whether each channel's mean over the image is taken off before.
         robust: share of the training images that template and spread leave out, those that differ
             most from the others.
+        codebook: share of the training images' positions that an image is compared with in place
+            of a template; 0 compares with the template.
+        codebook_entries: of the codebook, at most.
 
     Raises:
-        InputError: a setting is out of its range.
+        InputError: a setting is out of its range, or contradicts another one.
     """
 
     group: ClassVar[str] = "contrast settings"
@@ -37,11 +40,41 @@ class ContrastRule(Validated):
         least=0,
         most=0.4,
     )
+    codebook: float = setting(
+        0.0,
+        "Share of the training images' positions that each position of an image is compared with, "
+        "wherever they lie (for parts that lie anyhow); 0 compares with the template.",
+        least=0,
+        most=1,
+    )
+    codebook_entries: int = setting(
+        10_000,
+        "Positions that a codebook holds at most: time grows with them.",
+        least=1,
+        most=2**24,
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.codebook > 0 and self.spread != "none":
+            raise InputError(
+                f"codebook is {self.codebook} and spread {self.spread}: a codebook divides each "
+                "channel by its own spread already; leave one of them out."
+            )
 
     @property
     def is_plain(self) -> bool:
-        """Whether latents are compared with their template alone."""
-        return self.spread == "none" and not self.light
+        """Whether latents are compared with their template alone, of whichever images."""
+        return replace(self, robust=0.0) == PLAIN_CONTRAST
+
+    @property
+    def text(self) -> str:
+        """The settings that are not the default, for sentences."""
+        plain = PLAIN_CONTRAST.as_dict()
+        given = (
+            f"{name} {value}" for name, value in self.as_dict().items() if value != plain[name]
+        )
+        return ", ".join(given)
 
 
 PLAIN_CONTRAST = ContrastRule()

@@ -1,16 +1,20 @@
-"""What the latents of the training images have in common: their template and their spread."""
+"""What the latents of the training images have in common."""
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from pyramidflow.model import Contrast, PyramidFlow
-from pyramidflow.model.contrast import pixel_mean
+from pyramidflow.model import Codebook, Comparison, PyramidFlow
+from pyramidflow.model.codebook import level_of
+from pyramidflow.model.comparison import pixel_mean
+from pyramidflow.model.normal import comparison_of
 from pyramidflow.spec import ContrastRule
+from pyramidflow.training.codebook import Draws
 
 NEIGHBOURHOOD = 5
 """Side in pixels of the square that a pixel's variance is averaged over."""
@@ -190,12 +194,74 @@ class Normal:
     Attributes:
         template: mean latents, levels ``[1, C, h_d, w_d]``, finest first.
         inverse_spread: see :func:`inverse_spread`.
+        codebook: ``None`` where the rule asks for none.
         suspects: the images that were left out, worst first.
     """
 
     template: tuple[Tensor, ...]
     inverse_spread: tuple[Tensor, ...] | None
+    codebook: Codebook | None = None
     suspects: tuple[Suspect, ...] = ()
+
+
+class Gathered:
+    """Of the training images what a rule asks for.
+
+    Args:
+        model: whose latents they are.
+        rule: what is compared.
+        images: how many there will be.
+        has_template: ``False`` compares with zero (ablation II).
+    """
+
+    def __init__(
+        self, model: PyramidFlow, rule: ContrastRule, images: int, has_template: bool
+    ) -> None:
+        architecture = model.architecture
+        self._rule, self._has_template = rule, has_template
+        self._pyramid_difference = architecture.pyramid_difference
+        self._moments = Moments(rule)
+        self._draws: Draws | None = None
+        if rule.codebook > 0:
+            level = level_of(architecture.stride, architecture.levels)
+            self._draws = Draws(rule, level, images)
+
+    def add(self, index: int, latents: Sequence[Tensor], seen: Tensor | None = None) -> None:
+        """Count an image in, see :meth:`Moments.add`."""
+        self._moments.add(latents, seen)
+        if self._draws is not None:
+            at = self._draws.level
+            shown = None if seen is None else _level_weights(seen, latents)[at] > UNSEEN
+            self._draws.add(index, latents, shown)
+
+    def without(
+        self, index: int, latents: Sequence[Tensor], seen: Tensor | None = None
+    ) -> "Gathered":
+        """These without an image that was counted in."""
+        others = copy(self)
+        others._moments = self._moments.without(latents, seen)
+        others._draws = None if self._draws is None else self._draws.without(index)
+        return others
+
+    def normal(self) -> Normal:
+        """What the images have in common."""
+        means = [mean.float() for mean in self._moments.mean()]
+        if not self._has_template:
+            means = [torch.zeros_like(mean) for mean in means]
+        spread = inverse_spread(self._moments, self._rule)
+        codebook = None if self._draws is None else self._draws.codebook()
+        return Normal(tuple(means), spread, codebook)
+
+    def comparison(self) -> Comparison:
+        """With what the images have in common."""
+        normal = self.normal()
+        return comparison_of(
+            self._rule,
+            normal.template,
+            normal.inverse_spread,
+            normal.codebook,
+            pyramid_difference=self._pyramid_difference,
+        )
 
 
 def passes(rule: ContrastRule) -> int:
@@ -212,9 +278,9 @@ def normal_of(
     has_template: bool = True,
     seen_of: Callable[[int], Tensor | None] = lambda index: None,
 ) -> Normal:
-    """Template and spread of training images.
+    """What training images have in common: template, spread, codebook.
 
-    With ``rule.robust`` every image is compared with the template and spread of all others, and
+    With ``rule.robust`` every image is compared with what all others have in common, and
     that share of them, one at least, is left out: those that score highest. Whole images are left
     out, not the extremes of each pixel: an image's score needs its own latents and the sums alone,
     so memory does not grow with the number of images, and the images can be named to whoever
@@ -229,25 +295,23 @@ def normal_of(
         seen_of: which pixels of the map an image shows, by number: bool ``[h, w]``, or ``None`` for
             all of every image.
     """
-    moments = Moments(rule)
+    gathered = Gathered(model, rule, count, has_template)
     for index in range(count):
         latents = latents_of(index)  # the image is read first
-        moments.add(latents, seen_of(index))
+        gathered.add(index, latents, seen_of(index))
     suspects: list[Suspect] = []
     if rule.robust > 0 and count > LEAST_IMAGES:
         scores = []
         for index in range(count):
             latents, seen = latents_of(index), seen_of(index)
-            others = _normal(moments.without(latents, seen), rule, has_template)
-            contrast = _contrast(others, rule)
-            scores.append(_score(model.contrast(latents, contrast), seen))
+            others = gathered.without(index, latents, seen).comparison()
+            scores.append(_score(others.map_of(latents), seen))
         left_out = min(math.ceil(rule.robust * count), max(count - LEAST_IMAGES, 0))
         worst = sorted(range(count), key=lambda index: -scores[index])[:left_out]
         suspects = [Suspect(index, scores[index]) for index in worst]
         for index in worst:
-            moments = moments.without(latents_of(index), seen_of(index))
-    found = _normal(moments, rule, has_template)
-    return Normal(found.template, found.inverse_spread, tuple(suspects))
+            gathered = gathered.without(index, latents_of(index), seen_of(index))
+    return replace(gathered.normal(), suspects=tuple(suspects))
 
 
 def _score(anomaly_map: Tensor, seen: Tensor | None) -> float:
@@ -256,14 +320,3 @@ def _score(anomaly_map: Tensor, seen: Tensor | None) -> float:
         return float(anomaly_map.max())
     height, width = seen.shape
     return float((anomaly_map[0, :height, :width] * seen.to(anomaly_map.device)).max())
-
-
-def _normal(moments: Moments, rule: ContrastRule, has_template: bool) -> Normal:
-    means = [mean.float() for mean in moments.mean()]
-    if not has_template:
-        means = [torch.zeros_like(mean) for mean in means]
-    return Normal(tuple(means), inverse_spread(moments, rule))
-
-
-def _contrast(normal: Normal, rule: ContrastRule) -> Contrast:
-    return Contrast.of(normal.template, normal.inverse_spread, rule.light)

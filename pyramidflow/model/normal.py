@@ -1,0 +1,34 @@
+"""The comparison that a detector's settings ask for."""
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from pyramidflow.model.codebook import Codebook
+from pyramidflow.model.comparison import Comparison
+from pyramidflow.model.contrast import ComposedContrast, Contrast
+from pyramidflow.spec import ContrastRule
+
+
+def comparison_of(
+    rule: ContrastRule,
+    template: Sequence[Tensor],
+    inverse_spread: Sequence[Tensor] | None = None,
+    codebook: Codebook | None = None,
+    *,
+    pyramid_difference: bool = True,
+) -> Comparison:
+    """Put what was learned of good parts together as the settings say.
+
+    Args:
+        rule: the settings.
+        template: mean latents, levels ``[1, C, h_d, w_d]``, finest first.
+        inverse_spread: levels ``[1, C, h_d, w_d]`` or ``[1, C, 1, 1]``; ``None`` for 1.
+        codebook: where the settings ask for one.
+        pyramid_difference: ``False`` composes before the difference (ablation III).
+    """
+    if codebook is not None:
+        return codebook
+    if not pyramid_difference:
+        return ComposedContrast(template)
+    return Contrast.of(template, inverse_spread, rule.light)

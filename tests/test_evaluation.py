@@ -48,7 +48,8 @@ class FixedDetector:
         return float(image[0, 0, 0]), image[::2, ::2, 0].astype(np.float32)
 
     def working_maps(self, images):
-        return [SimpleNamespace(score=s, map=m) for s, m in map(self.working_map, images)]
+        found = map(self.working_map, images)
+        return [SimpleNamespace(score=s, map=m, is_placed=True) for s, m in found]
 
     def resized(self, found):
         return found.map

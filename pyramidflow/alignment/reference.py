@@ -20,10 +20,10 @@ from pyramidflow.spec.alignment import AlignmentRule
 SAMPLE = 24
 """Images that the reference is the mean of."""
 
-FIRST = 5
+FIRST = 4
 """Images that are tried as a first reference, each against :data:`JUDGES` others."""
 
-JUDGES = 8
+JUDGES = 6
 
 LEAST_COMMON = 0.4
 """Median agreement of images with one of them below which they have no pose in common."""

@@ -49,7 +49,7 @@ def inspect(
         bool, typer.Option("--maps", help="Write each anomaly map as a float32 TIFF.")
     ] = False,
     fail_on_defect: Annotated[
-        bool, typer.Option("--fail-on-defect", help="Exit with code 1 when a defect was found.")
+        bool, typer.Option("--fail-on-defect", help="Exit with code 1 when a part is not ok.")
     ] = False,
     resume: Annotated[
         bool,
@@ -69,9 +69,10 @@ def inspect(
     """Look for defects in images.
 
     Writes results.jsonl (replacing an earlier run's) with a line for each image: path, score,
-    threshold, verdict (ok or ng) and regions with box, area and peak. An image that cannot be read
-    gets a line with its error, the others are still inspected, and the exit code is 2. Ctrl-C and
-    termination requests finish the image in hand; --resume goes on from there.
+    threshold, verdict (ok, ng, or review where an aligning detector does not find the part) and
+    regions with box, area and peak. An image that cannot be read gets a line with its error, the
+    others are still inspected, and the exit code is 2. Ctrl-C and termination requests finish the
+    image in hand; --resume goes on from there.
     """
     from pyramidflow.cli import EXIT_INPUT_ERROR, EXIT_INTERRUPTED
     from pyramidflow.errors import InputError
@@ -119,7 +120,7 @@ def inspect(
         raise typer.Exit(EXIT_INTERRUPTED)
     if tally.errors:
         raise typer.Exit(EXIT_INPUT_ERROR)
-    if fail_on_defect and tally.ng:
+    if fail_on_defect and (tally.ng or tally.review):
         raise typer.Exit(EXIT_DEFECTS_FOUND)
 
 
@@ -175,8 +176,10 @@ def _show(source: "Source", found: "Inspection | InputError") -> None:
 def _summary(tally: "Tally", session: "Session", output: Path) -> list[str]:
     from pyramidflow.inspection import RESULTS_NAME
 
+    review = f"{tally.review} review, " if session.spec.alignment.align != "none" else ""
     lines = [
-        f"{tally.ok} ok, {tally.ng} ng, {tally.errors} errors; threshold {session.threshold:.6g}; "
+        f"{tally.ok} ok, {tally.ng} ng, {review}{tally.errors} errors; "
+        f"threshold {session.threshold:.6g}; "
         f"results in {printable(output / RESULTS_NAME)}"
     ]
     if tally.stopped:

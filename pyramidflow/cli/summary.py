@@ -65,6 +65,11 @@ def header_facts(header: "Header") -> dict[str, str]:
         )
         for title, values in header.spec.by_group().items()
     }
+    if header.alignment is not None:
+        facts["poses"] = (
+            f"training images agree by {header.alignment.agreement:.3f} with their mean (median), "
+            f"below {header.alignment.least_agreement:.3f} a part is for review"
+        )
     facts["threshold"] = describe_calibration(header.calibration)
     training = header.training
     versions = f"pyramidflow {header.library_version}"

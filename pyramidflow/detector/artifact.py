@@ -4,14 +4,16 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from pyramidflow import __version__
+from pyramidflow.alignment import Reference, ReferenceFacts
 from pyramidflow.detector.calibration import Calibration
 from pyramidflow.detector.older import from_version_1
+from pyramidflow.detector.record import TrainingRecord
 from pyramidflow.engine import Settings
 from pyramidflow.errors import InputError
 from pyramidflow.io.tensors import load_tensors, save_tensors, tensors_below
@@ -20,61 +22,17 @@ from pyramidflow.model.codebook import level_of
 from pyramidflow.model.encoder import CustomEncoder
 from pyramidflow.model.normal import comparison_of
 from pyramidflow.model.state import TensorKind, check_tensors
-from pyramidflow.settings import Validated, setting, shown
+from pyramidflow.settings import shown
 from pyramidflow.spec import ImageSize, Spec
 from pyramidflow.training.history import read_history
 
 KIND = "detector"
 
+REFERENCE = "alignment/reference"
+"""Name of the tensor that poses are measured against."""
+
 TENSORS_OF_A_BLOCK = 8
 """Of a coupling block's state: two convolutions, a running mean, five of the 1×1 convolution."""
-
-
-@dataclass(frozen=True)
-class TrainingRecord(Validated):
-    """What a training did; part of every detector file.
-
-    Attributes:
-        category: name of the images' folder.
-        layout: of the data set.
-        images: trained on.
-        held_out: good images that were not.
-        loss: of the last epoch.
-        held_out_loss: likewise, on the held-out images.
-        epochs: completed.
-        seconds: training time, over all runs.
-        finished: date and time, as ISO 8601.
-        torch: version of PyTorch.
-        packages: names and versions of the others that decide which pixels a file has.
-        contents: a digest of each image that was trained on, at the size that the network works at.
-        suspects: images that template and spread leave out, the worst first.
-        suspect_scores: of each of them, against the others.
-    """
-
-    group: ClassVar[str] = "training record"
-
-    category: str = setting("")
-    layout: str = setting("folder")
-    images: int = setting(0, least=0)
-    held_out: int = setting(0, least=0)
-    loss: float | None = setting(None)
-    held_out_loss: float | None = setting(None)
-    epochs: int = setting(0, least=0)
-    seconds: float = setting(0.0, least=0)
-    finished: str = setting("")
-    torch: str = setting("")
-    packages: tuple[str, ...] = setting(())
-    contents: tuple[str, ...] = setting(())
-    suspects: tuple[str, ...] = setting(())
-    suspect_scores: tuple[float, ...] = setting(())
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if len(self.suspects) != len(self.suspect_scores):
-            raise InputError(
-                f"suspects names {len(self.suspects)} images and suspect_scores holds "
-                f"{len(self.suspect_scores)}: one score for each image is expected."
-            )
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,10 +49,12 @@ class Artifact:
         inverse_spread: levels ``[1, C, h_d, w_d]`` or ``[1, C, 1, 1]``, as the spec's contrast has
             it; ``None`` where it has none.
         codebook: where the spec's contrast has one.
+        reference: what the poses of parts are measured against, as the spec's alignment has it;
+            ``None`` where it has none.
 
     Raises:
-        InputError: there is a spread or a codebook that the spec does not ask for, or none where it
-            does.
+        InputError: there is a spread, a codebook or a reference that the spec does not ask for, or
+            none where it does.
     """
 
     spec: Spec
@@ -105,6 +65,7 @@ class Artifact:
     history: tuple[Mapping[str, Any], ...] = ()
     inverse_spread: tuple[Tensor, ...] | None = None
     codebook: Codebook | None = None
+    reference: Reference | None = None
 
     def __post_init__(self) -> None:
         share = self.spec.contrast.codebook
@@ -113,6 +74,13 @@ class Artifact:
             raise InputError(
                 f"the contrast's codebook is {share}, but {given} was given: give the codebook of "
                 "the training latents where one is wanted, and only there."
+            )
+        align = self.spec.alignment.align
+        if self.template and (self.reference is None) != (align == "none"):
+            given = "no" if self.reference is None else "a"
+            raise InputError(
+                f"align is {align}, but {given} reference was given: train with this setting, or "
+                "leave it out."
             )
         wanted = self.spec.contrast.spread
         if self.template and (self.inverse_spread is None) != (wanted == "none"):
@@ -136,7 +104,9 @@ class Artifact:
     @property
     def header(self) -> "Header":
         """What a file stores beside the tensors."""
-        return Header(self.spec, self.calibration, self.training, self.history, __version__)
+        facts = None if self.reference is None else self.reference.facts
+        known = (self.spec, self.calibration, self.training, self.history)
+        return Header(*known, __version__, facts)
 
     def write(self, path: Path) -> None:
         """Write the file, atomically.
@@ -154,6 +124,8 @@ class Artifact:
         tensors |= {f"template/{d}": z for d, z in enumerate(self.template)}
         if self.codebook is not None:
             tensors |= {f"codebook/{k}": v for k, v in self.codebook.tensors.items()}
+        if self.reference is not None:
+            tensors[REFERENCE] = self.reference.picture
         return tensors | {f"inverse_spread/{d}": w for d, w in enumerate(self.inverse_spread or ())}
 
     def check(self) -> None:
@@ -194,6 +166,7 @@ class Header:
         training: the training record, or ``None``.
         history: a record for each epoch.
         library_version: that wrote the file.
+        alignment: about the reference that poses are measured against, or ``None``.
     """
 
     spec: Spec
@@ -201,6 +174,7 @@ class Header:
     training: TrainingRecord | None
     history: tuple[Mapping[str, Any], ...]
     library_version: str
+    alignment: ReferenceFacts | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """The header as a JSON object."""
@@ -211,6 +185,7 @@ class Header:
             "calibration": None if self.calibration is None else self.calibration.as_dict(),
             "training": None if self.training is None else self.training.as_dict(),
             "history": [dict(record) for record in self.history],
+            "alignment": None if self.alignment is None else self.alignment.as_dict(),
         }
 
     @classmethod
@@ -234,12 +209,19 @@ class Header:
         version = document.get("library_version")
         if not isinstance(version, str):
             raise InputError(f"library_version is {shown(version)}: a text is expected.")
+        spec, facts = Spec.from_dict(document.get("spec")), document.get("alignment")
+        if (facts is None) != (spec.alignment.align == "none"):
+            raise InputError(
+                f"align is {spec.alignment.align}, but of the reference {shown(facts)} is told: "
+                "an object is expected where parts are aligned, and only there."
+            )
         return cls(
-            Spec.from_dict(document.get("spec")),
+            spec,
             calibration,
             None if training is None else TrainingRecord.from_dict(training),
             read_history(document.get("history")),
             version,
+            None if facts is None else ReferenceFacts.from_dict(facts),
         )
 
 
@@ -287,6 +269,9 @@ def read(path: Path, encoder: nn.Module | None = None) -> Artifact:
         codebook = None
         if header.spec.contrast.codebook > 0:
             codebook = _codebook(header.spec, tensors_below(tensors, "codebook/"))
+        reference = None
+        if header.alignment is not None:
+            reference = Reference(tensors[REFERENCE], header.alignment)
     return Artifact(
         header.spec,
         network.eval(),
@@ -296,6 +281,7 @@ def read(path: Path, encoder: nn.Module | None = None) -> Artifact:
         header.history,
         spread,
         codebook,
+        reference,
     )
 
 
@@ -328,8 +314,8 @@ def _check_count(spec: Spec, tensors: Mapping[str, Tensor]) -> None:
 
 
 def _check_tensors(spec: Spec, network: PyramidFlow, tensors: Mapping[str, Tensor]) -> None:
-    height, width = size = _padded_size(spec, tensors)
-    expected = {f"model/{name}": kind for name, kind in network.state_kinds(size).items()}
+    height, width = padded = _padded_size(spec, tensors)
+    expected = {f"model/{name}": kind for name, kind in network.state_kinds(padded).items()}
     for level in range(spec.network.levels):
         shape = (1, spec.network.channels, height >> level, width >> level)
         expected[f"template/{level}"] = TensorKind((shape,), torch.float32)
@@ -346,6 +332,9 @@ def _check_tensors(spec: Spec, network: PyramidFlow, tensors: Mapping[str, Tenso
             "codebook/mean": TensorKind(((features,),), torch.float32),
             "codebook/inverse_spread": TensorKind(((features,),), torch.float32, is_positive=True),
         }
+    if spec.alignment.align != "none":
+        size = spec.preprocessing.size
+        expected[REFERENCE] = TensorKind(((3, *size),), torch.float32, 0.0, 1.0)
     check_tensors(tensors, expected)
     for name, weights in tensors.items():
         if name.startswith("inverse_spread/") and not bool((weights > 0).all()):

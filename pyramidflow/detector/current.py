@@ -97,7 +97,9 @@ def _state(artifact: Artifact, device: torch.device) -> object:
     """What a session depends on and may change: process, backend, mode and tensors."""
     network = artifact.network
     codebook = {} if artifact.codebook is None else artifact.codebook.tensors
-    compared = (*artifact.template, *(artifact.inverse_spread or ()), *codebook.values())
+    compared = [*artifact.template, *(artifact.inverse_spread or ()), *codebook.values()]
+    if artifact.reference is not None:
+        compared.append(artifact.reference.picture)
     tensors = chain(network.parameters(), network.buffers(), compared)
     versions = tuple((id(x), x.data_ptr(), -1 if x.is_inference() else x._version) for x in tensors)
     is_training = any(module.training for module in network.modules())

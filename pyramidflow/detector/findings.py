@@ -33,15 +33,43 @@ class Region:
 
 
 @dataclass(frozen=True)
+class PartPose:
+    """How a part lies in its image, against the detector's reference.
+
+    Attributes:
+        shift: to the right and down, in pixels of the image.
+        angle: clockwise, in degrees.
+        agreement: correlation with the reference there.
+        is_found: whether that is enough; if not, the part was inspected as it lies.
+    """
+
+    shift: tuple[float, float]
+    angle: float
+    agreement: float
+    is_found: bool
+
+    def as_dict(self) -> dict[str, Any]:
+        """The pose as a JSON object."""
+        return {
+            "shift": [round(length, 3) for length in self.shift],
+            "angle": round(self.angle, 3),
+            "agreement": round(self.agreement, 4),
+            "found": self.is_found,
+        }
+
+
+@dataclass(frozen=True)
 class StageTimes:
     """How long the parts of an inspection took, in milliseconds.
 
     Attributes:
         resizing: of the picture to the size that the network works at.
+        aligning: search for the part's pose, and the picture brought from it to the reference's.
         inspecting: network, map and regions; an image of a batch has its share.
     """
 
     resizing: float = 0.0
+    aligning: float = 0.0
     inspecting: float = 0.0
 
 
@@ -52,12 +80,14 @@ class Inspection:
     Attributes:
         score: maximum of the anomaly map.
         threshold: largest score that still is ``"ok"``; ``None`` before calibration.
-        verdict: ``"ok"`` or ``"ng"``; ``None`` before calibration.
+        verdict: ``"ok"``, ``"ng"``, or ``"review"`` where the part has no pose; ``None`` before
+            calibration.
         regions: where the map exceeds the threshold, highest peak first; never empty for ``"ng"``.
         anomaly_map: float32 ``[H, W]`` in the image's own resolution. It is the network's map,
             resized; the pixel at the score and those at the regions' peaks keep their values, which
             the resizing alone would smooth away.
         times: how long it took.
+        pose: of the part; ``None`` where the detector does not align.
     """
 
     score: float
@@ -66,9 +96,11 @@ class Inspection:
     regions: tuple[Region, ...]
     anomaly_map: Map
     times: StageTimes = field(default=StageTimes(), compare=False)
+    pose: PartPose | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """Score, threshold, verdict and regions as a JSON object."""
+        """Score, threshold, verdict, regions and, where there is one, pose as a JSON object."""
+        pose = {} if self.pose is None else {"pose": self.pose.as_dict()}
         return {
             "score": self.score,
             "threshold": self.threshold,
@@ -82,6 +114,7 @@ class Inspection:
                 }
                 for r in self.regions
             ],
+            **pose,
         }
 
 

@@ -3,6 +3,7 @@
 import copy
 import os
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from importlib.metadata import version
@@ -19,9 +20,11 @@ from pyramidflow.data import (
     check_trainable,
     split_validation,
 )
-from pyramidflow.detector.artifact import Artifact, TrainingRecord
+from pyramidflow.detector.artifact import Artifact
 from pyramidflow.detector.calibration import Origin
+from pyramidflow.detector.record import TrainingRecord
 from pyramidflow.detector.size import image_sizes, resolved, too_small
+from pyramidflow.detector.trainingset import Reading, training_images
 from pyramidflow.errors import ImagesWarning
 from pyramidflow.io.names import printable
 from pyramidflow.model import PyramidFlow
@@ -92,8 +95,10 @@ def fit(network: PyramidFlow, spec: Spec, data: Category, run: Run) -> Fitted:
     spec = resolved(spec, sizes)
     _warn(too_small(spec.preprocessing, sizes))
     size = spec.preprocessing.size
-    images = ImageSet(training, size, run.cache_bytes, decoding)
-    others = ImageSet(held_out, size, run.cache_bytes, decoding)
+    reading = Reading(size, run.cache_bytes, decoding)
+    prepared = training_images(spec, training, held_out, reading, sizes)
+    images, others = prepared.images, prepared.held_out
+    _warn(_left_out(prepared.unplaced, data.root))
     trained = copy.deepcopy(network)
     result = train(
         trained,
@@ -111,8 +116,8 @@ def fit(network: PyramidFlow, spec: Spec, data: Category, run: Run) -> Fitted:
     record = TrainingRecord(
         category=data.name,
         layout=data.layout,
-        images=len(training),
-        held_out=len(held_out),
+        images=len(images),
+        held_out=len(others),
         loss=last["loss"],
         held_out_loss=last["validation_loss"],
         epochs=last["epoch"],
@@ -121,8 +126,9 @@ def fit(network: PyramidFlow, spec: Spec, data: Category, run: Run) -> Fitted:
         torch=torch.__version__,
         packages=tuple(f"{name} {version(name)}" for name in DECIDING_PACKAGES),
         contents=result.contents,
-        suspects=tuple(_name(training[s.index], data.root) for s in suspects),
+        suspects=tuple(_name(images.paths[s.index], data.root) for s in suspects),
         suspect_scores=tuple(s.score for s in suspects),
+        unplaced=tuple(_name(path, data.root) for path in prepared.unplaced),
     )
     artifact = Artifact(
         spec,
@@ -132,13 +138,25 @@ def fit(network: PyramidFlow, spec: Spec, data: Category, run: Run) -> Fitted:
         history=result.history,
         inverse_spread=result.normal.inverse_spread,
         codebook=result.normal.codebook,
+        reference=prepared.reference,
     )
-    if held_out:
-        return Fitted(artifact, others, "held-out")
+    # The threshold is set as the line inspects, which aligns images itself.
+    if len(others):
+        good = others if prepared.reference is None else reading.images(others.paths)
+        return Fitted(artifact, good, "held-out")
     left_out = {s.index for s in suspects}
-    kept = [path for index, path in enumerate(training) if index not in left_out]
-    good = ImageSet(kept, size, run.cache_bytes, decoding) if left_out else images
-    return Fitted(artifact, good, "training")
+    kept = [path for index, path in enumerate(images.paths) if index not in left_out]
+    is_as_read = prepared.reference is None and not left_out
+    return Fitted(artifact, images if is_as_read else reading.images(kept), "training")
+
+
+def _left_out(unplaced: Sequence[Path], root: Path) -> str | None:
+    if not unplaced:
+        return None
+    return (
+        f"{len(unplaced)} of the good images show no part in a pose that fits the others, the "
+        f"first is {_name(unplaced[0], root)}: they are left out; look at them."
+    )
 
 
 def _name(path: Path, root: Path) -> str:

@@ -5,9 +5,8 @@ import os
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
-from typing import Any
 
 import torch
 
@@ -19,6 +18,7 @@ from pyramidflow.detector.calibration import Calibration, Conditions
 from pyramidflow.detector.findings import (
     Inspection,
     Map,
+    PartPose,
     Region,
     StageTimes,
     find_regions,
@@ -26,6 +26,7 @@ from pyramidflow.detector.findings import (
     resize_map,
 )
 from pyramidflow.detector.fitting import decoding_of
+from pyramidflow.detector.placing import Batch, Placing
 from pyramidflow.detector.smoothing import Smoothing
 from pyramidflow.detector.verdict import Verdict, interest_mask, judge, overlay_scale
 from pyramidflow.engine import Settings, TrainedNetwork, engine_on, images_at_once
@@ -40,15 +41,22 @@ class WorkingMap:
 
     Attributes:
         score: maximum of the map; finite.
-        anomaly_map: float32 ``[h, w]``, the feature map's size.
+        anomaly_map: float32 ``[h, w]``, the feature map's size, as the image lies.
         image_size: ``(H, W)`` of the image.
         times: how long it took.
+        pose: of the part; ``None`` where the detector does not align.
     """
 
     score: float
     anomaly_map: Map
     image_size: tuple[int, int]
     times: StageTimes
+    pose: PartPose | None = None
+
+    @property
+    def is_placed(self) -> bool:
+        """Whether the score is that of a part in the pose that it is to be compared in."""
+        return self.pose is None or self.pose.is_found
 
 
 class Session:
@@ -84,6 +92,7 @@ class Session:
         )
         self.engine: Engine = engine_on(device, trained, self.size, settings)
         map_size = feature_size(artifact.network, *self.size)
+        self._place = Placing(artifact.reference, self.spec.alignment, map_size, device)
         self._interest = interest_mask(self.spec.rule, map_size, device)
         self._smoothing: Smoothing | None = None
         if self.spec.rule.smoothing > 0:
@@ -164,12 +173,13 @@ class Session:
             verdict: Verdict | None = None
             regions: tuple[Region, ...] = ()
             if self.threshold is not None:
-                verdict = judge(found.score, self.threshold)
+                verdict = judge(found.score, self.threshold, found.is_placed)
                 regions = find_regions(found.anomaly_map, self.threshold, found.image_size)
             full = image_map(found.anomaly_map, regions, found.image_size)
             after = 1e3 * (time.perf_counter() - started)
-            times = StageTimes(found.times.resizing, found.times.inspecting + after)
-            yield Inspection(found.score, self.threshold, verdict, regions, full, times)
+            times = replace(found.times, inspecting=found.times.inspecting + after)
+            found_there = (verdict, regions, full, times, found.pose)
+            yield Inspection(found.score, self.threshold, *found_there)
 
     def working_maps(self, pixels: Iterable[Pixels]) -> Iterator[WorkingMap]:
         """Score and map of images at the size that the network works at.
@@ -184,31 +194,44 @@ class Session:
         while batch := list(islice(waiting, self._at_once)):
             yield from self._working_maps(batch)
 
-    def _working_maps(self, batch: Sequence[Pixels]) -> list[WorkingMap]:
+    def _working_maps(self, pictures: Sequence[Pixels]) -> list[WorkingMap]:
         started = time.perf_counter()
-        stacked = stack([resize_image(image, self.size) for image in batch])  # [B, H, W, 3]
-        resized = time.perf_counter()
-        scores, maps = self._run(stacked)
-        share = 1e3 / len(batch)
-        times = StageTimes(share * (resized - started), share * (time.perf_counter() - resized))
+        resized = [resize_image(image, self.size) for image in pictures]
+        ready = time.perf_counter()
+        batch = self._place(resized)
+        aligned = time.perf_counter()
+        scores, maps = self._run(batch)
+        maps = batch.back(maps)
+        share = 1e3 / len(pictures)
+        times = StageTimes(
+            share * (ready - started),
+            share * (aligned - ready),
+            share * (time.perf_counter() - aligned),
+        )
+        sizes = [(image.shape[0], image.shape[1]) for image in pictures]
         return [
-            WorkingMap(_finite(float(score), self.engine.precision), m, image.shape[:2], times)
-            for score, m, image in zip(scores, maps, batch, strict=True)
+            WorkingMap(_finite(float(score), self.engine.precision), found, size, times, pose)
+            for score, found, size, pose in zip(
+                scores, maps, sizes, batch.poses(sizes), strict=True
+            )
         ]
 
     @torch.inference_mode()
-    def _run(self, images: torch.Tensor) -> tuple[Any, Any]:
+    def _run(self, batch: Batch) -> tuple[list[float], list[Map]]:
         if os.getpid() != self._process:
             raise InputError(
                 "this session was made before the process was forked: make one in this process, or "
                 "start it with the method 'spawn'."
             )
+        images, seen = stack(batch.images), batch.seen
         with self._turn:
             maps = self.engine.anomaly_map(images)  # [B, h, w], the engine's own memory
             maps = maps.clone() if self._interest is None else maps * self._interest
+            if seen is not None:
+                maps *= seen
             if self._smoothing is not None:
-                maps = self._smoothing(maps)
-        return maps.amax((1, 2)).tolist(), maps.float().cpu().numpy()
+                maps = self._smoothing(maps, seen)
+        return maps.amax((1, 2)).tolist(), list(maps.float().cpu().numpy())
 
     def resized(self, found: WorkingMap) -> Map:
         """The map of an image at the size that the image was resized to."""

@@ -13,9 +13,9 @@ REACH = 4
 class Smoothing:
     """Mean of the pixels that count, weighted by a Gaussian of their distance.
 
-    ``(G ∗ (m·a)) / (G ∗ m)`` for a map ``a`` and the mask ``m`` of the region of interest, 0
-    outside of it: what is outside neither enters the map nor darkens the region's border; so it is
-    with the map's own border.
+    ``(G ∗ (m·a)) / (G ∗ m)`` for a map ``a`` and the mask ``m`` of the pixels that count, 0 outside
+    of it: what is outside neither enters the map nor darkens the border; so it is with the map's
+    own border.
 
     Args:
         sigma: of the Gaussian, in pixels of the map, above 0.
@@ -28,13 +28,21 @@ class Smoothing:
         self, sigma: float, size: tuple[int, int], interest: Tensor | None, device: torch.device
     ) -> None:
         self._taps = [_gaussian(sigma, length) for length in size]
-        mask = torch.ones(size, device=device) if interest is None else interest
-        counted = self._filtered(mask[None])
-        self._share = torch.where(mask > 0, mask / counted, 0.0)
+        self._mask = torch.ones(size, device=device) if interest is None else interest
+        self._share = self._share_of(self._mask[None])
 
-    def __call__(self, maps: Tensor) -> Tensor:
-        """Smooth maps ``[B, h, w]`` that are 0 outside the region of interest."""
-        return self._filtered(maps) * self._share
+    def __call__(self, maps: Tensor, seen: Tensor | None = None) -> Tensor:
+        """Smooth maps.
+
+        Args:
+            maps: ``[B, h, w]``, 0 outside the region of interest and where nothing is seen.
+            seen: mask ``[B, h, w]`` of the pixels that say something; ``None`` for all.
+        """
+        share = self._share if seen is None else self._share_of(self._mask * seen)
+        return self._filtered(maps) * share
+
+    def _share_of(self, mask: Tensor) -> Tensor:
+        return torch.where(mask > 0, mask / self._filtered(mask), 0.0)
 
     def _filtered(self, maps: Tensor) -> Tensor:
         down, across = self._taps

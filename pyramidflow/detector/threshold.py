@@ -18,7 +18,8 @@ def calibrated_on(
     Args:
         artifact: the trained detector.
         session: of it.
-        good: decoded images ``[H, W, 3]``.
+        good: decoded images ``[H, W, 3]``. Those of parts without a pose are left out: they are
+            for review, whatever they score.
         rate: share of good parts that may be rejected.
         origin: of the images.
 
@@ -26,16 +27,26 @@ def calibrated_on(
         InputError: no images, a score that is not finite, or a rate outside (0, 1).
 
     Warns:
-        CalibrationWarning: some of the images were trained on.
+        CalibrationWarning: some of the images were trained on, or show parts without a pose.
     """
     seen = frozenset(() if artifact.training is None else artifact.training.contents)
     size = artifact.spec.preprocessing.size
-    scores, known = [], 0
+    scores, known, unplaced = [], 0, 0
     for pixels in good:
         resized = resize_image(pixels, size)
-        known += content_digest(resized) in seen
         [found] = session.working_maps([resized])
+        if not found.is_placed:
+            unplaced += 1
+            continue
+        known += content_digest(resized) in seen
         scores.append(found.score)
+    if unplaced:
+        warnings.warn(
+            f"{unplaced} of the {len(scores) + unplaced} images to calibrate on show a part that "
+            "has no pose and is for review: they are left out of the threshold; look at them.",
+            CalibrationWarning,
+            stacklevel=3,
+        )
     calibration = conformal_calibration(
         scores, rate, source=origin, conditions=session.conditions, trained_on=known
     )

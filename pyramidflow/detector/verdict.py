@@ -9,7 +9,8 @@ from torch import Tensor
 from pyramidflow.errors import InputError
 from pyramidflow.spec import VerdictRule
 
-Verdict = Literal["ok", "ng"]
+Verdict = Literal["ok", "review", "ng"]
+"""``"review"``: a person has to look, since the part was not found where parts lie."""
 
 
 def interest_mask(rule: VerdictRule, size: tuple[int, int], device: torch.device) -> Tensor | None:
@@ -32,8 +33,13 @@ def interest_mask(rule: VerdictRule, size: tuple[int, int], device: torch.device
     return inside.float().to(device)
 
 
-def judge(score: float, threshold: float) -> Verdict:
-    """``"ng"`` where the score exceeds the threshold.
+def judge(score: float, threshold: float, is_placed: bool = True) -> Verdict:
+    """``"ng"`` where the score exceeds the threshold, ``"review"`` where the part has no pose.
+
+    Args:
+        score: of the image.
+        threshold: largest score that is still good.
+        is_placed: whether the part was found: of a part that was not, the score says nothing.
 
     Raises:
         InputError: the score is not finite.
@@ -43,6 +49,8 @@ def judge(score: float, threshold: float) -> Verdict:
             f"the score is {score}: a finite number is expected; inspect in float32, or train "
             "again."
         )
+    if not is_placed:
+        return "review"
     return "ng" if score > threshold else "ok"
 
 

@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from pyramidflow.data import Category, Sample, read_image, read_mask
-from pyramidflow.detector import Detector, Session
+from pyramidflow.detector import Detector, Session, Verdict
+from pyramidflow.detector.verdict import judge
 from pyramidflow.errors import ImagesWarning, InputError
 from pyramidflow.evaluation.accumulate import PixelStatistics
 from pyramidflow.evaluation.masks import ReducedMask, reduce_mask
@@ -34,11 +35,13 @@ class Outcome:
         sample: the image and what is known about it.
         score: the detector's; ``None`` where the image could not be measured.
         error: why the image or its mask could not be used, in a sentence; ``None`` if both could.
+        verdict: the detector's; ``None`` where there is no score.
     """
 
     sample: Sample
     score: float | None
     error: str | None
+    verdict: Verdict | None = None
 
     @property
     def path(self) -> Path:
@@ -112,21 +115,31 @@ class Evaluation:
         """Of the measured images, ``[N]``."""
         return np.array([outcome.score for outcome in self.measured], dtype=np.float64)
 
+    @cached_property
+    def accepted(self) -> npt.NDArray[np.bool_]:
+        """``True`` for a measured image with the verdict ok, ``[N]``."""
+        return np.array([outcome.verdict == "ok" for outcome in self.measured], dtype=bool)
+
+    @property
+    def reviews(self) -> int:
+        """Measured images of parts without a pose, whose scores say little."""
+        return sum(outcome.verdict == "review" for outcome in self.measured)
+
     @property
     def false_rejects(self) -> Rate:
-        """Good images above the threshold."""
-        rejected = self.scores[~self.labels] > self.threshold
+        """Good images that are not ok: above the threshold, or for review."""
+        rejected = ~self.accepted[~self.labels]
         return Rate(int(rejected.sum()), len(rejected))
 
     @property
     def escapes(self) -> Rate:
-        """Defective images that are not above the threshold."""
-        accepted = self.scores[self.labels] <= self.threshold
+        """Defective images that are ok: not above the threshold, nor for review."""
+        accepted = self.accepted[self.labels]
         return Rate(int(accepted.sum()), len(accepted))
 
     @property
     def detection_rate(self) -> float:
-        """Share of the defective images above the threshold; NaN without defective images."""
+        """Share of the defective images that are not ok; NaN without defective images."""
         return 1 - self.escapes.value
 
     @property
@@ -167,7 +180,7 @@ def evaluate(
     session = detector.session
     if session.threshold is None:
         raise InputError("this detector has no threshold yet: calibrate it on good images.")
-    measuring = _Measuring(session)
+    measuring = _Measuring(session, session.threshold)
     started = time.perf_counter()
     outcomes = []
     for sample in category.test:
@@ -202,8 +215,9 @@ def evaluate(
 class _Measuring:
     """Counts up what one image after the other adds."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, threshold: float) -> None:
         self._session = session
+        self._threshold = threshold
         self.size = session.size
         self.pixels = PixelStatistics()
         self.pixel_counts = np.zeros(3, np.int64)
@@ -216,13 +230,14 @@ class _Measuring:
             [found] = self._session.working_maps([image])
         except (InputError, OSError, MemoryError) as error:
             return Outcome(sample, None, _sentence(sample.path, error))
+        verdict = judge(found.score, self._threshold, found.is_placed)
         try:
             reduced = self._mask(sample, image.shape[:2])
         except (InputError, OSError, MemoryError) as error:
             assert sample.mask_path is not None
-            return Outcome(sample, found.score, _sentence(sample.mask_path, error))
+            return Outcome(sample, found.score, _sentence(sample.mask_path, error), verdict)
         if sample.problem is not None:
-            return Outcome(sample, found.score, sample.problem)
+            return Outcome(sample, found.score, sample.problem, verdict)
         if reduced is not None:
             if sample.is_defective and not reduced.defects:
                 warnings.warn(
@@ -234,7 +249,7 @@ class _Measuring:
                 )
             anomaly_map = self._session.resized(found)
             self.pixels.add(anomaly_map, reduced.mask)
-            above = anomaly_map > np.float64(self._session.threshold or 0)
+            above = anomaly_map > np.float64(self._threshold)
             self.pixel_counts += [
                 np.count_nonzero(above & reduced.mask),
                 np.count_nonzero(above & ~reduced.mask),
@@ -242,7 +257,7 @@ class _Measuring:
             ]
             self.defects += reduced.defects
             self.small_defects += reduced.small_defects
-        return Outcome(sample, found.score, None)
+        return Outcome(sample, found.score, None, verdict)
 
     def counts(self) -> tuple[int, int, int]:
         true, false, missed = self.pixel_counts.tolist()

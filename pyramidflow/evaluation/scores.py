@@ -36,7 +36,7 @@ def _record(outcome: Outcome, threshold: float) -> dict[str, Any]:
     if outcome.score is not None:
         record["score"] = outcome.score
         record["threshold"] = threshold
-        record["verdict"] = "ng" if outcome.score > threshold else "ok"
+        record["verdict"] = outcome.verdict
     if outcome.error is not None:
         record["error"] = printable(outcome.error)
     return record

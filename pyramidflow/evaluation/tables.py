@@ -112,8 +112,8 @@ def remarks(evaluation: Evaluation) -> list[str]:
         evaluation: the one that the metrics are from.
 
     Returns:
-        At most one remark on the defects that are smaller than a working pixel and one on the
-        images that could not be used; none where there are none.
+        At most one remark each on the defects that are smaller than a working pixel, the parts
+        without a pose, and the images that could not be used; none where there are none.
     """
     found = []
     if evaluation.small_defects:
@@ -122,6 +122,11 @@ def remarks(evaluation: Evaluation) -> list[str]:
             f"Defects smaller than a pixel at the working size {height}×{width}: "
             f"{evaluation.small_defects} of {evaluation.defects}. They count with the pixels that "
             "hold most of them."
+        )
+    if evaluation.reviews:
+        found.append(
+            f"Parts without a pose, for review: {evaluation.reviews} of "
+            f"{len(evaluation.measured)}. They were scored as they lie and count as not ok."
         )
     if evaluation.failures:
         found.append(

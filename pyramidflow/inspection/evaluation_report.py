@@ -76,10 +76,10 @@ def _rates(evaluation: Evaluation) -> list[tuple[str, str, str]]:
         ),
         (
             "False rejects",
-            f"Good images above the threshold; {within}",
+            f"Good images that are not ok; {within}",
             rejects,
         ),
-        ("Escapes", f"Defects not above the threshold; {within}", escapes),
+        ("Escapes", f"Defects that are ok; {within}", escapes),
     ]
 
 
@@ -126,7 +126,7 @@ class _Examples:
             kind=sample.kind,
             label_defective=sample.is_defective,
             score=score,
-            verdict="ng" if score > threshold else "ok",
+            verdict=outcome.verdict or "",
             image=image,
             overlay=overlay(image, anomaly_map, self._session.map_scale, threshold),
             mask=mask,

@@ -10,13 +10,13 @@ import numpy as np
 import numpy.typing as npt
 
 from pyramidflow.data import read_image
-from pyramidflow.detector import Inspection, Session
+from pyramidflow.detector import Inspection, Session, Verdict
 from pyramidflow.errors import InputError
 from pyramidflow.inspection.sinks import ResultFolder
 from pyramidflow.inspection.sources import Source
 from pyramidflow.io.names import printable
 
-STAGES: Final = ("reading", "resizing", "inspecting", "writing")
+STAGES: Final = ("reading", "resizing", "aligning", "inspecting", "writing")
 
 
 @dataclass
@@ -26,6 +26,7 @@ class Tally:
     Attributes:
         ok: verdicts.
         ng: verdicts.
+        review: verdicts.
         errors: records with an error: an image that could not be inspected, or whose pictures could
             not be written; the latter has a verdict, too.
         stopped: a stop was requested before the last source.
@@ -34,9 +35,16 @@ class Tally:
 
     ok: int = 0
     ng: int = 0
+    review: int = 0
     errors: int = 0
     stopped: bool = False
     milliseconds: dict[str, "array[float]"] = field(default_factory=dict)
+
+    def count(self, verdict: Verdict | None) -> None:
+        """Count an inspected image."""
+        self.ok += verdict == "ok"
+        self.ng += verdict == "ng"
+        self.review += verdict == "review"
 
     def add_time(self, stage: str, milliseconds: float) -> None:
         """Note how long a stage took for an image."""
@@ -71,13 +79,13 @@ def inspect_sources(
         stop_requested: asked before each image; the line ends when it says so.
 
     Returns:
-        How many images were ok, ng and had an error, and the times.
+        How many images were ok, ng, for review and had an error, and the times.
 
     Raises:
         InputError: the results cannot be written.
     """
     done = results.earlier.verdicts
-    tally = Tally(ok=done["ok"], ng=done["ng"])
+    tally = Tally(ok=done["ok"], ng=done["ng"], review=done["review"])
     for source in sources:
         if stop_requested():
             tally.stopped = True
@@ -89,10 +97,7 @@ def inspect_sources(
             results.add_error(source, error)
             on_image(source, error)
             continue
-        if inspection.verdict == "ng":
-            tally.ng += 1
-        else:
-            tally.ok += 1
+        tally.count(inspection.verdict)
         start = perf_counter()
         problem = results.add(source, pixels, inspection)
         tally.add_time("writing", 1e3 * (perf_counter() - start))
@@ -124,6 +129,8 @@ def _inspected(
         ) from error
     tally.add_time("reading", 1e3 * (read - start))
     tally.add_time("resizing", inspection.times.resizing)
+    if inspection.pose is not None:
+        tally.add_time("aligning", inspection.times.aligning)
     tally.add_time("inspecting", inspection.times.inspecting)
     return pixels, inspection
 

@@ -54,6 +54,8 @@ def rehearse(session: Session, rounds: int = 5) -> Rehearsal:
             times["reading"].append(1e3 * (perf_counter() - start))
             [found] = session.inspect_pixels([pixels])
             times["resizing"].append(found.times.resizing)
+            if found.pose is not None:
+                times.setdefault("aligning", []).append(found.times.aligning)
             times["inspecting"].append(found.times.inspecting)
     return Rehearsal(
         (height, width), [(stage, median(taken[1:])) for stage, taken in times.items()]

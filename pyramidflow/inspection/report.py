@@ -156,7 +156,7 @@ def _kind_rows(report: Report) -> list[dict[str, str | int | float]]:
 
 
 def _example(example: ReportExample, report: Report) -> dict[str, Any]:
-    rejected = example.score > report.threshold
+    rejected = example.score > report.threshold or example.verdict == "review"
     outcome = {
         (False, False): ("ok", "good, accepted"),
         (False, True): ("bad", "false alarm"),

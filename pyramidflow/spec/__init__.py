@@ -13,6 +13,7 @@ from pyramidflow.errors import InputError
 from pyramidflow.model.description import IMAGENET_MEAN, IMAGENET_STD
 from pyramidflow.model.encoders import settings_of_encoder
 from pyramidflow.settings import Setting, Validated, described, shown
+from pyramidflow.spec.alignment import AS_THEY_LIE, AlignmentRule
 from pyramidflow.spec.network import Architecture, Reduction, Statistics, VolumeNormKind
 from pyramidflow.spec.preprocessing import AUTO, ImageSize, Preprocessing, image_size, size_text
 from pyramidflow.spec.recipe import Ablation, Memory, Recipe
@@ -30,6 +31,7 @@ __all__ = [
     "IMAGENET_STD",
     "PLAIN_CONTRAST",
     "Ablation",
+    "AlignmentRule",
     "Architecture",
     "Box",
     "ContrastRule",
@@ -55,6 +57,7 @@ class Spec:
     Attributes:
         network: what fixes the network's shape.
         preprocessing: how images become network input.
+        alignment: whether parts are brought to one pose.
         recipe: how the network is trained.
         contrast: how an image is compared with the training images.
         rule: how an anomaly map becomes a verdict.
@@ -65,6 +68,7 @@ class Spec:
 
     network: Architecture = Architecture()
     preprocessing: Preprocessing = Preprocessing()
+    alignment: AlignmentRule = AS_THEY_LIE
     recipe: Recipe = Recipe()
     contrast: ContrastRule = PLAIN_CONTRAST
     rule: VerdictRule = PLAIN_VERDICT
@@ -82,6 +86,11 @@ class Spec:
                     f"volume_norm {self.network.volume_norm} and pyramid_difference "
                     f"{self.network.pyramid_difference}: leave out {ablation} in both or in none."
                 )
+        if self.alignment.align != "none" and self.recipe.augment != "none":
+            raise InputError(
+                f"align is {self.alignment.align} and augment {self.recipe.augment}: parts are "
+                "brought to one pose, or flipped and turned at random; leave one of both out."
+            )
         if not (self.network.pyramid_difference or self.contrast.is_plain):
             raise InputError(
                 f"the contrast is {self.contrast.text}, but without pyramid-difference an image is "
@@ -199,7 +208,7 @@ _GROUPS: dict[str, type[Validated]] = {
     f.name: type(f.default) for f in fields(Spec) if isinstance(f.default, Validated)
 }
 
-_LATER = {"contrast"}
+_LATER = {"alignment", "contrast"}
 """Groups that older files lack: everything in them then has its default."""
 
 _OWNERS = {name: group for group in _GROUPS.values() for name in described(group)}

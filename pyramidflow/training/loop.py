@@ -249,8 +249,14 @@ class Trainer:
             self._stop_if(stop)
             return latents
 
+        def seen_of(index: int) -> Tensor | None:
+            seen = self.images.seen(index, map_size)
+            return None if seen is None else torch.from_numpy(seen)
+
+        height, width = self.model.features(self._input(0)).shape[-2:]
+        map_size = (height, width)
         has_template = "template" not in self.recipe.without
-        return normal_of(self.model, latents_of, count, self.contrast, has_template)
+        return normal_of(self.model, latents_of, count, self.contrast, has_template, seen_of)
 
     def _level_size(self) -> tuple[int, int]:
         return self.model.level_size(self._input(0))

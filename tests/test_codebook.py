@@ -134,7 +134,7 @@ def test_what_an_image_does_not_show_is_not_drawn():
     for latents in images:
         for z in latents:
             z[..., : z.shape[-1] // 3] = 1e4
-    gathered = Gathered(PyramidFlow(**TINY), ContrastRule(codebook=1.0), 4, True)
+    gathered = Gathered(PyramidFlow(**TINY), ContrastRule(codebook=1.0), [0] * 4, True)
     assert gathered._draws.level == 1
     for index, latents in enumerate(images):
         gathered.add(index, latents[:2], seen)

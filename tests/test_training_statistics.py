@@ -7,14 +7,15 @@ from conftest import TINY
 
 from pyramidflow import PyramidFlow
 from pyramidflow.spec import ContrastRule
-from pyramidflow.training.statistics import (
+from pyramidflow.training.moments import (
     LEVEL_FLOOR,
     PIXEL_FLOOR,
     PRIOR_IMAGES,
     Moments,
     inverse_spread,
-    normal_of,
+    variances,
 )
+from pyramidflow.training.statistics import normal_of
 
 RULES = [
     ContrastRule(spread=spread, light=light)
@@ -56,7 +57,9 @@ def test_moments_are_those_of_numpy(rule):
     others = moments.without(images[2])
     del images[2]
     for found, used in ((moments, drawn(6)), (others, images)):
-        for level, (mean, variance) in enumerate(zip(found.mean(), found.variance(), strict=True)):
+        for level, (mean, variance) in enumerate(
+            zip(found.mean(), variances([found]), strict=True)
+        ):
             z = stacked(used, level)
             np.testing.assert_allclose(mean[0], z.mean(0), rtol=1e-12, atol=1e-12)
             if rule.light:
@@ -86,7 +89,7 @@ def slow_spread(z, spread):
 @pytest.mark.parametrize("rule", RULES[::2], ids=str)
 def test_spread_follows_its_formula(rule, count):
     images = drawn(count)
-    for level, weights in enumerate(inverse_spread(moments_of(images, rule), rule)):
+    for level, weights in enumerate(inverse_spread([moments_of(images, rule)], rule)):
         expected = slow_spread(stacked(images, level), rule.spread) ** -0.5
         assert weights.dtype == torch.float32
         assert weights.shape == (1, *expected.shape)
@@ -101,7 +104,7 @@ def test_what_never_changes_has_the_floor_of_its_channel_or_level(spread):
         latents[0][:, 0, :, :6] = 1.0  # most pixels of a channel
         latents[0][:, 1] = 2.0  # a channel
         latents[1][:] = 3.0  # a level
-    fine, coarse = inverse_spread(moments_of(images, rule), rule)
+    fine, coarse = inverse_spread([moments_of(images, rule)], rule)
     variance = torch.from_numpy(stacked(images, 0).var(0, ddof=1))
     of_channels = variance.mean((1, 2))
     least = LEVEL_FLOOR**2 * float(of_channels.mean())
@@ -114,13 +117,13 @@ def test_what_never_changes_has_the_floor_of_its_channel_or_level(spread):
 
 def test_one_image_has_no_spread():
     rule = ContrastRule(spread="pixel")
-    for weights in inverse_spread(moments_of(drawn(1), rule), rule):
+    for weights in inverse_spread([moments_of(drawn(1), rule)], rule):
         assert torch.equal(weights, torch.ones_like(weights))
 
 
 def test_no_spread_is_taken_where_none_is_asked_for():
     moments = moments_of(drawn(3), ContrastRule())
-    assert inverse_spread(moments, ContrastRule()) is None
+    assert inverse_spread([moments], ContrastRule()) is None
 
 
 @pytest.mark.parametrize("rule", [ContrastRule(robust=0.2), ContrastRule("pixel", True, 0.15)])
@@ -135,7 +138,7 @@ def test_the_images_that_differ_most_are_left_out(rule):
     clean = moments_of(rest, rule)
     for template, mean in zip(found.template, clean.mean(), strict=True):
         torch.testing.assert_close(template, mean.float(), rtol=1e-5, atol=1e-5)
-    expected = inverse_spread(clean, rule)
+    expected = inverse_spread([clean], rule)
     assert (found.inverse_spread is None) == (expected is None)
     for weights, wanted in zip(found.inverse_spread or (), expected or (), strict=True):
         torch.testing.assert_close(weights, wanted, rtol=1e-4, atol=1e-4)
@@ -202,7 +205,7 @@ def test_what_an_image_does_not_show_hardly_counts(light):
             z = z - z.mean((2, 3), keepdims=True)
         middle = (w * z).sum(0) / w.sum(0)
         variance = (w * (z - middle) ** 2).sum(0) / np.maximum(w.sum(0) - 1, 1)
-        np.testing.assert_allclose(moments.variance()[level][0], variance, rtol=1e-6, atol=1e-12)
+        np.testing.assert_allclose(variances([moments])[level][0], variance, rtol=1e-6, atol=1e-12)
 
 
 def test_a_pixel_that_is_never_shown_has_the_spread_of_its_channel():
@@ -214,7 +217,7 @@ def test_a_pixel_that_is_never_shown_has_the_spread_of_its_channel():
         latents[0][..., :3] = 5 * latents[0][..., :3]
         latents[0][..., 3:] = 1.0  # filled in, always alike
         moments.add(latents, seen)
-    weights = inverse_spread(moments, rule)[0][0]  # [C, h, w]
+    weights = inverse_spread([moments], rule)[0][0]  # [C, h, w]
     shown = stacked(images, 0)[..., :3].std()
     np.testing.assert_allclose(1 / weights[..., 6:], shown, rtol=0.1)
     np.testing.assert_allclose(1 / weights[..., 0], shown, rtol=0.3)

@@ -42,7 +42,7 @@ class Artifact:
     Attributes:
         spec: every setting.
         network: in evaluation mode.
-        template: mean latents, levels ``[1, C, h_d, w_d]``, finest first.
+        template: mean latents of each group of images, levels ``[K, C, h_d, w_d]``, finest first.
         calibration: the threshold; ``None`` before there is one.
         training: what the training did; ``None`` where the network comes from elsewhere.
         history: for each epoch its number, losses and seconds.
@@ -315,10 +315,11 @@ def _check_count(spec: Spec, tensors: Mapping[str, Tensor]) -> None:
 
 def _check_tensors(spec: Spec, network: PyramidFlow, tensors: Mapping[str, Tensor]) -> None:
     height, width = padded = _padded_size(spec, tensors)
+    groups = _groups(spec, tensors)
     expected = {f"model/{name}": kind for name, kind in network.state_kinds(padded).items()}
     for level in range(spec.network.levels):
         shape = (1, spec.network.channels, height >> level, width >> level)
-        expected[f"template/{level}"] = TensorKind((shape,), torch.float32)
+        expected[f"template/{level}"] = TensorKind(((groups, *shape[1:]),), torch.float32)
         if spec.contrast.spread == "channel":
             shape = (*shape[:2], 1, 1)
         if spec.contrast.spread != "none":
@@ -342,6 +343,13 @@ def _check_tensors(spec: Spec, network: PyramidFlow, tensors: Mapping[str, Tenso
                 f"the tensor {name} holds numbers that are not above 0: one over a standard "
                 "deviation is expected."
             )
+
+
+def _groups(spec: Spec, tensors: Mapping[str, Tensor]) -> int:
+    """How many templates there are: fewer than asked for where fewer images differ."""
+    first = tensors.get("template/0", torch.empty(0))
+    found = len(first) if first.dim() else 0
+    return found if 1 <= found <= spec.contrast.templates else spec.contrast.templates
 
 
 def _padded_size(spec: Spec, tensors: Mapping[str, Tensor]) -> ImageSize:

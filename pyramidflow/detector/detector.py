@@ -116,7 +116,10 @@ class Detector:
 
     @property
     def template(self) -> tuple[Tensor, ...] | None:
-        """Mean latents, levels ``[1, C, h_d, w_d]``, finest first; ``None`` before training."""
+        """Mean latents, levels ``[K, C, h_d, w_d]``, finest first; ``None`` before training.
+
+        ``K`` is 1 where the settings ask for no more ``templates``.
+        """
         return self._artifact.template or None
 
     @property
@@ -388,13 +391,15 @@ class Detector:
     def template_picture(self) -> npt.NDArray[np.uint8]:
         """Picture of the normal part, ``[H, W, 3]`` at the size that the detector works at.
 
+        Several templates lie side by side.
+
         Raises:
             InputError: the detector is not trained, or its encoder has no inverse.
         """
         if self.template is None:
             raise InputError("this detector is not trained: call fit, or load a trained one.")
-        picture = self.model.image_template(self.template, self.preprocessing.size)
-        return picture_of(picture[0], self.preprocessing)
+        pictures = self.model.image_template(self.template, self.preprocessing.size)
+        return np.concatenate([picture_of(x, self.preprocessing) for x in pictures], axis=1)
 
     def described(self) -> Header:
         """What a file stores beside the tensors: settings, calibration, training record."""
@@ -463,7 +468,8 @@ class Detector:
 
         Args:
             network: on the device to inspect on; it is put into evaluation mode.
-            template: mean latents, levels ``[1, C, h_d, w_d]``, finest first.
+            template: mean latents, levels ``[1, C, h_d, w_d]``, finest first; more than one where
+                the settings ask for several ``templates``.
             settings: ``image_size`` and any other that the network does not fix.
             inverse_spread: where the settings ask for a ``spread``: one over the standard deviation
                 of the training latents, levels ``[1, C, h_d, w_d]`` or ``[1, C, 1, 1]``.

@@ -43,7 +43,8 @@ class ComparisonStep:
     normal_means: Sequence[Tensor] | None = None
 
     def __init__(self, comparison: Comparison, buffers: Buffers) -> None:
-        self._comparison, self._buffers = comparison, buffers
+        self._comparison = comparison.to(buffers.levels[0].device, torch.float32)
+        self._buffers = buffers
 
     def run(self) -> None:
         """Latents to map."""

@@ -122,8 +122,8 @@ class AssembledEngine(TiledEngine):
         threads: int | None = None,
     ) -> None:
         super().__init__(trained, size, tiling, plan, threads)
-        self._comparison = trained.comparison
         self._levels = [channels_last(*shape) for shape in self._shapes]
+        self._comparison = trained.comparison.to(self._levels[0].device, torch.float32)
 
     @torch.inference_mode()
     def anomaly_map(self, images: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from pyramidflow import ops
 from pyramidflow.errors import InputError
-from pyramidflow.model.comparison import Shapes, pixel_mean
+from pyramidflow.model.comparison import Shapes, without_mean
 
 STRIDE = 8
 """Image pixels between the positions that are compared; coarser where the pyramid begins so."""
@@ -52,11 +52,6 @@ def features_of(latents: Sequence[Tensor], level: int) -> Tensor:
     around = NEIGHBOURHOOD // 2
     x = functional.avg_pool2d(x, NEIGHBOURHOOD, 1, around, count_include_pad=False)
     return x.flatten(2).transpose(1, 2)  # [B, h·w, L·C]
-
-
-def without_mean(latents: Sequence[Tensor]) -> list[Tensor]:
-    """Latents less each channel's mean over the pixels, levels ``[B, C, h_d, w_d]``."""
-    return [z - pixel_mean(z) for z in latents]
 
 
 def level_of(stride: int | None, levels: int) -> int:

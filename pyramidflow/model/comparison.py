@@ -1,6 +1,7 @@
 """What every way to compare latents with what is normal has in common.
 
-Each way is a file of its own beside this one: ``contrast.py`` (the template), ``codebook.py``.
+Each way is a file of its own beside this one: ``contrast.py`` (the template), ``templates.py``,
+``codebook.py``.
 Engines ask for nothing else; for the template they have steps of their own.
 """
 
@@ -48,3 +49,8 @@ class Comparison(Protocol):
 def pixel_mean(x: Tensor) -> Tensor:
     """Mean over pixels: ``[B, C, h, w]`` to ``[B, C, 1, 1]``, in float32 at least."""
     return x.mean((2, 3), keepdim=True, dtype=torch.promote_types(x.dtype, torch.float32))
+
+
+def without_mean(latents: Sequence[Tensor]) -> list[Tensor]:
+    """Latents less each channel's mean over the pixels, levels ``[B, C, h_d, w_d]``."""
+    return [z - pixel_mean(z) for z in latents]

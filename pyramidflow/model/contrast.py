@@ -89,9 +89,12 @@ class Contrast:
         Args:
             latents: levels ``[B, C, h_d, w_d]``, finest first.
         """
-        if not self.without_mean:
+        return self.shift_from([pixel_mean(z) for z in latents] if self.without_mean else None)
+
+    def shift_from(self, means: Sequence[Tensor] | None) -> list[Tensor] | None:
+        """As :meth:`shift`, from the latents' means over pixels, levels ``[B, C, 1, 1]``."""
+        if means is None:
             return None
-        means = [pixel_mean(z) for z in latents]
         pairs = zip(means, self.template_means, strict=True)
         return [mean - normal.to(mean.dtype) for mean, normal in pairs]
 

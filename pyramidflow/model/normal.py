@@ -7,6 +7,7 @@ from torch import Tensor
 from pyramidflow.model.codebook import Codebook
 from pyramidflow.model.comparison import Comparison
 from pyramidflow.model.contrast import ComposedContrast, Contrast
+from pyramidflow.model.templates import NearestTemplate
 from pyramidflow.spec import ContrastRule
 
 
@@ -22,7 +23,7 @@ def comparison_of(
 
     Args:
         rule: the settings.
-        template: mean latents, levels ``[1, C, h_d, w_d]``, finest first.
+        template: mean latents, levels ``[K, C, h_d, w_d]``, finest first.
         inverse_spread: levels ``[1, C, h_d, w_d]`` or ``[1, C, 1, 1]``; ``None`` for 1.
         codebook: where the settings ask for one.
         pyramid_difference: ``False`` composes before the difference (ablation III).
@@ -31,4 +32,6 @@ def comparison_of(
         return codebook
     if not pyramid_difference:
         return ComposedContrast(template)
+    if len(template[0]) > 1:
+        return NearestTemplate(template, inverse_spread, rule.light, rule.templates_by)
     return Contrast.of(template, inverse_spread, rule.light)

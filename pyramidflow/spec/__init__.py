@@ -96,7 +96,7 @@ class Spec:
                 f"the contrast is {self.contrast.text}, but without pyramid-difference an image is "
                 "compared with the template alone: leave these settings out."
             )
-        if "template" in self.recipe.without and self.contrast.codebook > 0:
+        if "template" in self.recipe.without and not self.contrast.has_one_template:
             raise InputError(
                 f"the contrast is {self.contrast.text}, but without template there is nothing to "
                 "compare with but zero: leave these settings out."

@@ -17,6 +17,10 @@ class ContrastRule(Validated):
         light: whether each channel's mean over the image is taken off before.
         robust: share of the training images that template and spread leave out, those that differ
             most from the others.
+        position: whether there is a mean for each pixel, or one of each channel for all of them.
+        templates: groups of training images that have a template each; an image is compared with
+            the nearest one.
+        templates_by: whether the nearest is looked for at each pixel, or for the whole image.
         codebook: share of the training images' positions that an image is compared with in place
             of a template; 0 compares with the template.
         codebook_entries: of the codebook, at most.
@@ -40,6 +44,21 @@ class ContrastRule(Validated):
         least=0,
         most=0.4,
     )
+    position: Literal["pixel", "none"] = setting(
+        "pixel",
+        "Compare each pixel with the mean of the good images there, or everywhere with one mean of "
+        "each channel (for even textures).",
+    )
+    templates: int = setting(
+        1,
+        "Groups of good images that are compared with apart: a part is as far off as from the "
+        "nearest group (for variants of a part under one name).",
+        least=1,
+        most=64,
+    )
+    templates_by: Literal["pixel", "image"] = setting(
+        "pixel", "Where the nearest of several templates is looked for: at each pixel, or once."
+    )
     codebook: float = setting(
         0.0,
         "Share of the training images' positions that each position of an image is compared with, "
@@ -61,11 +80,26 @@ class ContrastRule(Validated):
                 f"codebook is {self.codebook} and spread {self.spread}: a codebook divides each "
                 "channel by its own spread already; leave one of them out."
             )
+        if self.codebook > 0 and (self.templates > 1 or self.position == "none"):
+            raise InputError(
+                f"codebook is {self.codebook}, templates {self.templates} and position "
+                f"{self.position}: a codebook stands in place of templates; leave it or them out."
+            )
+        if self.position == "none" and self.spread == "pixel":
+            raise InputError(
+                "position is none and spread pixel: without positions there is no spread of each; "
+                "use the spread of the channel."
+            )
 
     @property
     def is_plain(self) -> bool:
         """Whether latents are compared with their template alone, of whichever images."""
         return replace(self, robust=0.0) == PLAIN_CONTRAST
+
+    @property
+    def has_one_template(self) -> bool:
+        """Whether there is one mean for each pixel, and nothing in place of it."""
+        return self.codebook == 0 and self.templates == 1 and self.position == "pixel"
 
     @property
     def text(self) -> str:

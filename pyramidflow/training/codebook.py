@@ -7,7 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pyramidflow.model.codebook import Codebook, features_of, without_mean
+from pyramidflow.model.codebook import Codebook, features_of
+from pyramidflow.model.comparison import without_mean
 from pyramidflow.spec import ContrastRule
 
 FLOOR = 0.1

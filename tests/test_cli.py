@@ -202,7 +202,7 @@ def test_help_is_complete(run):
     assert code == 0
     commands = (
         *("train", "evaluate", "calibrate", "inspect", "template", "info", "doctor", "demo"),
-        "reproduce",
+        *("reproduce", "compare"),
     )
     for command in commands:
         assert command in out

@@ -9,6 +9,7 @@ import typer
 
 from pyramidflow.cli import EXIT_INTERRUPTED
 from pyramidflow.cli.calibrate import calibrate
+from pyramidflow.cli.compare import compare
 from pyramidflow.cli.demo import demo
 from pyramidflow.cli.doctor import doctor
 from pyramidflow.cli.evaluate import evaluate
@@ -79,7 +80,7 @@ def _at_home(value: Any) -> Any:
     return user_path(value) if isinstance(value, Path) else value
 
 
-COMMANDS = (train, calibrate, evaluate, inspect, template, info, doctor, demo, reproduce)
+COMMANDS = (train, calibrate, evaluate, inspect, template, info, doctor, demo, reproduce, compare)
 
 for command in COMMANDS:
     app.command()(_adapted(command))

@@ -67,7 +67,7 @@ def train(
     detector = Detector(
         encoder_weights=encoder_weights,
         device=device,
-        **_with_preset(preset, dataset, settings),
+        **with_preset(preset, dataset, settings),
     )
     checkpoint = output.with_suffix(".checkpoint.safetensors")
     with exclusive(output, covers=[checkpoint]):
@@ -82,7 +82,8 @@ def train(
     print_training(detector, output, checkpoint)
 
 
-def _with_preset(preset: str | None, data: "Category", given: dict[str, Any]) -> dict[str, Any]:
+def with_preset(preset: str | None, data: "Category", given: dict[str, Any]) -> dict[str, Any]:
+    """Settings of a category by a preset, said on standard error; those given stand above it."""
     if preset is None:
         return given
     from pyramidflow.training import preset_settings

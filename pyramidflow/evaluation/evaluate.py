@@ -11,15 +11,15 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from pyramidflow.data import Category, Sample, read_image, read_mask
+from pyramidflow.data import Category, Sample, read_image
 from pyramidflow.detector import Detector, Session, Verdict
 from pyramidflow.detector.verdict import judge
 from pyramidflow.errors import ImagesWarning, InputError
 from pyramidflow.evaluation.accumulate import PixelStatistics
-from pyramidflow.evaluation.masks import ReducedMask, reduce_mask
 from pyramidflow.evaluation.metrics import Metrics, metrics_of, thin_curve
 from pyramidflow.evaluation.ranking import FloatArray, Ranking, rank
 from pyramidflow.evaluation.rates import Rate
+from pyramidflow.evaluation.truth import failure_sentence, truth_of
 from pyramidflow.io.names import printable
 from pyramidflow.spec import ImageSize
 
@@ -229,13 +229,13 @@ class _Measuring:
             image = read_image(sample.path, self._session.decoding)
             [found] = self._session.working_maps([image])
         except (InputError, OSError, MemoryError) as error:
-            return Outcome(sample, None, _sentence(sample.path, error))
+            return Outcome(sample, None, failure_sentence(sample.path, error))
         verdict = judge(found.score, self._threshold, found.is_placed)
         try:
-            reduced = self._mask(sample, image.shape[:2])
+            reduced = truth_of(sample, image.shape[:2], self.size, self._session.decoding)
         except (InputError, OSError, MemoryError) as error:
             assert sample.mask_path is not None
-            return Outcome(sample, found.score, _sentence(sample.mask_path, error), verdict)
+            return Outcome(sample, found.score, failure_sentence(sample.mask_path, error), verdict)
         if sample.problem is not None:
             return Outcome(sample, found.score, sample.problem, verdict)
         if reduced is not None:
@@ -262,24 +262,6 @@ class _Measuring:
     def counts(self) -> tuple[int, int, int]:
         true, false, missed = self.pixel_counts.tolist()
         return true, false, missed
-
-    def _mask(self, sample: Sample, shape: tuple[int, int]) -> ReducedMask | None:
-        """``None`` where it is not known which pixels are defective."""
-        if sample.mask_path is not None:
-            return reduce_mask(
-                read_mask(sample.mask_path, shape, self._session.decoding), self.size
-            )
-        if sample.is_defective:
-            return None
-        return ReducedMask(np.zeros(self.size, dtype=bool), 0, 0)
-
-
-def _sentence(path: Path, error: Exception) -> str:
-    shown = printable(path)
-    if not isinstance(error, InputError):
-        reason = printable(error) or type(error).__name__
-        return f"{shown} cannot be used ({reason}): copy it again, or leave it out."
-    return str(error) if shown in str(error) else f"{shown}: {error}"
 
 
 def _drawn(pixels: Ranking, height: FloatArray) -> Curve | None:

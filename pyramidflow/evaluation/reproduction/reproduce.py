@@ -1,8 +1,6 @@
 """Training and measuring trial after trial, so that a stopped run goes on where it was."""
 
-import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -10,7 +8,7 @@ from typing import Any
 
 from pyramidflow.data import CACHE_BYTES, Category, check_trainable, open_dataset
 from pyramidflow.detector import Detector
-from pyramidflow.errors import CalibrationWarning, CheckpointError, InputError
+from pyramidflow.errors import CheckpointError, InputError
 from pyramidflow.evaluation.evaluate import evaluate
 from pyramidflow.evaluation.reproduction.records import (
     Record,
@@ -22,6 +20,7 @@ from pyramidflow.evaluation.reproduction.records import (
     write_record,
 )
 from pyramidflow.evaluation.reproduction.trials import Trial
+from pyramidflow.evaluation.thresholds import unused_threshold
 from pyramidflow.interrupt import Interrupted
 from pyramidflow.io.files import file_digest
 from pyramidflow.io.names import printable
@@ -142,7 +141,7 @@ class Reproduction:
         detector = Detector(
             spec=trial.spec, encoder_weights=self.encoder_weights, device=self.device
         )
-        with _without_calibration_warning():
+        with unused_threshold():
             return detector.fit(
                 data,
                 checkpoint=trial.checkpoint,
@@ -200,11 +199,3 @@ def _weights(record: Record) -> Any:
 def _reason(error: BaseException) -> str:
     lines = str(error).strip().splitlines()
     return printable(lines[0]) if lines else type(error).__name__
-
-
-@contextmanager
-def _without_calibration_warning() -> Iterator[None]:
-    # Every good image is trained on, as in the paper, and no metric here looks at the threshold.
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", CalibrationWarning)
-        yield

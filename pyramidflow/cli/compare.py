@@ -1,0 +1,172 @@
+"""``pyramidflow compare``."""
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pyramidflow.cli import EXIT_INPUT_ERROR
+from pyramidflow.cli.options import Device, MaxMegapixels, ReportFolder, pixels_of
+from pyramidflow.cli.settings import with_settings
+from pyramidflow.cli.train import with_preset
+
+if TYPE_CHECKING:
+    from pyramidflow.evaluation.comparison import Comparison
+
+FIGURE, TABLE, NUMBERS = "figure.png", "comparison.md", "comparison.json"
+
+
+@partial(with_settings, but=("encoder", "encoder_stages"))
+def compare(
+    data: Annotated[
+        Path,
+        typer.Argument(
+            metavar="DATA",
+            help="Data set with test images, in MVTec AD, BTAD or VisA layout.",
+            show_default=False,
+        ),
+    ],
+    output: ReportFolder,
+    settings: dict[str, Any],
+    category: Annotated[
+        str | None, typer.Option(help="Category, where the data set has several.")
+    ] = None,
+    methods: Annotated[
+        str, typer.Option(help="To compare with; padim needs the extra compare.")
+    ] = "ae-ssim,spade,padim",
+    preset: Annotated[
+        str | None, typer.Option(help="Published settings of our detector, as for train.")
+    ] = None,
+    encoder: Annotated[
+        str, typer.Option(help="Whose features SPADE and PaDiM compare.")
+    ] = "efficientnet-lite0",
+    encoder_stages: Annotated[
+        str | None,
+        typer.Option(
+            help="Stages of the encoder, side by side, such as 2,3.",
+            show_default="2,3,5 of efficientnet-lite0, else the encoder's own choice",
+        ),
+    ] = None,
+    encoder_weights: Annotated[
+        Path | None,
+        typer.Option(help="File with the encoder's weights, in place of its download or package."),
+    ] = None,
+    pretrained: Annotated[
+        bool,
+        typer.Option(
+            "--pretrained",
+            help="Our detector works on the encoder's features, too; else it is the baseline.",
+        ),
+    ] = False,
+    peer_size: Annotated[
+        str,
+        typer.Option(
+            metavar="SIZE",
+            help="Size of the images of the other methods, in pixels: the side of a square, or "
+            "HEIGHTxWIDTH.",
+        ),
+    ] = "256",
+    peer_epochs: Annotated[
+        int, typer.Option(min=1, help="Passes of AE-SSIM over the training images.")
+    ] = 200,
+    images: Annotated[int, typer.Option(min=1, help="Test images in the figure.")] = 6,
+    cache_size: Annotated[
+        int, typer.Option(min=0, metavar="MB", help="Memory for decoded images.")
+    ] = 2048,
+    max_megapixels: MaxMegapixels = None,
+    device: Device = "auto",
+) -> None:
+    """Train AE-SSIM, SPADE and PaDiM beside our detector on one category, and draw what they find.
+
+    Writes figure.png (each method's maps beside the ground truth, as in figures S1 and S2 of the
+    paper), comparison.md and comparison.json (metrics, milliseconds, training). All train on all
+    good images. A method that fails is named, and the exit code is then 2.
+    """
+    from pyramidflow.cli.summary import left_out_lines
+    from pyramidflow.data import open_dataset
+    from pyramidflow.detector import Detector
+    from pyramidflow.detector.fitting import decoding_of
+    from pyramidflow.evaluation.comparison import Ours, Peers, Reading, method_names
+    from pyramidflow.evaluation.comparison import compare as compare_methods
+    from pyramidflow.io.files import exclusive
+    from pyramidflow.model.encoders import encoder_stages as parsed_stages
+
+    names = method_names(methods)
+    dataset = open_dataset(data, category)
+    for line in (*dataset.remarks, *left_out_lines(dataset.left_out)):
+        _say(line)
+    ours_on: dict[str, Any] = {}
+    if pretrained:
+        ours_on = {"encoder": encoder, "encoder_weights": encoder_weights}
+    chosen = {"validation_share": 0.0} | with_preset(preset, dataset, settings)
+    detector = Detector(device=device, **ours_on, **chosen)
+    cache_bytes, max_pixels = cache_size * 1_000_000, pixels_of(max_megapixels)
+    decoding = decoding_of(detector.spec, max_pixels)
+    peers = Peers(
+        Reading(_size(peer_size), decoding, cache_bytes),
+        encoder,
+        parsed_stages(encoder_stages or ()),
+        encoder_weights,
+        detector.device,
+        detector.spec.recipe.seed,
+        peer_epochs,
+        _say,
+    )
+    ours = Ours(detector, dataset, cache_bytes=cache_bytes, max_pixels=max_pixels)
+    compared = [*peers.made(names), ours]
+    with exclusive(output / TABLE, covers=[output / FIGURE, output / NUMBERS]):
+        found = compare_methods(
+            compared, dataset, lambda: detector.preprocessing.size, decoding, images, _say
+        )
+        _write(found, output, chosen)
+    _print_results(found, output)
+
+
+def _size(text: str) -> tuple[int, int]:
+    from pyramidflow.errors import InputError
+    from pyramidflow.spec import AUTO, image_size
+
+    try:
+        found = image_size(text)
+    except ValueError as error:
+        raise InputError(f"--peer-size is {text}: {error}.") from error
+    if isinstance(found, str):
+        raise InputError(f"--peer-size is {AUTO}: give a side, or HEIGHTxWIDTH such as 640x256.")
+    if min(found) < 32:
+        raise InputError(f"--peer-size is {text}: at least 32 pixels are needed on each side.")
+    return found
+
+
+def _say(line: str) -> None:
+    from pyramidflow.io.names import printable
+
+    typer.echo(printable(line), err=True)
+
+
+def _write(found: "Comparison", output: Path, settings: dict[str, Any]) -> None:
+    from pyramidflow import __version__
+    from pyramidflow.evaluation.comparison import write_figure, write_json, write_markdown
+
+    given = ", ".join(f"{name} {value}" for name, value in settings.items())
+    facts = {"our settings": given, "version": __version__}
+    write_figure(found, output / FIGURE)
+    write_json(found, output / NUMBERS, facts)
+    write_markdown(found, output / TABLE, facts, FIGURE)
+
+
+def _print_results(found: "Comparison", output: Path) -> None:
+    from pyramidflow.evaluation.comparison import table_lines
+    from pyramidflow.io.names import printable
+
+    lines = table_lines(found)
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for first, *others in lines:
+        cells = [cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True)]
+        typer.echo("  ".join([first.ljust(widths[0]), *cells]))
+    typer.echo(f"written to {printable(output)}: {FIGURE}, {TABLE}, {NUMBERS}")
+    errors = [f"{result.name}: {result.error}" for result in found.results if result.error]
+    for sentence in (*errors, *found.failures):
+        typer.echo(f"error: {printable(sentence)}", err=True)
+    if errors or found.failures:
+        raise typer.Exit(EXIT_INPUT_ERROR)

@@ -219,6 +219,20 @@ def test_a_damaged_record_is_made_again(reproduced):
     assert "plate, baseline: not trained yet" in err
 
 
+def test_a_setting_that_an_older_version_did_not_know_had_its_default(reproduced):
+    _, _, _, out = reproduced("--category", "plate", "--batch-size", 3)
+    file = out / "plate" / "baseline.json"
+    record = json.loads(file.read_text())
+    del record["conditions"]["spread"]  # has its default
+    file.write_text(json.dumps(record))
+    _, _, err, _ = reproduced("--category", "plate", "--batch-size", 3)
+    assert "finished before" in err
+    del record["conditions"]["batch_size"]
+    file.write_text(json.dumps(record))
+    _, _, err, _ = reproduced("--category", "plate", "--batch-size", 3)
+    assert "stale: batch_size was 2 and is 3" in err
+
+
 def test_input_is_refused_before_any_training(reproduced, run, root, tmp_path):
     code, _, err, out = reproduced("--category", "plato")
     assert_one_sentence(code, err, "'plato'", "the nearest, plate")

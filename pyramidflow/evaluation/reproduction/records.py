@@ -55,11 +55,15 @@ def conditions_of(spec: Spec, files: str, encoder_weights: str | None) -> dict[s
         files: digest of the category's files.
         encoder_weights: digest of their file.
     """
-    settings = {name: value for group in spec.as_dict().values() for name, value in group.items()}
-    del settings["memory"]
-    found = {**settings, "files": files, "encoder_weights": encoder_weights}
+    found = _settings(spec) | {"files": files, "encoder_weights": encoder_weights}
     plain: dict[str, Any] = json.loads(json.dumps(found))
     return plain
+
+
+def _settings(spec: Spec) -> dict[str, Any]:
+    settings = {name: value for group in spec.as_dict().values() for name, value in group.items()}
+    del settings["memory"]
+    return settings
 
 
 def files_digest(data: Category) -> str:
@@ -80,7 +84,11 @@ def files_digest(data: Category) -> str:
 
 
 def differences(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    """Say what has changed between two conditions; empty where nothing has."""
+    """Say what has changed between two conditions; empty where nothing has.
+
+    A setting that an older version did not know had its default.
+    """
+    earlier = json.loads(json.dumps(_settings(Spec()))) | dict(earlier)
     changed = [
         f"{name} was {shown(earlier.get(name))} and is {shown(now.get(name))}"
         for name in sorted({*earlier, *now})

@@ -289,3 +289,41 @@ def test_nothing_is_said_of_poses_where_none_are_looked_for(lying_anyhow):
         found = fitted(lying_anyhow, align="none").inspect(BLANK)
     assert found.pose is None
     assert "pose" not in found.as_dict()
+
+
+def test_a_training_says_how_parts_lie_and_what_to_do(run, lying_anyhow, tmp_path):
+    tiny = ("--image-size", SIZE, "--levels", 2, "--stacks", 1, "--channels", 4, "--epochs", 1)
+    given = ("train", lying_anyhow, *tiny, "--kernel-size", 3, "--output")
+    _, out, _ = run(*given, tmp_path / "a.safetensors")
+    assert "train with --align turn" in out
+    training = read_header(tmp_path / "a.safetensors").training
+    assert 0.01 < training.shift < 0.12  # drawn with up to 0.08 either way
+    assert 30 < training.angle < 150
+    assert training.aligned_scores[0] < 0.8 * training.lying_scores[0]
+    _, out, _ = run(*given, tmp_path / "b.safetensors", "--align", "turn")
+    assert "train with" not in out
+    assert "as they lie" in out
+    aligned = read_header(tmp_path / "b.safetensors").training
+    assert aligned.shift == pytest.approx(training.shift, abs=0.04)
+    assert aligned.aligned_scores[0] < 0.8 * aligned.lying_scores[0]
+
+
+@pytest.mark.parametrize("dx", [0.0, 0.05])
+def test_parts_that_are_only_shifted_need_no_turn(tmp_path, dx):
+    parts = Parts(3)
+    for i in range(12):
+        save(tmp_path / f"{i:02}.png", parts.picture((float(parts.rng.uniform(-dx, dx)), 0.0, 0.0)))
+    record = fitted(tmp_path, align="none")._artifact.training
+    assert record.advice == ("shift" if dx else "none")
+    assert record.angle < 0.3
+    assert record.shift == pytest.approx(dx / 2, abs=0.02)
+
+
+def test_of_images_without_a_part_nothing_is_said(tmp_path):
+    rng = np.random.default_rng(0)
+    for i in range(12):
+        save(tmp_path / f"{i:02}.png", rng.integers(0, 255, (SIZE, SIZE, 3)).astype(np.uint8))
+    record = fitted(tmp_path, align="none")._artifact.training
+    assert (record.shift, record.angle, record.advice) == (None, None, "none")
+    with pytest.raises(InputError, match="no pose in common"):
+        fitted(tmp_path, align="turn")

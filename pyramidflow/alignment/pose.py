@@ -6,6 +6,7 @@ every resolution, and where height and width were scaled differently, too.
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -73,9 +74,7 @@ def sampled_at(
     Returns:
         ``[1, h, w, 2]``, in halves of the other picture from its centre, as ``grid_sample`` wants.
     """
-    rows, columns = (_centres(length) * canvas for length in size)
-    down, across = torch.meshgrid(rows, columns, indexing="ij")
-    return carried(torch.stack((across, down), -1)[None], pose, ratio)
+    return carried(_centres(size, canvas), pose, ratio)
 
 
 def carried(points: Tensor, pose: Pose, ratio: float) -> Tensor:
@@ -97,9 +96,15 @@ def carried(points: Tensor, pose: Pose, ratio: float) -> Tensor:
     )
 
 
-def _centres(length: int) -> Tensor:
-    """Of pixels, from -1 to 1 across the picture."""
-    return (2 * torch.arange(length, dtype=torch.float32) + 1) / length - 1
+@lru_cache(maxsize=16)
+def _centres(size: tuple[int, int], canvas: float) -> Tensor:
+    """Of pixels, ``[1, h, w, 2]``: across and down, from -1 to 1 on a canvas of 1."""
+    rows, columns = (
+        ((2 * torch.arange(length, dtype=torch.float32) + 1) / length - 1) * canvas
+        for length in size
+    )
+    down, across = torch.meshgrid(rows, columns, indexing="ij")
+    return torch.stack((across, down), -1)[None]
 
 
 def sampled(

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -12,7 +11,7 @@ from torch import Tensor
 
 from pyramidflow.alignment.pose import Pose, inside, sampled, sampled_at, to_float
 from pyramidflow.alignment.search import Found, PoseSearch
-from pyramidflow.data import ImageSet
+from pyramidflow.data import ImageSet, Pixels
 from pyramidflow.errors import InputError
 from pyramidflow.settings import Validated, setting
 from pyramidflow.spec.alignment import AlignmentRule
@@ -20,10 +19,10 @@ from pyramidflow.spec.alignment import AlignmentRule
 SAMPLE = 24
 """Images that the reference is the mean of."""
 
-FIRST = 4
+FIRST = 3
 """Images that are tried as a first reference, each against :data:`JUDGES` others."""
 
-JUDGES = 6
+JUDGES = 4
 
 LEAST_COMMON = 0.4
 """Median agreement of images with one of them below which they have no pose in common."""
@@ -90,7 +89,7 @@ class Learned:
         return [index for index, each in enumerate(self.found) if each.agreement >= least]
 
 
-def learned(images: ImageSet, rule: AlignmentRule, ratio: float, sample: int = SAMPLE) -> Learned:
+def learned(images: ImageSet | Sequence[Pixels], rule: AlignmentRule, ratio: float) -> Learned:
     """Choose a reference from good images, and find the poses of all of them.
 
     The image that agrees best with some others is the first reference; those that agree with it are
@@ -102,12 +101,11 @@ def learned(images: ImageSet, rule: AlignmentRule, ratio: float, sample: int = S
         images: good ones, as they lie.
         rule: how far parts may lie off.
         ratio: height over width of the images, as lengths.
-        sample: how many images the mean is of, at most.
 
     Raises:
         InputError: an image cannot be read, or they have no pose in common.
     """
-    pictures = [to_float(images[index]) for index in _spread(len(images), sample)]
+    pictures = [to_float(images[index]) for index in _spread(len(images), SAMPLE)]
     limits = (ratio, rule.largest_shift, rule.turns)
     first = _most_typical(pictures, limits)
     found = [first.find(picture) for picture in pictures]
@@ -126,8 +124,7 @@ def learned(images: ImageSet, rule: AlignmentRule, ratio: float, sample: int = S
     ]
     mean = _mean(members, ratio)
     search = PoseSearch(mean, *limits)
-    with closing(images.in_turn([i] for i in range(len(images)))) as decoded:
-        everywhere = tuple(search.find(to_float(pixels)) for [pixels] in decoded)
+    everywhere = tuple(search.find(to_float(images[i])) for i in range(len(images)))
     agreements = [each.agreement for each in everywhere]
     median = float(np.median(agreements))
     itself = (1 - each_other) / (len(members) * median)  # what an image brings to its own agreement

@@ -43,6 +43,9 @@ LIGHT = 0.09
 OUTLIER = 4.685
 """Residuals in standard deviations from which a pixel has no say (Tukey's biweight)."""
 
+NEARLY, DONE = 0.1, 0.01
+"""Pixels of a step at which a refinement ends, on small and on fine pictures."""
+
 EDGES = 0.15
 """Share of the reference's pixels, its steepest, that tell how well a picture fits."""
 
@@ -93,13 +96,13 @@ class PoseSearch:
     def find(self, picture: Tensor) -> Found:
         """The pose of the part in a picture ``[3, H, W]`` from 0 to 1."""
         coarse, fine = band_passed(picture, self._sizes)
-        found = [self._fits[0].refined(coarse, start) for start in self._starts(coarse)]
+        found = [self._fits[0].refined(coarse, start, NEARLY) for start in self._starts(coarse)]
         found = [each for each in found if self._is_allowed(each.pose)]
         if not found:
             return Found(Pose(), 0.0)
         best = max(found, key=lambda each: each.agreement)
         close = [each for each in found if each.agreement > best.agreement - NEAR]
-        finer = [self._fits[1].refined(fine, each.pose) for each in _distinct(close)]
+        finer = [self._fits[1].refined(fine, each.pose, DONE) for each in _distinct(close)]
         finer = [each for each in finer if self._is_allowed(each.pose)]
         if not finer:
             return best
@@ -157,7 +160,6 @@ class _Fit:
     """
 
     STEPS = 12
-    DONE = 0.01  # pixels
 
     def __init__(self, reference: Grey, ratio: float, turns: bool) -> None:
         self._size = (reference.shape[0], reference.shape[1])
@@ -177,8 +179,14 @@ class _Fit:
         self._edges = slope >= np.quantile(slope, 1 - EDGES)
         self._energy = float(np.square(self._reference - self._reference.mean()).sum())
 
-    def refined(self, picture: Grey, start: Pose) -> Found:
-        """The pose near another one at which a picture fits best."""
+    def refined(self, picture: Grey, start: Pose, done: float) -> Found:
+        """The pose near another one at which a picture fits best.
+
+        Args:
+            picture: at the reference's size.
+            start: pose to begin with.
+            done: step in pixels below which it ends.
+        """
         pose, longer = start, max(self._size)
         for _ in range(self.STEPS):
             values, seen = self._read(picture, pose)
@@ -189,7 +197,7 @@ class _Fit:
                 return Found(pose, 0.0)
             pose = pose.after(motion.inverse)
             step = math.hypot(motion.x, motion.y) + abs(math.radians(motion.angle)) / 2
-            if step * longer < self.DONE:
+            if step * longer < done:
                 break
         return Found(pose, self.agreement(picture, pose))
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pyramidflow.data import LeftOut
     from pyramidflow.detector import Calibration, Detector
     from pyramidflow.detector.artifact import Header
+    from pyramidflow.detector.record import TrainingRecord
 
 
 def print_facts(facts: dict[str, str]) -> None:
@@ -122,10 +123,28 @@ def print_training(detector: "Detector", output: Path, checkpoint: Path) -> None
         pairs = zip(training.suspects, training.suspect_scores, strict=True)
         listed = ", ".join(f"{name} ({score:.4g})" for name, score in pairs)
         facts["left out"] = f"of what is normal, with their scores: {listed}; look at them"
+    facts["poses"] = _poses(training, header.spec.alignment.align)
     memory = peak_memory()
     if memory is not None:
         facts["peak memory"] = f"{memory / 2**20:.0f} MiB"
     print_facts(facts)
+
+
+def _poses(training: "TrainingRecord", align: str) -> str:
+    """One line about how the good parts lie, and whether to align them."""
+    if training.shift is None:
+        return "no pose that the good images have in common, or too few of them"
+    lying, aligned = (
+        f"{mean:.4g} ± {deviation:.2g}"
+        for mean, deviation in (training.lying_scores, training.aligned_scores)
+    )
+    line = (
+        f"the good parts lie {training.shift:.1%} of the width and {training.angle:.1f}° off "
+        f"(medians); against each other they score {lying} as they lie, {aligned} aligned"
+    )
+    if align == "none" and training.advice != "none":
+        line += f": train with --align {training.advice}"
+    return line
 
 
 def peak_memory() -> int | None:

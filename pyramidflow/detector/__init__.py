@@ -1,11 +1,11 @@
 """What users hold: a detector that trains, calibrates, inspects, saves and loads.
 
 ``artifact.py`` is the one file and ``record.py`` what it tells about its training, ``fitting.py``
-the training, ``trainingset.py`` its images, ``size.py`` the size that it chooses, ``session.py``
-the inspection, ``placing.py`` the pose that it sees parts in and ``current.py`` the session that
-fits now, ``threshold.py``, ``calibration.py`` and ``verdict.py`` the threshold and its verdict,
-``findings.py`` what an inspection gives; ``detector.py`` puts them into one object. The settings are in
-:mod:`pyramidflow.spec`.
+the training, ``trainingset.py`` its images, ``size.py`` the size that it chooses, ``lie.py`` how
+parts lie in them, ``session.py`` the inspection, ``placing.py`` the pose that it sees parts in and
+``current.py`` the session that fits now, ``threshold.py``, ``calibration.py`` and ``verdict.py``
+the threshold and its verdict, ``findings.py`` what an inspection gives; ``detector.py`` puts them
+into one object. The settings are in :mod:`pyramidflow.spec`.
 """
 
 from pyramidflow.detector.calibration import Calibration

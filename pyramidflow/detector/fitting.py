@@ -4,7 +4,7 @@ import copy
 import os
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from importlib.metadata import version
 from pathlib import Path
@@ -22,9 +22,10 @@ from pyramidflow.data import (
 )
 from pyramidflow.detector.artifact import Artifact
 from pyramidflow.detector.calibration import Origin
+from pyramidflow.detector.lie import lie_of
 from pyramidflow.detector.record import TrainingRecord
 from pyramidflow.detector.size import image_sizes, resolved, too_small
-from pyramidflow.detector.trainingset import Reading, training_images
+from pyramidflow.detector.trainingset import Reading, ratio_of, training_images
 from pyramidflow.errors import ImagesWarning
 from pyramidflow.io.names import printable
 from pyramidflow.model import PyramidFlow
@@ -112,6 +113,8 @@ def fit(network: PyramidFlow, spec: Spec, data: Category, run: Run) -> Fitted:
         show_progress=run.show_progress,
     )
     _warn(images.looks_dark())
+    lying = images if prepared.reference is None else reading.images(images.paths)
+    found = lie_of(lying, ratio_of(sizes), trained.eval(), spec, prepared.reference)
     last, suspects = result.history[-1], result.normal.suspects
     record = TrainingRecord(
         category=data.name,
@@ -129,6 +132,7 @@ def fit(network: PyramidFlow, spec: Spec, data: Category, run: Run) -> Fitted:
         suspects=tuple(_name(images.paths[s.index], data.root) for s in suspects),
         suspect_scores=tuple(s.score for s in suspects),
         unplaced=tuple(_name(path, data.root) for path in prepared.unplaced),
+        **({} if found is None else asdict(found)),
     )
     artifact = Artifact(
         spec,

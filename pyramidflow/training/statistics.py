@@ -172,7 +172,7 @@ def normal_of(
         for index in range(count):
             latents, seen = latents_of(index), seen_of(index)
             others = gathered.without(index, latents, seen).comparison()
-            scores.append(_score(others.map_of(latents), seen))
+            scores.append(map_score(others.map_of(latents), seen))
         left_out = min(math.ceil(rule.robust * count), max(count - LEAST_IMAGES, 0))
         worst = sorted(range(count), key=lambda index: -scores[index])[:left_out]
         suspects = [Suspect(index, scores[index]) for index in worst]
@@ -181,7 +181,7 @@ def normal_of(
     return replace(gathered.normal(), suspects=tuple(suspects))
 
 
-def _score(anomaly_map: Tensor, seen: Tensor | None) -> float:
+def map_score(anomaly_map: Tensor, seen: Tensor | None) -> float:
     """Maximum of a map ``[1, h, w]``, which may be padded, where the image shows something."""
     if seen is None:
         return float(anomaly_map.max())

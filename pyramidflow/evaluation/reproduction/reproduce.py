@@ -193,7 +193,7 @@ def _check_complete(data: Category) -> None:
 
 
 def _weights(record: Record) -> Any:
-    return record.conditions.get("encoder_weights")
+    return record.conditions.get("encoder_weights_digest")
 
 
 def _reason(error: BaseException) -> str:

@@ -8,6 +8,7 @@ The last epoch counts, and no test image is looked at before.
 
 import argparse
 import statistics
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
@@ -16,18 +17,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from benchmarks import report
 from pyramidflow import Detector
 from pyramidflow.cli.summary import peak_memory
-from pyramidflow.data import Category, ImageSet, network_input, open_dataset
-from pyramidflow.detector.fitting import Run, fit
+from pyramidflow.data import Category, open_dataset
+from pyramidflow.detector.artifact import Artifact
+from pyramidflow.detector.fitting import Fitted, Run, compared, fit
 from pyramidflow.errors import InputError
 from pyramidflow.evaluation import evaluate
-from pyramidflow.model import PyramidFlow
 from pyramidflow.spec import ContrastRule, Spec, VerdictRule, names
-from pyramidflow.training.statistics import normal_of
 
 RESULT = Path(__file__).parent / "results" / "quality.md"
 
@@ -54,38 +53,32 @@ class Trained:
     """A trained network with the images that it was trained on.
 
     Attributes:
-        network: in evaluation mode.
-        spec: with which it was trained.
-        images: of the training.
+        fitted: the training's result.
         seconds: that the training took.
     """
 
-    network: PyramidFlow
-    spec: Spec
-    images: ImageSet
+    fitted: Fitted
     seconds: float
 
-    def detector(self, settings: dict[str, Any]) -> Detector:
-        """The detector that compares in another way; its threshold means nothing."""
+    @property
+    def spec(self) -> Spec:
+        """With which it was trained."""
+        return self.fitted.artifact.spec
+
+    def artifact(self, settings: dict[str, Any]) -> Artifact:
+        """The same network, comparing in another way."""
         spec = self.spec.changed(**settings)
-        device = next(self.network.parameters()).device
+        return compared(self.fitted.artifact, spec, self.fitted.images)
 
-        def latents_of(index: int) -> tuple[Tensor, ...]:
-            pixels = network_input([self.images[index]], spec.preprocessing, device)
-            latents: tuple[Tensor, ...] = self.network(pixels)
-            return latents
 
-        has_template = "template" not in spec.recipe.without
-        normal = normal_of(self.network, latents_of, len(self.images), spec.contrast, has_template)
-        found = Detector.from_network(
-            self.network,
-            normal.template,
-            spec.as_settings(),
-            normal.inverse_spread,
-            normal.codebook,
-        )
-        found.threshold = 1.0
-        return found
+def detector_of(artifact: Artifact) -> Detector:
+    """The detector; its threshold means nothing."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "part.safetensors"
+        artifact.write(file)
+        found = Detector.load(file, device=next(artifact.network.parameters()).device)
+    found.threshold = 1.0
+    return found
 
 
 def sampled(data: Category, images: int, good: int, defects: int) -> Category:
@@ -107,12 +100,12 @@ def trained(data: Category, settings: dict[str, Any], device: str) -> Trained:
     start = time.perf_counter()
     fitted = fit(Detector(spec=spec, device=device).model, spec, data, Run(show_progress=False))
     seconds = time.perf_counter() - start
-    return Trained(fitted.artifact.network, spec, fitted.good, seconds)
+    return Trained(fitted, seconds)
 
 
 def measured(data: Category, subject: Trained, settings: dict[str, Any]) -> dict[str, Any]:
     """Metrics, times and memory of one comparison."""
-    found = evaluate(subject.detector(settings), data)
+    found = evaluate(detector_of(subject.artifact(settings)), data)
     memory = peak_memory()
     return {
         "seed": subject.spec.recipe.seed,
@@ -133,9 +126,9 @@ def cases(
         rows: dict[str, list[dict[str, Any]]] = {}
         for seed in options.seeds:
             subject = trained(data, settings | {"seed": seed}, options.device)
-            for compared in [[], *options.set]:
-                name = f"{' '.join(trains) or 'defaults'}; {' '.join(compared) or 'template alone'}"
-                row = measured(data, subject, parsed(compared))
+            for changed in [[], *options.set]:
+                name = f"{' '.join(trains) or 'defaults'}; {' '.join(changed) or 'template alone'}"
+                row = measured(data, subject, parsed(changed))
                 rows.setdefault(name, []).append(row)
                 print(
                     name, seed, *(f"{100 * row[key]:.2f}" for key in COLUMNS.values()), flush=True
@@ -203,8 +196,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--output", type=Path, default=RESULT, help="Markdown file")
     options = parser.parse_args(arguments)
-    for compared in options.set:
-        for name in parsed(compared):
+    for changed in options.set:
+        for name in parsed(changed):
             if name not in COMPARED:
                 parser.error(f"{name} needs a training of its own: give it with --train")
     return options

@@ -41,6 +41,10 @@ def info(
         typer.echo(json.dumps(header.as_dict(), indent=2))
     else:
         print_facts(header_facts(header) | {"file": f"{model} ({model.stat().st_size:,} bytes)"})
+        if header.trials:
+            from pyramidflow.cli.tuning import print_trials
+
+            print_trials(header.trials)
 
 
 def _plan(

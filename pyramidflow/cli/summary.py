@@ -128,6 +128,10 @@ def print_training(detector: "Detector", output: Path, checkpoint: Path) -> None
     if memory is not None:
         facts["peak memory"] = f"{memory / 2**20:.0f} MiB"
     print_facts(facts)
+    if header.trials:
+        from pyramidflow.cli.tuning import print_trials
+
+        print_trials(header.trials)
 
 
 def _poses(training: "TrainingRecord", align: str) -> str:

@@ -10,6 +10,7 @@ from pyramidflow.cli.settings import with_settings
 
 if TYPE_CHECKING:
     from pyramidflow.data import Category
+    from pyramidflow.detector import Detector
 
 
 @with_settings
@@ -37,6 +38,14 @@ def train(
             "MVTec AD, paper the letter of the supplement. Options that are given stand above it."
         ),
     ] = None,
+    tune: Annotated[
+        bool,
+        typer.Option(
+            "--tune",
+            help="Choose settings before the training, on good images with drawn defects; those "
+            "that are given stand.",
+        ),
+    ] = False,
     encoder_weights: Annotated[
         Path | None,
         typer.Option(help="File with the encoder's weights, in place of its download or package."),
@@ -53,7 +62,8 @@ def train(
     """Train a detector from good images, and calibrate it on a held-out share of them.
 
     A checkpoint is written beside the output after each epoch and on Ctrl-C; --resume goes on from
-    it, with more --epochs if wanted. Test images are never looked at.
+    it, with more --epochs if wanted. With --tune settings are chosen first, by short trainings and
+    defects drawn into held-out good images. Test images are never looked at.
     """
     from pyramidflow.cli.summary import left_out_lines, print_training
     from pyramidflow.data import open_dataset
@@ -64,22 +74,46 @@ def train(
     dataset = open_dataset(data, category)
     for line in (*dataset.remarks, *left_out_lines(dataset.left_out)):
         typer.echo(line, err=True)
-    detector = Detector(
-        encoder_weights=encoder_weights,
-        device=device,
-        **with_preset(preset, dataset, settings),
-    )
+    settings = with_preset(preset, dataset, settings)
+    detector = Detector(encoder_weights=encoder_weights, device=device, **settings)
     checkpoint = output.with_suffix(".checkpoint.safetensors")
-    with exclusive(output, covers=[checkpoint]):
-        detector.fit(
-            dataset,
-            checkpoint=checkpoint,
-            resume=resume,
-            cache_bytes=cache_size * 1_000_000,
-            max_pixels=pixels_of(max_megapixels),
-        )
+    results = output.with_suffix(".tuning.json")
+    reading: dict[str, Any] = {
+        "cache_bytes": cache_size * 1_000_000,
+        "max_pixels": pixels_of(max_megapixels),
+    }
+    with exclusive(output, covers=[checkpoint, results]):
+        if tune:
+            detector = _tuned(detector, dataset, tuple(settings), results, resume, reading)
+            resume = resume and checkpoint.exists()  # the tuning may have been stopped before it
+        detector.fit(dataset, checkpoint=checkpoint, resume=resume, **reading)
         detector.save(output)
     print_training(detector, output, checkpoint)
+
+
+def _tuned(
+    detector: "Detector",
+    data: "Category",
+    given: tuple[str, ...],
+    results: Path,
+    resume: bool,
+    reading: dict[str, Any],
+) -> "Detector":
+    from rich.console import Console
+
+    from pyramidflow.cli.tuning import ConsoleTuning
+    from pyramidflow.tuning import tune
+
+    with ConsoleTuning(Console(stderr=True)) as progress:
+        return tune(
+            detector,
+            data,
+            keep=given,
+            results=results,
+            resume=resume,
+            progress=progress,
+            **reading,
+        )
 
 
 def with_preset(preset: str | None, data: "Category", given: dict[str, Any]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from pyramidflow.alignment import Reference, ReferenceFacts
 from pyramidflow.detector.calibration import Calibration
 from pyramidflow.detector.older import from_version_1
 from pyramidflow.detector.record import TrainingRecord
+from pyramidflow.detector.trials import Trial, as_records, read_trials
 from pyramidflow.engine import Settings
 from pyramidflow.errors import InputError
 from pyramidflow.io.tensors import load_tensors, save_tensors, tensors_below
@@ -51,6 +52,7 @@ class Artifact:
         codebook: where the spec's contrast has one.
         reference: what the poses of parts are measured against, as the spec's alignment has it;
             ``None`` where it has none.
+        trials: how the settings were chosen; empty where they were given.
 
     Raises:
         InputError: there is a spread, a codebook or a reference that the spec does not ask for, or
@@ -66,6 +68,7 @@ class Artifact:
     inverse_spread: tuple[Tensor, ...] | None = None
     codebook: Codebook | None = None
     reference: Reference | None = None
+    trials: tuple[Trial, ...] = ()
 
     def __post_init__(self) -> None:
         share = self.spec.contrast.codebook
@@ -106,7 +109,7 @@ class Artifact:
         """What a file stores beside the tensors."""
         facts = None if self.reference is None else self.reference.facts
         known = (self.spec, self.calibration, self.training, self.history)
-        return Header(*known, __version__, facts)
+        return Header(*known, __version__, facts, self.trials)
 
     def write(self, path: Path) -> None:
         """Write the file, atomically.
@@ -167,6 +170,7 @@ class Header:
         history: a record for each epoch.
         library_version: that wrote the file.
         alignment: about the reference that poses are measured against, or ``None``.
+        trials: how the settings were chosen.
     """
 
     spec: Spec
@@ -175,6 +179,7 @@ class Header:
     history: tuple[Mapping[str, Any], ...]
     library_version: str
     alignment: ReferenceFacts | None = None
+    trials: tuple[Trial, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """The header as a JSON object."""
@@ -186,6 +191,7 @@ class Header:
             "training": None if self.training is None else self.training.as_dict(),
             "history": [dict(record) for record in self.history],
             "alignment": None if self.alignment is None else self.alignment.as_dict(),
+            "tuning": as_records(self.trials),
         }
 
     @classmethod
@@ -222,6 +228,7 @@ class Header:
             read_history(document.get("history")),
             version,
             None if facts is None else ReferenceFacts.from_dict(facts),
+            read_trials(document.get("tuning")),
         )
 
 
@@ -282,6 +289,7 @@ def read(path: Path, encoder: nn.Module | None = None) -> Artifact:
         spread,
         codebook,
         reference,
+        header.trials,
     )
 
 

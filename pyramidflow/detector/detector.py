@@ -1,5 +1,6 @@
 """The detector: what users train, calibrate, ship as one file and inspect images with."""
 
+import copy
 import os
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -31,11 +32,13 @@ from pyramidflow.detector.findings import Inspection
 from pyramidflow.detector.fitting import Run, fit
 from pyramidflow.detector.session import Session
 from pyramidflow.detector.threshold import calibrated_on
+from pyramidflow.detector.trials import Trial, as_records
 from pyramidflow.detector.verdict import overlay_scale
 from pyramidflow.engine import Precision, Settings
 from pyramidflow.engine.device import resolve_device
 from pyramidflow.errors import InputError
 from pyramidflow.model import Codebook, PyramidFlow
+from pyramidflow.model.encoder import CustomEncoder
 from pyramidflow.model.encoders import encoder_of
 from pyramidflow.settings import shown
 from pyramidflow.spec import Box, Preprocessing, Spec
@@ -81,9 +84,7 @@ class Detector:
             raise InputError(f"spec is {shown(spec)}: give a Spec, or single settings by name.")
         spec = Spec.of(settings) if spec is None else spec.changed(**settings)
         target = resolve_device(device)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(spec.recipe.seed)
-            network = PyramidFlow.from_architecture(spec.network, module)
+        network = _initial(spec, module)
         file = None if encoder_weights is None else Path(encoder_weights)
         encoder_of(spec.network.encoder).load_weights(network.encoder, file)
         self._become(Artifact(spec, network.eval().to(target), ()))
@@ -98,6 +99,25 @@ class Detector:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self._become(**state)
+
+    def changed(self, trials: Sequence[Trial] = (), **settings: Any) -> "Detector":
+        """An untrained detector with other settings, whose encoder has the same weights.
+
+        Args:
+            trials: how they were chosen.
+            settings: by name, but those of the encoder.
+
+        Raises:
+            InputError: a setting is unknown or out of range.
+        """
+        spec = self.spec.changed(**settings)
+        encoder = self.model.encoder
+        module = copy.deepcopy(encoder.module) if isinstance(encoder, CustomEncoder) else None
+        network = _initial(spec, module)
+        network.encoder.load_state_dict(encoder.state_dict())
+        return Detector._of(
+            Artifact(spec, network.eval().to(self.device), (), trials=tuple(trials))
+        )
 
     @property
     def spec(self) -> Spec:
@@ -130,6 +150,11 @@ class Detector:
             return {}
         recipe, history = self.spec.recipe.as_dict(), [dict(r) for r in self._artifact.history]
         return {**record.as_dict(), "recipe": recipe, "history": history}
+
+    @property
+    def tuning(self) -> list[dict[str, Any]]:
+        """How the settings were chosen, a record for each trial; empty where they were given."""
+        return as_records(self._artifact.trials)
 
     @property
     def calibration(self) -> dict[str, Any] | None:
@@ -236,7 +261,8 @@ class Detector:
         good = fitted.good_pixels()
         calibration = calibrated_on(fitted.artifact, session, good, 0.01, fitted.origin)
         with self._changing:
-            self._artifact = replace(fitted.artifact, calibration=calibration)
+            trials = self._artifact.trials
+            self._artifact = replace(fitted.artifact, calibration=calibration, trials=trials)
         return self
 
     def calibrate(
@@ -497,6 +523,13 @@ class Detector:
         detector = cls.__new__(cls)
         detector._become(artifact)
         return detector
+
+
+def _initial(spec: Spec, encoder: nn.Module | None) -> PyramidFlow:
+    """The network before a training: its weights follow from the seed."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(spec.recipe.seed)
+        return PyramidFlow.from_architecture(spec.network, encoder)
 
 
 def _is_batch(images: Any) -> bool:

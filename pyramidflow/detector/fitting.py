@@ -4,12 +4,13 @@ import copy
 import os
 import warnings
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
 from importlib.metadata import version
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from pyramidflow.data import (
     CACHE_BYTES,
@@ -18,6 +19,7 @@ from pyramidflow.data import (
     ImageSet,
     Pixels,
     check_trainable,
+    network_input,
     split_validation,
 )
 from pyramidflow.detector.artifact import Artifact
@@ -26,11 +28,13 @@ from pyramidflow.detector.lie import lie_of
 from pyramidflow.detector.record import TrainingRecord
 from pyramidflow.detector.size import image_sizes, resolved, too_small
 from pyramidflow.detector.trainingset import Reading, ratio_of, training_images
+from pyramidflow.engine.encoder import feature_size
 from pyramidflow.errors import ImagesWarning
 from pyramidflow.io.names import printable
 from pyramidflow.model import PyramidFlow
 from pyramidflow.spec import Spec
 from pyramidflow.training import train
+from pyramidflow.training.statistics import normal_of
 
 DECIDING_PACKAGES = ("numpy", "pillow", "tifffile", "imagecodecs")
 """That decode images; another version may give other pixels."""
@@ -61,11 +65,13 @@ class Fitted:
 
     Attributes:
         artifact: without calibration.
+        images: that were trained on.
         good: held-out images, or the training's own where none was held out.
         origin: which of the two.
     """
 
     artifact: Artifact
+    images: ImageSet
     good: ImageSet
     origin: Origin
 
@@ -147,11 +153,12 @@ def fit(network: PyramidFlow, spec: Spec, data: Category, run: Run) -> Fitted:
     # The threshold is set as the line inspects, which aligns images itself.
     if len(others):
         good = others if prepared.reference is None else reading.images(others.paths)
-        return Fitted(artifact, good, "held-out")
+        return Fitted(artifact, images, good, "held-out")
     left_out = {s.index for s in suspects}
     kept = [path for index, path in enumerate(images.paths) if index not in left_out]
     is_as_read = prepared.reference is None and not left_out
-    return Fitted(artifact, images if is_as_read else reading.images(kept), "training")
+    good = images if is_as_read else reading.images(kept)
+    return Fitted(artifact, images, good, "training")
 
 
 def _left_out(unplaced: Sequence[Path], root: Path) -> str | None:
@@ -160,6 +167,39 @@ def _left_out(unplaced: Sequence[Path], root: Path) -> str | None:
     return (
         f"{len(unplaced)} of the good images show no part in a pose that fits the others, the "
         f"first is {_name(unplaced[0], root)}: they are left out; look at them."
+    )
+
+
+def compared(artifact: Artifact, spec: Spec, images: ImageSet) -> Artifact:
+    """The same trained network, with what is normal taken anew as another spec compares.
+
+    Args:
+        artifact: a training's result.
+        spec: the artifact's, but for contrast and verdict.
+        images: that were trained on.
+    """
+    network = artifact.network
+    device = next(network.parameters()).device
+    map_size = feature_size(network, *spec.preprocessing.size)
+
+    def latents_of(index: int) -> tuple[Tensor, ...]:
+        pixels = network_input([images[index]], spec.preprocessing, device)
+        latents: tuple[Tensor, ...] = network(pixels)
+        return latents
+
+    def seen_of(index: int) -> Tensor | None:
+        seen = images.seen(index, map_size)
+        return None if seen is None else torch.from_numpy(seen)
+
+    has_template = "template" not in spec.recipe.without
+    normal = normal_of(network, latents_of, len(images), spec.contrast, has_template, seen_of)
+    return replace(
+        artifact,
+        spec=spec,
+        template=normal.template,
+        inverse_spread=normal.inverse_spread,
+        codebook=normal.codebook,
+        calibration=None,
     )
 
 

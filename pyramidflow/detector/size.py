@@ -34,19 +34,20 @@ def image_sizes(paths: Sequence[Path], decoding: Decoding) -> list[ImageSize]:
     return sizes
 
 
-def resolved(spec: Spec, sizes: Sequence[ImageSize]) -> Spec:
+def resolved(spec: Spec, sizes: Sequence[ImageSize], side: float | None = None) -> Spec:
     """The spec with a size in place of ``"auto"``.
 
-    The size has the median aspect of the images and, up to rounding, as many pixels as the default
-    square; its sides are multiples of what the pyramid halves, at most 32.
+    The size has the median aspect of the images and, up to rounding, as many pixels as a square;
+    its sides are multiples of what the pyramid halves, at most 32.
 
     Args:
         spec: every setting.
         sizes: height and width of the training images.
+        side: of that square; by default the encoder's own.
     """
     if spec.preprocessing.image_size != AUTO or not sizes:
         return spec
-    side = encoder_of(spec.network.encoder).image_size
+    side = side or encoder_of(spec.network.encoder).image_size
     unit: int = min(LARGEST_UNIT, (spec.network.stride or 1) * 2 ** (spec.network.levels - 1))
     aspect = median(height / width for height, width in sizes)
 

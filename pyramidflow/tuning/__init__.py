@@ -1,1 +1,17 @@
 """Choosing settings on good images alone."""
+
+from pyramidflow.tuning.choices import CHOICES, Choice
+from pyramidflow.tuning.defects import KINDS, Defective, draw_defect
+from pyramidflow.tuning.scene import Scene
+from pyramidflow.tuning.search import Progress, tune
+
+__all__ = [
+    "CHOICES",
+    "KINDS",
+    "Choice",
+    "Defective",
+    "Progress",
+    "Scene",
+    "draw_defect",
+    "tune",
+]

@@ -104,40 +104,40 @@ def _certain(scene: Scene, rng: np.random.Generator) -> Defective:
 
 
 def _crack(scene: Scene, _: Scene, rng: np.random.Generator) -> _Layer:
-    """A crack or a scratch: one to three pixels wide, wider on large pictures."""
-    length = scene.side * rng.uniform(0.08, 0.5)
-    width = rng.uniform(1, 3) * max(1.0, scene.side / 500)
+    """A crack or a scratch: from a pixel's width to a fiftieth of the part's."""
+    length = scene.side * rng.uniform(0.1, 0.5)
+    width = max(1.0, scene.side * _between(0.004, 0.025, rng))
     cover = _fitting(shapes.crack(length, width, rng), scene)
-    return _toned(scene, cover, _strength(0.12, 0.8, rng) * (1 if rng.random() < 0.3 else -1), rng)
+    return _toned(scene, cover, rng.uniform(0.15, 1.2) * (1 if rng.random() < 0.3 else -1), rng)
 
 
 def _stain(scene: Scene, _: Scene, rng: np.random.Generator) -> _Layer:
     """A spot without an edge, a little darker or lighter."""
-    radius = scene.side * rng.uniform(0.04, 0.14)
+    radius = scene.side * rng.uniform(0.05, 0.16)
     cover = shapes.cloud(radius, rng.uniform(0.4, 0.9), rng)
     mottled = 1 + 0.2 * shapes.smooth_noise(cover.shape, max(1.0, radius / 4), rng)
-    strength = _strength(0.06, 0.4, rng) * (1 if rng.random() < 0.35 else -1)
+    strength = _between(0.1, 0.7, rng) * (1 if rng.random() < 0.35 else -1)
     return _toned(scene, _fitting(np.clip(cover * mottled, 0, 1), scene), strength, rng)
 
 
 def _hole(scene: Scene, _: Scene, rng: np.random.Generator) -> _Layer:
     """A pit or a broken-out piece: dark, with sharp edges."""
-    cover = _fitting(shapes.chip(max(1.5, scene.side * rng.uniform(0.012, 0.06)), rng), scene)
+    cover = _fitting(shapes.chip(max(1.5, scene.side * _between(0.012, 0.06, rng)), rng), scene)
     place = scene.place(cover.shape, rng)
     image = scene.crop(place)
-    low = scene.tones[0]
     grain = 0.03 * scene.range * rng.normal(size=cover.shape)[..., None]
-    floor = (low + 0.15 * (image - low) + grain).astype(np.float32)
-    return _Layer(place, _strength(0.25, 1.0, rng) * cover, floor)
+    # A pit is darker than anything on the part that light falls on.
+    floor = scene.tones[0] * rng.uniform(0, 1) + 0.1 * (image - scene.tones[0]) + grain
+    return _Layer(place, rng.uniform(0.3, 1.0) * cover, floor.astype(np.float32))
 
 
 def _patch(scene: Scene, other: Scene, rng: np.random.Generator) -> _Layer:
     """A piece of a good image in a wrong place: CutPaste."""
-    height, width = scene.side * np.exp(rng.uniform(np.log(0.04), np.log(0.2), 2))
+    height, width = scene.side * np.array([_between(0.05, 0.25, rng) for _ in range(2)])
     cover = _fitting(shapes.rectangle(max(2.0, height), max(2.0, width), rng), scene)
     place = scene.place(cover.shape, rng)
     content = other.piece(cover.shape, rng)
-    return _Layer(place, rng.uniform(0.5, 1.0) * cover, content)
+    return _Layer(place, rng.uniform(0.7, 1.0) * cover, content)
 
 
 def _dent(scene: Scene, _: Scene, rng: np.random.Generator) -> _Layer:
@@ -151,8 +151,8 @@ def _dent(scene: Scene, _: Scene, rng: np.random.Generator) -> _Layer:
     centre = (np.array(cover.shape) - 1) / 2
     y, x = rows - centre[0], columns - centre[1]
     inside = np.clip(1 - (y / (centre[0] + 1)) ** 2 - (x / (centre[1] + 1)) ** 2, 0, 1) ** 1.5
-    push = 0.35 * radius * rng.uniform(0.3, 1.0) * rng.choice([-1, 1], 2)
-    turn = rng.uniform(-0.9, 0.9)
+    push = radius * rng.uniform(0.15, 0.6) * rng.choice([-1, 1], 2)
+    turn = rng.uniform(-1.5, 1.5)
     moved = (rows + inside * (push[0] - turn * x), columns + inside * (push[1] + turn * y))
     content = np.stack(
         [
@@ -173,7 +173,7 @@ def _blend(scene: Scene, other: Scene, rng: np.random.Generator) -> _Layer:
     place = scene.place(cover.shape, rng)
     content = other.piece(cover.shape, rng)
     tone = 0.5 * scene.range * rng.uniform(-1, 1)
-    return _Layer(place, _strength(0.25, 1.0, rng) * cover, content + np.float32(tone))
+    return _Layer(place, _between(0.4, 1.0, rng) * cover, content + np.float32(tone))
 
 
 _PAINTERS: Final[dict[str, Callable[[Scene, Scene, np.random.Generator], _Layer]]] = {
@@ -206,6 +206,6 @@ def _fitting(cover: npt.NDArray[Any], scene: Scene) -> FloatArray:
     return found
 
 
-def _strength(low: float, high: float, rng: np.random.Generator) -> float:
-    """Between two strengths, each halving of them as likely as another."""
+def _between(low: float, high: float, rng: np.random.Generator) -> float:
+    """Between two numbers, each doubling as likely as another."""
     return float(np.exp(rng.uniform(np.log(low), np.log(high))))

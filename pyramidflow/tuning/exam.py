@@ -1,0 +1,109 @@
+"""Held-out good images and their defective copies: what settings are examined on."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from pyramidflow.data import Decoding, Pixels, read_image, resize_image
+from pyramidflow.detector import Session
+from pyramidflow.detector.findings import resize_map
+from pyramidflow.evaluation import reduce_mask
+from pyramidflow.spec import ImageSize
+from pyramidflow.tuning.criterion import Answers
+from pyramidflow.tuning.defects import KINDS, draw_defect
+from pyramidflow.tuning.scene import BoolArray, Scene
+
+MEASURED_PIXELS = 256 * 256
+"""Of an image, at most: maps of all sizes are compared at one, whatever the network works at."""
+
+DEFECTS = 96
+"""That are drawn in all, about: a whole number of each kind into each image."""
+
+
+@dataclass(frozen=True)
+class _Copies:
+    """A good image and its defective copies, at one size, and their masks at another."""
+
+    pixels: tuple[Pixels, ...]
+    masks: tuple[BoolArray, ...]
+
+
+class Exam:
+    """Good images that were not trained on, and copies of them with drawn defects.
+
+    Nothing is kept but the copies at the size that was asked for last: they are drawn anew for
+    another size, the same ones.
+
+    Args:
+        paths: the good images, two or more.
+        decoding: how they are read.
+        seed: of the defects.
+    """
+
+    def __init__(self, paths: Sequence[Path], decoding: Decoding, seed: int) -> None:
+        self.paths = tuple(paths)
+        self._decoding = decoding
+        self._seed = seed
+        self._kept: tuple[ImageSize, list[_Copies]] | None = None
+        self.rounds = max(1, round(DEFECTS / len(KINDS) / len(self.paths)))
+
+    @property
+    def defects(self) -> int:
+        """That are drawn in all."""
+        return self.rounds * len(KINDS) * len(self.paths)
+
+    def taken_by(self, session: Session, on_image: Callable[[], object] = lambda: None) -> Answers:
+        """What a detector says.
+
+        Args:
+            session: of the detector.
+            on_image: called after each good image and its copies.
+
+        Raises:
+            InputError: an image cannot be read, or a score is not finite.
+        """
+        scores, maps, masks = [], [], []
+        for copies in self._copies(session.size):
+            found = list(session.working_maps(copies.pixels))
+            sizes = [mask.shape for mask in copies.masks]
+            scores.append([one.score for one in found])
+            maps.append(
+                [resize_map(m.anomaly_map, size) for m, size in zip(found, sizes, strict=True)]
+            )
+            masks.append(copies.masks)
+            on_image()
+        return Answers.of(np.array(scores), maps, masks)
+
+    def _copies(self, size: ImageSize) -> Iterator[_Copies]:
+        if self._kept is not None and self._kept[0] == size:
+            yield from self._kept[1]
+            return
+        drawn = []
+        for index in range(len(self.paths)):
+            drawn.append(self._drawn(index, size))
+            yield drawn[-1]
+        self._kept = (size, drawn)
+
+    def _drawn(self, index: int, size: ImageSize) -> _Copies:
+        image = read_image(self.paths[index], self._decoding)
+        other = read_image(self.paths[(index + 1) % len(self.paths)], self._decoding)
+        scene = Scene(image)
+        source = Scene(other) if other.dtype == image.dtype else scene
+        measured = measured_size(scene.size)
+        pixels = [resize_image(image, size)]
+        masks = [np.zeros(measured, dtype=bool)]
+        for number, kind in enumerate(KINDS * self.rounds):
+            rng = np.random.default_rng((self._seed, index, number))
+            drawn = draw_defect(scene, source, kind, rng)
+            pixels.append(resize_image(drawn.pixels, size))
+            masks.append(reduce_mask(drawn.mask, measured).mask)
+        return _Copies(tuple(pixels), tuple(masks))
+
+
+def measured_size(size: ImageSize) -> ImageSize:
+    """Of an image's map, where it is measured: the image's own, or less with its aspect."""
+    height, width = size
+    scale = min(1.0, (MEASURED_PIXELS / (height * width)) ** 0.5)
+    return max(1, round(scale * height)), max(1, round(scale * width))

@@ -87,15 +87,16 @@ def header_facts(header: "Header") -> dict[str, str]:
 
 
 def _shown(name: str, value: Any) -> str:
-
     described = names()[name][2]
+    if value is None:
+        return described.shown_default or "not given"
     if described.text is not str:
         return described.text(value)
     if isinstance(value, tuple):
         return " ".join(map(str, value)) or "none"
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return str(value) if value is not None else described.shown_default or "not given"
+    return str(value)
 
 
 def training_facts(detector: "Detector") -> dict[str, str]:

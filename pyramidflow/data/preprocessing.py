@@ -9,24 +9,26 @@ from torch import Tensor
 
 from pyramidflow import ops
 from pyramidflow.data.imageset import stack
+from pyramidflow.data.transforms import even_light
 from pyramidflow.spec import Preprocessing
 
 
 def network_input(
     images: Sequence[npt.NDArray[np.generic]], preprocessing: Preprocessing, device: torch.device
 ) -> Tensor:
-    """Normalise images that are resized already.
+    """Bring images that are resized already to one brightness, and normalise them.
 
     Args:
         images: ``[H, W, 3]`` each, uint8 or uint16.
-        preprocessing: with the mean and deviation to normalise by.
+        preprocessing: with the brightness, and the mean and deviation to normalise by.
         device: where the result lives.
 
     Returns:
         ``[B, 3, H, W]``, float32.
     """
     mean, std = torch.tensor([preprocessing.mean, preprocessing.std], device=device)
-    return ops.normalize_image(stack(images).to(device), mean, std)
+    evened = [even_light(image, preprocessing.mean_level) for image in images]
+    return ops.normalize_image(stack(evened).to(device), mean, std)
 
 
 def picture_of(image: Tensor, preprocessing: Preprocessing) -> npt.NDArray[np.uint8]:

@@ -39,6 +39,39 @@ def resize_image(image: npt.NDArray[Any], size: int | tuple[int, int]) -> npt.ND
     return np.ascontiguousarray(resized[0].permute(1, 2, 0).numpy())  # [height, width, 3]
 
 
+def mean_level(image: npt.NDArray[Any]) -> float:
+    """Mean of all values of an image, as of 8 bits: 0 to 255.
+
+    Args:
+        image: ``uint8`` or ``uint16``.
+    """
+    scale = 1 if image.dtype == np.uint8 else 257
+    return float(image.mean()) / scale
+
+
+def even_light(image: npt.NDArray[Any], level: float | None) -> npt.NDArray[Any]:
+    """Bring an image to a mean by one factor: ``min(round(x · level / mean(x)), white)``.
+
+    Two exposures of a part differ by a factor, and a defect in the darker one by as much less.
+
+    Args:
+        image: ``[H, W, 3]``, ``uint8`` or ``uint16``.
+        level: mean of all values, as of 8 bits; ``None`` gives the image itself.
+
+    Returns:
+        The same shape and dtype; a black image stays black.
+    """
+    if level is None:
+        return image
+    mean = mean_level(image)
+    if mean == 0:
+        return image
+    white = np.iinfo(image.dtype).max
+    table = np.minimum(np.rint(np.arange(white + 1) * (level / mean)), white).astype(image.dtype)
+    evened: npt.NDArray[Any] = table[image]
+    return evened
+
+
 def augment_texture(image: npt.NDArray[Any], rng: np.random.Generator) -> npt.NDArray[Any]:
     """Flip left-right, flip top-bottom and rotate by 90°, each with probability 0.5.
 

@@ -23,6 +23,7 @@ from pyramidflow.data import (
     split_validation,
 )
 from pyramidflow.detector.artifact import Artifact
+from pyramidflow.detector.brightness import with_brightness
 from pyramidflow.detector.calibration import Origin
 from pyramidflow.detector.lie import lie_of
 from pyramidflow.detector.record import TrainingRecord
@@ -105,6 +106,7 @@ def fit(network: PyramidFlow, spec: Spec, data: Category, run: Run) -> Fitted:
     reading = Reading(size, run.cache_bytes, decoding)
     prepared = training_images(spec, training, held_out, reading, sizes)
     images, others = prepared.images, prepared.held_out
+    spec = with_brightness(spec, images)
     _warn(_left_out(prepared.unplaced, data.root))
     trained = copy.deepcopy(network)
     result = train(

@@ -11,7 +11,7 @@ from itertools import islice
 import torch
 
 from pyramidflow import ops
-from pyramidflow.data import Image, Pixels, as_pixels, resize_image
+from pyramidflow.data import Image, Pixels, as_pixels, even_light, resize_image
 from pyramidflow.data.imageset import stack
 from pyramidflow.detector.artifact import Artifact
 from pyramidflow.detector.calibration import Calibration, Conditions
@@ -87,6 +87,7 @@ class Session:
         self.decoding = decoding_of(self.spec, settings.max_pixels)
         preprocessing = self.spec.preprocessing
         self.size = preprocessing.size
+        self._mean_level = preprocessing.mean_level
         trained = TrainedNetwork(
             artifact.network, artifact.comparison, preprocessing.mean, preprocessing.std
         )
@@ -223,7 +224,8 @@ class Session:
                 "this session was made before the process was forked: make one in this process, or "
                 "start it with the method 'spawn'."
             )
-        images, seen = stack(batch.images), batch.seen
+        images = stack([even_light(image, self._mean_level) for image in batch.images])
+        seen = batch.seen
         with self._turn:
             maps = self.engine.anomaly_map(images)  # [B, h, w], the engine's own memory
             maps = maps.clone() if self._interest is None else maps * self._interest

@@ -57,6 +57,41 @@ _SIZES = (
 )
 
 
+def brightness(value: Any) -> "float | Literal['auto'] | None":
+    """A mean grey value as people write it: ``100``, ``"100"``, ``"auto"``; ``None``, ``"none"``.
+
+    Raises:
+        ValueError: it is none of these.
+    """
+    if value is None or value == NO_BRIGHTNESS:
+        return None
+    if value == AUTO:
+        return "auto"
+    if isinstance(value, str):
+        try:
+            value = float(value)
+        except ValueError:
+            raise ValueError(_BRIGHTNESS) from None
+    is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    if not is_number or not 1 <= value <= WHITE:
+        raise ValueError(_BRIGHTNESS)
+    return float(value)
+
+
+def brightness_text(value: Any) -> str:
+    """A brightness as :func:`brightness` reads it."""
+    if value is None:
+        return NO_BRIGHTNESS
+    return value if isinstance(value, str) else f"{value:g}"
+
+
+NO_BRIGHTNESS = "none"
+
+WHITE = 255
+
+_BRIGHTNESS = f"give a mean grey value from 1 to {WHITE}, or {AUTO} for that of the training images"
+
+
 @dataclass(frozen=True)
 class Preprocessing(Validated):
     """How images become network input; part of every detector file.
@@ -68,6 +103,9 @@ class Preprocessing(Validated):
             warns where less than two pixels are left of it.
         mean: per channel, of images scaled to [0, 1].
         std: per channel, of images scaled to [0, 1].
+        brightness: mean of all values, of 255, that each image is brought to by a factor;
+            ``"auto"``, before a training, takes that of the training images; ``None`` leaves images
+            as they are.
         white_level: value that stands for white in images of 16 bits; ``None`` is the file's own,
             65535.
 
@@ -93,6 +131,14 @@ class Preprocessing(Validated):
     )
     mean: tuple[float, float, float] = setting(IMAGENET_MEAN, on_command_line=False)
     std: tuple[float, float, float] = setting(IMAGENET_STD, above=0, on_command_line=False)
+    brightness: float | Literal["auto"] | None = setting(
+        None,
+        "Mean grey value, 1 to 255, that each image is brought to by a factor, for exposures that "
+        "differ from part to part; auto takes that of the training images.",
+        shown_default="images stay as they are",
+        convert=brightness,
+        text=brightness_text,
+    )
     white_level: int | None = setting(
         None,
         "Value that stands for white in images of 16 bits: 4095 for a camera of 12 bits.",
@@ -113,3 +159,16 @@ class Preprocessing(Validated):
                 "image_size is 'auto': a training chooses the size; call fit, or give a size."
             )
         return self.image_size
+
+    @property
+    def mean_level(self) -> float | None:
+        """Mean of all values that each image is brought to; ``None`` leaves images as they are.
+
+        Raises:
+            InputError: it is ``"auto"`` and no training has measured it yet.
+        """
+        if isinstance(self.brightness, str):
+            raise InputError(
+                "brightness is 'auto': a training measures it; call fit, or give a number."
+            )
+        return self.brightness

@@ -77,6 +77,7 @@ CHOICES = (
     Choice(({"codebook": 0.1, "spread": "none", "position": "pixel", "templates": 1},)),
     Choice.of("smoothing", 0.0, 1.0, 2.0),
     Choice.of("image_size", "auto"),
+    Choice.of("brightness", "auto"),
     Choice.of("volume_norm"),
     Choice.of("align"),
     Choice.of("levels", 3, 4, 5),

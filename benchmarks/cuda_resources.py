@@ -23,7 +23,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 SOURCES = ROOT / "csrc" / "cuda"
 RESULT = ROOT / "benchmarks" / "results" / "cuda_resources.md"
-SCALAR_KERNELS = ("sum_partials_kernel",)
+SCALAR_KERNELS = ("anomaly_map_tolerant_forward_kernel", "sum_partials_kernel")
 """Kernels that are not meant to load 128 bits at a time."""
 
 CHANNELS = 64

@@ -191,6 +191,8 @@ def variants(shape: Shape, dtype: torch.dtype) -> Iterator[tuple[str, Any, tuple
     yield "", backend_triton.anomaly_map, ([x], [template])
     yield "spread", backend_triton.anomaly_map, ([x], [template], [template], None)
     yield "spread and shift", backend_triton.anomaly_map, ([x], [template], [template], [shift])
+    yield "", backend_triton.anomaly_map, ([x], [template], None, None, 1)
+    yield "spread and shift", backend_triton.anomaly_map, ([x], [template], [template], [shift], 1)
     yield "", backend_triton.anomaly_map_backward, (x[:, 0], [x], [template])
     statistics = tensor(3)
     for kind in (torch.uint8, torch.uint16):

@@ -64,6 +64,72 @@ def anomaly_map_forward_kernel(
 
 @autotune(configs=PIXEL_TILES, key=KEY, prune_configs_by=PIXEL_PRUNING)
 @triton.jit
+def anomaly_map_tolerant_forward_kernel(
+    latent_ptr,
+    template_ptr,
+    spread_ptr,
+    shift_ptr,
+    contrast_ptr,
+    x_strides,
+    template_strides,
+    spread_strides,
+    channels,
+    height,
+    width,
+    tolerance,
+    HAS_SPREAD: tl.constexpr,
+    HAS_SHIFT: tl.constexpr,
+    BLOCK_C: tl.constexpr,
+    BLOCK_P: tl.constexpr,
+):
+    """``contrast[b, p] = min_s mean_c |z[b, c, p] − z̄[b, c, p + s] − m[b, c]| · w[c, p + s]``.
+
+    Over all ``s`` of at most ``tolerance`` rows and columns that stay in the level; else as
+    :func:`anomaly_map_forward_kernel`.
+
+    Bytes: as that one, what is read again for another ``s`` comes from a cache.
+    """
+    batch, pixel, mask_pixel = locate_pixels(height * width, BLOCK_P)
+    row, column = pixel // width, pixel % width
+    latent_ptr = latent_ptr + batch * x_strides[0] + pixel_offset(pixel, width, x_strides, False)
+    template_ptr = template_ptr + batch * template_strides[0]
+    shift_ptr = shift_ptr + batch * channels
+    side = 2 * tolerance + 1
+    least = tl.full((1, BLOCK_P), float("inf"), tl.float32)
+    for step in range(side * side):
+        other_row, other_column = row + step // side - tolerance, column + step % side - tolerance
+        is_inside = mask_pixel & (other_row >= 0) & (other_row < height)
+        is_inside = is_inside & (other_column >= 0) & (other_column < width)
+        other = other_row * width + other_column
+        other_template_ptr = template_ptr + pixel_offset(other, width, template_strides, False)
+        other_spread_ptr = spread_ptr + pixel_offset(other, width, spread_strides, False)
+        total = tl.zeros((BLOCK_P,), tl.float32)
+        for first in range(0, channels, BLOCK_C):
+            channel = (first + tl.arange(0, BLOCK_C)).to(tl.int64)[:, None]
+            mask = (channel < channels) & is_inside
+            z = tl.load(latent_ptr + channel * x_strides[1], mask=mask, other=0.0)
+            template = tl.load(
+                other_template_ptr + channel * template_strides[1], mask=mask, other=0.0
+            )
+            difference = z.to(tl.float32) - template.to(tl.float32)
+            if HAS_SHIFT:
+                shift = tl.load(shift_ptr + channel, mask=channel < channels, other=0.0)
+                difference = tl.where(mask, difference - shift, 0.0)
+            contrast = tl.abs(difference)
+            if HAS_SPREAD:
+                weight = tl.load(
+                    other_spread_ptr + channel * spread_strides[1], mask=mask, other=0.0
+                )
+                contrast *= weight.to(tl.float32)
+            total += tl.sum(contrast, 0)
+        found = tl.where(is_inside, total[None, :], float("inf"))
+        least = tl.minimum(least, found, propagate_nan=tl.PropagateNan.ALL)
+    contrast_ptr = contrast_ptr + batch * height * width + pixel
+    tl.store(contrast_ptr, least / channels, mask=mask_pixel)
+
+
+@autotune(configs=PIXEL_TILES, key=KEY, prune_configs_by=PIXEL_PRUNING)
+@triton.jit
 def anomaly_map_backward_kernel(
     grad_contrast_ptr,
     latent_ptr,

@@ -237,6 +237,8 @@ def anomaly_map(shape, levels, template_batch, dtype, layout, device="cpu"):
     check("anomaly_map", latents, template, spread, None, device=device)
     check("anomaly_map", latents, template, None, shift, device=device)
     check("anomaly_map", latents, template, spread, shift, device=device)
+    check("anomaly_map", latents, template, None, None, 1, device=device)
+    check("anomaly_map", latents, template, spread, shift, 2, device=device)
     grad = random((shape[0], *shape[2:]), dtype, "contiguous", seed=20)
     check("anomaly_map_backward", grad, latents, template, device=device)
 

@@ -210,7 +210,7 @@ def _anomaly_map(
         if has_shift:
             shapes[f"shift {level}"] = (batch, channels, 1, 1)
         height, width = half(height), half(width)
-    return shapes, {}
+    return shapes, {"tolerance": draw(st.sampled_from([0, 0, 0, 1, 3, 4, -1, 1.5]))}
 
 
 @st.composite

@@ -132,6 +132,16 @@ def test_opcheck(op: registry.Op) -> None:
             torch.library.opcheck(function, variant)
 
 
+def test_opcheck_of_a_tolerance() -> None:
+    latents, template, *_ = samples(torch.float32)["anomaly_map"][0]
+    for given in (latents, channels_last(latents)):
+        torch.library.opcheck(
+            OPS.anomaly_map.default,
+            (given, template, None, None, 2),
+            test_utils=("test_schema", "test_faketensor"),
+        )
+
+
 @pytest.mark.parametrize(
     "name", [op.name for op in registry.OPS if op.backward is not None and "down" not in op.name]
 )

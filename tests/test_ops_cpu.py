@@ -108,6 +108,9 @@ def check_others(make: Maker, batch: int, channels: int, height: int, width: int
         compare("anomaly_map", (latents, template, spread, None))
         compare("anomaly_map", (latents, template, None, shift))
         compare("anomaly_map", (latents, template, spread, shift))
+        compare("anomaly_map", (latents, template, None, None, 3))
+        for operands in ((None, None), (spread, None), (None, shift), (spread, shift)):
+            compare("anomaly_map", (latents, template, *operands, 1))
     check_pixel_means(y)
 
 
@@ -183,7 +186,8 @@ def test_operands_in_different_layouts(mixed: int) -> None:
     compare("anomaly_map", ([x], [second(1, 4, 6, 8)]))
     third = Maker(LAYOUTS[(mixed + 2) % 3], seed=2)
     operands = ([third(1, 4, 6, 8)], [second(2, 4, 1, 1)])
-    compare("anomaly_map", ([x], [second(1, 4, 6, 8)], *operands))
+    for tolerance in (0, 2):
+        compare("anomaly_map", ([x], [second(1, 4, 6, 8)], *operands, tolerance))
 
 
 @pytest.mark.parametrize("layout", LAYOUTS[:2])

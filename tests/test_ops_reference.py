@@ -167,12 +167,37 @@ def test_anomaly_map_takes_off_a_shift_and_divides_by_the_spread():
     torch.testing.assert_close(found, expected)
 
 
-def test_anomaly_map_has_no_derivative_with_a_spread_or_a_shift():
+@pytest.mark.parametrize("tolerance", [1, 2, 3])
+def test_anomaly_map_with_a_tolerance_takes_the_least_contrast_around(tolerance):
+    rng = np.random.default_rng(2)
+    z, mean, spread = (rng.normal(size=(n, 3, 5, 7)) for n in (2, 1, 1))
+    shift = rng.normal(size=(2, 3, 1, 1))
+    weight = np.abs(spread) + 0.5
+    expected = np.full((2, 5, 7), np.inf)
+    for b, i, j in np.ndindex(2, 5, 7):
+        for row in range(max(i - tolerance, 0), min(i + tolerance, 4) + 1):
+            for column in range(max(j - tolerance, 0), min(j + tolerance, 6) + 1):
+                difference = z[b, :, i, j] - mean[0, :, row, column] - shift[b, :, 0, 0]
+                contrast = np.mean(np.abs(difference) * weight[0, :, row, column])
+                expected[b, i, j] = min(expected[b, i, j], contrast)
+    operands = ([torch.from_numpy(x)] for x in (z, mean, weight, shift))
+    found = ops.anomaly_map(*operands, tolerance=tolerance)
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
+
+
+def test_a_tolerance_hides_no_number_that_is_not_finite():
+    z = torch.zeros(1, 2, 5, 6)
+    z[0, 1, 2, 3] = torch.nan
+    found = ops.anomaly_map([z], [torch.zeros_like(z)], tolerance=1)
+    assert found[0, 2, 3].isnan()
+
+
+def test_anomaly_map_has_no_derivative_where_it_is_for_inspection():
     z = [torch.randn(1, 2, 4, 4, requires_grad=True)]
     zero, one, none = torch.zeros(1, 2, 4, 4), torch.ones(1, 2, 4, 4), torch.zeros(1, 2, 1, 1)
-    for operands in ({"inverse_spread": [one]}, {"shift": [none]}):
+    for operands in ({"inverse_spread": [one]}, {"shift": [none]}, {"tolerance": 1}):
         found = ops.anomaly_map(z, [zero], **operands)
-        with pytest.raises(InputError, match="no derivative with inverse_spread or shift"):
+        with pytest.raises(InputError, match="no derivative with inverse_spread, shift or toler"):
             found.sum().backward()
 
 

@@ -420,6 +420,8 @@ def test_anomaly_map_equals_oracle(
     shift = [draw(*size[:2], 1, 1, layout=layout, dtype=torch.float32) for _ in sizes]
     for operands in ((spread, None), (None, shift), (spread, shift)):
         compare("anomaly_map", latents, template, *operands, tolerance=FORWARD)
+        compare("anomaly_map", latents, template, *operands, 1, tolerance=FORWARD)
+    compare("anomaly_map", latents, template, None, None, 2, tolerance=FORWARD)
 
 
 @comparison

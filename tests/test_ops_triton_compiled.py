@@ -65,6 +65,7 @@ def test_kernels_compile_without_spills(architecture: int, dtype: torch.dtype, s
         "coupling_conv1x1_forward_kernel",
         "conv_coupling_conv1x1_forward_kernel",
         "anomaly_map_forward_kernel",
+        "anomaly_map_tolerant_forward_kernel",
         "anomaly_map_backward_kernel",
         "normalize_image_forward_kernel",
     }

@@ -1,5 +1,7 @@
 """Several templates, and one without positions: groups of training images and what follows."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -206,6 +208,24 @@ def test_tiles_equal_the_whole_image(by):
     assert engine.profile(images, rounds=1)[-1][0] == "anomaly map"
 
 
+@pytest.mark.parametrize(("tolerance", "templates"), [(1, 1), (2, 1), (1, 3)])
+def test_a_tolerance_in_engines_and_tiles(tolerance, templates):
+    require_backend("cpu")
+    size = (70, 83)
+    model = trained_network(size, levels=3, stacks=1, kernel_size=3)
+    full = nearest_of(model, size, "pixel", has_spread=True, without_mean=True)
+    nearest = replace(full, template=[z[:templates] for z in full.template], tolerance=tolerance)
+    images = pictures(1, size)
+    expected = oracle(model, images, nearest)
+    assert (expected < oracle(model, images, replace(nearest, tolerance=0))).all()
+    engine = whole_engine(model, nearest, (1, *size))
+    assert relative_error(engine.anomaly_map(images), expected) <= ERROR
+    tiled = tiled_engine(model, nearest, (1, *size), small_tiling(model, size, 2, 2))
+    assert relative_error(tiled.anomaly_map(images), expected) <= ERROR
+    frozen = FrozenNetwork(trained(model, nearest), CPU, torch.float32)
+    assert relative_error(frozen(images), expected) <= ERROR
+
+
 def test_templates_of_another_size_are_refused():
     require_backend("cpu")
     model = trained_network((32, 32), levels=2, stacks=1, volume_norm="svn")
@@ -227,6 +247,20 @@ def variants(tmp_path_factory):
     return write_set(tmp_path_factory.mktemp("variants") / "plate", part)
 
 
+@pytest.fixture(scope="module")
+def aside(tmp_path_factory):
+    """Parts with sharp lines, which lie a pixel aside in the tests but not in the training."""
+    made = iter(range(100))
+
+    def part(rng):
+        pixels = np.full((SIZE, SIZE, 3), 80.0)
+        pixels[4::8] = pixels[:, 4::8] = 180
+        shift = rng.integers(-1, 2, 2) if next(made) >= 24 else (0, 0)
+        return np.roll(pixels, shift, (0, 1)) + rng.normal(0, 2, pixels.shape)
+
+    return write_set(tmp_path_factory.mktemp("aside") / "plate", part)
+
+
 def fitted(root, **settings):
     detector = Detector(SIZE, **TINY, volume_norm="svn", validation_share=0.25, **settings)
     return detector.fit(root, epochs=1, show_progress=False)
@@ -240,8 +274,16 @@ def test_two_templates_find_more_on_two_kinds_of_parts(variants, by):
     assert two.aupro_03 > plain.aupro_03 + 0.1
 
 
+def test_a_tolerance_finds_more_on_parts_that_lie_aside(aside):
+    plain, tolerant = (
+        evaluate(fitted(aside, **settings), open_dataset(aside)).metrics
+        for settings in ({}, {"tolerance": 1})
+    )
+    assert tolerant.pixel_auroc > plain.pixel_auroc + 0.05
+
+
 def test_a_file_gives_the_same_bits(variants, tmp_path):
-    settings = {"templates": 2, "spread": "pixel", "light": True}
+    settings = {"templates": 2, "spread": "pixel", "light": True, "tolerance": 1}
     detector, path = fitted(variants, **settings), tmp_path / "two.safetensors"
     detector.save(path)
     picture = variants / "test" / "dent" / "00.png"
@@ -275,12 +317,14 @@ def test_a_file_without_positions(variants, tmp_path):
 
 def test_settings_that_contradict_each_other_are_refused():
     for settings, words in (
-        ({"codebook": 0.1, "templates": 2}, r"codebook is 0\.1, templates 2 and position pixel"),
-        ({"codebook": 0.1, "position": "none"}, r"templates 1 and position none"),
+        ({"codebook": 0.1, "templates": 2}, r"codebook is 0\.1, templates 2, tolerance 0 and"),
+        ({"codebook": 0.1, "position": "none"}, r"templates 1, tolerance 0 and position none"),
         ({"spread": "pixel", "position": "none"}, "position is none and spread pixel"),
         ({"without": ("template",), "templates": 2}, "contrast is templates 2, but without templ"),
         ({"without": ("pyramid-difference",), "position": "none"}, "position none, but without py"),
         ({"templates": 0}, "templates is 0"),
+        ({"tolerance": 4}, "tolerance is 4"),
+        ({"position": "none", "tolerance": 1}, "position is none and tolerance 1"),
     ):
         with pytest.raises(InputError, match=words):
             Detector(SIZE, **TINY, **settings)

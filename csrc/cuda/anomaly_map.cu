@@ -116,6 +116,53 @@ __global__ void __launch_bounds__(THREADS, BLOCKS)
     from_float(value, out[pixel_offset<false>(place.sample, 0, pixel, 1, pixels)]);
 }
 
+// A thread for each pixel: it reads its latents once for each neighbour of the template, all but the
+// first time from a cache.
+template <typename T, bool CHANNELS_LAST, typename Out>
+__global__ void __launch_bounds__(THREADS, BLOCKS)
+    anomaly_map_tolerant_forward_kernel(const T* __restrict__ latent, const T* __restrict__ mean,
+                                MapOperands<T> operands, const float* __restrict__ coarse,
+                                Out* __restrict__ out, MapSizes sizes, int tolerance) {
+    const int pixels = sizes.pixels(), tiles = divide_up(pixels, THREADS);
+    const int sample = blockIdx.x / tiles;
+    const int pixel = static_cast<int>(blockIdx.x) % tiles * THREADS + threadIdx.x;
+    if (pixel >= pixels) return;
+    const int template_sample = sizes.template_batch == 1 ? 0 : sample;
+    const int row = pixel / sizes.width, column = pixel % sizes.width;
+    const int top = max(row - tolerance, 0), bottom = min(row + tolerance, sizes.height - 1);
+    const int left = max(column - tolerance, 0), right = min(column + tolerance, sizes.width - 1);
+    float least = INFINITY;
+    for (int r = top; r <= bottom; ++r)
+        for (int c = left; c <= right; ++c) {
+            const int other = r * sizes.width + c;
+            float sum = 0.0f;
+            for (int channel = 0; channel < sizes.channels; ++channel) {
+                float difference =
+                    to_float(latent[pixel_offset<CHANNELS_LAST>(sample, channel, pixel,
+                                                                sizes.channels, pixels)]) -
+                    to_float(mean[pixel_offset<CHANNELS_LAST>(template_sample, channel, other,
+                                                              sizes.channels, pixels)]);
+                if (operands.shift != nullptr)
+                    difference = difference - operands.shift[static_cast<int64_t>(sample) *
+                                                                 sizes.channels +
+                                                             channel];
+                float contrast = fabsf(difference);
+                if (operands.inverse_spread != nullptr)
+                    contrast *= to_float(operands.inverse_spread[pixel_offset<CHANNELS_LAST>(
+                        0, channel, other, sizes.channels, pixels)]);
+                sum += contrast;
+            }
+            least = sum < least || sum != sum ? sum : least;
+        }
+    float value = least * sizes.share;
+    if (coarse != nullptr) {
+        const int64_t coarse_pixels =
+            static_cast<int64_t>((sizes.height + 1) / 2) * ((sizes.width + 1) / 2);
+        value += upsampled(coarse + sample * coarse_pixels, row, column, sizes);
+    }
+    from_float(value, out[pixel_offset<false>(sample, 0, pixel, 1, pixels)]);
+}
+
 template <typename T, bool CHANNELS_LAST>
 __global__ void __launch_bounds__(THREADS, BLOCKS)
     anomaly_map_backward_kernel(const float* __restrict__ grad, const T* __restrict__ latent,
@@ -171,8 +218,9 @@ int64_t pyramidflow_cuda_anomaly_map(const void* latent, const void* mean,
                                      const void* inverse_spread, const float* shift,
                                      const float* coarse, void* out, int64_t batch,
                                      int64_t template_batch, int64_t channels, int64_t height,
-                                     int64_t width, int64_t type, int64_t out_type,
-                                     int64_t channels_last, cudaStream_t stream) {
+                                     int64_t width, int64_t tolerance, int64_t type,
+                                     int64_t out_type, int64_t channels_last,
+                                     cudaStream_t stream) {
     if (!countable(height * width)) return cudaErrorInvalidValue;
     if (out_type != type && out_type != PYRAMIDFLOW_FLOAT32) return cudaErrorInvalidValue;
     return dispatch(type, channels_last, [&](auto kind) -> int64_t {
@@ -192,6 +240,11 @@ int64_t pyramidflow_cuda_anomaly_map(const void* latent, const void* mean,
                           shared, stream, z, normal, operands, coarse, to, sizes);
         };
         const auto choose = [&](auto* to) -> int64_t {
+            using Out = std::remove_pointer_t<decltype(to)>;
+            if (tolerance > 0)
+                return launch(anomaly_map_tolerant_forward_kernel<T, LAST, Out>,
+                              batch * divide_up(height * width, THREADS), THREADS, 0, stream, z,
+                              normal, operands, coarse, to, sizes, static_cast<int>(tolerance));
             if (inverse_spread == nullptr && shift == nullptr) return run(std::false_type(), to);
             return run(std::true_type(), to);
         };

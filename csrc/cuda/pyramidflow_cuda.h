@@ -119,12 +119,13 @@ PYRAMIDFLOW_EXPORT int64_t pyramidflow_cuda_invertible_conv1x1_backward(
 // One level of the map: out [B, H, W] = mean over channels of
 // |latent − template − shift| · inverse_spread + U(coarse), with inverse_spread [1, C, H, W] and
 // shift [B, C] or null, coarse [B, h, w] the map of the level above or null. template_batch is 1 or
-// B. out is of type out_type.
+// B. out is of type out_type. With a tolerance the template's pixels at most so many rows and
+// columns away are tried, and the least mean counts.
 PYRAMIDFLOW_EXPORT int64_t pyramidflow_cuda_anomaly_map(
     const void* latent, const void* mean, const void* inverse_spread, const float* shift,
     const float* coarse, void* out, int64_t batch, int64_t template_batch, int64_t channels,
-    int64_t height, int64_t width, int64_t type, int64_t out_type, int64_t channels_last,
-    cudaStream_t stream);
+    int64_t height, int64_t width, int64_t tolerance, int64_t type, int64_t out_type,
+    int64_t channels_last, cudaStream_t stream);
 // grad_latent = sign(latent − template) · grad / C with grad [B, H, W] of this level.
 PYRAMIDFLOW_EXPORT int64_t pyramidflow_cuda_anomaly_map_backward(
     const float* grad, const void* latent, const void* mean, void* grad_latent, int64_t batch,

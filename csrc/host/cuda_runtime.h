@@ -29,6 +29,7 @@ struct alignas(16) uint4 {
 };
 
 using std::isnan;
+using std::max;
 using std::min;
 
 inline float __fdividef(float a, float b) { return a / b; }

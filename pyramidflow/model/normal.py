@@ -32,6 +32,7 @@ def comparison_of(
         return codebook
     if not pyramid_difference:
         return ComposedContrast(template)
-    if len(template[0]) > 1:
-        return NearestTemplate(template, inverse_spread, rule.light, rule.templates_by)
+    if len(template[0]) > 1 or rule.tolerance > 0:
+        settings = (rule.light, rule.templates_by, rule.tolerance)
+        return NearestTemplate(template, inverse_spread, *settings)
     return Contrast.of(template, inverse_spread, rule.light)

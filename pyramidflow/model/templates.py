@@ -1,7 +1,7 @@
-"""Comparison with several templates: what groups of training images are on average."""
+"""Comparison with the nearest of several templates, each of which may lie a little aside."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from math import prod
 from typing import ClassVar, Literal
@@ -18,22 +18,26 @@ By = Literal["image", "pixel"]
 
 @dataclass(frozen=True, eq=False)
 class NearestTemplate:
-    """The smallest of the contrasts with ``K`` templates.
+    """The smallest of the contrasts with ``K`` templates, what groups of images are on average.
 
     ``map = min_k map_k``, ``map_k`` being :class:`Contrast`'s with template ``k``: at each pixel,
-    or the one whose mean over the image is the smallest.
+    or the one whose mean over the image is the smallest. With a tolerance ``map_k`` is the smallest
+    over shifts of the template, too: at each pixel of each level.
 
     Attributes:
         template: levels ``[K, C, h_d, w_d]``, finest first.
         inverse_spread: as :class:`Contrast`'s; one for all templates.
         without_mean: as :class:`Contrast`'s.
         by: where the smallest is looked for.
+        tolerance: pixels of each level that a template may lie aside, see
+            :func:`pyramidflow.ops.anomaly_map`.
     """
 
     template: Sequence[Tensor]
     inverse_spread: Sequence[Tensor] | None = None
     without_mean: bool = False
     by: By = "pixel"
+    tolerance: int = 0
 
     is_local: ClassVar[bool] = False
 
@@ -53,7 +57,8 @@ class NearestTemplate:
         nearest: Tensor | None = None
         for contrast in self.contrasts:
             shift = contrast.shift_from(means)
-            found = ops.anomaly_map(latents, contrast.template, contrast.inverse_spread, shift)
+            operands = (contrast.template, contrast.inverse_spread, shift, self.tolerance)
+            found = ops.anomaly_map(latents, *operands)
             nearest = found if nearest is None else _NEARER[self.by](nearest, found)
         assert nearest is not None
         return nearest
@@ -61,8 +66,8 @@ class NearestTemplate:
     def to(self, device: torch.device, dtype: torch.dtype) -> "NearestTemplate":
         """The same for latents of a type on a device, channels-last as theirs are there."""
         all_of_them = Contrast(self.template, self.inverse_spread).to(device, dtype)
-        return NearestTemplate(
-            all_of_them.template, all_of_them.inverse_spread, self.without_mean, self.by
+        return replace(
+            self, template=all_of_them.template, inverse_spread=all_of_them.inverse_spread
         )
 
     def check(self, shapes: Shapes) -> None:

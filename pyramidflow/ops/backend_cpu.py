@@ -221,8 +221,9 @@ def anomaly_map(
     template: Sequence[Tensor],
     inverse_spread: Sequence[Tensor] | None = None,
     shift: Sequence[Tensor] | None = None,
+    tolerance: int = 0,
 ) -> Tensor:
-    """Composition of the channel means of the contrast."""
+    """Composition of the channel means of the contrast, the least ones around each pixel."""
     levels = []
     for d, (latent, mean) in enumerate(zip(latents, template, strict=True)):
         z = dense(latent, like=latent)
@@ -231,7 +232,10 @@ def anomaly_map(
         batch, _, height, width = z.shape
         level = allocation.empty((batch, height, width), like=z).unsqueeze(1)  # [B, 1, h_d, w_d]
         given = (z, dense(mean, like=z), spread, taken)
-        call("anomaly_level", *given, level, _image(z), mean.shape[0])
+        if tolerance == 0:
+            call("anomaly_level", *given, level, _image(z), mean.shape[0])
+        else:
+            call("anomaly_level_tolerant", *given, level, _image(z), mean.shape[0], tolerance)
         levels.append(level)
     composed = levels[-1]
     for residual in reversed(levels[:-1]):

@@ -246,9 +246,10 @@ def anomaly_map(
     template: Sequence[Tensor],
     inverse_spread: Sequence[Tensor] | None = None,
     shift: Sequence[Tensor] | None = None,
+    tolerance: int = 0,
 ) -> Tensor:
     """Composition of the channel means of ``|z_d − z̄_d − m_d| · w_d``."""
-    return reference.anomaly_map(latents, template, inverse_spread, shift).contiguous()
+    return reference.anomaly_map(latents, template, inverse_spread, shift, tolerance).contiguous()
 
 
 def anomaly_map_backward(

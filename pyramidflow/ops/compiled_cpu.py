@@ -12,7 +12,7 @@ from torch import Tensor
 from pyramidflow.errors import InputError
 from pyramidflow.ops import library
 
-INTERFACE = 0x66AC3380D2A5A06
+INTERFACE = 0x651C9E17E5A51FB
 """Of ``csrc/cpu/api.h``, as it is declared here; see ``interface`` in ``setup.py``."""
 
 POINTER, SIZE = ctypes.c_void_p, ctypes.c_int64
@@ -100,6 +100,7 @@ _ARGUMENTS = {
     "conv1x1": [POINTER] * 3 + [Image, SIZE],
     "conv1x1_backward": [POINTER] * 5 + [Image, SIZE],
     "anomaly_level": [POINTER] * 5 + [Image, SIZE, SIZE],
+    "anomaly_level_tolerant": [POINTER] * 5 + [Image, SIZE, SIZE, SIZE],
     "pixel_means": [POINTER] * 2 + [Image, SIZE],
     "anomaly_level_backward": [POINTER] * 4 + [Image, SIZE, SIZE],
     "normalize_uint8": [POINTER] * 4 + [SIZE] * 3,

@@ -166,9 +166,10 @@ def cases() -> Mapping[str, list[tuple[Any, ...]]]:
             for resample, side in RESAMPLED.items()
         ],
         "anomaly_map": [
-            (latents, template, weights, taken)
+            (latents, template, weights, taken, tolerance)
             for weights in (None, spread)
             for taken in (None, shift)
+            for tolerance in (0, 2)
         ],
         "anomaly_map_backward": [(draw(BATCH, HEIGHT, WIDTH), latents, template)],
         "normalize_image": [

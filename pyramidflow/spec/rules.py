@@ -21,6 +21,7 @@ class ContrastRule(Validated):
         templates: groups of training images that have a template each; an image is compared with
             the nearest one.
         templates_by: whether the nearest is looked for at each pixel, or for the whole image.
+        tolerance: pixels of each pyramid level that a template may lie aside of the part.
         codebook: share of the training images' positions that an image is compared with in place
             of a template; 0 compares with the template.
         codebook_entries: of the codebook, at most.
@@ -59,6 +60,13 @@ class ContrastRule(Validated):
     templates_by: Literal["pixel", "image"] = setting(
         "pixel", "Where the nearest of several templates is looked for: at each pixel, or once."
     )
+    tolerance: int = setting(
+        0,
+        "Pixels of each pyramid level by which parts may lie aside: the nearest pixel of the "
+        "template so far around counts. Time grows with the square.",
+        least=0,
+        most=3,
+    )
     codebook: float = setting(
         0.0,
         "Share of the training images' positions that each position of an image is compared with, "
@@ -80,10 +88,16 @@ class ContrastRule(Validated):
                 f"codebook is {self.codebook} and spread {self.spread}: a codebook divides each "
                 "channel by its own spread already; leave one of them out."
             )
-        if self.codebook > 0 and (self.templates > 1 or self.position == "none"):
+        if self.codebook > 0 and not (self.templates == 1 and self.is_at_pixels):
             raise InputError(
-                f"codebook is {self.codebook}, templates {self.templates} and position "
-                f"{self.position}: a codebook stands in place of templates; leave it or them out."
+                f"codebook is {self.codebook}, templates {self.templates}, tolerance "
+                f"{self.tolerance} and position {self.position}: a codebook stands in place of "
+                "templates, wherever they lie; leave it or them out."
+            )
+        if self.position == "none" and self.tolerance > 0:
+            raise InputError(
+                f"position is none and tolerance {self.tolerance}: without positions nothing lies "
+                "aside; leave one of them out."
             )
         if self.position == "none" and self.spread == "pixel":
             raise InputError(
@@ -97,9 +111,14 @@ class ContrastRule(Validated):
         return replace(self, robust=0.0) == PLAIN_CONTRAST
 
     @property
+    def is_at_pixels(self) -> bool:
+        """Whether a pixel is compared with what is normal at that pixel alone."""
+        return self.position == "pixel" and self.tolerance == 0
+
+    @property
     def has_one_template(self) -> bool:
         """Whether there is one mean for each pixel, and nothing in place of it."""
-        return self.codebook == 0 and self.templates == 1 and self.position == "pixel"
+        return self.codebook == 0 and self.templates == 1 and self.is_at_pixels
 
     @property
     def text(self) -> str:

@@ -13,7 +13,7 @@ from torch import Tensor
 from pyramidflow.ops import allocation, library
 from pyramidflow.ops.allocation import memory_format
 
-INTERFACE = 0x57A4481553DD9C4
+INTERFACE = 0x9DE0DE1F97EF141
 """Of ``csrc/cuda/pyramidflow_cuda.h``, as declared here; see ``interface`` in ``setup.py``."""
 
 TYPES = {torch.float32: 0, torch.float16: 1, torch.bfloat16: 2}

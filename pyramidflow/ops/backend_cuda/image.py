@@ -37,6 +37,7 @@ def anomaly_map(
     template: Sequence[Tensor],
     inverse_spread: Sequence[Tensor] | None = None,
     shift: Sequence[Tensor] | None = None,
+    tolerance: int = 0,
 ) -> Tensor:
     """Composition of the channel means of the contrast, coarsest level first."""
     coarse: Tensor | None = None
@@ -60,6 +61,7 @@ def anomaly_map(
             channels,
             height,
             width,
+            tolerance,
             type_code,
             TYPES[out_dtype],
             layout,

@@ -38,6 +38,7 @@ def anomaly_map(
     template: Sequence[Tensor],
     inverse_spread: Sequence[Tensor] | None = None,
     shift: Sequence[Tensor] | None = None,
+    tolerance: int = 0,
 ) -> Tensor:
     """Composition of the channel means of the contrast, float32 until the last level."""
     dtype = latents[0].dtype
@@ -48,6 +49,7 @@ def anomaly_map(
             template[level],
             None if inverse_spread is None else inverse_spread[level],
             None if shift is None else shift[level],
+            tolerance,
         )
         if composed is not None:
             out = dtype if level == 0 else torch.float32
@@ -58,7 +60,11 @@ def anomaly_map(
 
 
 def _contrast(
-    z: Tensor, template: Tensor, inverse_spread: Tensor | None, shift: Tensor | None
+    z: Tensor,
+    template: Tensor,
+    inverse_spread: Tensor | None,
+    shift: Tensor | None,
+    tolerance: int,
 ) -> Tensor:
     batch, channels, height, width = z.shape
     contrast = allocation.empty((batch, 1, height, width), like=z, dtype=torch.float32)
@@ -68,22 +74,28 @@ def _contrast(
     template = template.expand(batch, -1, -1, -1)
     # A kernel that is compiled without an operand does not read it.
     spread = template if inverse_spread is None else inverse_spread.expand(batch, -1, -1, -1)
+    operands = (
+        z,
+        template,
+        spread,
+        contrast if shift is None else shift.float().contiguous(),
+        contrast,
+        z.stride(),
+        template.stride(),
+        spread.stride(),
+        channels,
+        height,
+        width,
+    )
+    given = {"HAS_SPREAD": inverse_spread is not None, "HAS_SHIFT": shift is not None}
     with device_of(z):
+        if tolerance > 0:
+            kernels.anomaly_map.anomaly_map_tolerant_forward_kernel[pixel_grid(z)](
+                *operands, tolerance, **given
+            )
+            return contrast
         kernels.anomaly_map.anomaly_map_forward_kernel[pixel_grid(z)](
-            z,
-            template,
-            spread,
-            contrast if shift is None else shift.float().contiguous(),
-            contrast,
-            z.stride(),
-            template.stride(),
-            spread.stride(),
-            channels,
-            height,
-            width,
-            HAS_SPREAD=inverse_spread is not None,
-            HAS_SHIFT=shift is not None,
-            FLAT=is_flat(z, template, spread),
+            *operands, **given, FLAT=is_flat(z, template, spread)
         )
     return contrast
 

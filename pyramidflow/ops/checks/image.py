@@ -15,6 +15,10 @@ from pyramidflow.ops.checks.common import (
     check_tensor,
     half,
 )
+from pyramidflow.settings import shown
+
+MOST_TOLERANCE = 3
+"""Pixels of a level: time grows with the square."""
 
 
 def normalize_image(image: Tensor, mean: Tensor, std: Tensor, dtype: torch.dtype) -> None:
@@ -49,8 +53,13 @@ def anomaly_map(
     template: Sequence[Tensor],
     inverse_spread: Sequence[Tensor] | None = None,
     shift: Sequence[Tensor] | None = None,
+    tolerance: int = 0,
 ) -> None:
     """Of a pyramid of latents, its template, and what else it is compared with."""
+    if not isinstance(tolerance, int) or not 0 <= tolerance <= MOST_TOLERANCE:
+        raise InputError(
+            f"tolerance is {shown(tolerance)}: give a whole number from 0 to {MOST_TOLERANCE}."
+        )
     pyramids = {"latents": latents, "template": template}
     optional = {"inverse spread": inverse_spread, "shift": shift}
     pyramids.update({name: levels for name, levels in optional.items() if levels is not None})

@@ -22,6 +22,7 @@ def _fake_anomaly_map(
     template: Sequence[Tensor],
     inverse_spread: Sequence[Tensor] | None = None,
     shift: Sequence[Tensor] | None = None,
+    tolerance: int = 0,
 ) -> Tensor:
     batch, _, height, width = latents[0].shape
     return allocation.empty((batch, height, width), like=latents[0])
@@ -34,17 +35,17 @@ def _fake_anomaly_map_backward(
 
 
 def _save_anomaly_map(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    latents, template, inverse_spread, shift = inputs
+    latents, template, inverse_spread, shift, tolerance = inputs
     ctx.levels = len(latents)
-    ctx.is_plain = inverse_spread is None and shift is None
+    ctx.is_plain = inverse_spread is None and shift is None and tolerance == 0
     ctx.save_for_backward(*latents, *template)
 
 
 def _anomaly_map_backward(ctx: Any, grad_map: Tensor) -> tuple[Any, ...]:
     if not ctx.is_plain:
         raise InputError(
-            "anomaly_map has no derivative with inverse_spread or shift: they are for inspection; "
-            "leave both out to train."
+            "anomaly_map has no derivative with inverse_spread, shift or tolerance: they are for "
+            "inspection; leave them out to train."
         )
     latents, template = ctx.saved_tensors[: ctx.levels], ctx.saved_tensors[ctx.levels :]
     grads = NAMESPACE_OPS.anomaly_map_backward(grad_map, latents, template)
@@ -52,7 +53,7 @@ def _anomaly_map_backward(ctx: Any, grad_map: Tensor) -> tuple[Any, ...]:
         -(grad.sum(0, keepdim=True) if len(mean) == 1 else grad)
         for grad, mean in zip(grads, template, strict=True)
     ]
-    return grads, grads_template, None, None
+    return grads, grads_template, None, None, None
 
 
 OPS = (
@@ -64,7 +65,7 @@ OPS = (
     ),
     Op(
         "anomaly_map(Tensor[] latents, Tensor[] template, Tensor[]? inverse_spread,"
-        " Tensor[]? shift) -> Tensor",
+        " Tensor[]? shift, int tolerance=0) -> Tensor",
         check=checks.anomaly_map,
         apart=("shift",),
         fake=_fake_anomaly_map,

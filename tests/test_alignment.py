@@ -25,7 +25,8 @@ def off(found, x, y, angle, width):
 
 def aligner_of(size=64, ratio=1.0, rule=TURN, least=0.8):
     picture = to_float(drawn(size, ratio=ratio))
-    return Aligner(Reference(picture, ReferenceFacts(ratio, 1.0, least)), rule)
+    shown = torch.ones(picture.shape[1:])
+    return Aligner(Reference(picture, shown, ReferenceFacts(ratio, 1.0, least)), rule)
 
 
 def poses(count, seed=0):
@@ -164,9 +165,18 @@ def test_pixels_keep_their_type(dtype):
 
 
 def test_what_was_filled_in_is_not_seen():
-    seen = aligner_of(least=0.0).seen(Pose(x=0.25), (16, 16))  # 4 pixels, and two beside them
-    assert seen[:, :10].all()
-    assert not seen[:, 10:].any()
+    seen = aligner_of().seen(Pose(x=0.25), (16, 16))  # 4 pixels, and four beside them
+    assert seen[:, :8].all()
+    assert not seen[:, 8:].any()
+
+
+def test_what_good_images_hardly_show_is_not_seen():
+    picture, shown = to_float(drawn(64)), torch.ones(64, 64)
+    shown[:8] = 0.2
+    aligner = Aligner(Reference(picture, shown, ReferenceFacts(1.0, 1.0, 0.8)), TURN)
+    seen = aligner.seen(Pose(), (32, 32))
+    assert not seen[:4].any()
+    assert seen[4:].all()
 
 
 def test_a_map_comes_back_to_where_the_part_lies():

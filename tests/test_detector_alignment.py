@@ -5,6 +5,7 @@ import warnings
 
 import numpy as np
 import pytest
+import torch
 from command_line import records_in
 from conftest import TINY
 from parts import drawn
@@ -167,9 +168,9 @@ def forged(file, target, change):
 
 
 FORGERIES = {
-    "no reference": lambda d, t: t.pop(REFERENCE),
-    "another size": lambda d, t: t.update({REFERENCE: t[REFERENCE][:, 1:].clone()}),
-    "too bright": lambda d, t: t.update({REFERENCE: t[REFERENCE] + 1}),
+    "no picture": lambda d, t: t.pop(f"{REFERENCE}picture"),
+    "another size": lambda d, t: t.update({f"{REFERENCE}shown": torch.ones(SIZE, SIZE - 1)}),
+    "too bright": lambda d, t: t.update({f"{REFERENCE}picture": torch.full((3, SIZE, SIZE), 2.0)}),
     "no facts": lambda d, t: d.update(alignment=None),
     "wrong facts": lambda d, t: d["alignment"].update(ratio=-1),
     "unknown facts": lambda d, t: d["alignment"].update(scale=1),

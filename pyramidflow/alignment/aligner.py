@@ -23,9 +23,11 @@ from pyramidflow.alignment.reference import Reference
 from pyramidflow.alignment.search import Found, PoseSearch
 from pyramidflow.spec.alignment import AlignmentRule
 
-BORDER = 2
-"""Pixels beside what was filled in that do not count either: interpolation and the first filters
-mix both."""
+BORDER = 4
+"""Pixels of the map beside what was filled in that do not count either: the network mixes both."""
+
+LEAST_SHOWN = 0.25
+"""Share of the good images that have to show a pixel: of others it is not known what is normal."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +62,7 @@ class Aligner:
         self.reference = reference
         self.rule = rule
         self._picture = reference.picture.cpu()  # [3, h, w]
+        self._shown = reference.shown.cpu()[None]  # [1, h, w]
         self._ratio = reference.facts.ratio
         self._search = PoseSearch(self._picture, self._ratio, rule.largest_shift, rule.turns)
 
@@ -98,17 +101,20 @@ class Aligner:
     def seen(self, pose: Pose, size: tuple[int, int]) -> Mask:
         """Which pixels of a map in the reference's pose say something about the image.
 
+        Those which the image shows, away from what was filled in, and enough good images, too.
+
         Args:
             pose: of the image.
             size: height and width of the map.
 
         Returns:
-            ``[h, w]``, false where the picture was filled in, and beside it.
+            ``[h, w]``.
         """
         is_inside = inside(sampled_at(pose, size, self._ratio))
         filled = torch.from_numpy(~is_inside).float()[None, None]
         around = functional.max_pool2d(filled, 2 * BORDER + 1, 1, BORDER)
-        mask: Mask = (around[0, 0] == 0).numpy()
+        shown = functional.adaptive_avg_pool2d(self._shown, size)[0]
+        mask: Mask = ((around[0, 0] == 0) & (shown >= LEAST_SHOWN)).numpy()
         return mask
 
     def back(self, anomaly_map: Map, pose: Pose) -> Map:

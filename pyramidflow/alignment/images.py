@@ -58,6 +58,8 @@ class AlignedSet(ImageSet):
     def treatment(self) -> str:
         """What was done to the pixels: a digest of rule and reference."""
         reference = self._aligner.reference
-        found = hashlib.sha256(reference.picture.numpy().tobytes())
+        found = hashlib.sha256()
+        for tensor in reference.tensors.values():
+            found.update(tensor.numpy().tobytes())
         found.update(f"{reference.facts} {self._aligner.rule}".encode())
         return found.hexdigest()[:16]

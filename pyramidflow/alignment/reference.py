@@ -63,11 +63,22 @@ class Reference:
 
     Attributes:
         picture: ``[3, h, w]`` from 0 to 1, at the size that the network works at.
-        facts: about it.
+        shown: share of the good images that show each pixel, ``[h, w]``.
+        facts: about both.
     """
 
     picture: Tensor
+    shown: Tensor
     facts: ReferenceFacts
+
+    @property
+    def tensors(self) -> dict[str, Tensor]:
+        """Both tensors by name."""
+        return {"picture": self.picture, "shown": self.shown}
+
+    def to(self, device: torch.device) -> "Reference":
+        """The same on a device."""
+        return Reference(self.picture.to(device), self.shown.to(device), self.facts)
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,7 +140,8 @@ def learned(images: ImageSet | Sequence[Pixels], rule: AlignmentRule, ratio: flo
     median = float(np.median(agreements))
     itself = (1 - each_other) / (len(members) * median)  # what an image brings to its own agreement
     facts = ReferenceFacts(ratio, median, _least(agreements) - itself)
-    return Learned(Reference(mean, facts), everywhere)
+    placed = [each.pose for each in everywhere if each.agreement >= facts.least_agreement]
+    return Learned(Reference(mean, _shown(placed, mean, ratio), facts), everywhere)
 
 
 def _least(agreements: Sequence[float]) -> float:
@@ -174,12 +186,28 @@ def _middle(poses: Sequence[Pose]) -> Pose:
 
 
 def _mean(members: Sequence[tuple[Tensor, Pose]], ratio: float) -> Tensor:
-    """Mean of pictures ``[3, h, w]`` read at their poses, each where it was seen."""
+    """Mean of pictures ``[3, h, w]`` read at their poses, each where it was seen.
+
+    Their light is made alike before: else the mean has an edge wherever a picture ends.
+    """
+    light = torch.stack([_light(picture) for picture, _ in members]).mean(0)
     total = torch.zeros_like(members[0][0])
     weights = torch.zeros(total.shape[1:])
     for picture, pose in members:
         grid = sampled_at(pose, (total.shape[1], total.shape[2]), ratio)
         weight = torch.from_numpy(inside(grid)).float() + HARDLY
-        total += weight * sampled(picture, grid, "bicubic")
+        alike = picture * (light / _light(picture))
+        total += weight * sampled(alike, grid, "bicubic")
         weights += weight
     return (total / weights).clamp(0, 1)
+
+
+def _shown(poses: Sequence[Pose], mean: Tensor, ratio: float) -> Tensor:
+    size = (mean.shape[1], mean.shape[2])
+    masks = (inside(sampled_at(pose, size, ratio)) for pose in poses)
+    return torch.stack([torch.from_numpy(mask).float() for mask in masks]).mean(0)
+
+
+def _light(picture: Tensor) -> Tensor:
+    """Mean of each channel, ``[3, 1, 1]``, above 0."""
+    return picture.mean((1, 2), keepdim=True).clamp_min(1e-3)

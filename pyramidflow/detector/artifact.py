@@ -29,8 +29,8 @@ from pyramidflow.training.history import read_history
 
 KIND = "detector"
 
-REFERENCE = "alignment/reference"
-"""Name of the tensor that poses are measured against."""
+REFERENCE = "alignment/"
+"""Beginning of the names of the tensors that poses are measured against."""
 
 TENSORS_OF_A_BLOCK = 8
 """Of a coupling block's state: two convolutions, a running mean, five of the 1×1 convolution."""
@@ -128,7 +128,7 @@ class Artifact:
         if self.codebook is not None:
             tensors |= {f"codebook/{k}": v for k, v in self.codebook.tensors.items()}
         if self.reference is not None:
-            tensors[REFERENCE] = self.reference.picture
+            tensors |= {f"{REFERENCE}{k}": v for k, v in self.reference.tensors.items()}
         return tensors | {f"inverse_spread/{d}": w for d, w in enumerate(self.inverse_spread or ())}
 
     def check(self) -> None:
@@ -278,7 +278,7 @@ def read(path: Path, encoder: nn.Module | None = None) -> Artifact:
             codebook = _codebook(header.spec, tensors_below(tensors, "codebook/"))
         reference = None
         if header.alignment is not None:
-            reference = Reference(tensors[REFERENCE], header.alignment)
+            reference = Reference(**tensors_below(tensors, REFERENCE), facts=header.alignment)
     return Artifact(
         header.spec,
         network.eval(),
@@ -343,7 +343,8 @@ def _check_tensors(spec: Spec, network: PyramidFlow, tensors: Mapping[str, Tenso
         }
     if spec.alignment.align != "none":
         size = spec.preprocessing.size
-        expected[REFERENCE] = TensorKind(((3, *size),), torch.float32, 0.0, 1.0)
+        for name, wanted in (("picture", (3, *size)), ("shown", size)):
+            expected[f"{REFERENCE}{name}"] = TensorKind((wanted,), torch.float32, 0.0, 1.0)
     check_tensors(tensors, expected)
     for name, weights in tensors.items():
         if name.startswith("inverse_spread/") and not bool((weights > 0).all()):

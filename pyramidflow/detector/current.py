@@ -99,7 +99,7 @@ def _state(artifact: Artifact, device: torch.device) -> object:
     codebook = {} if artifact.codebook is None else artifact.codebook.tensors
     compared = [*artifact.template, *(artifact.inverse_spread or ()), *codebook.values()]
     if artifact.reference is not None:
-        compared.append(artifact.reference.picture)
+        compared += artifact.reference.tensors.values()
     tensors = chain(network.parameters(), network.buffers(), compared)
     versions = tuple((id(x), x.data_ptr(), -1 if x.is_inference() else x._version) for x in tensors)
     is_training = any(module.training for module in network.modules())

@@ -468,8 +468,6 @@ class Detector:
         target = resolve_device(device)
         found = files.read(Path(path), encoder)
         spread, codebook, reference = found.inverse_spread, found.codebook, found.reference
-        if reference is not None:
-            reference = replace(reference, picture=reference.picture.to(target))
         return cls._of(
             replace(
                 found,
@@ -477,7 +475,7 @@ class Detector:
                 template=tuple(z.to(target) for z in found.template),
                 inverse_spread=spread and tuple(w.to(target) for w in spread),
                 codebook=codebook and codebook.to(target, torch.float32),
-                reference=reference,
+                reference=reference and reference.to(target),
             )
         )
 

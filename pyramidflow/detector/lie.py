@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from statistics import fmean, median, pstdev
 
 import numpy as np
@@ -14,7 +14,7 @@ from pyramidflow.data import ImageSet, Pixels, network_input
 from pyramidflow.errors import InputError
 from pyramidflow.model import PyramidFlow
 from pyramidflow.model.normal import comparison_of
-from pyramidflow.spec import AlignmentRule, Spec
+from pyramidflow.spec import AlignmentRule, ContrastRule, Spec
 from pyramidflow.training.statistics import map_score, normal_of
 
 SAMPLE = 12
@@ -102,7 +102,8 @@ def _scores(
         return torch.from_numpy(aligner.seen(each.pose, (height, width)))
 
     known, others = placed[::2], placed[1::2]
-    rule = replace(spec.contrast, robust=0.0)
+    # With the template alone: a spread would divide by the very differences that are asked for.
+    rule = ContrastRule(light=spec.contrast.light)
     normal = normal_of(
         network,
         lambda index: network(input_of(known[index].pixels)),
@@ -112,11 +113,7 @@ def _scores(
         lambda index: seen_of(known[index]),
     )
     comparison = comparison_of(
-        rule,
-        normal.template,
-        normal.inverse_spread,
-        normal.codebook,
-        pyramid_difference=spec.network.pyramid_difference,
+        rule, normal.template, pyramid_difference=spec.network.pyramid_difference
     )
     scores = [
         map_score(comparison.map_of(network(input_of(each.pixels))), seen_of(each))

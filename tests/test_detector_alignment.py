@@ -16,6 +16,7 @@ from pyramidflow.data import open_dataset
 from pyramidflow.detector.artifact import REFERENCE, read_header
 from pyramidflow.errors import CalibrationWarning, ImagesWarning, InputError
 from pyramidflow.evaluation import evaluate, remarks, write_scores
+from pyramidflow.inspection import write_evaluation_report
 from pyramidflow.io.tensors import load_tensors, save_tensors
 from pyramidflow.spec import Spec
 
@@ -234,6 +235,10 @@ def test_an_evaluation_counts_parts_for_review_as_not_ok(detector, lying_anyhow,
     assert (found.false_rejects.count, found.escapes.count) == (1, 0)
     assert found.detection_rate == 1
     assert any("for review: 2 of 3" in remark for remark in remarks(found))
+    write_evaluation_report(easy, found, [], tmp_path / "report.html")
+    html = (tmp_path / "report.html").read_text()
+    for name, count in (("good_accepted", 1), ("good_rejected", 1), ("defects_found", 1)):
+        assert f'data-count="{name}"><b>{count}</b>' in html
     write_scores(found, tmp_path / "scores.jsonl")
     verdicts = [json.loads(line)["verdict"] for line in (tmp_path / "scores.jsonl").open()]
     assert sorted(verdicts) == ["ok", "review", "review"]

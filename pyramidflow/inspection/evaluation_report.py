@@ -60,6 +60,7 @@ def write_evaluation_report(
         worst=worst,
         rates=_rates(evaluation),
         remarks=remarks(evaluation),
+        reviews=np.array([outcome.verdict == "review" for outcome in measured], dtype=bool),
         failures=[(str(o.path), o.error) for o in evaluation.failures if o.error is not None],
     )
     write_report(report, path)

@@ -123,7 +123,7 @@ def _render(report: Report) -> str:
 
 
 def _confusion(report: Report) -> dict[str, int]:
-    rejected = np.asarray(report.scores) > report.threshold
+    rejected = report.rejected
     defective = np.asarray(report.labels).astype(np.bool_)
     return {
         "good_accepted": int((~defective & ~rejected).sum()),
@@ -140,7 +140,7 @@ def _kind_rows(report: Report) -> list[dict[str, str | int | float]]:
     rows: list[dict[str, str | int | float]] = []
     for kind in sorted(set(kinds[defective])):
         of_kind = scores[defective & (kinds == kind)]
-        found = int((of_kind > report.threshold).sum())
+        found = int(report.rejected[defective & (kinds == kind)].sum())
         rows.append(
             {
                 "kind": printable(kind),

@@ -64,6 +64,8 @@ class Report:
         rates: What happens at the threshold, as (name, explanation, value).
         remarks: Sentences that a reader of the metrics has to know.
         failures: Images that could not be used, or not fully, as (path, reason).
+        reviews: True for a part without a pose, which is rejected whatever its score, ``[N]``;
+            ``None`` where there is none.
     """
 
     title: str
@@ -82,6 +84,13 @@ class Report:
     rates: Sequence[tuple[str, str, str]] = ()
     remarks: Sequence[str] = ()
     failures: Sequence[tuple[str, str]] = ()
+    reviews: NDArray[Any] | None = None
+
+    @property
+    def rejected(self) -> NDArray[np.bool_]:
+        """True for an image that is not ok, ``[N]``."""
+        above: NDArray[np.bool_] = np.asarray(self.scores, dtype=np.float64) > self.threshold
+        return above if self.reviews is None else above | self.reviews
 
 
 def check(report: Report) -> None:

@@ -8,6 +8,7 @@ from statistics import fmean, median, pstdev
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from pyramidflow.alignment import Aligner, Placed, Reference, learned
 from pyramidflow.data import ImageSet, Pixels, network_input
@@ -19,6 +20,10 @@ from pyramidflow.training.statistics import map_score, normal_of
 
 SAMPLE = 12
 """Images that are looked at: one half of them is compared with the other."""
+
+SHOWN = 0.9
+"""Share of the images that show each pixel whose scores are compared: the rest is known less well
+where parts are turned, and that is no fault of the pose."""
 
 LEAST = 8
 """Images that say anything."""
@@ -98,6 +103,8 @@ def _scores(
 
     height, width = network.features(input_of(placed[0].pixels)).shape[-2:]
 
+    shown = functional.adaptive_avg_pool2d(aligner.reference.shown.cpu()[None], (height, width))[0]
+
     def seen_of(each: Placed) -> Tensor:
         return torch.from_numpy(aligner.seen(each.pose, (height, width)))
 
@@ -116,7 +123,9 @@ def _scores(
         rule, normal.template, pyramid_difference=spec.network.pyramid_difference
     )
     scores = [
-        map_score(comparison.map_of(network(input_of(each.pixels))), seen_of(each))
+        map_score(
+            comparison.map_of(network(input_of(each.pixels))), seen_of(each) & (shown >= SHOWN)
+        )
         for each in others
     ]
     return fmean(scores), pstdev(scores)

@@ -300,7 +300,8 @@ def test_nothing_is_said_of_poses_where_none_are_looked_for(lying_anyhow):
 def test_a_training_says_how_parts_lie_and_what_to_do(run, lying_anyhow, tmp_path):
     tiny = ("--image-size", SIZE, "--levels", 2, "--stacks", 1, "--channels", 4, "--epochs", 1)
     given = ("train", lying_anyhow, *tiny, "--kernel-size", 3, "--output")
-    _, out, _ = run(*given, tmp_path / "a.safetensors")
+    code, out, err = run(*given, tmp_path / "a.safetensors")
+    assert code == 0, err
     assert "train with --align turn" in out
     training = read_header(tmp_path / "a.safetensors").training
     assert 0.01 < training.shift < 0.12  # drawn with up to 0.08 either way

@@ -6,6 +6,7 @@ they lie and aligned by a shift; it writes ``benchmarks/results/alignment.md`` a
 """
 
 import argparse
+import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -131,14 +132,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--poses", type=int, default=80, help="to find, at each size")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--output", type=Path, default=RESULT, help="Markdown file")
-    options = parser.parse_args(arguments)
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    options = parser.parse_args(given)
     torch.set_num_threads(options.threads)
     found = {size: poses(size, options.poses) for size in (96, 256, 512)}
     print(*pose_table(found), sep="\n", flush=True)
     with tempfile.TemporaryDirectory() as folder:
         detectors = cases(options, Path(folder))
     # The sets by their names: where they lie says nothing to others.
-    shown = [Path(given).name for given in options.data]
+    options_given = [text for text in given if text not in options.data]
+    shown = [Path(text).name for text in options.data] + options_given
     facts = report.facts("benchmarks.alignment", shown, options.threads) | {
         "training images": options.images,
         "epochs": options.epochs,

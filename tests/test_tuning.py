@@ -157,6 +157,17 @@ def test_a_stopped_tuning_goes_on_to_the_same_choice(lit_set, lit_tuned, tmp_pat
         tune(detector(), lit_set, choices=(LIGHT,), results=file, resume=True)
 
 
+def test_a_changed_detector_has_the_encoder_s_weights():
+    given = Detector(32, encoder=torch.nn.Conv2d(3, 4, 1), **TINY, device="cpu")
+    found = given.changed(volume_norm="svn", light=True)
+    assert found.spec == given.spec.changed(volume_norm="svn", light=True)
+    assert found.model.encoder is not given.model.encoder
+    ours, theirs = found.model.encoder.state_dict(), given.model.encoder.state_dict()
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+    assert found.template is None
+
+
 def test_few_images_are_refused(tmp_path):
     data = open_dataset(write_set(tmp_path / "plate", lit, images=11))
     with pytest.raises(InputError, match="9 good images are there to choose settings from"):

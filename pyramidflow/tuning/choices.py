@@ -78,6 +78,7 @@ CHOICES = (
     Choice.of("smoothing", 0.0, 1.0, 2.0),
     Choice.of("image_size", "auto"),
     Choice.of("brightness", "auto"),
+    Choice.of("brightness", "auto"),
     Choice.of("volume_norm"),
     Choice.of("align"),
     Choice.of("levels", 3, 4, 5),

@@ -234,7 +234,9 @@ class _Search:
             self._stop_if()
         trained = time.perf_counter()
         fitted = self._fitted[network]
-        artifact = compared(fitted.artifact, _short(spec), fitted.images)
+        # A training may have put numbers in place of "auto": they stay.
+        resulting = replace(fitted.artifact.spec, contrast=spec.contrast, rule=spec.rule)
+        artifact = compared(fitted.artifact, resulting, fitted.images)
         answers = self._exam.taken_by(Session(artifact, self._detector.device), self._stop_if)
         ended = time.perf_counter()
         result = Result.of(settings, answers, trained - started, ended - trained)

@@ -24,6 +24,7 @@ from pyramidflow.alignment import Pose, PoseSearch
 from pyramidflow.alignment.pose import to_float, within_turn
 from pyramidflow.data import Category, open_dataset
 from pyramidflow.evaluation import evaluate
+from pyramidflow.spec import PLAIN_CONTRAST
 
 RESULT = Path(__file__).parent / "results" / "alignment.md"
 
@@ -100,14 +101,19 @@ def _said(row: dict[str, Any]) -> list[str]:
     return [f"{row['shift']:.1%}, {row['angle']:.1f}°", f"{lying:.3g}, {aligned:.3g}"]
 
 
+CONTRASTS = {
+    "template alone": PLAIN_CONTRAST.as_dict(),
+    "light True, spread pixel": {"light": True, "spread": "pixel"},
+}
+
+
 def cases(options: argparse.Namespace, folder: Path) -> dict[str, dict[str, Any]]:
     """Every detector that is measured, by name."""
     found: dict[str, dict[str, Any]] = {}
 
     def add(name: str, data: Category, **settings: Any) -> None:
-        for contrast in ({}, {"light": True, "spread": "pixel"}):
-            said = ", ".join(f"{key} {value}" for key, value in contrast.items())
-            full = f"{name}, align {settings['align']}, {said or 'template alone'}"
+        for said, contrast in CONTRASTS.items():
+            full = f"{name}, align {settings['align']}, {said}"
             found[full] = detected(data, settings | contrast | {"epochs": options.epochs})
             print(*detection_table({full: found[full]})[2:], flush=True)
 

@@ -9,6 +9,7 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from torch import Tensor
 from benchmarks import report
 from pyramidflow.engine import TrainedNetwork, make_engine
 from pyramidflow.model import Comparison, PyramidFlow
-from pyramidflow.spec import IMAGENET_MEAN, IMAGENET_STD, ContrastRule
+from pyramidflow.spec import IMAGENET_MEAN, IMAGENET_STD, PLAIN_CONTRAST
 from pyramidflow.training.statistics import normal_of
 
 RESULT = Path(__file__).parent / "results" / "contrast.md"
@@ -67,7 +68,7 @@ class Subject:
 
     def comparison(self, **settings: Any) -> Comparison:
         """With what the latents have in common, as the settings say."""
-        rule, latents = ContrastRule(**settings), self.latents
+        rule, latents = replace(PLAIN_CONTRAST, **settings), self.latents
         normal = normal_of(self.network, latents.__getitem__, len(latents), rule)
         return normal.comparison(rule).to(self.pixels.device, torch.float32)
 

@@ -127,7 +127,7 @@ def cases(
         for seed in options.seeds:
             subject = trained(data, settings | {"seed": seed}, options.device)
             for changed in [[], *options.set]:
-                name = f"{' '.join(trains) or 'defaults'}; {' '.join(changed) or 'template alone'}"
+                name = f"{' '.join(trains) or 'defaults'}; {' '.join(changed) or 'as trained'}"
                 row = measured(data, subject, parsed(changed))
                 rows.setdefault(name, []).append(row)
                 print(

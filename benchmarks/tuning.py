@@ -56,7 +56,7 @@ def cases(
         subject = trained(data, parsed(trains) | {"epochs": options.epochs}, options.device)
         exam = Exam(held_out, decoding_of(subject.spec, None), options.seed)
         for compared in [[], *options.set]:
-            name = f"{' '.join(trains) or 'defaults'}; {' '.join(compared) or 'template alone'}"
+            name = f"{' '.join(trains) or 'defaults'}; {' '.join(compared) or 'as trained'}"
             artifact = subject.artifact(parsed(compared))
             started = time.perf_counter()
             answers = exam.taken_by(Session(artifact, torch.device(options.device)))

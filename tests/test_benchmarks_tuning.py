@@ -14,11 +14,11 @@ SMALL = ["--images", "6", "--epochs", "1", "--device", "cpu", "--threads", "1"]
 @pytest.mark.filterwarnings("ignore:An input array is constant")
 def test_criterion_and_real_metrics_stand_side_by_side(tiny_set, tmp_path):
     file = tmp_path / "tuning.md"
-    options = ["--held-out", "4", "--train", "image_size=16", *TRAIN, "--set", "light=true"]
+    options = ["--held-out", "4", "--train", "image_size=16", *TRAIN, "--set", "light=false"]
     tuning.main([str(tiny_set), *SMALL, *options, "--output", str(file)])
     text = file.read_text()
     found = json.loads(file.with_suffix(".json").read_text())["cases"]
-    assert [name.rpartition("; ")[2] for name in found] == ["template alone", "light=true"]
+    assert [name.rpartition("; ")[2] for name in found] == ["as trained", "light=false"]
     for name, row in found.items():
         assert f"| {name} | {100 * row['criterion']:.1f} ± {100 * row['error']:.1f} |" in text
         parts = (2 * row["aupro"] + row["pixel_ap"] + row["image_auroc"]) / 4
@@ -42,7 +42,7 @@ def test_quality_compares_one_training_in_several_ways(tiny_set, tmp_path):
     options = ["--seeds", "0", "--train", "image_size=16", *TRAIN, "--set", "spread=channel"]
     quality.main([str(tiny_set), *SMALL, *options, "--output", str(file)])
     found = json.loads(file.with_suffix(".json").read_text())["cases"]
-    assert [name.rpartition("; ")[2] for name in found] == ["template alone", "spread=channel"]
+    assert [name.rpartition("; ")[2] for name in found] == ["as trained", "spread=channel"]
     [one], [other] = (case["seeds"] for case in found.values())
     assert one["training_seconds"] == other["training_seconds"]
     assert one["pixel_auroc"] > 0.9

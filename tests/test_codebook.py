@@ -89,7 +89,7 @@ def codebook_of(latents, rule, level=1):
 @pytest.mark.parametrize("light", [False, True])
 def test_a_codebook_of_everything_is_standardised(light):
     images = drawn(5)
-    found = codebook_of(images, ContrastRule(codebook=1.0, light=light))
+    found = codebook_of(images, ContrastRule(spread="none", codebook=1.0, light=light))
     given = [[z - z.mean((2, 3), keepdim=True) for z in i] for i in images] if light else images
     x = np.concatenate([features_of(latents, 1)[0].double().numpy() for latents in given])
     np.testing.assert_allclose(found.mean, x.mean(0), rtol=1e-5, atol=1e-6)
@@ -103,19 +103,19 @@ def test_a_codebook_of_everything_is_standardised(light):
     ("share", "most", "count"), [(0.1, 10_000, 48), (0.5, 100, 100), (1.0, 480, 480), (1e-9, 1, 5)]
 )
 def test_a_codebook_has_its_share_or_as_many_entries_as_it_may(share, most, count):
-    rule = ContrastRule(codebook=share, codebook_entries=most)
+    rule = ContrastRule(spread="none", light=False, codebook=share, codebook_entries=most)
     images = drawn(5)
     found = codebook_of(images, rule)
     assert len(found.entries) == count
     assert torch.equal(codebook_of(images, rule).entries, found.entries)
-    whole = codebook_of(images, ContrastRule(codebook=1.0)).entries
+    whole = codebook_of(images, ContrastRule(spread="none", light=False, codebook=1.0)).entries
     assert len(torch.unique(found.entries, dim=0)) == count
     assert cdist(found.entries, whole).min(1).max() < 1e-6
 
 
 def test_without_an_image_nothing_of_it_is_left():
     images = drawn(4)
-    rule = ContrastRule(codebook=0.25)
+    rule = ContrastRule(spread="none", light=False, codebook=0.25)
     draws = Draws(rule, 1, 4)
     for index, latents in enumerate(images):
         draws.add(index, latents)
@@ -134,7 +134,9 @@ def test_what_an_image_does_not_show_is_not_drawn():
     for latents in images:
         for z in latents:
             z[..., : z.shape[-1] // 3] = 1e4
-    gathered = Gathered(PyramidFlow(**TINY), ContrastRule(codebook=1.0), [0] * 4, True)
+    gathered = Gathered(
+        PyramidFlow(**TINY), ContrastRule(spread="none", light=False, codebook=1.0), [0] * 4, True
+    )
     assert gathered._draws.level == 1
     for index, latents in enumerate(images):
         gathered.add(index, latents[:2], seen)
@@ -149,19 +151,22 @@ def test_a_feature_that_never_changes_has_a_floor():
     images = drawn(6)
     for latents in images:
         latents[1][:, 0] = 2.0
-    found = codebook_of(images, ContrastRule(codebook=1.0))
+    found = codebook_of(images, ContrastRule(spread="none", light=False, codebook=1.0))
     variance = (1 / found.inverse_spread.double()).square()
     others = variance[torch.arange(9) != 3]
     expected = FLOOR**2 * others.sum() / 9  # of the variances that were found
     assert float(variance[3]) == pytest.approx(float(expected), rel=1e-4)
     still = [[torch.ones_like(z) for z in drawn(1)[0]] for _ in range(2)]
-    assert torch.equal(codebook_of(still, ContrastRule(codebook=1.0)).inverse_spread, torch.ones(9))
+    assert torch.equal(
+        codebook_of(still, ContrastRule(spread="none", light=False, codebook=1.0)).inverse_spread,
+        torch.ones(9),
+    )
 
 
 def random_codebook(network, size, level=1, light=False):
     with torch.no_grad():
         images = [network(torch.randn(1, 3, *size)) for _ in range(3)]
-    return codebook_of(images, ContrastRule(codebook=0.2, light=light), level)
+    return codebook_of(images, ContrastRule(spread="none", codebook=0.2, light=light), level)
 
 
 NETWORKS = {
@@ -337,7 +342,7 @@ def test_settings_that_contradict_a_codebook_are_refused(detector):
         Detector(32, **TINY, codebook=0.1, spread="pixel")
     with pytest.raises(InputError, match=r"contrast is codebook 0\.1, but without pyramid"):
         Detector(32, **TINY, codebook=0.1, without=("pyramid-difference",))
-    with pytest.raises(InputError, match=r"contrast is codebook 0\.1, but without template"):
+    with pytest.raises(InputError, match=r"contrast is light True, codebook 0\.1, but without"):
         Detector(32, **TINY, codebook=0.1, without=("template",))
     with pytest.raises(InputError, match=r"codebook is 0\.5, but none was given"):
         Detector.from_network(

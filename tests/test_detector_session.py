@@ -104,7 +104,7 @@ def test_weights_that_are_changed_in_place_count(detector, pictures):
 
 def test_a_template_that_is_changed_in_place_counts(detector, pictures):
     before = detector.inspect(pictures[0]).score
-    detector.template[1].add_(1.0)
+    detector.template[1][..., ::2].add_(1.0)
     changed = detector.inspect(pictures[0]).score
     assert changed != before
     assert copy.deepcopy(detector).inspect(pictures[0]).score == changed

@@ -224,7 +224,7 @@ def test_a_setting_that_an_older_version_did_not_know_had_its_default(reproduced
     _, _, _, out = reproduced("--category", "plate", "--batch-size", 3)
     file = out / "plate" / "baseline.json"
     record = json.loads(file.read_text())
-    del record["conditions"]["spread"]  # has its default
+    del record["conditions"]["tolerance"]  # has its default
     file.write_text(json.dumps(record))
     _, _, err, _ = reproduced("--category", "plate", "--batch-size", 3)
     assert "finished before" in err

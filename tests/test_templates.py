@@ -19,7 +19,7 @@ from pyramidflow.evaluation import evaluate
 from pyramidflow.io.tensors import load_tensors, save_tensors
 from pyramidflow.model import Contrast
 from pyramidflow.model.templates import NearestTemplate
-from pyramidflow.spec import ContrastRule
+from pyramidflow.spec import PLAIN_CONTRAST, ContrastRule
 from pyramidflow.training.clusters import SKETCH, Sketches
 from pyramidflow.training.statistics import held_out_contrast, normal_of
 
@@ -40,7 +40,7 @@ def grouped(count, groups):
 
 
 def sketches_of(images, **settings):
-    sketches = Sketches(ContrastRule(**settings))
+    sketches = Sketches(replace(PLAIN_CONTRAST, **settings))
     for latents in images:
         sketches.add(latents)
     return sketches
@@ -86,7 +86,13 @@ def test_there_are_no_more_groups_than_images_that_differ(images, groups):
     assert len(set(sketches_of(latents).groups(4))) == groups
 
 
-@pytest.mark.parametrize("rule", [ContrastRule(templates=2), ContrastRule("channel", templates=2)])
+@pytest.mark.parametrize(
+    "rule",
+    [
+        ContrastRule(spread="none", light=False, templates=2),
+        ContrastRule("channel", light=False, templates=2),
+    ],
+)
 def test_each_group_has_its_template_and_all_one_spread(rule):
     images = grouped(10, 2)
     found = normal_of(network(), images.__getitem__, 10, rule)
@@ -132,7 +138,7 @@ def test_without_positions_there_is_a_mean_of_each_channel(spread, light):
 def test_a_bad_image_s_own_group_is_left_out():
     images = grouped(13, 2)
     images[6][0][0, :, 2, 2] += 80
-    rule = ContrastRule(templates=3, robust=0.05)
+    rule = ContrastRule(spread="none", light=False, templates=3, robust=0.05)
     found = normal_of(network(), images.__getitem__, 13, rule)
     assert [suspect.index for suspect in found.suspects] == [6]
     assert found.suspects[0].score > 10
@@ -143,7 +149,11 @@ def test_held_out_images_say_how_many_groups_there_are():
     images = grouped(40, 2)
     score = {
         k: held_out_contrast(
-            network(), images.__getitem__, range(30), range(30, 40), ContrastRule(templates=k)
+            network(),
+            images.__getitem__,
+            range(30),
+            range(30, 40),
+            ContrastRule(spread="none", light=False, templates=k),
         )
         for k in (1, 2)
     }
@@ -268,8 +278,11 @@ def fitted(root, **settings):
 
 @pytest.mark.parametrize("by", ["pixel", "image"])
 def test_two_templates_find_more_on_two_kinds_of_parts(variants, by):
-    plain = evaluate(fitted(variants), open_dataset(variants)).metrics
-    two = evaluate(fitted(variants, templates=2, templates_by=by), open_dataset(variants)).metrics
+    plain, two = (
+        evaluate(fitted(variants, spread="none", light=False, **settings), open_dataset(variants))
+        for settings in ({}, {"templates": 2, "templates_by": by})
+    )
+    plain, two = plain.metrics, two.metrics
     assert two.pixel_auroc > plain.pixel_auroc + 0.05
     assert two.aupro_03 > plain.aupro_03 + 0.1
 
@@ -320,7 +333,7 @@ def test_settings_that_contradict_each_other_are_refused():
         ({"codebook": 0.1, "templates": 2}, r"codebook is 0\.1, templates 2, tolerance 0 and"),
         ({"codebook": 0.1, "position": "none"}, r"templates 1, tolerance 0 and position none"),
         ({"spread": "pixel", "position": "none"}, "position is none and spread pixel"),
-        ({"without": ("template",), "templates": 2}, "contrast is templates 2, but without templ"),
+        ({"without": ("template",), "templates": 2}, "light True, templates 2, but without templ"),
         ({"without": ("pyramid-difference",), "position": "none"}, "position none, but without py"),
         ({"templates": 0}, "templates is 0"),
         ({"tolerance": 4}, "tolerance is 4"),

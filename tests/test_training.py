@@ -353,23 +353,27 @@ def test_single_images_suffice_where_nothing_is_paired():
 
 
 def test_published_settings_are_had_by_name_only():
+    alone = {"spread": "none", "light": False}
     assert preset_settings("mvtec", "grid") == {
         "volume_norm": "svn",
         "levels": 4,
         "augment": "texture",
+        **alone,
     }
     assert preset_settings("mvtec", "screw") == {
         "volume_norm": "cvn",
         "levels": 2,
         "augment": "none",
+        **alone,
     }
     assert preset_settings("mvtec", "carpet")["levels"] == 8
     assert preset_settings("mvtec", "plate") == {
         "volume_norm": "cvn",
         "levels": 4,
         "augment": "none",
+        **alone,
     }
-    assert preset_settings("paper", "screw") == {"reduction": "nearest"}
+    assert preset_settings("paper", "screw") == {"reduction": "nearest", **alone}
     with pytest.raises(InputError, match="the preset is 'visa': choose one of mvtec, paper"):
         preset_settings("visa", "plate")
 

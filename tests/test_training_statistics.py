@@ -98,7 +98,7 @@ def test_spread_follows_its_formula(rule, count):
 
 @pytest.mark.parametrize("spread", ["channel", "pixel"])
 def test_what_never_changes_has_the_floor_of_its_channel_or_level(spread):
-    rule = ContrastRule(spread=spread)
+    rule = ContrastRule(light=False, spread=spread)
     images = drawn(2000)
     for latents in images:
         latents[0][:, 0, :, :6] = 1.0  # most pixels of a channel
@@ -116,17 +116,20 @@ def test_what_never_changes_has_the_floor_of_its_channel_or_level(spread):
 
 
 def test_one_image_has_no_spread():
-    rule = ContrastRule(spread="pixel")
+    rule = ContrastRule(light=False, spread="pixel")
     for weights in inverse_spread([moments_of(drawn(1), rule)], rule):
         assert torch.equal(weights, torch.ones_like(weights))
 
 
 def test_no_spread_is_taken_where_none_is_asked_for():
-    moments = moments_of(drawn(3), ContrastRule())
-    assert inverse_spread([moments], ContrastRule()) is None
+    moments = moments_of(drawn(3), ContrastRule(spread="none", light=False))
+    assert inverse_spread([moments], ContrastRule(spread="none", light=False)) is None
 
 
-@pytest.mark.parametrize("rule", [ContrastRule(robust=0.2), ContrastRule("pixel", True, 0.15)])
+@pytest.mark.parametrize(
+    "rule",
+    [ContrastRule(spread="none", light=False, robust=0.2), ContrastRule("pixel", True, 0.15)],
+)
 def test_the_images_that_differ_most_are_left_out(rule):
     images = drawn(10)
     images[3][0][0, :, 2, 2] += 60  # two faults in different places
@@ -148,14 +151,17 @@ def test_the_images_that_differ_most_are_left_out(rule):
 def test_two_images_remain_whatever_share_may_be_bad(count, left_out):
     images = drawn(count)
     found = normal_of(
-        PyramidFlow(**TINY).eval(), images.__getitem__, count, ContrastRule(robust=0.1)
+        PyramidFlow(**TINY).eval(),
+        images.__getitem__,
+        count,
+        ContrastRule(spread="none", light=False, robust=0.1),
     )
     assert len(found.suspects) == left_out
 
 
 def test_an_image_does_not_hide_behind_the_spread_that_it_makes():
     """Compared with a spread that it has part in, no image of n is off by more than √n."""
-    rule = ContrastRule("pixel", robust=0.1)
+    rule = ContrastRule("pixel", light=False, robust=0.1)
     images = drawn(10)
     images[4][0][0, :, 3, 3] += 1000
     (suspect,) = normal_of(PyramidFlow(**TINY).eval(), images.__getitem__, 10, rule).suspects
@@ -209,7 +215,7 @@ def test_what_an_image_does_not_show_hardly_counts(light):
 
 
 def test_a_pixel_that_is_never_shown_has_the_spread_of_its_channel():
-    rule = ContrastRule(spread="pixel")
+    rule = ContrastRule(light=False, spread="pixel")
     images, masks = partly_shown(200)
     moments = Moments(rule)
     for latents, seen in zip(images, masks, strict=True):

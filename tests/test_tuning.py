@@ -16,6 +16,7 @@ from pyramidflow.detector.artifact import read_header
 from pyramidflow.errors import InputError
 from pyramidflow.interrupt import Interrupted
 from pyramidflow.io.tensors import load_tensors, save_tensors
+from pyramidflow.spec import PLAIN_CONTRAST
 from pyramidflow.tuning import Choice, search, tune
 
 LIGHT, SPREAD = Choice.of("light"), Choice.of("spread")
@@ -61,7 +62,8 @@ def lit_set(tmp_path_factory):
 
 
 def detector(**settings):
-    settings = {**TINY, "volume_norm": "svn", "epochs": 2, **settings}
+    plain = PLAIN_CONTRAST.as_dict()
+    settings = {**TINY, **plain, "volume_norm": "svn", "epochs": 2, **settings}
     return Detector(settings.pop("image_size", 32), device="cpu", **settings)
 
 
@@ -255,6 +257,6 @@ def test_no_test_image_is_opened(tmp_path, run, monkeypatch):
     assert code == 0, err
     assert sum(name.startswith(str(root / "train")) for name in OPENED) >= 20
     assert not [name for name in OPENED if str(root / "test") in name]
-    assert "light=true" in out
-    assert "taken" in err
+    assert "light=false" in out
+    assert "light=false" in err
     assert read_header(tmp_path / "a.safetensors").spec.contrast.light

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import torch
-from scipy import fft, ndimage
 from torch import Tensor
 from torch.nn import functional
 
@@ -118,6 +117,8 @@ class PoseSearch:
 
     def _starts(self, picture: Grey) -> list[Pose]:
         """Poses to refine: the best shift of each of the angles that correlate best."""
+        from scipy import fft
+
         height, width = picture.shape
         canvas = (2 * height, 2 * width)
         spectrum = fft.rfft2(picture, canvas)
@@ -135,6 +136,8 @@ class PoseSearch:
 
     def _spectrum(self, picture: Grey, angle: float) -> npt.NDArray[np.complex64]:
         """Conjugate spectrum of the turned reference on a canvas that holds all of it."""
+        from scipy import fft
+
         height, width = picture.shape
         grid = sampled_at(Pose(angle=-angle), (2 * height, 2 * width), self._ratio, canvas=2.0)
         turned = sampled(torch.from_numpy(picture)[None], grid, padding="zeros")[0].numpy()
@@ -255,6 +258,8 @@ class _Fit:
 
 def band_passed(picture: Tensor, sizes: list[tuple[int, int]]) -> list[Grey]:
     """A picture ``[3, H, W]`` in grey, without noise and light, at each of some sizes."""
+    from scipy import ndimage
+
     grey = picture.mean(0)[None, None]  # [1, 1, H, W]
     reduced = [_resized(grey, size) for size in sizes]
     small = reduced[0][0, 0].numpy()

@@ -41,7 +41,7 @@ from pyramidflow.model import Codebook, PyramidFlow
 from pyramidflow.model.encoder import CustomEncoder
 from pyramidflow.model.encoders import encoder_of
 from pyramidflow.settings import shown
-from pyramidflow.spec import Box, Preprocessing, Spec
+from pyramidflow.spec import PLAIN_CONTRAST, Box, Preprocessing, Spec
 
 
 class Detector:
@@ -494,7 +494,8 @@ class Detector:
             network: on the device to inspect on; it is put into evaluation mode.
             template: mean latents, levels ``[1, C, h_d, w_d]``, finest first; more than one where
                 the settings ask for several ``templates``.
-            settings: ``image_size`` and any other that the network does not fix.
+            settings: ``image_size`` and any other that the network does not fix; without settings
+                of the contrast it is that with the template alone.
             inverse_spread: where the settings ask for a ``spread``: one over the standard deviation
                 of the training latents, levels ``[1, C, h_d, w_d]`` or ``[1, C, 1, 1]``.
             codebook: where the settings ask for one.
@@ -507,7 +508,8 @@ class Detector:
             raise InputError(f"the network is a {type(network).__name__}: give a PyramidFlow.")
         if not isinstance(template, Sequence) or not all(isinstance(z, Tensor) for z in template):
             raise InputError(f"the template is {shown(template)}: give a tensor for each level.")
-        spec = Spec.of({**(settings or {}), **network.architecture.as_dict()})
+        as_given = {**PLAIN_CONTRAST.as_dict(), **(settings or {})}
+        spec = Spec.of(as_given | network.architecture.as_dict())
         spread = None
         if inverse_spread is not None:
             spread = tuple(w.detach() for w in inverse_spread)

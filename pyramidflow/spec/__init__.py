@@ -18,6 +18,7 @@ from pyramidflow.spec.network import Architecture, Reduction, Statistics, Volume
 from pyramidflow.spec.preprocessing import AUTO, ImageSize, Preprocessing, image_size, size_text
 from pyramidflow.spec.recipe import Ablation, Memory, Recipe
 from pyramidflow.spec.rules import (
+    DEFAULT_CONTRAST,
     PLAIN_CONTRAST,
     PLAIN_VERDICT,
     Box,
@@ -27,6 +28,7 @@ from pyramidflow.spec.rules import (
 
 __all__ = [
     "AUTO",
+    "DEFAULT_CONTRAST",
     "IMAGENET_MEAN",
     "IMAGENET_STD",
     "PLAIN_CONTRAST",
@@ -70,7 +72,7 @@ class Spec:
     preprocessing: Preprocessing = Preprocessing()
     alignment: AlignmentRule = AS_THEY_LIE
     recipe: Recipe = Recipe()
-    contrast: ContrastRule = PLAIN_CONTRAST
+    contrast: ContrastRule = DEFAULT_CONTRAST
     rule: VerdictRule = PLAIN_VERDICT
 
     def __post_init__(self) -> None:
@@ -122,7 +124,8 @@ class Spec:
     def of(cls, settings: Mapping[str, Any]) -> "Spec":
         """The spec of settings by name; what is not named, or ``None``, has its default.
 
-        Where ``without`` names a part of the network, the network is built without it.
+        Where ``without`` names a part of the network, the network is built without it; without
+        pyramid difference an image is compared with the template alone.
 
         Args:
             settings: any of :func:`names`.
@@ -144,7 +147,7 @@ class Spec:
         if "volume-norm" in without:
             given["volume_norm"] = "none"
         if "pyramid-difference" in without:
-            given["pyramid_difference"] = False
+            given = {**PLAIN_CONTRAST.as_dict(), **given, "pyramid_difference": False}
         parts: dict[str, Any] = {
             part: group(**_of_group(group, given)) for part, group in _GROUPS.items()
         }
@@ -194,12 +197,13 @@ class Spec:
         Raises:
             InputError: a group or a name is missing or unknown, or a value is refused.
         """
-        if not isinstance(stored, Mapping) or set(stored) | _LATER != set(_GROUPS):
+        if not isinstance(stored, Mapping) or set(stored) | set(_BEFORE) != set(_GROUPS):
             raise InputError(
                 f"the spec is {shown(stored)}: an object of {', '.join(_GROUPS)} is expected."
             )
         parts: dict[str, Any] = {
-            part: group.from_dict(stored.get(part, {})) for part, group in _GROUPS.items()
+            part: group.from_dict(stored[part]) if part in stored else _BEFORE[part]
+            for part, group in _GROUPS.items()
         }
         return cls(**parts)
 
@@ -208,8 +212,8 @@ _GROUPS: dict[str, type[Validated]] = {
     f.name: type(f.default) for f in fields(Spec) if isinstance(f.default, Validated)
 }
 
-_LATER = {"alignment", "contrast"}
-"""Groups that older files lack: everything in them then has its default."""
+_BEFORE = {"alignment": AS_THEY_LIE, "contrast": PLAIN_CONTRAST}
+"""Groups that older files lack, and what was done before there were any."""
 
 _OWNERS = {name: group for group in _GROUPS.values() for name in described(group)}
 

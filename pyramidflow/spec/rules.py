@@ -13,7 +13,8 @@ class ContrastRule(Validated):
 
     Attributes:
         spread: what a contrast is divided by: nothing, the standard deviation of the training
-            latents of its channel, or that at its pixel.
+            latents of its channel, or that at its pixel; ``"auto"`` becomes ``"pixel"``, without
+            position ``"channel"``, and with a codebook ``"none"``.
         light: whether each channel's mean over the image is taken off before.
         robust: share of the training images that template and spread leave out, those that differ
             most from the others.
@@ -32,12 +33,14 @@ class ContrastRule(Validated):
 
     group: ClassVar[str] = "contrast settings"
 
-    spread: Literal["none", "channel", "pixel"] = setting(
-        "none",
-        "Divide what differs by how much good images differ there: in the channel, or at each "
-        "pixel (for parts that always lie in the same place, from about 20 images on).",
+    spread: Literal["auto", "none", "channel", "pixel"] = setting(
+        "auto",
+        "Divide what differs by how much good images differ there: in the channel (for parts that "
+        "lie anyhow), or at each pixel.",
+        shown_default="pixel; channel with position none; none with a codebook",
+        implied=("auto",),
     )
-    light: bool = setting(False, "Take the change of light of a whole image off.")
+    light: bool = setting(True, "Take the change of light of a whole image off.")
     robust: float = setting(
         0.0,
         "Share of the training images that may be bad: those that differ most from the others "
@@ -83,6 +86,9 @@ class ContrastRule(Validated):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.spread == "auto":
+            following = "channel" if self.position == "none" else "pixel"
+            object.__setattr__(self, "spread", "none" if self.codebook > 0 else following)
         if self.codebook > 0 and self.spread != "none":
             raise InputError(
                 f"codebook is {self.codebook} and spread {self.spread}: a codebook divides each "
@@ -130,8 +136,11 @@ class ContrastRule(Validated):
         return ", ".join(given)
 
 
-PLAIN_CONTRAST = ContrastRule()
-"""With the template alone."""
+DEFAULT_CONTRAST = ContrastRule()
+"""What finds most on real parts, see ``benchmarks/results/quality_*.md``."""
+
+PLAIN_CONTRAST = ContrastRule(spread="none", light=False)
+"""With the template alone, as published."""
 
 Box = tuple[float, float, float, float]
 

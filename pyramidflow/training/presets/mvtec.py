@@ -12,7 +12,8 @@ LEVELS = 4
 def settings(category: str) -> dict[str, Any]:
     """Settings of a category.
 
-    CVN, four levels and no augmentation for all that MVTec AD does not name.
+    CVN, four levels and no augmentation for all that MVTec AD does not name; a part is compared
+    with the template alone.
 
     Source: the authors' released code; the supplement for the augmentation of textures.
     """
@@ -20,4 +21,6 @@ def settings(category: str) -> dict[str, Any]:
         "volume_norm": "svn" if category in SVN_CATEGORIES else "cvn",
         "levels": LEVELS_BY_CATEGORY.get(category, LEVELS),
         "augment": "texture" if category in TEXTURES else "none",
+        "spread": "none",
+        "light": False,
     }

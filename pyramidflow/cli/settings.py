@@ -76,4 +76,6 @@ def _plain(value: Any) -> Any:
 def _shown(default: Any) -> str | bool:
     if default is None or default in ((), False):
         return False
+    if default is True:
+        return "on"
     return " ".join(map(str, default)) if isinstance(default, tuple) else str(default)

@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pyramidflow.cli import EXIT_INPUT_ERROR
-from pyramidflow.cli.options import Device, MaxMegapixels, ReportFolder, pixels_of
+from pyramidflow.cli.options import (
+    CacheSize,
+    Device,
+    EncoderWeights,
+    MaxMegapixels,
+    ReportFolder,
+    pixels_of,
+)
 from pyramidflow.cli.settings import with_settings
 from pyramidflow.cli.train import with_preset
 
@@ -48,10 +55,7 @@ def compare(
             show_default="2,3,5 of efficientnet-lite0, else the encoder's own choice",
         ),
     ] = None,
-    encoder_weights: Annotated[
-        Path | None,
-        typer.Option(help="File with the encoder's weights, in place of its download or package."),
-    ] = None,
+    encoder_weights: EncoderWeights = None,
     pretrained: Annotated[
         bool,
         typer.Option(
@@ -71,9 +75,7 @@ def compare(
         int, typer.Option(min=1, help="Passes of AE-SSIM over the training images.")
     ] = 200,
     images: Annotated[int, typer.Option(min=1, help="Test images in the figure.")] = 6,
-    cache_size: Annotated[
-        int, typer.Option(min=0, metavar="MB", help="Memory for decoded images.")
-    ] = 2048,
+    cache_size: CacheSize = 2048,
     max_megapixels: MaxMegapixels = None,
     device: Device = "auto",
 ) -> None:

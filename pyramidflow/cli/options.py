@@ -20,6 +20,16 @@ Device = Annotated[
 ReportFolder = Annotated[
     Path, typer.Option("--output", help="Folder for what is written.", show_default=False)
 ]
+EncoderWeights = Annotated[
+    Path | None,
+    typer.Option(
+        "--encoder-weights",
+        help="File with the encoder's weights, in place of its download or package.",
+    ),
+]
+CacheSize = Annotated[
+    int, typer.Option("--cache-size", min=0, metavar="MB", help="Memory for decoded images.")
+]
 FalseRejectRate = Annotated[
     float,
     typer.Option(

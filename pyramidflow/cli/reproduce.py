@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pyramidflow.cli import EXIT_INPUT_ERROR
-from pyramidflow.cli.options import Device, MaxMegapixels, ReportFolder, pixels_of
+from pyramidflow.cli.options import (
+    CacheSize,
+    Device,
+    EncoderWeights,
+    MaxMegapixels,
+    ReportFolder,
+    pixels_of,
+)
 from pyramidflow.cli.settings import with_settings
 
 if TYPE_CHECKING:
@@ -47,13 +54,8 @@ def reproduce(
     preset: Annotated[
         str, typer.Option(help="Published settings; options that are given stand above them.")
     ] = "mvtec",
-    encoder_weights: Annotated[
-        Path | None,
-        typer.Option(help="File with the encoder's weights, in place of its download or package."),
-    ] = None,
-    cache_size: Annotated[
-        int, typer.Option(min=0, metavar="MB", help="Memory for decoded images.")
-    ] = 2048,
+    encoder_weights: EncoderWeights = None,
+    cache_size: CacheSize = 2048,
     max_megapixels: MaxMegapixels = None,
     device: Device = "auto",
 ) -> None:

@@ -5,7 +5,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pyramidflow.cli.options import Device, MaxMegapixels, detector_file, pixels_of
+from pyramidflow.cli.options import (
+    CacheSize,
+    Device,
+    EncoderWeights,
+    MaxMegapixels,
+    detector_file,
+    pixels_of,
+)
 from pyramidflow.cli.settings import with_settings
 
 if TYPE_CHECKING:
@@ -46,13 +53,8 @@ def train(
             "that are given stand.",
         ),
     ] = False,
-    encoder_weights: Annotated[
-        Path | None,
-        typer.Option(help="File with the encoder's weights, in place of its download or package."),
-    ] = None,
-    cache_size: Annotated[
-        int, typer.Option(min=0, metavar="MB", help="Memory for decoded images.")
-    ] = 2048,
+    encoder_weights: EncoderWeights = None,
+    cache_size: CacheSize = 2048,
     max_megapixels: MaxMegapixels = None,
     device: Device = "auto",
     resume: Annotated[

@@ -138,12 +138,11 @@ struct PyramidflowEpilogue {
         (const float* latent, const float* mean, const float* inverse_spread, const float* shift,  \
          float* level, PyramidflowImage image, int64_t mean_batch, int64_t threads),               \
         (latent, mean, inverse_spread, shift, level, image, mean_batch, threads))                  \
-    FUNCTION(                                                                                      \
-        anomaly_level_tolerant,                                                                    \
-        (const float* latent, const float* mean, const float* inverse_spread, const float* shift,  \
-         float* level, PyramidflowImage image, int64_t mean_batch, int64_t tolerance,              \
-         int64_t threads),                                                                         \
-        (latent, mean, inverse_spread, shift, level, image, mean_batch, tolerance, threads))       \
+    FUNCTION(anomaly_level_tolerant,                                                               \
+             (const float* latent, const float* mean, const float* inverse_spread,                 \
+              const float* shift, float* level, PyramidflowImage image, int64_t mean_batch,        \
+              int64_t tolerance, int64_t threads),                                                 \
+             (latent, mean, inverse_spread, shift, level, image, mean_batch, tolerance, threads))  \
     FUNCTION(pixel_means, (const float* x, float* mean, PyramidflowImage image, int64_t threads),  \
              (x, mean, image, threads))                                                            \
     FUNCTION(anomaly_level_backward,                                                               \

@@ -116,13 +116,13 @@ __global__ void __launch_bounds__(THREADS, BLOCKS)
     from_float(value, out[pixel_offset<false>(place.sample, 0, pixel, 1, pixels)]);
 }
 
-// A thread for each pixel: it reads its latents once for each neighbour of the template, all but the
-// first time from a cache.
+// A thread for each pixel: it reads its latents once for each neighbour of the template, all but
+// the first time from a cache.
 template <typename T, bool CHANNELS_LAST, typename Out>
 __global__ void __launch_bounds__(THREADS, BLOCKS)
     anomaly_map_tolerant_forward_kernel(const T* __restrict__ latent, const T* __restrict__ mean,
-                                MapOperands<T> operands, const float* __restrict__ coarse,
-                                Out* __restrict__ out, MapSizes sizes, int tolerance) {
+                                        MapOperands<T> operands, const float* __restrict__ coarse,
+                                        Out* __restrict__ out, MapSizes sizes, int tolerance) {
     const int pixels = sizes.pixels(), tiles = divide_up(pixels, THREADS);
     const int sample = blockIdx.x / tiles;
     const int pixel = static_cast<int>(blockIdx.x) % tiles * THREADS + threadIdx.x;
@@ -137,15 +137,14 @@ __global__ void __launch_bounds__(THREADS, BLOCKS)
             const int other = r * sizes.width + c;
             float sum = 0.0f;
             for (int channel = 0; channel < sizes.channels; ++channel) {
-                float difference =
-                    to_float(latent[pixel_offset<CHANNELS_LAST>(sample, channel, pixel,
-                                                                sizes.channels, pixels)]) -
-                    to_float(mean[pixel_offset<CHANNELS_LAST>(template_sample, channel, other,
-                                                              sizes.channels, pixels)]);
+                float difference = to_float(latent[pixel_offset<CHANNELS_LAST>(
+                                       sample, channel, pixel, sizes.channels, pixels)]) -
+                                   to_float(mean[pixel_offset<CHANNELS_LAST>(
+                                       template_sample, channel, other, sizes.channels, pixels)]);
                 if (operands.shift != nullptr)
-                    difference = difference - operands.shift[static_cast<int64_t>(sample) *
-                                                                 sizes.channels +
-                                                             channel];
+                    difference =
+                        difference -
+                        operands.shift[static_cast<int64_t>(sample) * sizes.channels + channel];
                 float contrast = fabsf(difference);
                 if (operands.inverse_spread != nullptr)
                     contrast *= to_float(operands.inverse_spread[pixel_offset<CHANNELS_LAST>(
@@ -219,8 +218,7 @@ int64_t pyramidflow_cuda_anomaly_map(const void* latent, const void* mean,
                                      const float* coarse, void* out, int64_t batch,
                                      int64_t template_batch, int64_t channels, int64_t height,
                                      int64_t width, int64_t tolerance, int64_t type,
-                                     int64_t out_type, int64_t channels_last,
-                                     cudaStream_t stream) {
+                                     int64_t out_type, int64_t channels_last, cudaStream_t stream) {
     if (!countable(height * width)) return cudaErrorInvalidValue;
     if (out_type != type && out_type != PYRAMIDFLOW_FLOAT32) return cudaErrorInvalidValue;
     return dispatch(type, channels_last, [&](auto kind) -> int64_t {

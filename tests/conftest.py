@@ -1,6 +1,7 @@
 """What several test files need."""
 
 import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,13 @@ from triton_interpreter import INTERPRETED
 # very long. The kernels' own tests ask for threads where they matter.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 torch.set_num_threads(1)
+
+# A shell that starts the tests in the background has them ignore Ctrl-C, nohup the end of the
+# terminal, and the program then keeps ignoring it; the tests of its stops need both.
+for stop, usual in (("SIGINT", signal.default_int_handler), ("SIGHUP", signal.SIG_DFL)):
+    number = getattr(signal, stop, None)
+    if number is not None and signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, usual)
 
 DATA = Path(__file__).parent / "data"
 """Recorded cases that tests compare with."""

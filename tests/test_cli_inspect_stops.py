@@ -29,8 +29,9 @@ def stopped_run(image, arguments, number, records=3):
     for _ in range(records):
         process.stdout.readline()
     process.send_signal(number)
-    out, err = process.communicate(timeout=60)
-    return process.returncode, out, err
+    # Not communicate: it does not return what readline has read ahead.
+    out, err = process.stdout.read(), process.stderr.read()
+    return process.wait(timeout=60), out, err
 
 
 @posix

@@ -69,15 +69,18 @@ def _all_values(name: str) -> tuple[Any, ...]:
     return tuple(value for value in get_args(kind) if value not in described.implied)
 
 
+_NO_TEMPLATE = {"spread": "none", "position": "pixel", "templates": 1, "tolerance": 0}
+"""What a codebook asks of the settings that it replaces."""
+
 CHOICES = (
     Choice.of("light"),
     Choice.of("spread"),
     Choice(({"position": "none", "spread": "channel"},)),
     Choice.of("templates", 2, 4),
-    Choice(({"codebook": 0.1, "spread": "none", "position": "pixel", "templates": 1},)),
+    Choice.of("tolerance", 1),
+    Choice(({"codebook": 0.1} | _NO_TEMPLATE,)),
     Choice.of("smoothing", 0.0, 1.0, 2.0),
     Choice.of("image_size", "auto"),
-    Choice.of("brightness", "auto"),
     Choice.of("brightness", "auto"),
     Choice.of("volume_norm"),
     Choice.of("align"),

@@ -6,7 +6,7 @@ from conftest import TINY
 from PIL import Image
 
 from pyramidflow import Detector
-from pyramidflow.data import even_light, mean_level, network_input, open_dataset
+from pyramidflow.data import mean_level, network_input, open_dataset, to_mean_level
 from pyramidflow.errors import InputError
 from pyramidflow.spec import Preprocessing, Spec
 
@@ -31,26 +31,26 @@ def picture(seed: int = 0, dtype: type = np.uint8) -> np.ndarray:
 
 def test_an_image_is_brought_to_a_mean_by_one_factor():
     image = picture()
-    evened = even_light(image, 110.0)
+    evened = to_mean_level(image, 110.0)
     assert evened.dtype == np.uint8
     np.testing.assert_array_equal(evened, np.rint(image * (110.0 / image.mean())))
     assert mean_level(evened) == pytest.approx(110, abs=0.5)
-    assert even_light(image, None) is image
+    assert to_mean_level(image, None) is image
 
 
 def test_what_would_be_brighter_than_white_is_white():
     image = picture()
     image[0, 0] = 255
-    assert even_light(image, 110.0)[0, 0].tolist() == [255] * 3
+    assert to_mean_level(image, 110.0)[0, 0].tolist() == [255] * 3
     assert mean_level(np.full((2, 2, 3), 65535, np.uint16)) == 255
-    deep = even_light(np.full((2, 2, 3), 60_000, np.uint16), 255.0)
+    deep = to_mean_level(np.full((2, 2, 3), 60_000, np.uint16), 255.0)
     assert deep.dtype == np.uint16
     assert (deep == 65535).all()
 
 
 def test_a_black_image_stays_black():
     black = np.zeros((4, 4, 3), np.uint8)
-    assert not even_light(black, 100.0).any()
+    assert not to_mean_level(black, 100.0).any()
 
 
 def test_two_exposures_are_one_network_input():
@@ -99,3 +99,14 @@ def test_a_file_without_the_setting_leaves_images_as_they_are():
     stored = Spec().as_dict()
     del stored["preprocessing"]["brightness"]
     assert Spec.from_dict(stored).preprocessing.mean_level is None
+
+
+def test_a_training_does_not_go_on_at_another_brightness(exposures, tmp_path):
+    checkpoint = tmp_path / "part.checkpoint.safetensors"
+    run = {"checkpoint": checkpoint, "show_progress": False}
+    Detector(32, brightness=80, **TINY).fit(exposures, epochs=1, **run)
+    for other in (None, 90):
+        with pytest.raises(InputError, match=r"made with brightness = 80\.0, but now it is"):
+            Detector(32, brightness=other, **TINY).fit(exposures, epochs=2, resume=True, **run)
+    going_on = Detector(32, brightness=80, **TINY).fit(exposures, epochs=2, resume=True, **run)
+    assert going_on.training["epochs"] == 2

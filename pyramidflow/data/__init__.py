@@ -8,7 +8,7 @@ from pyramidflow.data.listing import LeftOut, Listing, find_images, list_images
 from pyramidflow.data.masks import read_mask
 from pyramidflow.data.preprocessing import network_input, picture_of
 from pyramidflow.data.split import check_trainable, split_validation
-from pyramidflow.data.transforms import augment_texture, even_light, mean_level, resize_image
+from pyramidflow.data.transforms import augment_texture, mean_level, resize_image, to_mean_level
 
 __all__ = [
     "CACHE_BYTES",
@@ -26,7 +26,6 @@ __all__ = [
     "check_readable",
     "check_trainable",
     "content_digest",
-    "even_light",
     "find_images",
     "list_categories",
     "list_images",
@@ -39,5 +38,6 @@ __all__ = [
     "resize_image",
     "split_validation",
     "stack",
+    "to_mean_level",
     "to_uint8",
 ]

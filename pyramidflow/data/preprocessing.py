@@ -9,7 +9,7 @@ from torch import Tensor
 
 from pyramidflow import ops
 from pyramidflow.data.imageset import stack
-from pyramidflow.data.transforms import even_light
+from pyramidflow.data.transforms import to_mean_level
 from pyramidflow.spec import Preprocessing
 
 
@@ -27,7 +27,7 @@ def network_input(
         ``[B, 3, H, W]``, float32.
     """
     mean, std = torch.tensor([preprocessing.mean, preprocessing.std], device=device)
-    evened = [even_light(image, preprocessing.mean_level) for image in images]
+    evened = [to_mean_level(image, preprocessing.mean_level) for image in images]
     return ops.normalize_image(stack(evened).to(device), mean, std)
 
 

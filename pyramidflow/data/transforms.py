@@ -49,7 +49,7 @@ def mean_level(image: npt.NDArray[Any]) -> float:
     return float(image.mean()) / scale
 
 
-def even_light(image: npt.NDArray[Any], level: float | None) -> npt.NDArray[Any]:
+def to_mean_level(image: npt.NDArray[Any], level: float | None) -> npt.NDArray[Any]:
     """Bring an image to a mean by one factor: ``min(round(x · level / mean(x)), white)``.
 
     Two exposures of a part differ by a factor, and a defect in the darker one by as much less.

@@ -11,7 +11,7 @@ from itertools import islice
 import torch
 
 from pyramidflow import ops
-from pyramidflow.data import Image, Pixels, as_pixels, even_light, resize_image
+from pyramidflow.data import Image, Pixels, as_pixels, resize_image, to_mean_level
 from pyramidflow.data.imageset import stack
 from pyramidflow.detector.artifact import Artifact
 from pyramidflow.detector.calibration import Calibration, Conditions
@@ -224,7 +224,7 @@ class Session:
                 "this session was made before the process was forked: make one in this process, or "
                 "start it with the method 'spawn'."
             )
-        images = stack([even_light(image, self._mean_level) for image in batch.images])
+        images = stack([to_mean_level(image, self._mean_level) for image in batch.images])
         seen = batch.seen
         with self._turn:
             maps = self.engine.anomaly_map(images)  # [B, h, w], the engine's own memory

@@ -319,6 +319,7 @@ class Trainer:
             **recipe,
             **self.model.architecture.as_dict(),
             "image_size": list(self.preprocessing.size),
+            "brightness": self.preprocessing.mean_level,
             "images": fingerprint(self.images),
             "held-out images": fingerprint(self.held_out),
         }

@@ -342,7 +342,7 @@ def test_settings_that_contradict_a_codebook_are_refused(detector):
         Detector(32, **TINY, codebook=0.1, spread="pixel")
     with pytest.raises(InputError, match=r"contrast is codebook 0\.1, but without pyramid"):
         Detector(32, **TINY, codebook=0.1, without=("pyramid-difference",))
-    with pytest.raises(InputError, match=r"contrast is light True, codebook 0\.1, but without"):
+    with pytest.raises(InputError, match=r"contrast is codebook 0\.1, but without template"):
         Detector(32, **TINY, codebook=0.1, without=("template",))
     with pytest.raises(InputError, match=r"codebook is 0\.5, but none was given"):
         Detector.from_network(

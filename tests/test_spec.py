@@ -2,6 +2,7 @@
 
 import json
 import math
+from typing import get_args
 
 import pytest
 from hypothesis import given, settings
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 
 from pyramidflow import Detector
 from pyramidflow.errors import InputError
-from pyramidflow.spec import Spec, names
+from pyramidflow.spec import DEFAULT_CONTRAST, PLAIN_CONTRAST, Ablation, Spec, names
 
 FRACTIONS = st.floats(0, 1)
 WELL_FORMED = {
@@ -99,3 +100,17 @@ def test_anything_else_is_refused_by_a_sentence(name, value):
 def test_what_is_no_spec_is_refused(spec):
     with pytest.raises(InputError, match="give a Spec"):
         Detector(spec=spec)
+
+
+@pytest.mark.parametrize("ablation", get_args(Ablation))
+def test_an_ablation_compares_as_published(ablation):
+    assert Spec.of({"without": (ablation,)}).contrast == PLAIN_CONTRAST
+    assert Spec().changed(without=(ablation,)).contrast == PLAIN_CONTRAST
+    assert Spec.of({}).contrast == DEFAULT_CONTRAST != PLAIN_CONTRAST
+
+
+def test_an_ablation_compares_as_it_is_told():
+    found = Spec.of({"without": ("fourier-loss",), "light": True}).contrast
+    assert (found.light, found.spread) == (True, "none")
+    channel = Spec.of({"spread": "channel"}).changed(without=("fourier-loss",)).contrast
+    assert channel.spread == "channel"

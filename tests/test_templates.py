@@ -333,7 +333,7 @@ def test_settings_that_contradict_each_other_are_refused():
         ({"codebook": 0.1, "templates": 2}, r"codebook is 0\.1, templates 2, tolerance 0 and"),
         ({"codebook": 0.1, "position": "none"}, r"templates 1, tolerance 0 and position none"),
         ({"spread": "pixel", "position": "none"}, "position is none and spread pixel"),
-        ({"without": ("template",), "templates": 2}, "light True, templates 2, but without templ"),
+        ({"without": ("template",), "templates": 2}, "contrast is templates 2, but without templ"),
         ({"without": ("pyramid-difference",), "position": "none"}, "position none, but without py"),
         ({"templates": 0}, "templates is 0"),
         ({"tolerance": 4}, "tolerance is 4"),

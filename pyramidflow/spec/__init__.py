@@ -124,8 +124,8 @@ class Spec:
     def of(cls, settings: Mapping[str, Any]) -> "Spec":
         """The spec of settings by name; what is not named, or ``None``, has its default.
 
-        Where ``without`` names a part of the network, the network is built without it; without
-        pyramid difference an image is compared with the template alone.
+        Where ``without`` names a part of the network, the network is built without it. An ablation
+        compares with the template alone, as published, unless a contrast is named.
 
         Args:
             settings: any of :func:`names`.
@@ -144,18 +144,26 @@ class Spec:
             encoder = given.get("encoder", Architecture.encoder)
             given = settings_of_encoder(encoder, given.get("encoder_stages", ())) | given
         without = Recipe(**_of_group(Recipe, given)).without
+        if without:
+            given = PLAIN_CONTRAST.as_dict() | given
         if "volume-norm" in without:
             given["volume_norm"] = "none"
         if "pyramid-difference" in without:
-            given = {**PLAIN_CONTRAST.as_dict(), **given, "pyramid_difference": False}
+            given["pyramid_difference"] = False
         parts: dict[str, Any] = {
             part: group(**_of_group(group, given)) for part, group in _GROUPS.items()
         }
         return cls(**parts)
 
     def changed(self, **settings: Any) -> "Spec":
-        """This spec with other values of some settings; ``None`` changes nothing."""
-        return Spec.of(self.as_settings() | {k: v for k, v in settings.items() if v is not None})
+        """This spec with other values of some settings; ``None`` changes nothing.
+
+        An ablation that is named here brings its contrast where this spec has the default one.
+        """
+        kept = self.as_settings()
+        if settings.get("without") and self.contrast == DEFAULT_CONTRAST:
+            kept = {name: v for name, v in kept.items() if _OWNERS[name] is not ContrastRule}
+        return Spec.of(kept | {k: v for k, v in settings.items() if v is not None})
 
     def with_recipe(self, **settings: Any) -> "Spec":
         """This spec with other settings of the training; ``None`` changes nothing.

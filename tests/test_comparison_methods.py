@@ -11,9 +11,9 @@ from skimage.metrics import structural_similarity
 from sklearn.neighbors import NearestNeighbors
 from torch.nn import functional
 
-from pyramidflow.data import Decoding, read_image, resize_image
+from pyramidflow.data import Decoding, Reading, read_image, resize_image
 from pyramidflow.errors import InputError
-from pyramidflow.evaluation.comparison import AeSsim, Features, Padim, Reading, Spade
+from pyramidflow.evaluation.comparison import AeSsim, Features, Padim, Spade
 from pyramidflow.evaluation.comparison.ae_ssim import Autoencoder
 from pyramidflow.evaluation.comparison.features import SEVERAL_SCALES
 from pyramidflow.evaluation.comparison.ssim import ssim_map

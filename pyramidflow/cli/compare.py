@@ -86,10 +86,10 @@ def compare(
     good images. A method that fails is named, and the exit code is then 2.
     """
     from pyramidflow.cli.summary import left_out_lines
-    from pyramidflow.data import open_dataset
+    from pyramidflow.data import Reading, open_dataset
     from pyramidflow.detector import Detector
     from pyramidflow.detector.fitting import decoding_of
-    from pyramidflow.evaluation.comparison import Ours, Peers, Reading, method_names
+    from pyramidflow.evaluation.comparison import Ours, Peers, method_names
     from pyramidflow.evaluation.comparison import compare as compare_methods
     from pyramidflow.io.files import exclusive
     from pyramidflow.model.encoders import encoder_stages as parsed_stages

@@ -7,6 +7,7 @@ from pyramidflow.data.layouts import Category, Sample, list_categories, open_dat
 from pyramidflow.data.listing import LeftOut, Listing, find_images, list_images
 from pyramidflow.data.masks import read_mask
 from pyramidflow.data.preprocessing import network_input, picture_of
+from pyramidflow.data.reading import Reading
 from pyramidflow.data.split import check_trainable, split_validation
 from pyramidflow.data.transforms import augment_texture, mean_level, resize_image, to_mean_level
 
@@ -20,6 +21,7 @@ __all__ = [
     "LeftOut",
     "Listing",
     "Pixels",
+    "Reading",
     "Sample",
     "as_pixels",
     "augment_texture",

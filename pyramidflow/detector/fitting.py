@@ -18,6 +18,7 @@ from pyramidflow.data import (
     Decoding,
     ImageSet,
     Pixels,
+    Reading,
     check_trainable,
     network_input,
     split_validation,
@@ -28,7 +29,7 @@ from pyramidflow.detector.calibration import Origin
 from pyramidflow.detector.lie import lie_of
 from pyramidflow.detector.record import TrainingRecord
 from pyramidflow.detector.size import image_sizes, resolved, too_small
-from pyramidflow.detector.trainingset import Reading, ratio_of, training_images
+from pyramidflow.detector.trainingset import ratio_of, training_images
 from pyramidflow.engine.encoder import feature_size
 from pyramidflow.errors import ImagesWarning
 from pyramidflow.io.names import printable
@@ -103,7 +104,7 @@ def fit(network: PyramidFlow, spec: Spec, data: Category, run: Run) -> Fitted:
     spec = resolved(spec, sizes)
     _warn(too_small(spec.preprocessing, sizes))
     size = spec.preprocessing.size
-    reading = Reading(size, run.cache_bytes, decoding)
+    reading = Reading(size, decoding, run.cache_bytes)
     prepared = training_images(spec, training, held_out, reading, sizes)
     images, others = prepared.images, prepared.held_out
     spec = with_brightness(spec, images)

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean, median, pstdev
 
 import numpy as np
@@ -15,7 +15,7 @@ from pyramidflow.data import ImageSet, Pixels, network_input
 from pyramidflow.errors import InputError
 from pyramidflow.model import PyramidFlow
 from pyramidflow.model.normal import comparison_of
-from pyramidflow.spec import AlignmentRule, ContrastRule, Spec
+from pyramidflow.spec import PLAIN_CONTRAST, AlignmentRule, Spec
 from pyramidflow.training.statistics import map_score, normal_of
 
 SAMPLE = 12
@@ -110,7 +110,7 @@ def _scores(
 
     known, others = placed[::2], placed[1::2]
     # With the template alone: a spread would divide by the very differences that are asked for.
-    rule = ContrastRule(light=spec.contrast.light)
+    rule = replace(PLAIN_CONTRAST, light=spec.contrast.light)
     normal = normal_of(
         network,
         lambda index: network(input_of(known[index].pixels)),

@@ -6,7 +6,7 @@ from pathlib import Path
 from statistics import median
 
 from pyramidflow.alignment import AlignedSet, Aligner, Reference, learned
-from pyramidflow.data import Decoding, ImageSet
+from pyramidflow.data import ImageSet, Reading
 from pyramidflow.errors import InputError
 from pyramidflow.spec import ImageSize, Spec
 from pyramidflow.training.contents import read_all
@@ -28,25 +28,6 @@ class TrainingImages:
     held_out: ImageSet
     reference: Reference | None = None
     unplaced: tuple[Path, ...] = ()
-
-
-@dataclass(frozen=True)
-class Reading:
-    """How the files of a training are read.
-
-    Attributes:
-        size: height and width that images are resized to.
-        cache_bytes: memory for decoded images.
-        decoding: how the files are read.
-    """
-
-    size: ImageSize
-    cache_bytes: int
-    decoding: Decoding
-
-    def images(self, paths: Sequence[Path]) -> ImageSet:
-        """The images of some files, as they lie."""
-        return ImageSet(paths, self.size, self.cache_bytes, self.decoding)
 
 
 def training_images(

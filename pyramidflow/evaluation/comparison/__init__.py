@@ -5,7 +5,7 @@ from pyramidflow.evaluation.comparison.ae_ssim import AeSsim
 from pyramidflow.evaluation.comparison.compare import Comparison, Example, Result, compare
 from pyramidflow.evaluation.comparison.features import Features
 from pyramidflow.evaluation.comparison.figure import write_figure
-from pyramidflow.evaluation.comparison.method import Method, Reading
+from pyramidflow.evaluation.comparison.method import Method
 from pyramidflow.evaluation.comparison.methods import METHODS, Peers, method_names
 from pyramidflow.evaluation.comparison.ours import Ours
 from pyramidflow.evaluation.comparison.padim import Padim
@@ -23,7 +23,6 @@ __all__ = [
     "Ours",
     "Padim",
     "Peers",
-    "Reading",
     "Result",
     "Spade",
     "compare",

@@ -13,10 +13,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from pyramidflow.data import ImageSet, Pixels, resize_image, stack
+from pyramidflow.data import ImageSet, Pixels, Reading, resize_image, stack
 from pyramidflow.detector.findings import Map
 from pyramidflow.errors import InputError
-from pyramidflow.evaluation.comparison.method import Reading
 from pyramidflow.evaluation.comparison.ssim import ssim_map
 
 LATENT = 100
@@ -104,7 +103,7 @@ class AeSsim:
 
     def fit(self, images: Sequence[Path]) -> None:
         """See :meth:`Method.fit`."""
-        known = self._reading.of(images)
+        known = self._reading.images(images)
         optimizer = torch.optim.Adam(
             self._network.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY
         )

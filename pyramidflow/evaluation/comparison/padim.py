@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from pyramidflow.data import Pixels, resize_image
+from pyramidflow.data import Pixels, Reading, resize_image
 from pyramidflow.detector.findings import Map
 from pyramidflow.errors import InputError
-from pyramidflow.evaluation.comparison.method import Reading
 
 if TYPE_CHECKING:
     from pyramidflow.evaluation.comparison.features import Features
@@ -60,7 +59,7 @@ class Padim:
         """See :meth:`Method.fit`."""
         if len(images) < 2:
             raise InputError(f"PaDiM is given {len(images)} images: a spread needs at least 2.")
-        known = self._reading.of(images)
+        known = self._reading.images(images)
         self._model.train()
         for batch in known.in_turn([i] for i in range(len(known))):
             self._model(self._features.input_of(batch))

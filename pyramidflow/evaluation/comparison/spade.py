@@ -12,10 +12,9 @@ import torch
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
-from pyramidflow.data import Pixels, resize_image
+from pyramidflow.data import Pixels, Reading, resize_image
 from pyramidflow.detector.findings import Map, resize_map
 from pyramidflow.evaluation.comparison.features import Features
-from pyramidflow.evaluation.comparison.method import Reading
 
 NEIGHBOURS = 50
 SIGMA = 4.0
@@ -43,7 +42,7 @@ class Spade:
 
     def fit(self, images: Sequence[Path]) -> None:
         """See :meth:`Method.fit`."""
-        known = self._reading.of(images)
+        known = self._reading.images(images)
         # Each [P, C], a row for each pixel.
         self._gallery = [
             _rows(self._features(batch)) for batch in known.in_turn([i] for i in range(len(known)))

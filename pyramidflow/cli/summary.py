@@ -91,7 +91,7 @@ def _shown(name: str, value: Any) -> str:
     if value is None:
         return described.shown_default or "not given"
     if described.text is not str:
-        return described.text(value)
+        return described.text(value) or str(described.shown_default)
     if isinstance(value, tuple):
         return " ".join(map(str, value)) or "none"
     if isinstance(value, bool):

@@ -8,7 +8,6 @@ import time
 import numpy as np
 import pytest
 import torch
-from conftest import TINY
 from safetensors.torch import save
 
 from pyramidflow import Detector
@@ -348,91 +347,6 @@ def test_a_calibration_without_a_field_is_refused_by_its_name(content, forged, n
     refused(path, f"{name} is missing in the calibration" if name == "source" else "threshold")
 
 
-def first_version(content):
-    """The same detector as format version 1 described it."""
-    header, tensors = content
-    spec = header["spec"]
-    recipe = {**spec["recipe"], "augment": False}
-    for name in ("validation_share",):
-        del recipe[name]
-    calibration = {
-        key: header["calibration"][key]
-        for key in (
-            "images",
-            "target_false_reject_rate",
-            "promised_false_reject_rate",
-            "rank",
-            "images_needed_for_target",
-            "source",
-        )
-    }
-    training = {
-        key: header["training"][key]
-        for key in ("category", "layout", "images", "held_out", "seconds", "finished", "torch")
-    }
-    preprocessing = {k: spec["preprocessing"][k] for k in ("image_size", "mean", "std")}
-    return {
-        "format_version": 1,
-        "kind": "detector",
-        "digest": files._tensor_digest(without_spread(tensors)),
-        "library_version": "0.1.0",
-        "architecture": spec["network"],
-        "preprocessing": preprocessing,
-        "threshold": header["threshold"],
-        "calibration": calibration,
-        "region_of_interest": None,
-        "without": [],
-        "seed": 0,
-        "training": {**training, "recipe": recipe, "history": header["history"]},
-    }
-
-
-def without_spread(tensors):
-    return {k: v for k, v in tensors.items() if not k.startswith("inverse_spread/")}
-
-
-def write_first_version(path, header, tensors):
-    path.write_bytes(save(without_spread(tensors), metadata={"pyramidflow": json.dumps(header)}))
-
-
-def test_files_of_version_1_are_read(content, tiny_detector_file, tmp_path):
-    path = tmp_path / "old.safetensors"
-    write_first_version(path, first_version(content), content[1])
-    old, new = Detector.load(path), Detector.load(tiny_detector_file)
-    alone = Detector.from_network(new.model, new.template, {"image_size": 16})
-    alone.threshold = new.threshold
-    assert old.inspect(SCORE_OF_ZEROS).as_dict() == alone.inspect(SCORE_OF_ZEROS).as_dict()
-    assert old.spec.network == new.spec.network
-    assert old.training["category"] == "plate"
-    old.save(tmp_path / "new.safetensors")
-    assert read_header(tmp_path / "new.safetensors").spec == old.spec
-
-
-@pytest.mark.parametrize(
-    ("path", "value"),
-    [
-        (("threshold",), float("nan")),
-        (("threshold",), "high"),
-        (("architecture", "stacks"), 10**6),
-        (("architecture",), None),
-        (("preprocessing", "std"), [1.0]),
-        (("training",), 7),
-        (("training", "history"), "none"),
-        (("training", "history"), ["none"]),
-        (("training", "recipe"), [1]),
-        (("calibration",), "none"),
-        (("seed",), -4),
-        (("without",), 3),
-    ],
-    ids=str,
-)
-def test_forged_headers_of_version_1_are_refused(content, tmp_path, path, value):
-    forged = changed_header(first_version(content), path, value)
-    file = tmp_path / "old.safetensors"
-    write_first_version(file, {**forged, "digest": first_version(content)["digest"]}, content[1])
-    refused(file)
-
-
 def test_what_is_no_ordinary_file_is_refused(tmp_path):
     os.mkfifo(tmp_path / "pipe.safetensors")
     refused(tmp_path / "pipe.safetensors", "no ordinary file")
@@ -494,73 +408,3 @@ def test_a_matrix_without_inverse_has_no_picture(content, forged):
     detector = Detector.load(forged(tensors={**content[1], name: torch.zeros(4)}))
     with pytest.raises(InputError, match="has no inverse"):
         detector.template_picture()
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tiny_set, tmp_path_factory):
-    path = tmp_path_factory.mktemp("training") / "c.safetensors"
-    Detector(16, **TINY).fit(
-        tiny_set, epochs=1, checkpoint=path, show_progress=False, validation_share=0.25
-    )
-    return load_tensors(path, "checkpoint")
-
-
-@pytest.mark.parametrize(
-    ("path", "value"),
-    [
-        (("position",), None),
-        (("position", "epoch"), -1),
-        (("position", "epoch"), "1"),
-        (("position", "epoch"), 7),
-        (("position", "step"), 1.5),
-        (("position", "step"), 99),
-        (("position", "history"), [1]),
-        (("position", "history"), [{"seconds": 1.0}]),
-        (("position", "history", 0, "seconds"), 1e300),
-        (("position", "seconds"), 1e308),
-        (("position", "loss_sum"), 1.7e308),
-        (("position", "more"), 1),
-        (("recipe",), []),
-        (("recipe", "seed"), 9),
-    ],
-    ids=str,
-)
-def test_forged_checkpoints_are_refused(checkpoint, tmp_path, tiny_set, path, value):
-    header = changed_header(checkpoint[0], path, value)
-    refused_checkpoint(tmp_path, tiny_set, header, checkpoint[1])
-
-
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("random/cpu", torch.zeros(3, dtype=torch.uint8)),
-        ("random/cpu", torch.zeros(5056)),
-        ("optimizer/0/exp_avg", torch.zeros(2)),
-        ("optimizer/0/step", torch.zeros(3)),
-        ("optimizer/0/step", torch.tensor(-1.0)),
-        ("optimizer/0/step", torch.tensor(1.5)),
-        ("optimizer/0/exp_avg_sq", torch.full((8, 4, 3, 3), -1.0)),
-        ("optimizer/99/step", torch.zeros(())),
-        ("optimizer/x", torch.zeros(())),
-        ("model/flow.blocks.0.volume_norm.running_mean", torch.zeros(1, 1, 3, 3)),
-        ("model/encoder.weight", torch.full((4, 3), float("nan"))),
-    ],
-)
-def test_checkpoints_with_other_tensors_are_refused(checkpoint, tmp_path, tiny_set, name, value):
-    tensors = {**checkpoint[1], name: value}
-    refused_checkpoint(tmp_path, tiny_set, without_digest(checkpoint[0]), tensors)
-
-
-def refused_checkpoint(tmp_path, tiny_set, header, tensors):
-    path = tmp_path / "forged.safetensors"
-    save_tensors(path, "checkpoint", header, tensors)
-    with pytest.raises(InputError, match=r"forged\.safetensors") as caught:
-        Detector(16, **TINY).fit(
-            tiny_set,
-            epochs=2,
-            checkpoint=path,
-            resume=True,
-            show_progress=False,
-            validation_share=0.25,
-        )
-    assert "\n" not in str(caught.value)

@@ -12,7 +12,7 @@ from pyramidflow.evaluation.reproduction import (
     VARIANTS,
     Record,
     State,
-    plan_trials,
+    plan_experiments,
     published,
     table_cells,
     write_tables,
@@ -52,11 +52,13 @@ def test_numbers_are_looked_up_by_data_set_encoder_and_variant():
 def states(tmp_path, categories, results, layout="mvtec", **settings):
     for name in categories:
         (tmp_path / "set" / name / "train" / "good").mkdir(parents=True, exist_ok=True)
-    trials = plan_trials(tmp_path / "set", tmp_path / "out", VARIANTS[:2], "mvtec", settings)
-    for trial in trials:
-        found = results.get((trial.category, trial.variant.name))
+    experiments = plan_experiments(
+        tmp_path / "set", tmp_path / "out", VARIANTS[:2], "mvtec", settings
+    )
+    for experiment in experiments:
+        found = results.get((experiment.category, experiment.variant.name))
         record = None if found is None else Record({}, found)
-        yield State(trial, record, "not trained yet" if found is None else None, layout)
+        yield State(experiment, record, "not trained yet" if found is None else None, layout)
 
 
 def table_of(folder):

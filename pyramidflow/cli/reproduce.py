@@ -70,8 +70,8 @@ def reproduce(
         FILES,
         Reproduction,
         check_categories,
-        earlier_trials,
-        plan_trials,
+        earlier_experiments,
+        plan_experiments,
         table_cells,
         variants_of,
         write_tables,
@@ -80,10 +80,12 @@ def reproduce(
     from pyramidflow.io.names import printable
 
     variants = variants_of([each.value for each in ablation or ()])
-    planned = plan_trials(root, output, variants, preset, settings)
+    planned = plan_experiments(root, output, variants, preset, settings)
     check_categories(planned, category or ())
-    chosen = [trial for trial in planned if not category or trial.category in category]
-    planned += earlier_trials(root, output, variants, preset, settings)
+    chosen = [
+        experiment for experiment in planned if not category or experiment.category in category
+    ]
+    planned += earlier_experiments(root, output, variants, preset, settings)
     reproduction = Reproduction(
         root,
         encoder_weights,
@@ -95,7 +97,7 @@ def reproduce(
     facts = _facts(preset, settings)
 
     def write() -> "Sequence[Cell]":
-        cells = table_cells([reproduction.state(trial) for trial in planned])
+        cells = table_cells([reproduction.state(experiment) for experiment in planned])
         write_tables(cells, output, facts)
         return cells
 
@@ -104,7 +106,7 @@ def reproduce(
         reproduction.run(chosen, write)
         cells = write()
     wanted = set(chosen)
-    is_whole = _print_results([cell for cell in cells if cell.state.trial in wanted])
+    is_whole = _print_results([cell for cell in cells if cell.state.experiment in wanted])
     typer.echo(f"written to {printable(output)}: {', '.join(FILES)}")
     if not is_whole:
         raise typer.Exit(EXIT_INPUT_ERROR)
@@ -122,12 +124,12 @@ def _facts(preset: str, settings: dict[str, Any]) -> dict[str, str]:
 
 
 def _print_results(cells: "Sequence[Cell]") -> bool:
-    """Print a line for each trial; whether all of them have a result, from every test image."""
+    """Print a line for each experiment; whether all have a result, from every test image."""
     from pyramidflow.evaluation.reproduction import METRICS
 
     is_whole = True
     for cell in cells:
-        name, record = cell.state.trial.name, cell.state.record
+        name, record = cell.state.experiment.name, cell.state.record
         if cell.state.problem is not None or record is None:
             typer.echo(f"error: {name}: {cell.state.problem}", err=True)
             is_whole = False

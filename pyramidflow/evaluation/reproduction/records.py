@@ -1,4 +1,4 @@
-"""The file that says of one trial what its result is and what it follows from."""
+"""The file that says of one experiment what its result is and what it follows from."""
 
 import hashlib
 import json
@@ -26,14 +26,14 @@ _SHOWN = 3
 
 @dataclass(frozen=True)
 class Record:
-    """A trial's state on disk.
+    """An experiment's state on disk.
 
     Attributes:
         conditions: what the result follows from; see :func:`conditions_of`.
-        metrics: by name, fractions of 1, ``None`` where one is undefined; empty until the trial is
-            finished.
+        metrics: by name, fractions of 1, ``None`` where one is undefined; empty until the
+            experiment is finished.
         facts: of the training, the test and the versions.
-        error: why the trial failed, in a sentence.
+        error: why the experiment failed, in a sentence.
     """
 
     conditions: Mapping[str, Any]
@@ -102,7 +102,7 @@ def differences(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> str:
 
 
 def result_of(conditions: Mapping[str, Any], detector: Detector, evaluation: Evaluation) -> Record:
-    """The record of a trial that is finished."""
+    """The record of an experiment that is finished."""
     training = detector.training
     facts = {
         "layout": training["layout"],
@@ -137,7 +137,7 @@ def write_record(record: Record, file: Path) -> None:
 
 
 def read_record(file: Path) -> Record | None:
-    """Read a record; ``None`` where there is none that can be read: the trial then runs again."""
+    """Read a record; ``None`` where none can be read: the experiment then runs again."""
     try:
         stored = json.loads(file.read_bytes())
         record = Record(**stored)

@@ -1,4 +1,4 @@
-"""Training and measuring trial after trial, so that a stopped run goes on where it was."""
+"""Training and measuring one experiment after the other; a stopped run goes on where it was."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -10,6 +10,7 @@ from pyramidflow.data import CACHE_BYTES, Category, check_trainable, open_datase
 from pyramidflow.detector import Detector
 from pyramidflow.errors import CheckpointError, InputError
 from pyramidflow.evaluation.evaluate import evaluate
+from pyramidflow.evaluation.reproduction.experiments import Experiment
 from pyramidflow.evaluation.reproduction.records import (
     Record,
     conditions_of,
@@ -19,29 +20,28 @@ from pyramidflow.evaluation.reproduction.records import (
     result_of,
     write_record,
 )
-from pyramidflow.evaluation.reproduction.trials import Trial
 from pyramidflow.evaluation.thresholds import unused_threshold
 from pyramidflow.interrupt import Interrupted
 from pyramidflow.io.files import file_digest
 from pyramidflow.io.names import printable
 
 UNUSABLE = (InputError, OSError, MemoryError, RuntimeError)
-"""Errors that end a trial and not the others; PyTorch says by RuntimeError that memory is full."""
+"""Errors that end one experiment alone; PyTorch says by RuntimeError that memory is full."""
 
 
 @dataclass(frozen=True)
 class State:
-    """Where a trial stands.
+    """Where an experiment stands.
 
     Attributes:
-        trial: the trial.
+        experiment: the experiment.
         record: what is on disk of it; ``None`` where there is nothing to read.
         problem: why it has no result that holds for the settings and files as they are now, in a
             few words; ``None`` where it has one.
         layout: of the data set; ``None`` where the category cannot be read.
     """
 
-    trial: Trial
+    experiment: Experiment
     record: Record | None
     problem: str | None
     layout: str | None
@@ -49,7 +49,7 @@ class State:
 
 @dataclass(frozen=True)
 class Reproduction:
-    """Trials of one data set, with what they need.
+    """Experiments of one data set, with what they need.
 
     Attributes:
         root: the data set.
@@ -69,91 +69,91 @@ class Reproduction:
     show_progress: bool = True
     say: Callable[[str], object] = lambda line: None
 
-    def run(self, trials: Sequence[Trial], on_result: Callable[[], object]) -> None:
-        """Do what is not done yet, one trial after the other.
+    def run(self, experiments: Sequence[Experiment], on_result: Callable[[], object]) -> None:
+        """Do what is not done yet, one experiment after the other.
 
-        A trial that fails is recorded with its reason, and tried again by the next run. An
+        An experiment that fails is recorded with its reason, and tried again by the next run. An
         unfinished training goes on from its checkpoint.
 
         Args:
-            trials: to do, in this order.
-            on_result: called after each trial.
+            experiments: to do, in this order.
+            on_result: called after each experiment.
 
         Raises:
             InputError: the encoder's weights cannot be read, or a record cannot be written.
             Interrupted: a stop was requested; everything that is needed to go on is on disk.
         """
-        for number, trial in enumerate(trials, 1):
-            place = f"{number} of {len(trials)}: {trial.name}"
-            state = self.state(trial)
+        for number, experiment in enumerate(experiments, 1):
+            place = f"{number} of {len(experiments)}: {experiment.name}"
+            state = self.state(experiment)
             if state.problem is None:
                 self.say(f"{place}: finished before")
                 continue
             self.say(f"{place}: {state.problem}")
             try:
-                self._do(trial, state.record)
+                self._do(experiment, state.record)
             except KeyboardInterrupt as stop:
                 raise Interrupted(
-                    f"stopped in {trial.name}: the same command goes on from there."
+                    f"stopped in {experiment.name}: the same command goes on from there."
                 ) from stop
             on_result()
 
-    def state(self, trial: Trial) -> State:
-        """Compare what is on disk of a trial with what it should follow from."""
-        record = read_record(trial.record)
+    def state(self, experiment: Experiment) -> State:
+        """Compare what is on disk of an experiment with what it should follow from."""
+        record = read_record(experiment.record)
         try:
-            conditions = self._conditions(trial)
+            conditions = self._conditions(experiment)
         except UNUSABLE as error:
-            return State(trial, record, f"failed: {_reason(error)}", None)
-        layout = self._category(trial.category)[0].layout
-        return State(trial, record, _problem(trial, record, conditions), layout)
+            return State(experiment, record, f"failed: {_reason(error)}", None)
+        layout = self._category(experiment.category)[0].layout
+        return State(experiment, record, _problem(experiment, record, conditions), layout)
 
-    def _do(self, trial: Trial, earlier: Record | None) -> None:
+    def _do(self, experiment: Experiment, earlier: Record | None) -> None:
         record = Record({})
         try:
-            record = Record(self._conditions(trial))
-            data, _ = self._category(trial.category)
+            record = Record(self._conditions(experiment))
+            data, _ = self._category(experiment.category)
             _check_complete(data)
             # Its frozen weights are in the checkpoint, which would bring the earlier ones back.
             if earlier is None or _weights(earlier) != _weights(record):
-                trial.checkpoint.unlink(missing_ok=True)
-            write_record(record, trial.record)
-            detector = self._trained(trial, data)
-            self.say(f"{trial.name}: {len(data.test)} test images")
+                experiment.checkpoint.unlink(missing_ok=True)
+            write_record(record, experiment.record)
+            detector = self._trained(experiment, data)
+            self.say(f"{experiment.name}: {len(data.test)} test images")
             evaluation = evaluate(detector, data)
         except UNUSABLE as error:
-            self.say(f"{trial.name} failed: {_reason(error)}")
-            write_record(replace(record, error=_reason(error)), trial.record)
+            self.say(f"{experiment.name} failed: {_reason(error)}")
+            write_record(replace(record, error=_reason(error)), experiment.record)
             return
-        write_record(result_of(record.conditions, detector, evaluation), trial.record)
-        trial.checkpoint.unlink(missing_ok=True)
+        write_record(result_of(record.conditions, detector, evaluation), experiment.record)
+        experiment.checkpoint.unlink(missing_ok=True)
 
-    def _trained(self, trial: Trial, data: Category) -> Detector:
+    def _trained(self, experiment: Experiment, data: Category) -> Detector:
         try:
-            detector = self._fitted(trial, data, trial.checkpoint.exists())
+            detector = self._fitted(experiment, data, experiment.checkpoint.exists())
         except CheckpointError as error:
-            self.say(f"{trial.name} starts anew: {error}")
-            detector = self._fitted(trial, data, resume=False)
-        detector.save(trial.file)
+            self.say(f"{experiment.name} starts anew: {error}")
+            detector = self._fitted(experiment, data, resume=False)
+        detector.save(experiment.file)
         return detector
 
-    def _fitted(self, trial: Trial, data: Category, resume: bool) -> Detector:
+    def _fitted(self, experiment: Experiment, data: Category, resume: bool) -> Detector:
         detector = Detector(
-            spec=trial.spec, encoder_weights=self.encoder_weights, device=self.device
+            spec=experiment.spec, encoder_weights=self.encoder_weights, device=self.device
         )
         with unused_threshold():
             return detector.fit(
                 data,
-                checkpoint=trial.checkpoint,
+                checkpoint=experiment.checkpoint,
                 resume=resume,
                 show_progress=self.show_progress,
                 cache_bytes=self.cache_bytes,
                 max_pixels=self.max_pixels,
             )
 
-    def _conditions(self, trial: Trial) -> dict[str, Any]:
-        _, files = self._category(trial.category)
-        return conditions_of(trial.spec, files, self._weights_digest)
+    def _conditions(self, experiment: Experiment) -> dict[str, Any]:
+        _, files = self._category(experiment.category)
+        return conditions_of(experiment.spec, files, self._weights_digest)
 
     def _category(self, name: str) -> tuple[Category, str]:
         if name not in self._opened:
@@ -170,7 +170,9 @@ class Reproduction:
         return None if self.encoder_weights is None else file_digest(self.encoder_weights)
 
 
-def _problem(trial: Trial, record: Record | None, conditions: dict[str, Any]) -> str | None:
+def _problem(
+    experiment: Experiment, record: Record | None, conditions: dict[str, Any]
+) -> str | None:
     if record is None:
         return "not trained yet"
     if record.error is not None:
@@ -180,7 +182,7 @@ def _problem(trial: Trial, record: Record | None, conditions: dict[str, Any]) ->
         return f"stale: {changed}"
     if not record.is_finished:
         return "not finished"
-    return None if trial.file.is_file() else "its detector is missing"
+    return None if experiment.file.is_file() else "its detector is missing"
 
 
 def _check_complete(data: Category) -> None:

@@ -8,9 +8,9 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from pyramidflow.evaluation.reproduction.experiments import VARIANTS
 from pyramidflow.evaluation.reproduction.published import METRICS, Published, published
 from pyramidflow.evaluation.reproduction.reproduce import State
-from pyramidflow.evaluation.reproduction.trials import VARIANTS
 from pyramidflow.evaluation.tables import write_csv
 from pyramidflow.io.files import write_atomically
 from pyramidflow.io.names import markdown_cell
@@ -48,7 +48,7 @@ class Cell:
     """A category in a variant.
 
     Attributes:
-        state: where its trial stands.
+        state: where its experiment stands.
         layout: of its data set; empty where none of its categories can be read.
         printed: what the paper prints; ``None`` for nothing.
     """
@@ -60,7 +60,7 @@ class Cell:
     @property
     def category(self) -> str:
         """Its column."""
-        return self.state.trial.category
+        return self.state.experiment.category
 
     def measured(self, metric: str) -> float | None:
         """In per cent; ``None`` where there is no result that holds."""
@@ -106,7 +106,7 @@ def table_cells(states: Sequence[State]) -> list[Cell]:
     """What the tables show.
 
     Args:
-        states: of all trials of a data set.
+        states: of all experiments of a data set.
     """
     layout = next((state.layout for state in states if state.layout is not None), "")
     return [
@@ -115,9 +115,9 @@ def table_cells(states: Sequence[State]) -> list[Cell]:
             layout,
             published(
                 layout,
-                state.trial.spec.network.encoder,
-                state.trial.variant.name,
-                state.trial.category,
+                state.experiment.spec.network.encoder,
+                state.experiment.variant.name,
+                state.experiment.category,
             ),
         )
         for state in states
@@ -152,7 +152,7 @@ def _row(cell: Cell) -> dict[str, Any]:
     state, record = cell.state, cell.state.record
     row: dict[str, Any] = {
         "category": cell.category,
-        "variant": state.trial.variant.name,
+        "variant": state.experiment.variant.name,
         "source": None if cell.printed is None else cell.printed.source,
     }
     for metric in METRICS:
@@ -185,14 +185,14 @@ def _markdown(cells: Sequence[Cell], facts: dict[str, str]) -> str:
     parts = [HEAD, "".join(f"- {name}: {markdown_cell(value)}\n" for name, value in facts.items())]
     parts += [_sheet_text(sheet) for sheet in _sheets(cells)]
     lines = [
-        f"- {markdown_cell(cell.state.trial.name)}: {markdown_cell(cell.state.problem)}\n"
+        f"- {markdown_cell(cell.state.experiment.name)}: {markdown_cell(cell.state.problem)}\n"
         for cell in cells
         if cell.state.problem is not None
     ]
     if lines:
         parts.append("## No number yet\n\n" + "".join(lines))
     failed = [
-        f"- {markdown_cell(cell.state.trial.name)}: {markdown_cell(error)}\n"
+        f"- {markdown_cell(cell.state.experiment.name)}: {markdown_cell(error)}\n"
         for cell in cells
         if cell.state.problem is None and cell.state.record is not None
         for error in cell.state.record.facts.get("failed_images", ())
@@ -208,9 +208,9 @@ def _sheet_text(sheet: Sheet) -> str:
     columns = list(dict.fromkeys(cell.category for cell in sheet.cells))
     lines = [["Method", "Metric", *map(markdown_cell, columns), "Mean"]]
     lines.append(["---", "---", *["---:"] * (len(columns) + 1)])
-    present = {cell.state.trial.variant for cell in sheet.cells}
+    present = {cell.state.experiment.variant for cell in sheet.cells}
     for variant in (each for each in VARIANTS if each in present):
-        row = {c.category: c for c in sheet.cells if c.state.trial.variant == variant}
+        row = {c.category: c for c in sheet.cells if c.state.experiment.variant == variant}
         for metric in sheet.metrics:
             texts = [row[name].text(metric) if name in row else "" for name in columns]
             lines.append([variant.title, METRICS[metric], *texts, _mean_text(row.values(), metric)])

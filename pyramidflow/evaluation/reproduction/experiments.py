@@ -1,4 +1,4 @@
-"""Which trainings repeat the paper's tables: a category in a variant of the method is a trial."""
+"""Which trainings repeat the paper's tables: each takes a category and a variant of the method."""
 
 import difflib
 import os
@@ -47,7 +47,7 @@ VARIANTS = (
 
 
 @dataclass(frozen=True)
-class Trial:
+class Experiment:
     """A category to train and measure in one variant.
 
     Attributes:
@@ -83,14 +83,14 @@ def variants_of(ablations: Sequence[str]) -> tuple[Variant, ...]:
     return tuple(each for each in VARIANTS if each is BASELINE or each.name in ablations)
 
 
-def plan_trials(
+def plan_experiments(
     root: Path,
     output: Path,
     variants: Sequence[Variant],
     preset: str,
     settings: Mapping[str, Any],
-) -> list[Trial]:
-    """The trials of every category of a data set, variant by variant.
+) -> list[Experiment]:
+    """The experiments of every category of a data set, variant by variant.
 
     Args:
         root: the data set, or one category's folder.
@@ -109,7 +109,7 @@ def plan_trials(
     names = OutputNames([""])
     folders = {category: output / names.claim(category) for category in categories}
     return [
-        Trial(
+        Experiment(
             category,
             variant,
             Spec.of(
@@ -125,37 +125,37 @@ def plan_trials(
     ]
 
 
-def earlier_trials(
+def earlier_experiments(
     root: Path,
     output: Path,
     variants: Sequence[Variant],
     preset: str,
     settings: Mapping[str, Any],
-) -> list[Trial]:
-    """The trials of further variants, where an earlier run has left a result of one.
+) -> list[Experiment]:
+    """The experiments of further variants, where an earlier run has left a result of one.
 
     Args:
-        root: see :func:`plan_trials`; so are the others.
+        root: see :func:`plan_experiments`; so are the others.
         output: likewise.
         variants: that are asked for now.
         preset: likewise.
         settings: likewise; a variant that they do not go with is passed over.
     """
-    found: list[Trial] = []
+    found: list[Experiment] = []
     for variant in VARIANTS:
         if variant not in variants and any(output.glob(f"*/{variant.name}.json")):
             with suppress(InputError):
-                found += plan_trials(root, output, [variant], preset, settings)
+                found += plan_experiments(root, output, [variant], preset, settings)
     return found
 
 
-def check_categories(trials: Sequence[Trial], wanted: Sequence[str]) -> None:
-    """Refuse names that no trial has.
+def check_categories(experiments: Sequence[Experiment], wanted: Sequence[str]) -> None:
+    """Refuse names that no experiment has.
 
     Raises:
         InputError: there is one.
     """
-    known = list(dict.fromkeys(trial.category for trial in trials))
+    known = list(dict.fromkeys(experiment.category for experiment in experiments))
     for name in wanted:
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)

@@ -3,7 +3,8 @@
 ``python -m benchmarks.quality DATA --images 60 --epochs 8 --seeds 0 1 2 --train reduction=max --set
 light=true spread=pixel --set smoothing=2`` trains once for each seed and each ``--train``, and
 compares with the template in each way that a ``--set`` names; all but the comparison is the same.
-The last epoch counts, and no test image is looked at before.
+The last epoch counts, and no test image is looked at before. The files are written anew after each
+comparison, so that a run that is stopped leaves what it has.
 """
 
 import argparse
@@ -117,23 +118,21 @@ def measured(data: Category, subject: Trained, settings: dict[str, Any]) -> dict
     }
 
 
-def cases(
-    data: Category, options: argparse.Namespace
-) -> Iterator[tuple[str, list[dict[str, Any]]]]:
-    """Name of each pair of training and comparison, and what each seed gave."""
+def cases(data: Category, options: argparse.Namespace) -> Iterator[dict[str, list[dict[str, Any]]]]:
+    """What each seed gave for each pair of training and comparison, anew with every comparison."""
+    found: dict[str, list[dict[str, Any]]] = {}
     for trains in options.train or [[]]:
         settings = parsed(trains) | {"epochs": options.epochs}
-        rows: dict[str, list[dict[str, Any]]] = {}
         for seed in options.seeds:
             subject = trained(data, settings | {"seed": seed}, options.device)
             for changed in [[], *options.set]:
                 name = f"{' '.join(trains) or 'defaults'}; {' '.join(changed) or 'as trained'}"
                 row = measured(data, subject, parsed(changed))
-                rows.setdefault(name, []).append(row)
+                found.setdefault(name, []).append(row)
                 print(
                     name, seed, *(f"{100 * row[key]:.2f}" for key in COLUMNS.values()), flush=True
                 )
-        yield from rows.items()
+                yield found
 
 
 def parsed(given: Sequence[str]) -> dict[str, Any]:
@@ -160,10 +159,11 @@ def _value(text: str) -> Any:
 
 def table(found: dict[str, list[dict[str, Any]]]) -> list[str]:
     """Cases as a Markdown table."""
-    lines = [f"| | {' | '.join(COLUMNS)} | training | inspection | memory |"]
-    lines.append(f"|---|{'---:|' * (len(COLUMNS) + 3)}")
+    lines = [f"| | {' | '.join(COLUMNS)} | seeds | training | inspection | memory |"]
+    lines.append(f"|---|{'---:|' * (len(COLUMNS) + 4)}")
     for name, rows in found.items():
         cells = [_cell([100 * row[key] for row in rows]) for key in COLUMNS.values()]
+        cells.append(f"{len(rows)}")
         cells.append(f"{statistics.median(row['training_seconds'] for row in rows):.0f} s")
         cells.append(f"{statistics.median(row['milliseconds'] for row in rows):.0f} ms")
         memory = [row["peak_megabytes"] for row in rows if row["peak_megabytes"] is not None]
@@ -210,18 +210,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     data = sampled(
         open_dataset(options.data, options.category), options.images, options.good, options.defects
     )
-    found = dict(cases(data, options))
     facts = report.facts("benchmarks.quality", arguments, options.threads)
     tests = f"{len(data.test)} ({sum(sample.is_defective for sample in data.test)} defective)"
     facts |= {"data": data.name, "training images": len(data.train), "test images": tests}
     facts |= {"epochs": options.epochs, "seeds": options.seeds}
-    report.write(
-        options.output,
-        f"What is found on {data.name}",
-        facts,
-        [*METHOD.splitlines(), "", *table(found)],
-        {name: {"seeds": rows} for name, rows in found.items()},
-    )
+    for found in cases(data, options):
+        report.write(
+            options.output,
+            f"What is found on {data.name}",
+            facts,
+            [*METHOD.splitlines(), "", *table(found)],
+            {name: {"seeds": rows} for name, rows in found.items()},
+        )
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ import numpy as np
 from pyramidflow import Detector
 from pyramidflow.data import Category, Sample
 from pyramidflow.evaluation import evaluate, table_rows, write_csv, write_markdown
-from pyramidflow.inspection import write_evaluation_report
+from pyramidflow.evaluation.report import write_evaluation_report
 
 
 def monocrystalline_cells(train_share: float, seed: int) -> Category:

@@ -16,7 +16,7 @@ from pyramidflow.data import open_dataset
 from pyramidflow.detector.artifact import REFERENCE, read_header
 from pyramidflow.errors import CalibrationWarning, ImagesWarning, InputError
 from pyramidflow.evaluation import evaluate, remarks, write_scores
-from pyramidflow.inspection import write_evaluation_report
+from pyramidflow.evaluation.report import write_evaluation_report
 from pyramidflow.io.tensors import load_tensors, save_tensors
 from pyramidflow.spec import Spec
 

@@ -29,7 +29,7 @@ from pyramidflow.evaluation import (
     write_markdown,
     write_scores,
 )
-from pyramidflow.inspection import write_evaluation_report
+from pyramidflow.evaluation.report import write_evaluation_report
 
 
 class FixedDetector:

@@ -11,22 +11,22 @@ from PIL import Image
 
 from pyramidflow import Detector
 from pyramidflow.errors import InputError
-from pyramidflow.inspection import find_sources, inspect_sources, open_result_folder
+from pyramidflow.line import find_frames, inspect_frames, open_result_folder
 
 
-def test_sources_are_sorted_and_named_without_clashes(tmp_path):
+def test_frames_are_sorted_and_named_without_clashes(tmp_path):
     for name in ("b/x.png", "a/x.png", "a/y.JPG", "a/notes.txt"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"")
     paths = [tmp_path, tmp_path / "a" / "x.png", tmp_path / "b", tmp_path / "b" / "x.png"]
-    sources = find_sources(paths).images
-    assert [source.name for source in sources] == ["a/x", "a/y", "b/x", "x", "x-2", "x-3"]
-    assert [source.path.name for source in sources] == ["x.png", "y.JPG"] + 4 * ["x.png"]
+    frames = find_frames(paths).frames
+    assert [frame.name for frame in frames] == ["a/x", "a/y", "b/x", "x", "x-2", "x-3"]
+    assert [frame.path.name for frame in frames] == ["x.png", "y.JPG"] + 4 * ["x.png"]
     with pytest.raises(InputError, match="no file or folder"):
-        find_sources([tmp_path / "c"])
+        find_frames([tmp_path / "c"])
     (tmp_path / "c").mkdir()
     with pytest.raises(InputError, match="holds no images"):
-        find_sources([tmp_path / "c"])
+        find_frames([tmp_path / "c"])
 
 
 FULL_DISK_SCRIPT = """
@@ -34,7 +34,7 @@ import json, resource, sys
 from pathlib import Path
 from pyramidflow.errors import InputError
 from pyramidflow.detector.findings import Inspection
-from pyramidflow.inspection import Source, open_result_folder
+from pyramidflow.line import Frame, open_result_folder
 
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
 folder, count = Path(sys.argv[1]), 0
@@ -42,7 +42,7 @@ found = Inspection(0.5, 1.0, "ok", (), None)
 try:
     with open_result_folder(folder, scale=None, keep_maps=False) as results:
         for count in range(100):
-            results.add(Source(Path(f"{count}.png"), str(count)), None, found)
+            results.add(Frame(Path(f"{count}.png"), str(count)), None, found)
 except InputError as error:
     print(count, error)
 """
@@ -66,12 +66,12 @@ def test_an_image_that_goes_away_is_recorded(tmp_path, tiny_detector_file):
     for index in range(3):
         Image.fromarray(np.full((8, 8, 3), 90 * index, np.uint8)).save(tmp_path / f"{index}.png")
     with open_result_folder(tmp_path / "out", scale=None, keep_maps=False) as results:
-        sources = find_sources([tmp_path]).images
-        tally = inspect_sources(
+        frames = find_frames([tmp_path]).frames
+        tally = inspect_frames(
             detector.session,
-            sources,
+            frames,
             results,
-            lambda source, found: (tmp_path / "1.png").unlink(missing_ok=True),
+            lambda frame, found: (tmp_path / "1.png").unlink(missing_ok=True),
         )
     assert tally.errors == 1
     records = [json.loads(x) for x in (tmp_path / "out" / "results.jsonl").read_text().splitlines()]
@@ -91,7 +91,7 @@ def test_lines_are_on_disk_before_the_next_image_is_looked_at(tmp_path, tiny_det
     paths[1].write_bytes(b"broken")
     seen = []
 
-    def stop_at_the_last(source, found):
+    def stop_at_the_last(frame, found):
         seen.append(len((tmp_path / "out" / "results.jsonl").read_text().splitlines()))
         if len(seen) == 3:
             raise KeyboardInterrupt
@@ -100,7 +100,7 @@ def test_lines_are_on_disk_before_the_next_image_is_looked_at(tmp_path, tiny_det
         pytest.raises(KeyboardInterrupt),
         open_result_folder(tmp_path / "out", scale=None, keep_maps=False) as results,
     ):
-        inspect_sources(detector.session, find_sources(paths).images, results, stop_at_the_last)
+        inspect_frames(detector.session, find_frames(paths).frames, results, stop_at_the_last)
     assert seen == [1, 2, 3]
     lines = (tmp_path / "out" / "results.jsonl").read_text().splitlines()
     records = [json.loads(line) for line in lines]
@@ -125,7 +125,7 @@ def test_the_white_level_counts_once_on_every_way(tmp_path):
         detector.fit(folder, epochs=1, validation_share=0, show_progress=False)
         detector.calibrate(folder, 0.5)
         with open_result_folder(folder / "out", scale=1.0, keep_maps=False) as opened:
-            inspect_sources(detector.session, find_sources([folder / "0.png"]).images, opened)
+            inspect_frames(detector.session, find_frames([folder / "0.png"]).frames, opened)
         record = json.loads((folder / "out" / "results.jsonl").read_text())
         overlay = (folder / "out" / "overlays" / "0.png").read_bytes()
         working = detector.working_map(folder / "0.png")[0]

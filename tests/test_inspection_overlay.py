@@ -7,8 +7,8 @@ import tracemalloc
 import numpy as np
 import pytest
 
+from pyramidflow.detector.overlay import colour_bar, overlay
 from pyramidflow.errors import InputError
-from pyramidflow.inspection.overlay import colour_bar, overlay
 
 GREY = np.full((40, 60, 3), 120, np.uint8)
 BOX_GREEN = (57, 255, 90)
@@ -144,7 +144,7 @@ def test_colour_bar_shows_the_colours_of_the_overlay():
 
 def test_importing_overlay_and_report_loads_no_plotting_library():
     code = (
-        "import sys; import pyramidflow.inspection.overlay, pyramidflow.inspection.report; "
+        "import sys; import pyramidflow.detector.overlay, pyramidflow.evaluation.report; "
         "print([m for m in ('matplotlib', 'scipy', 'skimage', 'jinja2') if m in sys.modules])"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

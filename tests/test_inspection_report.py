@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pyramidflow.detector.overlay import overlay
 from pyramidflow.errors import InputError
-from pyramidflow.inspection.overlay import overlay
-from pyramidflow.inspection.report import write_report
-from pyramidflow.inspection.report_data import Report, ReportExample
+from pyramidflow.evaluation.report.contents import Report, ReportExample
+from pyramidflow.evaluation.report.page import write_report
 
 GREY = np.full((40, 60, 3), 120, np.uint8)
 SCORES = np.array([0.1, 0.2, 0.7, 0.5, 0.9, 0.4, 0.8, 0.6, 0.3])
@@ -282,7 +282,7 @@ def test_pictures_are_shown_at_a_useful_size(shape, shown, tmp_path):
 
 
 def test_long_curves_are_thinned_but_keep_their_shape():
-    from pyramidflow.inspection.report_charts import _drawable
+    from pyramidflow.evaluation.report.charts import _drawable
 
     # The bend lies in the first thousandth of the points.
     x = np.concatenate([np.linspace(0, 0.1, 200), np.linspace(0.1, 1, 200_000)])

@@ -40,14 +40,14 @@ def demo(
     from pyramidflow.data.textures import make_texture_set
     from pyramidflow.detector import Detector
     from pyramidflow.evaluation import evaluate
-    from pyramidflow.inspection import (
-        RESULTS_NAME,
-        find_sources,
-        inspect_sources,
-        open_result_folder,
-        write_evaluation_report,
-    )
+    from pyramidflow.evaluation.report import write_evaluation_report
     from pyramidflow.io.files import exclusive
+    from pyramidflow.line import (
+        RESULTS_NAME,
+        find_frames,
+        inspect_frames,
+        open_result_folder,
+    )
 
     model, report = output / "detector.safetensors", output / "report.html"
     with exclusive(model, covers=[report]):
@@ -74,7 +74,7 @@ def demo(
             detector, evaluation, list(training_facts(detector).items()), report
         )
         with open_result_folder(output, scale=detector.map_scale, keep_maps=False) as results:
-            inspect_sources(detector.session, find_sources([data / "test"]).images, results)
+            inspect_frames(detector.session, find_frames([data / "test"]).frames, results)
     metrics = evaluation.metrics
     print_facts(
         {

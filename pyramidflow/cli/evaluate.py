@@ -149,7 +149,7 @@ def _measure(job: "Job", device: str, settings: dict[str, Any]) -> "tuple[Detect
 def _write_results(detector: "Detector", evaluation: "Evaluation", folder: Path) -> None:
     from pyramidflow.cli.summary import training_facts
     from pyramidflow.evaluation import write_scores
-    from pyramidflow.inspection import write_evaluation_report
+    from pyramidflow.evaluation.report import write_evaluation_report
 
     facts = training_facts(detector) | {"test time": f"{evaluation.seconds:.1f} s"}
     write_scores(evaluation, folder / "scores.jsonl")

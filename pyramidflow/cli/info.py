@@ -54,7 +54,7 @@ def _plan(
 
     from pyramidflow.detector import Detector
     from pyramidflow.engine import CpuEngine, TiledEngine
-    from pyramidflow.inspection import rehearse
+    from pyramidflow.line import rehearse
 
     detector = Detector.load(model, device="cpu")
     session = detector.prepare(threads=threads, memory_budget=memory_budget, precision=precision)

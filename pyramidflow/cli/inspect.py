@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from pyramidflow.detector import Inspection, Session
     from pyramidflow.errors import InputError
-    from pyramidflow.inspection import ResultFolder, Source, Tally
+    from pyramidflow.line import Frame, ResultFolder, Tally
 
 EXIT_DEFECTS_FOUND = 1
 
@@ -76,11 +76,11 @@ def inspect(
     """
     from pyramidflow.cli import EXIT_INPUT_ERROR, EXIT_INTERRUPTED
     from pyramidflow.errors import InputError
-    from pyramidflow.inspection import find_sources, inspect_sources
     from pyramidflow.interrupt import StopRequest
     from pyramidflow.io.files import file_digest
+    from pyramidflow.line import find_frames, inspect_frames
 
-    found = find_sources(paths, output)
+    found = find_frames(paths, output)
     for line in left_out_lines(found.left_out):
         typer.echo(line, err=True)
     settings = {
@@ -107,13 +107,13 @@ def inspect(
     scale = session.map_scale if overlays else None
     open_folder = _resumed if resume else _emptied
     with (
-        open_folder(output, found.images, scale=scale, keep_maps=maps, run=run) as (
+        open_folder(output, found.frames, scale=scale, keep_maps=maps, run=run) as (
             results,
             images,
         ),
         StopRequest("image") as stop,
     ):
-        tally = inspect_sources(session, images, results, _show, lambda: stop.requested)
+        tally = inspect_frames(session, images, results, _show, lambda: stop.requested)
     for line in _summary(tally, session, output):
         typer.echo(line)
     if tally.stopped:
@@ -144,19 +144,19 @@ def _session(
 
 @contextmanager
 def _emptied(
-    output: Path, images: "list[Source]", **how: Any
-) -> "Iterator[tuple[ResultFolder, list[Source]]]":
-    from pyramidflow.inspection import open_result_folder
+    output: Path, images: "list[Frame]", **how: Any
+) -> "Iterator[tuple[ResultFolder, list[Frame]]]":
+    from pyramidflow.line import open_result_folder
 
-    with open_result_folder(output, sources=images, **how) as results:
+    with open_result_folder(output, frames=images, **how) as results:
         yield results, images
 
 
 @contextmanager
 def _resumed(
-    output: Path, images: "list[Source]", **how: Any
-) -> "Iterator[tuple[ResultFolder, list[Source]]]":
-    from pyramidflow.inspection import pictures_among, resume_result_folder
+    output: Path, images: "list[Frame]", **how: Any
+) -> "Iterator[tuple[ResultFolder, list[Frame]]]":
+    from pyramidflow.line import pictures_among, resume_result_folder
 
     with resume_result_folder(output, **how) as results:
         left = results.earlier.remaining(images, pictures_among(images, output))
@@ -164,17 +164,17 @@ def _resumed(
         yield results, left
 
 
-def _show(source: "Source", found: "Inspection | InputError") -> None:
+def _show(frame: "Frame", found: "Inspection | InputError") -> None:
     from pyramidflow.errors import InputError
 
     if isinstance(found, InputError):
         typer.echo(f"error: {printable(found)}", err=True)
     else:
-        typer.echo(f"{found.verdict}  {found.score:.6g}  {printable(source.path)}")
+        typer.echo(f"{found.verdict}  {found.score:.6g}  {printable(frame.path)}")
 
 
 def _summary(tally: "Tally", session: "Session", output: Path) -> list[str]:
-    from pyramidflow.inspection import RESULTS_NAME
+    from pyramidflow.line import RESULTS_NAME
 
     review = f"{tally.review} review, " if session.spec.alignment.align != "none" else ""
     lines = [

@@ -20,9 +20,9 @@ def template(
     """
     from pyramidflow.detector import Detector
     from pyramidflow.errors import InputError
-    from pyramidflow.inspection import write_png
     from pyramidflow.io.files import exclusive
     from pyramidflow.io.names import printable
+    from pyramidflow.io.pictures import write_png
 
     if output.suffix.lower() != ".png":
         raise InputError(f"the output is {output}: name a .png file.")

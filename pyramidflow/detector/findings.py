@@ -14,19 +14,22 @@ from pyramidflow.detector.verdict import Verdict
 
 Map = npt.NDArray[np.float32]
 
+Box = tuple[int, int, int, int]
+"""``(x0, y0, x1, y1)`` in pixels, half-open: column ``x1`` and row ``y1`` are outside."""
+
 
 @dataclass(frozen=True)
 class Region:
     """A connected part of the anomaly map above the threshold, in pixels of the image.
 
     Attributes:
-        box: ``(left, top, right, bottom)``, right and bottom exclusive.
+        box: around it.
         area: in pixels.
         peak: largest value of the anomaly map inside.
         peak_at: ``(x, y)`` of that value.
     """
 
-    box: tuple[int, int, int, int]
+    box: Box
     area: int
     peak: float
     peak_at: tuple[int, int]

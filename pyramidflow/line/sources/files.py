@@ -1,57 +1,38 @@
-"""Where images to inspect come from."""
+"""Frames from files and folders."""
 
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
 from pyramidflow.data import LeftOut, Listing, find_images
 from pyramidflow.errors import InputError
-from pyramidflow.io.names import OutputNames, printable
-
-OVERLAYS: Final = "overlays"
-MAPS: Final = "maps"
-PICTURE_SUFFIXES: Final = {OVERLAYS: ".png", MAPS: ".tiff"}
-"""What an inspection writes for an image, by folder."""
+from pyramidflow.io.names import printable
+from pyramidflow.line.frame import Frame, with_free_names
+from pyramidflow.line.results import PICTURE_SUFFIXES
 
 
 @dataclass(frozen=True)
-class Source:
-    """An image to inspect.
-
-    Attributes:
-        path: the file, as the user named or found it.
-        name: unique among the sources, without suffix; names the files written for it.
-        problem: why there is no image at the path, where that is known before it is read.
-    """
-
-    path: Path
-    name: str
-    problem: str | None = None
-
-
-@dataclass(frozen=True)
-class Sources:
+class FoundFrames:
     """What paths stand for.
 
     Attributes:
-        images: in the order of the paths.
+        frames: in the order of the paths.
         left_out: files and folders below them that are not inspected.
     """
 
-    images: list[Source]
+    frames: list[Frame]
     left_out: list[LeftOut]
 
 
-def find_sources(paths: Sequence[Path], output: Path | None = None) -> Sources:
+def find_frames(paths: Sequence[Path], output: Path | None = None) -> FoundFrames:
     """List the images that paths stand for.
 
     A file stands for itself, a folder for all images below it, sorted. What an inspection wrote
     below ``output`` is left out. Two images that would have the same name get a number behind it,
-    as does one whose picture would be written over a source.
+    as does one whose picture would be written over a frame's file.
 
-    A path that stands for no image becomes a source with a problem, as long as others do.
+    A path that stands for no image becomes a frame with a problem, as long as others do.
 
     Args:
         paths: files and folders.
@@ -60,34 +41,23 @@ def find_sources(paths: Sequence[Path], output: Path | None = None) -> Sources:
     Raises:
         InputError: there is nothing to inspect at all.
     """
-    wanted: list[Source] = []
+    wanted: list[Frame] = []
     left_out: list[LeftOut] = []
     for path in paths:
         images, others = _found_at(path, output)
         wanted += images
         left_out += others
-    problems = [source.problem for source in wanted if source.problem]
+    problems = [frame.problem for frame in wanted if frame.problem]
     if len(problems) == len(wanted):
         raise InputError(_nothing_to_inspect(problems))
-    return Sources(with_free_names(wanted, pictures_among(wanted, output)), left_out)
+    return FoundFrames(with_free_names(wanted, pictures_among(wanted, output)), left_out)
 
 
-def with_free_names(sources: Iterable[Source], taken: Iterable[str]) -> list[Source]:
-    """Give sources names that are unique, also among pictures that exist already.
-
-    Args:
-        sources: with the names that they would like.
-        taken: pictures that stay, named below their folder.
-    """
-    names = OutputNames(PICTURE_SUFFIXES.values(), taken)
-    return [replace(source, name=names.claim(source.name)) for source in sources]
-
-
-def pictures_among(sources: Iterable[Source], output: Path | None) -> list[str]:
-    """Names, below their folder, of the sources that lie where pictures are written.
+def pictures_among(frames: Iterable[Frame], output: Path | None) -> list[str]:
+    """Names, below their folder, of the frames' files that lie where pictures are written.
 
     Args:
-        sources: what is inspected.
+        frames: what is inspected.
         output: folder for the results.
     """
     if output is None:
@@ -96,7 +66,7 @@ def pictures_among(sources: Iterable[Source], output: Path | None) -> list[str]:
     folders = [folder for folder in folders if os.path.isdir(folder)]
     if not folders:
         return []
-    files = [os.path.realpath(source.path) for source in sources]
+    files = [os.path.realpath(frame.path) for frame in frames]
     return [
         file.removeprefix(folder).replace(os.sep, "/")
         for folder in folders
@@ -105,7 +75,7 @@ def pictures_among(sources: Iterable[Source], output: Path | None) -> list[str]:
     ]
 
 
-def _found_at(path: Path, output: Path | None) -> tuple[list[Source], list[LeftOut]]:
+def _found_at(path: Path, output: Path | None) -> tuple[list[Frame], list[LeftOut]]:
     try:
         is_folder = os.path.isdir(path)
         if not is_folder:
@@ -117,7 +87,7 @@ def _found_at(path: Path, output: Path | None) -> tuple[list[Source], list[LeftO
     except OSError:
         pass  # reading it says more, and belongs to its turn
     if not is_folder:
-        return [Source(path, path.stem)], []
+        return [Frame(path, path.stem)], []
     try:
         listing = find_images(path, recursive=True)
     except (InputError, OSError) as error:
@@ -127,9 +97,9 @@ def _found_at(path: Path, output: Path | None) -> tuple[list[Source], list[LeftO
 
 def _found_below(
     folder: Path, listing: Listing, results: Sequence[Path]
-) -> tuple[list[Source], list[LeftOut]]:
+) -> tuple[list[Frame], list[LeftOut]]:
     images = [
-        Source(file, file.relative_to(folder).with_suffix("").as_posix())
+        Frame(file, file.relative_to(folder).with_suffix("").as_posix())
         for file in listing.files
         if not _is_in(file, results)
     ]
@@ -151,8 +121,8 @@ def _found_below(
     return images, left_out
 
 
-def _problem(path: Path, sentence: str) -> Source:
-    return Source(path, path.name, sentence)
+def _problem(path: Path, sentence: str) -> Frame:
+    return Frame(path, path.name, sentence)
 
 
 def _results_below(folder: Path, output: Path | None) -> list[Path]:

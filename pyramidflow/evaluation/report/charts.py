@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from pyramidflow.inspection.report_data import Curve, Report, number_text, rate_text
+from pyramidflow.evaluation.report.contents import Curve, Report, number_text, rate_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -11,10 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from pyramidflow.detector.overlay import colour_bar
 from pyramidflow.errors import InputError
-from pyramidflow.inspection.overlay import colour_bar
-from pyramidflow.inspection.report_charts import charts
-from pyramidflow.inspection.report_data import Report, ReportExample, check, number_text, rate_text
+from pyramidflow.evaluation.report.charts import charts
+from pyramidflow.evaluation.report.contents import (
+    Report,
+    ReportExample,
+    check,
+    number_text,
+    rate_text,
+)
 from pyramidflow.io.names import printable
 
 _WIDEST_PICTURE: Final = 512
@@ -96,7 +102,7 @@ def _render(report: Report) -> str:
     environment = jinja2.Environment(
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
     )
-    source = (files("pyramidflow.inspection") / "report.html").read_text(encoding="utf-8")
+    source = (files("pyramidflow.evaluation.report") / "page.html").read_text(encoding="utf-8")
     bar = colour_bar(_BAR_STOPS, 1)[0]  # [stops, 3]
     return environment.from_string(source).render(
         title=printable(report.title),

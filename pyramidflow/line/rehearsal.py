@@ -10,7 +10,7 @@ import numpy as np
 
 from pyramidflow.data import read_image
 from pyramidflow.detector import Session
-from pyramidflow.inspection.sinks import png
+from pyramidflow.io.pictures import png
 from pyramidflow.spec import ImageSize
 
 LARGEST_SIDE = 2048

@@ -8,10 +8,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from pyramidflow.detector.findings import Box
 from pyramidflow.errors import InputError
-
-Box = tuple[int, int, int, int]
-"""``(x0, y0, x1, y1)`` in pixels, half-open: column ``x1`` and row ``y1`` are outside."""
 
 _COLOUR_MAP: Final = "inferno"
 _COLOUR_MAP_START: Final = 0.3

@@ -15,13 +15,20 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 from pyramidflow.errors import InputError
-from pyramidflow.inspection.sources import PICTURE_SUFFIXES, Source, with_free_names
 from pyramidflow.io.files import unwritable, write_atomically
-from pyramidflow.io.names import printable, readable_bytes
+from pyramidflow.io.names import printable
+from pyramidflow.line.frame import Frame, with_free_names
+from pyramidflow.line.results import (
+    MAPS,
+    OVERLAYS,
+    PICTURE_SUFFIXES,
+    RESULTS_NAME,
+    RUN_NAME,
+    path_text,
+    picture_path,
+)
 
-RESULTS_NAME: Final = "results.jsonl"
-RUN_NAME: Final = "results.run.json"
-_PICTURE_KEYS: Final = {"overlay": "overlays", "map": "maps"}
+_PICTURE_KEYS: Final = {"overlay": OVERLAYS, "map": MAPS}
 
 
 @dataclass
@@ -38,38 +45,22 @@ class Earlier:
     verdicts: Counter[str] = field(default_factory=Counter)
     pictures: list[str] = field(default_factory=list)
 
-    def remaining(self, sources: Iterable[Source], taken: Iterable[str]) -> list[Source]:
-        """Sources that are still to be inspected, with names that spare the earlier pictures.
+    def remaining(self, frames: Iterable[Frame], taken: Iterable[str]) -> list[Frame]:
+        """Frames that are still to be inspected, with names that spare the earlier pictures.
 
         Args:
-            sources: of the whole run; one that is named twice is inspected twice.
+            frames: of the whole run; one that is named twice is inspected twice.
             taken: further pictures that stay, named below their folder.
         """
         done = Counter(self.images)
         left = []
-        for source in sources:
-            key = path_text(source.path)
+        for frame in frames:
+            key = path_text(frame.path)
             if done[key]:
                 done[key] -= 1
             else:
-                left.append(source)
+                left.append(frame)
         return with_free_names(left, [*self.pictures, *taken])
-
-
-def path_text(path: Path) -> str:
-    """A path as records hold it: bytes that are no UTF-8 are written out."""
-    return readable_bytes(str(path))
-
-
-def picture_path(folder: Path, name: str) -> Path:
-    """Where a picture lies.
-
-    Args:
-        folder: of the results.
-        name: as records hold it, ``overlays/NAME.png``.
-    """
-    # In a locale that is not UTF-8, Python would write the name in another encoding.
-    return folder / os.fsdecode(name.encode())
 
 
 def clear_earlier(folder: Path, keep: Iterable[Path]) -> None:

@@ -12,9 +12,9 @@ import numpy.typing as npt
 from pyramidflow.data import read_image
 from pyramidflow.detector import Inspection, Session, Verdict
 from pyramidflow.errors import InputError
-from pyramidflow.inspection.sinks import ResultFolder
-from pyramidflow.inspection.sources import Source
 from pyramidflow.io.names import printable
+from pyramidflow.line.frame import Frame
+from pyramidflow.line.sinks.folder import ResultFolder
 
 STAGES: Final = ("reading", "resizing", "aligning", "inspecting", "writing")
 
@@ -29,7 +29,7 @@ class Tally:
         review: verdicts.
         errors: records with an error: an image that could not be inspected, or whose pictures could
             not be written; the latter has a verdict, too.
-        stopped: a stop was requested before the last source.
+        stopped: a stop was requested before the last frame.
         milliseconds: of each inspected image, by stage.
     """
 
@@ -59,11 +59,11 @@ class Tally:
         ]
 
 
-def inspect_sources(
+def inspect_frames(
     session: Session,
-    sources: Sequence[Source],
+    frames: Sequence[Frame],
     results: ResultFolder,
-    on_image: Callable[[Source, Inspection | InputError], object] = lambda source, found: None,
+    on_image: Callable[[Frame, Inspection | InputError], object] = lambda frame, found: None,
     stop_requested: Callable[[], bool] = lambda: False,
 ) -> Tally:
     """Inspect images one after the other and write down what was found.
@@ -72,7 +72,7 @@ def inspect_sources(
 
     Args:
         session: of a calibrated detector.
-        sources: the images.
+        frames: the images.
         results: where the results go; what an earlier run did there is counted.
         on_image: called after each image, with its inspection or the error; with both, one after
             the other, where the inspection has a picture that could not be written.
@@ -86,45 +86,43 @@ def inspect_sources(
     """
     done = results.earlier.verdicts
     tally = Tally(ok=done["ok"], ng=done["ng"], review=done["review"])
-    for source in sources:
+    for frame in frames:
         if stop_requested():
             tally.stopped = True
             break
         try:
-            pixels, inspection = _inspected(session, source, tally)
+            pixels, inspection = _inspected(session, frame, tally)
         except InputError as error:
             tally.errors += 1
-            results.add_error(source, error)
-            on_image(source, error)
+            results.add_error(frame, error)
+            on_image(frame, error)
             continue
         tally.count(inspection.verdict)
         start = perf_counter()
-        problem = results.add(source, pixels, inspection)
+        problem = results.add(frame, pixels, inspection)
         tally.add_time("writing", 1e3 * (perf_counter() - start))
-        on_image(source, inspection)
+        on_image(frame, inspection)
         if problem is not None:
             tally.errors += 1
-            on_image(source, problem)
+            on_image(frame, problem)
     return tally
 
 
-def _inspected(
-    session: Session, source: Source, tally: Tally
-) -> tuple[npt.NDArray[Any], Inspection]:
-    if source.problem is not None:
-        raise InputError(source.problem)
+def _inspected(session: Session, frame: Frame, tally: Tally) -> tuple[npt.NDArray[Any], Inspection]:
+    if frame.problem is not None:
+        raise InputError(frame.problem)
     start = perf_counter()
     try:
-        pixels = read_image(source.path, session.decoding)
+        pixels = read_image(frame.path, session.decoding)
         read = perf_counter()
         [inspection] = session.inspect_pixels([pixels])
     except InputError as error:
-        if printable(source.path) in printable(error):
+        if printable(frame.path) in printable(error):
             raise
-        raise InputError(f"{printable(source.path)}: {error}") from error
+        raise InputError(f"{printable(frame.path)}: {error}") from error
     except Exception as error:  # no memory, a file server that is away: the next image may do
         raise InputError(
-            f"{printable(source.path)} could not be inspected ({_reason(error)}): see whether the "
+            f"{printable(frame.path)} could not be inspected ({_reason(error)}): see whether the "
             "file and the machine are in order, and inspect it again."
         ) from error
     tally.add_time("reading", 1e3 * (read - start))

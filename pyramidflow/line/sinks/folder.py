@@ -1,4 +1,4 @@
-"""Where the results of an inspection go: a JSONL file, overlays, raw maps."""
+"""Results in a folder: a JSONL file, overlays, raw maps."""
 
 import io
 import os
@@ -7,28 +7,27 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
 from pyramidflow.data import to_uint8
-from pyramidflow.detector.findings import Inspection
+from pyramidflow.detector import Inspection
+from pyramidflow.detector.overlay import overlay
 from pyramidflow.errors import InputError
-from pyramidflow.inspection.earlier import (
-    RESULTS_NAME,
-    RUN_NAME,
-    Earlier,
-    clear_earlier,
-    path_text,
-    picture_path,
-    take_up_earlier,
-    write_run,
-)
-from pyramidflow.inspection.overlay import overlay
-from pyramidflow.inspection.sources import MAPS, OVERLAYS, PICTURE_SUFFIXES, Source
-from pyramidflow.io.files import exclusive, is_full, unwritable, write_atomically
+from pyramidflow.io.files import exclusive, is_full, unwritable
 from pyramidflow.io.lines import json_line
 from pyramidflow.io.names import printable
+from pyramidflow.io.pictures import float_tiff, png
+from pyramidflow.line.earlier import Earlier, clear_earlier, take_up_earlier, write_run
+from pyramidflow.line.frame import Frame
+from pyramidflow.line.results import (
+    MAPS,
+    OVERLAYS,
+    PICTURE_SUFFIXES,
+    RESULTS_NAME,
+    RUN_NAME,
+    path_text,
+    picture_path,
+)
 
 _PICTURE_IN_HAND = ".picture.tmp"
 
@@ -64,12 +63,12 @@ class ResultFolder:
         self._folders_made: set[Path] = set()
 
     def add(
-        self, source: Source, pixels: npt.NDArray[Any], inspection: Inspection
+        self, frame: Frame, pixels: npt.NDArray[Any], inspection: Inspection
     ) -> InputError | None:
         """Record an inspected image.
 
         Args:
-            source: the image.
+            frame: the image.
             pixels: ``[H, W, 3]``.
             inspection: what was found.
 
@@ -79,15 +78,15 @@ class ResultFolder:
         Raises:
             InputError: the record cannot be written, or the disk is full.
         """
-        record: dict[str, Any] = {"path": path_text(source.path), **inspection.as_dict()}
+        record: dict[str, Any] = {"path": path_text(frame.path), **inspection.as_dict()}
         error: Exception | None = None
         try:
             if self._scale is not None:
-                name = f"{OVERLAYS}/{source.name}.png"
+                name = f"{OVERLAYS}/{frame.name}.png"
                 self._put(name, self._overlay(pixels, inspection, self._scale))
                 record["overlay"] = name
             if self._keep_maps:
-                name = f"{MAPS}/{source.name}.tiff"
+                name = f"{MAPS}/{frame.name}.tiff"
                 self._put(name, float_tiff(inspection.anomaly_map))
                 record["map"] = name
         except Exception as caught:  # whatever it is, the verdict matters more than its pictures
@@ -101,13 +100,13 @@ class ResultFolder:
             raise problem from error
         return problem
 
-    def add_error(self, source: Source, error: InputError) -> None:
+    def add_error(self, frame: Frame, error: InputError) -> None:
         """Record an image that could not be inspected.
 
         Raises:
             InputError: the line cannot be written.
         """
-        self._write({"path": path_text(source.path), "error": printable(error)})
+        self._write({"path": path_text(frame.path), "error": printable(error)})
 
     def _overlay(self, pixels: npt.NDArray[Any], inspection: Inspection, scale: float) -> bytes:
         boxes = [region.box for region in inspection.regions]
@@ -156,7 +155,7 @@ def open_result_folder(
     scale: float | None,
     keep_maps: bool,
     run: Mapping[str, Any] | None = None,
-    sources: Iterable[Source] = (),
+    frames: Iterable[Frame] = (),
 ) -> Iterator[ResultFolder]:
     """Open a folder for results, removing those of an earlier run.
 
@@ -165,16 +164,16 @@ def open_result_folder(
         scale: see :class:`ResultFolder`.
         keep_maps: see :class:`ResultFolder`.
         run: what the verdicts depend on: model, threshold, settings.
-        sources: what is to be inspected; an earlier picture that is among them stays.
+        frames: what is to be inspected; an earlier picture that is among them stays.
 
     Yields:
         The open folder; no other process can open it meanwhile.
 
     Raises:
-        InputError: the folder cannot be written, another process is writing to it, or a source is
+        InputError: the folder cannot be written, another process is writing to it, or a frame is
             its ``results.jsonl``.
     """
-    paths = [source.path for source in sources]
+    paths = [frame.path for frame in frames]
     results = os.path.realpath(folder / RESULTS_NAME)
     if any(path.name == RESULTS_NAME and os.path.realpath(path) == results for path in paths):
         raise InputError(
@@ -228,29 +227,3 @@ def _open_results(folder: Path, mode: Literal["wb", "ab"]) -> Iterator[io.FileIO
         yield lines
         with suppress(OSError):  # not every file system can
             os.fsync(lines.fileno())
-
-
-def png(picture: npt.NDArray[np.uint8]) -> bytes:
-    """Encode a picture ``[H, W, 3]`` as PNG."""
-    data = io.BytesIO()
-    Image.fromarray(picture).save(data, format="PNG")
-    return data.getvalue()
-
-
-def float_tiff(anomaly_map: npt.NDArray[np.float32]) -> bytes:
-    """Encode an anomaly map ``[H, W]`` as a float32 TIFF."""
-    import tifffile
-
-    data = io.BytesIO()
-    tifffile.imwrite(data, anomaly_map.astype(np.float32), photometric="minisblack")
-    return data.getvalue()
-
-
-def write_png(path: Path, picture: npt.NDArray[np.uint8]) -> None:
-    """Write a picture ``[H, W, 3]`` as PNG, atomically.
-
-    Raises:
-        InputError: the file cannot be written.
-    """
-    data = png(picture)
-    write_atomically(path, lambda file: file.write(data))

@@ -8,11 +8,11 @@ import numpy as np
 
 from pyramidflow.data import read_image, read_mask, resize_image, to_uint8
 from pyramidflow.detector import Detector, Session
+from pyramidflow.detector.overlay import overlay
 from pyramidflow.errors import InputError
 from pyramidflow.evaluation import Evaluation, Outcome, reduce_mask, remarks, roc_curve
-from pyramidflow.inspection.overlay import overlay
-from pyramidflow.inspection.report import write_report
-from pyramidflow.inspection.report_data import Curve, Report, ReportExample, rate_text
+from pyramidflow.evaluation.report.contents import Curve, Report, ReportExample, rate_text
+from pyramidflow.evaluation.report.page import write_report
 
 EXAMPLES = 4
 """Examples in each of the report's two sections."""

@@ -122,7 +122,7 @@ def cases(data: Category, options: argparse.Namespace) -> Iterator[dict[str, lis
     """What each seed gave for each pair of training and comparison, anew with every comparison."""
     found: dict[str, list[dict[str, Any]]] = {}
     for trains in options.train or [[]]:
-        settings = parsed(trains) | {"epochs": options.epochs}
+        settings = {"epochs": options.epochs} | parsed(trains)
         for seed in options.seeds:
             subject = trained(data, settings | {"seed": seed}, options.device)
             for changed in [[], *options.set]:
@@ -185,7 +185,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--images", type=int, default=60, help="to train on")
     parser.add_argument("--good", type=int, default=60, help="good test images, at most")
     parser.add_argument("--defects", type=int, default=100, help="defective ones, at most")
-    parser.add_argument("--epochs", type=int, default=8)
+    parser.add_argument("--epochs", type=int, default=8, help="unless --train says epochs=N")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())

@@ -17,8 +17,9 @@ from torch import Tensor
 from benchmarks.conftest import Scale
 from benchmarks.turns import compare
 from pyramidflow.engine.plan import make_plan
-from pyramidflow.ops import convolution, dispatch, planner, reference, spectral
-from pyramidflow.ops.planner import Convolution
+from pyramidflow.ops import dispatch, reference
+from pyramidflow.ops.convolution import direct, methods, spectral
+from pyramidflow.ops.convolution.methods import Convolution
 
 KERNEL = 7
 CHANNELS = {"baseline": (16, 32), "ResNet": (64, 128)}
@@ -84,7 +85,7 @@ class OneDnn:
         """The result."""
         return reference.conv2d(x, weight, resample)
 
-    conv2d_backward = staticmethod(convolution.conv2d_backward)
+    conv2d_backward = staticmethod(direct.conv2d_backward)
 
 
 def relative_error(found: Tensor, direction: str, operands: Operands, resample: str) -> float:
@@ -170,7 +171,7 @@ def test_training(benchmark: Any, scale: Scale, shape: Convolution, direction: s
     library = in_training(direction, given, shape.resample, OneDnn)
     benchmark.group = f"convolution, {direction}: {shown(shape)}"
     benchmark.extra_info.update(
-        method=planner.fastest(shape).name,
+        method=methods.fastest(shape).name,
         relative_error=relative_error(planned(), direction, given, shape.resample),
         onednn_relative_error=relative_error(library(), direction, given, shape.resample),
         threads=torch.get_num_threads(),

@@ -28,7 +28,7 @@ from pyramidflow.engine.plan import make_plan
 from pyramidflow.errors import InputError
 from pyramidflow.model import Contrast, PyramidFlow
 from pyramidflow.ops.compiled_cpu import has_bfloat16
-from pyramidflow.ops.planner import Convolution
+from pyramidflow.ops.convolution.methods import Convolution
 
 require_backend("cpu")
 

@@ -14,8 +14,8 @@ from torch.nn import functional
 from pyramidflow.errors import InputError
 from pyramidflow.ops import backend_cpu as cpu
 from pyramidflow.ops import backend_reference as oracle
-from pyramidflow.ops import planner, spectral
 from pyramidflow.ops.compiled_cpu import call
+from pyramidflow.ops.convolution import methods, spectral
 
 require_backend("cpu")
 
@@ -33,8 +33,8 @@ def check_convolution(
 ) -> None:
     x, weight = make(batch, inputs, *size), make(outputs, inputs, kernel, kernel)
     for resample in ("none", "up", "down"):
-        shape = planner.Convolution(batch, inputs, outputs, *size, kernel, resample)
-        if tile > 0 and planner.spectral_kernel(shape) >= tile:
+        shape = methods.Convolution(batch, inputs, outputs, *size, kernel, resample)
+        if tile > 0 and methods.spectral_kernel(shape) >= tile:
             continue
         compare("conv2d", (x, weight, resample, tile))
         grad = make(batch, outputs, *spectral.output_size(shape))
@@ -52,7 +52,7 @@ CONVOLUTIONS = [
 """Batch, inputs, outputs, size, kernel: channels that leave lanes empty, images below a tile."""
 
 
-@pytest.mark.parametrize("tile", [-1, 0, *planner.TILES])
+@pytest.mark.parametrize("tile", [-1, 0, *methods.TILES])
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize(("batch", "inputs", "outputs", "size", "kernel"), CONVOLUTIONS)
 def test_convolution(level, layout, batch, inputs, outputs, size, kernel, tile) -> None:
@@ -66,7 +66,7 @@ def test_convolution(level, layout, batch, inputs, outputs, size, kernel, tile) 
     st.integers(1, 40),
     st.tuples(st.integers(1, 40), st.integers(1, 40)),
     st.sampled_from((1, 3, 5, 7)),
-    st.sampled_from(planner.TILES),
+    st.sampled_from(methods.TILES),
 )
 def test_convolution_of_any_shape(batch, inputs, outputs, size, kernel, tile) -> None:
     check_convolution(Maker("channels-last"), batch, inputs, outputs, size, kernel, tile)
@@ -83,7 +83,7 @@ def test_convolution_in_blocks_of_any_length() -> None:
     x = torch.randn(3, 16, 40, 50).contiguous(memory_format=torch.channels_last)
     weight = torch.randn(8, 16, 7, 7)
     shape = spectral.described(x, weight, "none")
-    method = planner.with_tile(shape, 16)
+    method = methods.with_tile(shape, 16)
     results = []
     for block in (1, 2, 7, 1000):
         prepared = spectral.PreparedConvolution(shape, replace(method, block=block), weight)
@@ -104,7 +104,7 @@ def test_convolution_of_two_resized_sources() -> None:
     )
     shape = spectral.described(joined, weight, "none")
     prepared = spectral.PreparedConvolution(
-        shape, planner.with_tile(shape, 20), weight, channels=(5, 7)
+        shape, methods.with_tile(shape, 20), weight, channels=(5, 7)
     )
     y = torch.full((2, 4, 17, 11), math.nan).contiguous(memory_format=torch.channels_last)
     sources = (spectral.source(fine, -1), spectral.source(coarse, 1))
@@ -120,7 +120,7 @@ def test_convolution_with_an_epilogue(level, channels: int, stride: int) -> None
     make = Maker("channels-last")
     x, weight, bias = make(2, 4, 19, 30), make(channels, 4, 3, 3), make(channels)
     shape = spectral.described(x, weight, "none" if stride == 1 else "down")
-    prepared = spectral.PreparedConvolution(shape, planner.with_tile(shape, 16), weight)
+    prepared = spectral.PreparedConvolution(shape, methods.with_tile(shape, 16), weight)
     added = make(2, channels, *spectral.output_size(shape))
     y, workspace = (
         torch.full_like(added, math.nan),
@@ -145,7 +145,7 @@ def test_coupling_behind_a_convolution(level, channels, norm, resample, tile) ->
     zeros = torch.zeros(channels)
     pixel_mean = make(height, width) if norm == "cvn" else None
     channel_mean = make(channels) if norm == "svn" else zeros
-    prepared = spectral.PreparedConvolution(shape, planner.with_tile(shape, tile), weight)
+    prepared = spectral.PreparedConvolution(shape, methods.with_tile(shape, tile), weight)
     workspace = torch.full((prepared.coupling_workspace_size,), math.nan)
     z = x.clone(memory_format=torch.channels_last)
     prepared.run_coupling(
@@ -205,13 +205,13 @@ def test_convolution_does_not_depend_on_the_number_of_threads() -> None:
 
 def test_planner_prefers_what_is_faster() -> None:
     """Direct on a few pixels, in the frequency domain on an image; the memory is what is kept."""
-    few, many = (planner.Convolution(1, 128, 128, n, n, 7) for n in (4, 256))
-    assert planner.fastest(few).tile == 0
-    assert planner.fastest(many).tile > 0
-    chosen = planner.methods(many)[0]
+    few, many = (methods.Convolution(1, 128, 128, n, n, 7) for n in (4, 256))
+    assert methods.fastest(few).tile == 0
+    assert methods.fastest(many).tile > 0
+    chosen = methods.methods(many)[0]
     assert chosen.tile == 32
     prepared = spectral.PreparedConvolution(many, chosen, torch.randn(128, 128, 7, 7))
     assert 4 * prepared.spectra.numel() == chosen.weight_bytes
     assert 4 * prepared.workspace_size >= chosen.workspace_bytes
     with pytest.raises(InputError, match="has no transforms of 7: choose a tile of 0, 8"):
-        planner.with_tile(many, 7)
+        methods.with_tile(many, 7)

@@ -20,11 +20,11 @@ from torch import Tensor
 triton = pytest.importorskip("triton", reason="triton is not installed")
 
 import triton.language as tl  # noqa: E402
-from pyramidflow.kernels import coupling  # noqa: E402
 from triton.runtime.autotuner import Autotuner  # noqa: E402
 from triton_cases import DEVICE, compare, draw, relative_error  # noqa: E402
 
 from pyramidflow import ops  # noqa: E402
+from pyramidflow.kernels import coupling  # noqa: E402
 from pyramidflow.ops import backend_reference, backend_triton  # noqa: E402
 from pyramidflow.ops.tf32 import convolutions_with_tf32  # noqa: E402
 

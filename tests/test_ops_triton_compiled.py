@@ -10,6 +10,9 @@ from hypothesis import strategies as st
 
 triton = pytest.importorskip("triton", reason="triton is not installed")
 
+from triton.runtime.autotuner import Autotuner  # noqa: E402
+
+from benchmarks import triton_resources  # noqa: E402
 from pyramidflow.kernels import (  # noqa: E402
     anomaly_map,
     conv1x1,
@@ -21,9 +24,6 @@ from pyramidflow.kernels import (  # noqa: E402
     pyramid_up,
     tuning,
 )
-from triton.runtime.autotuner import Autotuner  # noqa: E402
-
-from benchmarks import triton_resources  # noqa: E402
 from pyramidflow.ops import backend_triton  # noqa: E402
 
 pytestmark = pytest.mark.skipif(

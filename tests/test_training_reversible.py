@@ -16,7 +16,7 @@ from pyramidflow.data import ImageSet, list_images, network_input
 from pyramidflow.errors import InputError
 from pyramidflow.model import CustomEncoder, Standardised
 from pyramidflow.model.coupling import CouplingBlock
-from pyramidflow.ops import planner
+from pyramidflow.ops.convolution import methods
 from pyramidflow.spec import Preprocessing
 from pyramidflow.training import ContrastLoss, LikelihoodLoss, Recipe, choose_loss, memory, train
 from pyramidflow.training.memory import activation_bytes, fitting_mode, network_of
@@ -169,7 +169,7 @@ def test_frozen_parts_have_no_gradient():
 def test_rounding_does_not_carry_a_value_over_the_bend(monkeypatch, dtype, tile):
     # Without the recorded sides some hidden values come back on the other side of zero, and the
     # gradients of this small map are off by a hundredth.
-    monkeypatch.setattr(planner, "fastest", lambda shape: planner.with_tile(shape, tile))
+    monkeypatch.setattr(methods, "fastest", lambda shape: methods.with_tile(shape, tile))
     model = network(stacks=6, channels=8, levels=4, kernel_size=7)
     torch.manual_seed(0)
     image = torch.randn(2, 3, 32, 32, dtype=torch.float64).to(dtype)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from pyramidflow.engine.convolution import carved, channels_last
 from pyramidflow.model import PyramidFlow
-from pyramidflow.ops.planner import Convolution
+from pyramidflow.ops.convolution.methods import Convolution
 
 
 class Buffers:

@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from pyramidflow import ops
 from pyramidflow.engine.plan import Layer
-from pyramidflow.ops import spectral
+from pyramidflow.ops.convolution import spectral
 
 
 def channels_last(*shape: int) -> Tensor:

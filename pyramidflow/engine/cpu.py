@@ -41,7 +41,7 @@ from pyramidflow.model.coupling import (
     SingleUpCoupling,
 )
 from pyramidflow.ops.compiled_cpu import Image, call, has_bfloat16
-from pyramidflow.ops.planner import Convolution
+from pyramidflow.ops.convolution.methods import Convolution
 
 
 class CpuEngine:

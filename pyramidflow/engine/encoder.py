@@ -16,7 +16,7 @@ from pyramidflow.model import PyramidFlow
 from pyramidflow.model.encoder import LayeredNetwork, Lift, inner
 from pyramidflow.model.layers import Conv, MaxPool, Residual
 from pyramidflow.ops.compiled_cpu import call
-from pyramidflow.ops.planner import Convolution
+from pyramidflow.ops.convolution.methods import Convolution
 
 Step = tuple[str, Callable[[], object]]
 """Name and action of one part of an inspection."""

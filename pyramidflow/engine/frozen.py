@@ -21,7 +21,7 @@ from pyramidflow.model import (
     SingleUpCoupling,
 )
 from pyramidflow.model.coupling import LEAKY_SLOPE
-from pyramidflow.ops.convolution import fold_upsampling, folded_size
+from pyramidflow.ops.convolution.direct import fold_upsampling, folded_size
 
 CHANNELS_LAST = torch.channels_last
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from pyramidflow.engine.tiling import Tiling
 from pyramidflow.errors import InputError
-from pyramidflow.ops.planner import Convolution, Method, methods
+from pyramidflow.ops.convolution.methods import Convolution, Method, methods
 
 WORKSPACE_SHARE = 8
 """A convolution's scratch memory takes at most this fraction of the budget."""

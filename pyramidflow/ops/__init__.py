@@ -6,6 +6,7 @@ Where operations are spread over files, the files are the same families everywhe
 ``coupling``, ``convolution``, ``image``.
 """
 
+from pyramidflow.ops.convolution.methods import Resampling
 from pyramidflow.ops.dispatch import BackendRecord, active_backend, backends, use_backend
 from pyramidflow.ops.functions.convolution import conv2d, invertible_conv1x1
 from pyramidflow.ops.functions.coupling import (
@@ -21,7 +22,6 @@ from pyramidflow.ops.functions.pyramid import (
     pyramid_merge,
     pyramid_residual,
 )
-from pyramidflow.ops.planner import Resampling
 from pyramidflow.spec import Reduction, Statistics, VolumeNormKind
 
 __all__ = [

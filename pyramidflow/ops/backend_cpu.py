@@ -12,10 +12,10 @@ from torch import Tensor
 from pyramidflow.ops import allocation, library
 from pyramidflow.ops.allocation import dense, memory_format
 from pyramidflow.ops.compiled_cpu import Coupling, Image, call, compiled
+from pyramidflow.ops.convolution.spectral import conv2d as conv2d
+from pyramidflow.ops.convolution.spectral import conv2d_backward as conv2d_backward
 from pyramidflow.ops.dispatch import Status
 from pyramidflow.ops.registry import mean_shape
-from pyramidflow.ops.spectral import conv2d as conv2d
-from pyramidflow.ops.spectral import conv2d_backward as conv2d_backward
 
 DEVICES = frozenset({"cpu"})
 DTYPES = frozenset({torch.float32})

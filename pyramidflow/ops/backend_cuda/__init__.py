@@ -33,7 +33,7 @@ from pyramidflow.ops.backend_cuda.pyramid import (
     pyramid_residual,
     pyramid_up_backward,
 )
-from pyramidflow.ops.convolution import conv2d, conv2d_backward
+from pyramidflow.ops.convolution.direct import conv2d, conv2d_backward
 from pyramidflow.ops.dispatch import Status
 
 __all__ = [

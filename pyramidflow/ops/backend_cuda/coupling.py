@@ -12,7 +12,7 @@ from pyramidflow.ops.backend_cuda.convolution import (
     invertible_conv1x1,
     invertible_conv1x1_backward,
 )
-from pyramidflow.ops.convolution import conv2d
+from pyramidflow.ops.convolution.direct import conv2d
 from pyramidflow.ops.registry import mean_shape
 
 _VOLUME_NORMS = {"cvn": 0, "svn": 1, "none": 2}

@@ -35,7 +35,7 @@ from pyramidflow.ops.backend_triton.pyramid import (
     pyramid_residual,
     pyramid_up_backward,
 )
-from pyramidflow.ops.convolution import conv2d, conv2d_backward
+from pyramidflow.ops.convolution.direct import conv2d, conv2d_backward
 from pyramidflow.ops.dispatch import Status, one_line
 
 __all__ = [

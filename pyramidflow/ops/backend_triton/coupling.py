@@ -19,7 +19,7 @@ from pyramidflow.ops.backend_triton.means import (
     resize_scales,
     takers,
 )
-from pyramidflow.ops.convolution import conv2d
+from pyramidflow.ops.convolution.direct import conv2d
 from pyramidflow.ops.tf32 import convolutions_take_tf32
 
 

@@ -5,7 +5,6 @@ from typing import cast
 from torch import Tensor
 
 from pyramidflow.errors import InputError
-from pyramidflow.ops import planner
 from pyramidflow.ops.checks.common import (
     check_choice,
     check_level,
@@ -14,6 +13,7 @@ from pyramidflow.ops.checks.common import (
     check_size,
     half,
 )
+from pyramidflow.ops.convolution import methods
 
 
 def invertible_conv1x1(y: Tensor, weight: Tensor) -> None:
@@ -38,7 +38,7 @@ def conv2d(x: Tensor, weight: Tensor, resample: str, tile: int) -> None:
     check_choice("resample", resample, ("none", "up", "down"))
     check_kernel("weight", weight, x.shape[1])
     check_size("the result", convolved_shape(x, weight, resample))
-    if tile != planner.AUTOMATIC:
+    if tile != methods.AUTOMATIC:
         check_tile(x, weight, resample, tile)
 
 
@@ -108,9 +108,9 @@ def check_kernel(name: str, weight: Tensor, inputs: int, outputs: int | None = N
 
 def check_tile(x: Tensor, weight: Tensor, resample: str, tile: object) -> None:
     """Refuse a tile that the kernels do not have, or not for this convolution."""
-    if type(tile) is not int or tile not in (0, *planner.TILES):
-        raise InputError(f"tile is {tile!r}: choose one of 0, {str(planner.TILES)[1:-1]}.")
+    if type(tile) is not int or tile not in (0, *methods.TILES):
+        raise InputError(f"tile is {tile!r}: choose one of 0, {str(methods.TILES)[1:-1]}.")
     batch, channels, height, width = x.shape
-    resampling = cast(planner.Resampling, resample)
+    resampling = cast(methods.Resampling, resample)
     size = (batch, channels, len(weight), height, width, weight.shape[3])
-    planner.with_tile(planner.Convolution(*size, resampling), tile)
+    methods.with_tile(methods.Convolution(*size, resampling), tile)

@@ -5,8 +5,8 @@ from typing import cast
 from torch import Tensor
 
 from pyramidflow.ops import checks
+from pyramidflow.ops.convolution.methods import AUTOMATIC, Resampling
 from pyramidflow.ops.functions.promotion import promoted
-from pyramidflow.ops.planner import AUTOMATIC, Resampling
 from pyramidflow.ops.registry.op import NAMESPACE_OPS
 
 

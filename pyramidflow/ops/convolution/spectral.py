@@ -11,10 +11,10 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from pyramidflow.ops import convolution, planner
 from pyramidflow.ops.allocation import dense, empty
 from pyramidflow.ops.compiled_cpu import SIZE, Epilogue, Source, Spectral, call
-from pyramidflow.ops.planner import AUTOMATIC, Convolution, Method
+from pyramidflow.ops.convolution import direct, methods
+from pyramidflow.ops.convolution.methods import AUTOMATIC, Convolution, Method
 
 SAME, PHASES, HALF = range(3)
 """Layouts of a result: as it is; pixels of 2×2 cells from channels; every other pixel."""
@@ -25,9 +25,9 @@ _LAYOUTS = {"none": SAME, "up": PHASES, "down": HALF}
 def conv2d(x: Tensor, weight: Tensor, resample: str, tile: int) -> Tensor:
     """Convolution in the frequency domain, or directly where that is faster."""
     shape = described(x, weight, resample)
-    method = planner.fastest(shape) if tile == AUTOMATIC else planner.with_tile(shape, tile)
+    method = methods.fastest(shape) if tile == AUTOMATIC else methods.with_tile(shape, tile)
     if method.tile == 0 or x.numel() == 0:
-        return convolution.conv2d(x, weight, resample, 0)
+        return direct.conv2d(x, weight, resample, 0)
     prepared = PreparedConvolution(shape, method, weight)
     pixels = x.contiguous(memory_format=torch.channels_last)
     size = (len(x), len(weight), *output_size(shape))
@@ -48,22 +48,22 @@ def conv2d_backward(
 ) -> tuple[Tensor, Tensor]:
     """Gradients of :func:`conv2d`; what is not needed is empty."""
     shape = described(x, weight, resample)
-    method = planner.fastest(shape) if tile == AUTOMATIC else planner.with_tile(shape, tile)
+    method = methods.fastest(shape) if tile == AUTOMATIC else methods.with_tile(shape, tile)
     if method.tile == 0 or resample == "down" or x.numel() == 0:
-        return convolution.conv2d_backward(grad_y, x, weight, resample, 0, need_x, need_weight)
+        return direct.conv2d_backward(grad_y, x, weight, resample, 0, need_x, need_weight)
     taps = weight
     if resample == "up":
-        grad_y, taps = convolution.phases_of(grad_y), convolution.fold_upsampling(weight)
+        grad_y, taps = direct.phases_of(grad_y), direct.fold_upsampling(weight)
     grad_x, grad_weight = x.new_empty(0), weight.new_empty(0)
     if need_x:
         turned = taps.flip(2, 3).transpose(0, 1)  # [I, O, k, k]
         # The gradient has the result's channels, which may be more than the kernels take.
-        fits = tile in planner.tiles(described(grad_y, turned, "none"))
+        fits = tile in methods.tiles(described(grad_y, turned, "none"))
         grad_x = dense(conv2d(grad_y, turned, "none", tile if fits else AUTOMATIC), like=x)
     if need_weight:
         grad_weight = _grad_weight(grad_y, x, taps, method.tile)
         if resample == "up":
-            grad_weight = convolution.unfold_gradient(grad_weight, weight.shape[-1])
+            grad_weight = direct.unfold_gradient(grad_weight, weight.shape[-1])
     return grad_x, grad_weight.contiguous()
 
 
@@ -85,7 +85,7 @@ def _grad_weight(grad_y: Tensor, x: Tensor, taps: Tensor, tile: int) -> Tensor:
 def described(x: Tensor, weight: Tensor, resample: str) -> Convolution:
     """Shape of the convolution of an image and a weight."""
     batch, channels, height, width = x.shape
-    resampling = cast(planner.Resampling, resample)
+    resampling = cast(methods.Resampling, resample)
     return Convolution(batch, channels, len(weight), height, width, weight.shape[-1], resampling)
 
 
@@ -110,8 +110,8 @@ class PreparedConvolution:
 
     Args:
         shape: of the convolution.
-        method: of the planner, not the direct one; one in bfloat16 only where
-            :func:`pyramidflow.ops.compiled_cpu.has_bfloat16`.
+        method: of :mod:`pyramidflow.ops.convolution.methods`, not the direct one; one in bfloat16
+            only where :func:`pyramidflow.ops.compiled_cpu.has_bfloat16`.
         weight: ``[O, I, k, k]``.
         channels: inputs of each of two sources, where there are two.
     """
@@ -124,7 +124,7 @@ class PreparedConvolution:
         channels: tuple[int, int] | None = None,
     ) -> None:
         if shape.resample == "up":
-            weight = convolution.fold_upsampling(weight)
+            weight = direct.fold_upsampling(weight)
         self.spectral = Spectral(
             shape.batch,
             shape.height,

@@ -1,6 +1,6 @@
-"""How a convolution is computed on the CPU: directly, or in the frequency domain, in which tiles.
+"""The ways to compute one convolution on the CPU: directly, or in the frequency domain in tiles.
 
-The times come from a model of the work, not from a stopwatch: the same shapes give the same plan,
+The times come from a model of the work, not from a stopwatch: the same shapes give the same choice,
 and so the same bits, on every run.
 """
 
@@ -10,7 +10,7 @@ from functools import cache
 from typing import Literal
 
 from pyramidflow.errors import InputError
-from pyramidflow.ops.convolution import folded_size
+from pyramidflow.ops.convolution.direct import folded_size
 
 Resampling = Literal["none", "up", "down"]
 

@@ -170,7 +170,7 @@ def _show(frame: "Frame", found: "Inspection | InputError") -> None:
     if isinstance(found, InputError):
         typer.echo(f"error: {printable(found)}", err=True)
     else:
-        typer.echo(f"{found.verdict}  {found.score:.6g}  {printable(frame.path)}")
+        typer.echo(f"{found.verdict}  {found.score:.6g}  {printable(frame.origin)}")
 
 
 def _summary(tally: "Tally", session: "Session", output: Path) -> list[str]:

@@ -1,7 +1,7 @@
 """Data sets on disk, image files, and the way from a file to pixels for the network."""
 
 from pyramidflow.data.decoding import IMAGE_SUFFIXES, Decoding
-from pyramidflow.data.images import Image, Pixels, as_pixels, read_image, to_uint8
+from pyramidflow.data.images import Image, Pixels, as_pixels, read_encoded, read_image, to_uint8
 from pyramidflow.data.imageset import CACHE_BYTES, ImageSet, check_readable, content_digest, stack
 from pyramidflow.data.layouts import Category, Sample, list_categories, open_dataset
 from pyramidflow.data.listing import LeftOut, Listing, find_images, list_images
@@ -35,6 +35,7 @@ __all__ = [
     "network_input",
     "open_dataset",
     "picture_of",
+    "read_encoded",
     "read_image",
     "read_mask",
     "resize_image",

@@ -13,6 +13,7 @@ from pyramidflow.data.decoding import (
     Decoded,
     Decoding,
     RefusedError,
+    decode_bytes,
     decode_file,
     decode_image,
     naming,
@@ -94,6 +95,22 @@ def read_image(
     """
     decoded = decode_file(Path(path), decoding.max_pixels)
     with naming(printable(path)):
+        return to_pixels(decoded, decoding.white_level)
+
+
+def read_encoded(data: bytes, name: str, decoding: Decoding = DEFAULT_DECODING) -> npt.NDArray[Any]:
+    """Decode the content of one image file, as :func:`read_image` decodes the file.
+
+    Args:
+        data: the content.
+        name: of the image, for sentences.
+        decoding: white level of 16-bit values, and the most pixels.
+
+    Raises:
+        InputError: as for :func:`read_image`.
+    """
+    decoded = decode_bytes(data, name, decoding.max_pixels)
+    with naming(printable(name)):
         return to_pixels(decoded, decoding.white_level)
 
 

@@ -24,7 +24,6 @@ from pyramidflow.line.results import (
     PICTURE_SUFFIXES,
     RESULTS_NAME,
     RUN_NAME,
-    path_text,
     picture_path,
 )
 
@@ -55,7 +54,7 @@ class Earlier:
         done = Counter(self.images)
         left = []
         for frame in frames:
-            key = path_text(frame.path)
+            key = frame.origin
             if done[key]:
                 done[key] -= 1
             else:

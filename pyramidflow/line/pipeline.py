@@ -3,13 +3,15 @@
 from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from time import perf_counter
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
-from pyramidflow.data import read_image
+from pyramidflow.data import Pixels, as_pixels, read_encoded, read_image
+from pyramidflow.data.decoding import Decoding
 from pyramidflow.detector import Inspection, Session, Verdict
 from pyramidflow.errors import InputError
 from pyramidflow.io.names import printable
@@ -113,16 +115,16 @@ def _inspected(session: Session, frame: Frame, tally: Tally) -> tuple[npt.NDArra
         raise InputError(frame.problem)
     start = perf_counter()
     try:
-        pixels = read_image(frame.path, session.decoding)
+        pixels = _pixels(frame, session.decoding)
         read = perf_counter()
         [inspection] = session.inspect_pixels([pixels])
     except InputError as error:
-        if printable(frame.path) in printable(error):
+        if printable(frame.origin) in printable(error):
             raise
-        raise InputError(f"{printable(frame.path)}: {error}") from error
+        raise InputError(f"{printable(frame.origin)}: {error}") from error
     except Exception as error:  # no memory, a file server that is away: the next image may do
         raise InputError(
-            f"{printable(frame.path)} could not be inspected ({_reason(error)}): see whether the "
+            f"{printable(frame.origin)} could not be inspected ({_reason(error)}): see whether the "
             "file and the machine are in order, and inspect it again."
         ) from error
     tally.add_time("reading", 1e3 * (read - start))
@@ -131,6 +133,14 @@ def _inspected(session: Session, frame: Frame, tally: Tally) -> tuple[npt.NDArra
         tally.add_time("aligning", inspection.times.aligning)
     tally.add_time("inspecting", inspection.times.inspecting)
     return pixels, inspection
+
+
+def _pixels(frame: Frame, decoding: Decoding) -> Pixels:
+    if isinstance(frame.payload, Path):
+        return read_image(frame.payload, decoding)
+    if isinstance(frame.payload, bytes):
+        return read_encoded(frame.payload, frame.origin, decoding)
+    return as_pixels(frame.payload, decoding)
 
 
 def _reason(error: Exception) -> str:

@@ -8,7 +8,13 @@ from pyramidflow.data.decoding.common import (
     RefusedError,
     to_pixels,
 )
-from pyramidflow.data.decoding.files import FAMILIES, IMAGE_SUFFIXES, decode_file, naming
+from pyramidflow.data.decoding.files import (
+    FAMILIES,
+    IMAGE_SUFFIXES,
+    decode_bytes,
+    decode_file,
+    naming,
+)
 from pyramidflow.data.decoding.pillow import decode_image
 
 __all__ = [
@@ -19,6 +25,7 @@ __all__ = [
     "Decoded",
     "Decoding",
     "RefusedError",
+    "decode_bytes",
     "decode_file",
     "decode_image",
     "naming",

@@ -1,5 +1,6 @@
 """From a file to a decoded image: opened safely, recognised by content, refused with a reason."""
 
+import io
 import os
 import stat
 from collections.abc import Iterator
@@ -38,18 +39,33 @@ def decode_file(path: Path, max_pixels: int) -> Decoded:
             too large, or holds several pages.
     """
     with naming(printable(path)), _open(path) as file:
-        head = file.read(HEAD_BYTES)
-        if not head:
-            raise RefusedError(
-                "is empty (0 bytes): an image is expected; copy it again or remove it."
-            )
-        for family in FAMILIES:
-            if family.recognises(head):
-                file.seek(0)
-                return family.decode(file, max_pixels)
-    raise InputError(
-        f"{printable(path)} is not an image: {_NAMES} is expected; replace or remove the file."
-    )
+        return _decode(file, max_pixels)
+
+
+def decode_bytes(data: bytes, name: str, max_pixels: int) -> Decoded:
+    """Decode the content of one image file.
+
+    Args:
+        data: the content.
+        name: of the image, for sentences.
+        max_pixels: as for :func:`decode_file`.
+
+    Raises:
+        InputError: as for :func:`decode_file`.
+    """
+    with naming(printable(name)):
+        return _decode(io.BytesIO(data), max_pixels)
+
+
+def _decode(file: BinaryIO, max_pixels: int) -> Decoded:
+    head = file.read(HEAD_BYTES)
+    if not head:
+        raise RefusedError("is empty (0 bytes): an image is expected; copy it again or remove it.")
+    for family in FAMILIES:
+        if family.recognises(head):
+            file.seek(0)
+            return family.decode(file, max_pixels)
+    raise RefusedError(f"is not an image: {_NAMES} is expected; replace or remove the file.")
 
 
 @contextmanager

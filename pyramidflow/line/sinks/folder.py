@@ -19,13 +19,13 @@ from pyramidflow.io.names import printable
 from pyramidflow.io.pictures import float_tiff, png
 from pyramidflow.line.earlier import Earlier, clear_earlier, take_up_earlier, write_run
 from pyramidflow.line.frame import Frame
+from pyramidflow.line.record import Record
 from pyramidflow.line.results import (
     MAPS,
     OVERLAYS,
     PICTURE_SUFFIXES,
     RESULTS_NAME,
     RUN_NAME,
-    path_text,
     picture_path,
 )
 
@@ -78,24 +78,25 @@ class ResultFolder:
         Raises:
             InputError: the record cannot be written, or the disk is full.
         """
-        record: dict[str, Any] = {"path": path_text(frame.path), **inspection.as_dict()}
+        record = Record.of(frame, inspection)
+        pictures: dict[str, str] = {}
         error: Exception | None = None
         try:
             if self._scale is not None:
                 name = f"{OVERLAYS}/{frame.name}.png"
                 self._put(name, self._overlay(pixels, inspection, self._scale))
-                record["overlay"] = name
+                pictures["overlay"] = name
             if self._keep_maps:
                 name = f"{MAPS}/{frame.name}.tiff"
                 self._put(name, float_tiff(inspection.anomaly_map))
-                record["map"] = name
+                pictures["map"] = name
         except Exception as caught:  # whatever it is, the verdict matters more than its pictures
             error = caught
         if error is None:
-            self._write(record)
+            self._write(record.changed(pictures=pictures))
             return None
         problem = _missing_picture(self._folder / name, error)
-        self._write({**record, "error": str(problem)})
+        self._write(record.changed(pictures=pictures, error=str(problem)))
         if isinstance(error, OSError) and is_full(error):
             raise problem from error
         return problem
@@ -106,7 +107,7 @@ class ResultFolder:
         Raises:
             InputError: the line cannot be written.
         """
-        self._write({"path": path_text(frame.path), "error": printable(error)})
+        self._write(Record.of(frame, error=printable(error)))
 
     def _overlay(self, pixels: npt.NDArray[Any], inspection: Inspection, scale: float) -> bytes:
         boxes = [region.box for region in inspection.regions]
@@ -130,8 +131,8 @@ class ResultFolder:
                 in_hand.unlink()
             raise
 
-    def _write(self, record: dict[str, Any]) -> None:
-        line = memoryview(json_line(record))
+    def _write(self, record: Record) -> None:
+        line = memoryview(json_line(record.inspection_fields()))
         start = self._lines.tell()
         try:
             while line:  # a disk that becomes full takes a part first
@@ -173,7 +174,7 @@ def open_result_folder(
         InputError: the folder cannot be written, another process is writing to it, or a frame is
             its ``results.jsonl``.
     """
-    paths = [frame.path for frame in frames]
+    paths = [frame.path for frame in frames if frame.path is not None]
     results = os.path.realpath(folder / RESULTS_NAME)
     if any(path.name == RESULTS_NAME and os.path.realpath(path) == results for path in paths):
         raise InputError(

@@ -66,7 +66,7 @@ def pictures_among(frames: Iterable[Frame], output: Path | None) -> list[str]:
     folders = [folder for folder in folders if os.path.isdir(folder)]
     if not folders:
         return []
-    files = [os.path.realpath(frame.path) for frame in frames]
+    files = [os.path.realpath(frame.path) for frame in frames if frame.path is not None]
     return [
         file.removeprefix(folder).replace(os.sep, "/")
         for folder in folders

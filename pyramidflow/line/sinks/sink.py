@@ -1,0 +1,90 @@
+"""What every sink of records is."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict
+
+from pyramidflow.line.record import Record
+
+
+class SinkSettings(BaseModel):
+    """Settings that every sink has; each sink adds its own in a subclass.
+
+    Attributes:
+        name: unique in the configuration; ``""`` takes the kind.
+        stations: whose records it gets; none named is all.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = ""
+    stations: tuple[str, ...] = ()
+
+
+class SinkAway(Exception):  # noqa: N818 - it is a state
+    """The other side cannot be reached now: the same entries are delivered again later."""
+
+
+class SinkRefused(Exception):  # noqa: N818 - it is an answer
+    """The other side does not take these entries, and never will: they are set aside and said."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A record on its way to a sink.
+
+    Attributes:
+        record: :meth:`pyramidflow.line.record.Record.as_dict`.
+        pictures: encoded, by kind, where the sink asked for them.
+    """
+
+    record: Mapping[str, Any]
+    pictures: Mapping[str, bytes] = field(default_factory=dict)
+
+
+class Sink(ABC):
+    """Where records go. A kind of sink is one file in this folder with one subclass.
+
+    The file's name is what ``kind`` says in the configuration. Heavy libraries are imported where
+    they are used, so that the schema of the configuration needs none of them. A sink is used by
+    one thread, its own.
+
+    Args:
+        settings: of the class :attr:`Settings`.
+
+    Raises:
+        InputError: the settings cannot be honoured here; that the other side is away is no reason.
+    """
+
+    Settings: ClassVar[type[SinkSettings]]
+
+    def __init__(self, settings: Any) -> None:
+        self.settings = settings
+
+    def pictures(self, record: Record) -> Mapping[str, str]:
+        """Kind (``image``, ``overlay``, ``map``) and place of the pictures it wants of a part.
+
+        Asked in the line's writing thread: it must be quick. The places stand in the record.
+        """
+        return {}
+
+    @abstractmethod
+    def deliver(self, entries: Sequence[Entry]) -> None:
+        """Deliver records in order, all or none as seen from the outbox.
+
+        The same entries can come twice, after a crash: the identity tells.
+
+        Raises:
+            SinkAway: try again later.
+            SinkRefused: never try again.
+        """
+
+    def status(self) -> dict[str, Any]:
+        """What a person should know; JSON values."""
+        return {}
+
+    def close(self) -> None:  # noqa: B027 - most sinks need none
+        """Let go of connections and files."""

@@ -1,0 +1,72 @@
+"""What every source of frames is."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
+from threading import Event
+from typing import Any, ClassVar, Protocol
+
+from pydantic import BaseModel, ConfigDict
+
+from pyramidflow.line.frame import Frame
+
+
+class SourceSettings(BaseModel):
+    """Settings that every source has; each source adds its own in a subclass."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Recorded(Protocol):
+    """Which identities of a station have a durable record."""
+
+    def known(self, identities: Sequence[str]) -> set[str]:
+        """Those among ``identities`` that have a record."""
+
+    def keep_only(self, present: Iterable[str]) -> int:
+        """Forget all identities but those that can come again; returns how many went."""
+
+
+class Source(ABC):
+    """A source of frames. A kind of source is one file in this folder with one subclass.
+
+    The file's name is what ``kind`` says in the configuration. Heavy libraries are imported where
+    they are used, so that the schema of the configuration needs none of them.
+
+    Args:
+        settings: of the class :attr:`Settings`.
+        station: that the frames belong to.
+        recorded: which frames are done, from this run or an earlier one.
+
+    Raises:
+        InputError: the settings cannot be honoured here.
+    """
+
+    Settings: ClassVar[type[SourceSettings]]
+
+    waits: ClassVar[bool] = True
+    """Whether a full queue may hold it up; where not (cameras), the oldest frame is dropped."""
+
+    def __init__(self, settings: Any, station: str, recorded: Recorded) -> None:
+        self.settings = settings
+        self.station = station
+        self.recorded = recorded
+
+    @abstractmethod
+    def frames(self, stop: Event) -> Iterator[Frame]:
+        """Frames as they come, until ``stop`` is set or there are no more.
+
+        What can pass (an unplugged camera, a share that is away) is waited for, not raised.
+
+        Raises:
+            InputError: no frame will ever come.
+        """
+
+    def acknowledge(self, frame: Frame) -> None:  # noqa: B027 - most sources need none
+        """The frame's record is durable: it may be archived or deleted, and must not come again."""
+
+    def status(self) -> dict[str, Any]:
+        """What a person should know: connected, dropped, waiting; JSON values."""
+        return {}
+
+    def close(self) -> None:  # noqa: B027 - most sources need none
+        """Let go of devices and files."""

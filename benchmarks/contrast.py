@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 
 from benchmarks import report
-from pyramidflow.engine import TrainedNetwork, make_engine
 from pyramidflow.model import Comparison, PyramidFlow
+from pyramidflow.runtime import TrainedNetwork, make_runtime
 from pyramidflow.spec import IMAGENET_MEAN, IMAGENET_STD, PLAIN_CONTRAST
 from pyramidflow.training.statistics import normal_of
 
@@ -75,8 +75,8 @@ class Subject:
     def inspection(self, comparison: Comparison) -> Callable[[], Tensor]:
         """An inspection of the image by the engine."""
         trained = TrainedNetwork(self.network, comparison, IMAGENET_MEAN, IMAGENET_STD)
-        engine = make_engine(trained, tuple(self.pixels.shape[:3]))
-        return partial(engine.anomaly_map, self.pixels)
+        engine = make_runtime(trained, tuple(self.pixels.shape[:3]))
+        return partial(engine.inspect, self.pixels)
 
 
 def measured(

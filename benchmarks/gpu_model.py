@@ -21,10 +21,10 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from pyramidflow import PyramidFlow, __version__
-from pyramidflow.engine import TrainedNetwork
-from pyramidflow.engine.frozen import FrozenNetwork
 from pyramidflow.model import Contrast
 from pyramidflow.ops.allocation import memory_format
+from pyramidflow.runtime import TrainedNetwork
+from pyramidflow.runtime.cuda.frozen import FrozenNetwork
 from pyramidflow.spec import IMAGENET_MEAN, IMAGENET_STD
 
 RESULTS = Path(__file__).parent / "results" / "gpu_model.md"

@@ -23,11 +23,11 @@ from benchmarks.gpu_timing import difference, milliseconds, peak_memory, plain_o
 from benchmarks.peer_training import recipe_step
 from benchmarks.subjects import detector, images
 from pyramidflow import Detector, ops
-from pyramidflow.engine import TrainedNetwork, engine_on, images_at_once
-from pyramidflow.engine.settings import PRECISIONS, Settings
 from pyramidflow.model import Contrast
 from pyramidflow.ops import dispatch
 from pyramidflow.ops.tf32 import convolutions_with_tf32
+from pyramidflow.runtime import TrainedNetwork, images_at_once, runtime_on
+from pyramidflow.runtime.settings import PRECISIONS, Settings
 
 SECONDS = 0.5
 """For each candidate, apart from compiling."""
@@ -169,12 +169,12 @@ def _engine(run: Run, subject: Subject, pixels: Tensor, exact: Tensor, record: R
     settings = Settings(precision=record["precision"])
     start = time.perf_counter()
     with peak_memory(run.device) as peak:
-        made = engine_on(device, subject.trained, (size, size), settings)
+        made = runtime_on(device, subject.trained, (size, size), settings)
     seconds = time.perf_counter() - start
     for batch in range(1, images_at_once(device) + 1):
         part = pixels[:batch]
-        numbers = {"relative difference": difference(made.anomaly_map(part), exact[:batch])}
-        numbers |= milliseconds(partial(made.anomaly_map, part), run.device, SECONDS / 2)
+        numbers = {"relative difference": difference(made.inspect(part), exact[:batch])}
+        numbers |= milliseconds(partial(made.inspect, part), run.device, SECONDS / 2)
         numbers["milliseconds per image"] = numbers["milliseconds"] / batch
         run.emit(record | {"batch": batch} | numbers)
     return {"seconds to make": seconds} | peak

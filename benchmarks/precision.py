@@ -17,9 +17,9 @@ from benchmarks import report
 from benchmarks.subjects import detector, images
 from benchmarks.turns import timed
 from pyramidflow import ops
-from pyramidflow.engine import Engine, Precision, Settings, TrainedNetwork, make_engine
 from pyramidflow.errors import InputError
 from pyramidflow.model import Contrast
+from pyramidflow.runtime import Precision, Runtime, Settings, TrainedNetwork, make_runtime
 
 RESULT = Path(__file__).parent / "results" / "precision.md"
 
@@ -67,8 +67,8 @@ def compare(encoder: str, size: int, threads: int, rounds: int) -> dict[str, Any
         network, contrast, subject.preprocessing.mean, subject.preprocessing.std
     )
     try:
-        engines: dict[str, Engine] = {
-            precision: make_engine(
+        engines: dict[str, Runtime] = {
+            precision: make_runtime(
                 trained, (1, size, size), Settings(threads=threads, precision=precision)
             )
             for precision in PRECISIONS
@@ -76,7 +76,7 @@ def compare(encoder: str, size: int, threads: int, rounds: int) -> dict[str, Any
     except InputError as error:
         return {"missing": str(error)}
     with torch.inference_mode():
-        maps = {name: engine.anomaly_map(pixels).clone() for name, engine in engines.items()}
+        maps = {name: engine.inspect(pixels).clone() for name, engine in engines.items()}
         with ops.use_backend("reference"):
             plain = network.anomaly_map(ops.normalize_image(pixels, mean, std), contrast)
         seconds = in_turns(engines, pixels, rounds)
@@ -90,12 +90,12 @@ def compare(encoder: str, size: int, threads: int, rounds: int) -> dict[str, Any
     }
 
 
-def in_turns(engines: dict[str, Engine], pixels: Tensor, rounds: int) -> dict[str, float]:
+def in_turns(engines: dict[str, Runtime], pixels: Tensor, rounds: int) -> dict[str, float]:
     """Median milliseconds of each engine."""
     found: dict[str, list[float]] = {name: [] for name in engines}
     for _ in range(rounds):
         for name, engine in engines.items():
-            found[name].append(1e3 * timed(partial(engine.anomaly_map, pixels)))
+            found[name].append(1e3 * timed(partial(engine.inspect, pixels)))
     return {name: statistics.median(values) for name, values in found.items()}
 
 

@@ -107,7 +107,7 @@ def inspect(point: Point, file: Path, memory_limit: int | None) -> dict[str, Any
     first = timed(lambda: loaded.working_map(image))
     rounds = max(LEAST_ROUNDS, min(MOST_ROUNDS, int(SECONDS / first)))
     seconds = [timed(lambda: loaded.working_map(image)) for _ in range(rounds)]
-    plan = sessions[0].engine.plan
+    plan = sessions[0].runtime.plan
     planned = plan and {
         "megabytes": plan.total_bytes / 1e6,
         "multiply_adds": plan.multiply_adds,

@@ -8,9 +8,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from pyramidflow import Detector, PyramidFlow
-from pyramidflow.engine.cpu import flow_shapes
-from pyramidflow.engine.encoder import feature_size
 from pyramidflow.model.coupling import CouplingBlock
+from pyramidflow.runtime.cpu.encoder import feature_size
+from pyramidflow.runtime.cpu.runtime import flow_shapes
 
 
 def detector(encoder: str, size: int, channels: int, levels: int = 4, stacks: int = 4) -> Detector:

@@ -16,10 +16,10 @@ from torch import Tensor
 
 from benchmarks.conftest import Scale
 from benchmarks.turns import compare
-from pyramidflow.engine.plan import make_plan
 from pyramidflow.ops import dispatch, reference
 from pyramidflow.ops.convolution import direct, methods, spectral
 from pyramidflow.ops.convolution.methods import Convolution
+from pyramidflow.runtime.cpu.plan import make_plan
 
 KERNEL = 7
 CHANNELS = {"baseline": (16, 32), "ResNet": (64, 128)}

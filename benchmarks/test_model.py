@@ -15,9 +15,9 @@ from benchmarks.peer_training import recipe_step
 from benchmarks.subjects import detector, images
 from benchmarks.turns import compare
 from pyramidflow import ops
-from pyramidflow.engine import TrainedNetwork, make_engine
 from pyramidflow.model import Contrast
 from pyramidflow.ops import dispatch
+from pyramidflow.runtime import TrainedNetwork, make_runtime
 from pyramidflow.training import Recipe
 
 CASES: list[tuple[str, int, int]] = [
@@ -54,7 +54,7 @@ def test_inference(benchmark: Any, scale: Scale, encoder: str, size: int, batch:
     trained = TrainedNetwork(
         network, contrast, subject.preprocessing.mean, subject.preprocessing.std
     )
-    engine = make_engine(trained, (batch, size, size))
+    engine = make_runtime(trained, (batch, size, size))
     pixels = images(batch, size)
 
     def reference() -> Tensor:
@@ -63,7 +63,7 @@ def test_inference(benchmark: Any, scale: Scale, encoder: str, size: int, batch:
 
     with torch.inference_mode():
         expected = reference()
-        error = (engine.anomaly_map(pixels) - expected).norm() / expected.norm()
+        error = (engine.inspect(pixels) - expected).norm() / expected.norm()
         benchmark.group = f"inference: {shown}"
         benchmark.extra_info.update(
             case=shown,
@@ -71,7 +71,7 @@ def test_inference(benchmark: Any, scale: Scale, encoder: str, size: int, batch:
             relative_difference=float(error),
             threads=torch.get_num_threads(),
         )
-        compare(benchmark, lambda: engine.anomaly_map(pixels), reference, scale.small)
+        compare(benchmark, lambda: engine.inspect(pixels), reference, scale.small)
     if benchmark.stats is not None:
         seconds = benchmark.stats.stats.median
         benchmark.extra_info["milliseconds_per_image"] = 1e3 * seconds / batch

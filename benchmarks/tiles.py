@@ -23,7 +23,7 @@ from benchmarks.ops import machine
 from benchmarks.peer_models import peak_memory
 from benchmarks.subjects import detector, images
 from pyramidflow import Detector
-from pyramidflow.engine import CpuEngine, TiledEngine
+from pyramidflow.runtime import CpuRuntime, TiledRuntime
 
 RESULTS = Path(__file__).parent / "results" / "tiles.md"
 
@@ -38,8 +38,8 @@ def measure(folder: Path, budget: int | None, threads: int, output: Path) -> dic
     loaded = Detector.load(folder / "detector.safetensors", device="cpu")
     found["loaded"] = peak_memory()
     start = time.perf_counter()
-    engine = loaded.prepare(threads=threads, memory_budget=budget).engine
-    assert isinstance(engine, CpuEngine | TiledEngine)
+    engine = loaded.prepare(threads=threads, memory_budget=budget).runtime
+    assert isinstance(engine, CpuRuntime | TiledRuntime)
     found["prepare_seconds"] = time.perf_counter() - start
     found["plan"] = str(engine.plan)
     start, processor = time.perf_counter(), time.process_time()

@@ -16,10 +16,10 @@ from benchmarks import report
 from pyramidflow import Detector, ops
 from pyramidflow.data import Category, open_dataset, read_image, resize_image, stack
 from pyramidflow.detector.calibration import TOLERANCES
-from pyramidflow.engine import TrainedNetwork
-from pyramidflow.engine.frozen import FrozenNetwork
 from pyramidflow.model import Contrast
 from pyramidflow.ops.compiled_cpu import has_bfloat16
+from pyramidflow.runtime import TrainedNetwork
+from pyramidflow.runtime.cuda.frozen import FrozenNetwork
 
 RESULT = Path(__file__).parent / "results" / "tolerance.md"
 

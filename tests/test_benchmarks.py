@@ -9,8 +9,8 @@ import torch
 from PIL import Image
 
 from pyramidflow import PyramidFlow, ops
-from pyramidflow.engine import TrainedNetwork
 from pyramidflow.model import Contrast
+from pyramidflow.runtime import TrainedNetwork
 from pyramidflow.training import ContrastLoss
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))

@@ -4,22 +4,22 @@ import numpy as np
 import pytest
 import torch
 from conftest import TINY, relative_error, require_backend
-from engine_cases import ERROR, oracle, pictures, trained, trained_network, whole_engine
+from runtime_cases import ERROR, oracle, pictures, trained, trained_network, whole_runtime
 from scipy import ndimage
 from scipy.spatial.distance import cdist
-from tile_cases import small_tiling, tiled_engine
+from tile_cases import small_tiling, tiled_runtime
 
 from pyramidflow import Detector, PyramidFlow, ops
 from pyramidflow.data import open_dataset
-from pyramidflow.engine import AssembledEngine, Settings, make_engine
-from pyramidflow.engine.choice import ENGINE_RESERVE, INSPECTION_BYTES, resident_bytes
-from pyramidflow.engine.frozen import FrozenNetwork
 from pyramidflow.errors import InputError
 from pyramidflow.evaluation import evaluate
 from pyramidflow.io.tensors import load_tensors, save_tensors
 from pyramidflow.model import Codebook
 from pyramidflow.model import codebook as module
 from pyramidflow.model.codebook import features_of, level_of, nearest
+from pyramidflow.runtime import AssembledRuntime, Settings, make_runtime
+from pyramidflow.runtime.cpu.budget import INSPECTION_BYTES, RUNTIME_RESERVE, resident_bytes
+from pyramidflow.runtime.cuda.frozen import FrozenNetwork
 from pyramidflow.spec import ContrastRule
 from pyramidflow.training.codebook import FLOOR, Draws
 from pyramidflow.training.statistics import Gathered
@@ -178,18 +178,18 @@ NETWORKS = {
 
 @pytest.mark.parametrize("light", [False, True])
 @pytest.mark.parametrize("name", NETWORKS)
-def test_engines_equal_the_network(name, light):
+def test_runtimes_equal_the_network(name, light):
     require_backend("cpu")
     size, settings = NETWORKS[name]
     network = trained_network(size, **settings)
     comparison = random_codebook(network, size, int(name != "level 0"), light)
     images = pictures(2, size)
     expected = oracle(network, images, comparison)
-    engine = whole_engine(network, comparison, (2, *size))
-    found = engine.anomaly_map(images).clone()
+    runtime = whole_runtime(network, comparison, (2, *size))
+    found = runtime.inspect(images).clone()
     assert relative_error(found, expected) <= ERROR
-    assert torch.equal(engine.anomaly_map(images), found)
-    assert [name for name, _ in engine.profile(images, rounds=1)][-1] == "anomaly map"
+    assert torch.equal(runtime.inspect(images), found)
+    assert [name for name, _ in runtime.profile(images, rounds=1)][-1] == "anomaly map"
     frozen = FrozenNetwork(trained(network, comparison), CPU, torch.float32)
     assert relative_error(frozen(images), expected) <= ERROR
     half = FrozenNetwork(trained(network, comparison), CPU, torch.bfloat16)(images)
@@ -203,7 +203,7 @@ def test_threads_do_not_change_the_bits(one_thread):
     comparison = random_codebook(network, (64, 64), 0)
     images = pictures(1, (64, 64))
     found = [
-        whole_engine(network, comparison, (1, 64, 64), threads=n).anomaly_map(images)
+        whole_runtime(network, comparison, (1, 64, 64), threads=n).inspect(images)
         for n in (1, 2, 3)
     ]
     assert torch.equal(found[0], found[1])
@@ -216,13 +216,13 @@ def test_tiles_equal_the_whole_image(light):
     size = (150, 163)
     network = trained_network(size, levels=4, stacks=1, kernel_size=5)
     comparison, images = random_codebook(network, size, 2, light), pictures(2, size)
-    engine = tiled_engine(network, comparison, (2, *size), small_tiling(network, size, 2, 2))
-    assert isinstance(engine, AssembledEngine)
+    runtime = tiled_runtime(network, comparison, (2, *size), small_tiling(network, size, 2, 2))
+    assert isinstance(runtime, AssembledRuntime)
     expected = oracle(network, images, comparison)
-    found = engine.anomaly_map(images)
+    found = runtime.inspect(images)
     assert relative_error(found, expected) <= ERROR
     assert (found - expected).abs().max() <= 10 * ERROR * expected.abs().max()
-    names = [name for name, _ in engine.profile(images, rounds=1)]
+    names = [name for name, _ in runtime.profile(images, rounds=1)]
     assert names[-1] == "anomaly map"
     assert names.count("anomaly map") == 1
 
@@ -233,14 +233,14 @@ def test_a_budget_makes_tiles_and_counts_the_codebook():
     network = trained_network(size, levels=3, stacks=1, kernel_size=3)
     comparison = random_codebook(network, size, 2)
     subject = trained(network, comparison)
-    around = resident_bytes() + ENGINE_RESERVE + INSPECTION_BYTES * 256**2
-    engine = make_engine(subject, (1, *size), Settings(memory_budget=around + (22 << 20)))
-    assert isinstance(engine, AssembledEngine)
+    around = resident_bytes() + RUNTIME_RESERVE + INSPECTION_BYTES * 256**2
+    runtime = make_runtime(subject, (1, *size), Settings(memory_budget=around + (22 << 20)))
+    assert isinstance(runtime, AssembledRuntime)
     images = pictures(1, size)
-    expected = whole_engine(network, comparison, (1, *size)).anomaly_map(images)
-    assert relative_error(engine.anomaly_map(images), expected) <= ERROR
+    expected = whole_runtime(network, comparison, (1, *size)).inspect(images)
+    assert relative_error(runtime.inspect(images), expected) <= ERROR
     with pytest.raises(InputError, match="even in tiles"):
-        make_engine(subject, (1, *size), Settings(memory_budget=around + (6 << 20)))
+        make_runtime(subject, (1, *size), Settings(memory_budget=around + (6 << 20)))
 
 
 def test_another_network_s_codebook_is_refused():
@@ -248,7 +248,7 @@ def test_another_network_s_codebook_is_refused():
     network = trained_network((32, 32), levels=2, stacks=1, kernel_size=3)
     other = Codebook(torch.zeros(4, 8), torch.zeros(8), torch.ones(8), 1)
     with pytest.raises(InputError, match="entries of 8 features, but these latents give 32"):
-        whole_engine(network, other, (1, 32, 32))
+        whole_runtime(network, other, (1, 32, 32))
 
 
 @pytest.fixture(scope="module")

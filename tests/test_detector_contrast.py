@@ -132,7 +132,7 @@ def test_evaluate_and_inspect_agree(full, uneven_noise):
         np.testing.assert_array_equal(working, found.anomaly_map)
 
 
-def test_the_engine_equals_the_network(full, uneven_noise):
+def test_the_runtime_equals_the_network(full, uneven_noise):
     pictures = sorted((uneven_noise / "test" / "dent").iterdir())[:3]
     ours = [full.inspect(picture).anomaly_map for picture in pictures]
     with ops.use_backend("reference"):

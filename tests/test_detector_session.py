@@ -19,9 +19,9 @@ from pyramidflow.detector import Session
 from pyramidflow.detector.calibration import TOLERANCES, Calibration
 from pyramidflow.detector.findings import Region, find_regions, image_map
 from pyramidflow.detector.verdict import interest_mask, judge
-from pyramidflow.engine import PlainEngine, Settings
 from pyramidflow.errors import CalibrationWarning, InputError
 from pyramidflow.ops.compiled_cpu import has_bfloat16
+from pyramidflow.runtime import EagerRuntime, Settings
 from pyramidflow.spec import VerdictRule
 
 
@@ -221,10 +221,10 @@ def test_forked_processes_inspect_or_refuse_and_never_wait_for_ever(tiny_detecto
 def test_a_backend_asked_for_by_name_is_taken(detector, pictures):
     fast = detector.inspect(pictures[0])
     with ops.use_backend("reference"):
-        assert isinstance(detector.session.engine, PlainEngine)
+        assert isinstance(detector.session.runtime, EagerRuntime)
         plain = detector.inspect(pictures[0])
     np.testing.assert_allclose(plain.anomaly_map, fast.anomaly_map, rtol=1e-4, atol=1e-6)
-    assert not isinstance(detector.session.engine, PlainEngine)
+    assert not isinstance(detector.session.runtime, EagerRuntime)
 
 
 def test_a_session_keeps_what_it_was_made_with(detector, pictures):

@@ -1,4 +1,4 @@
-"""EfficientNet-Lite0: its features, its weights, all engines, and a detector that ships it."""
+"""EfficientNet-Lite0: its features, its weights, all runtimes, and a detector that ships it."""
 
 import builtins
 from itertools import accumulate, pairwise
@@ -7,31 +7,31 @@ import numpy as np
 import pytest
 import torch
 from conftest import relative_error, require_backend
-from engine_cases import (
+from runtime_cases import (
     ERROR,
     contrast_of,
     oracle,
     pictures,
     trained,
     trained_network,
-    whole_engine,
+    whole_runtime,
 )
 from safetensors.torch import load_file
-from tile_cases import dependencies, small_tiling, tiled_engine
+from tile_cases import dependencies, small_tiling, tiled_runtime
 
 from pyramidflow import Detector
 from pyramidflow.detector.artifact import KIND
-from pyramidflow.engine.bottleneck import strip_layers
-from pyramidflow.engine.encoder import encoder_bytes, frozen_encoder
-from pyramidflow.engine.folded import FoldedNetwork
-from pyramidflow.engine.frozen import FrozenNetwork
-from pyramidflow.engine.tiling import cut, map_reach
 from pyramidflow.errors import InputError
 from pyramidflow.io.tensors import load_tensors, save_tensors
 from pyramidflow.model import PyramidFlow, Standardised
 from pyramidflow.model.encoder import inner
 from pyramidflow.model.encoders import encoder_of
 from pyramidflow.model.encoders.efficientnet_lite import STAGES
+from pyramidflow.runtime.cpu.bottleneck import strip_layers
+from pyramidflow.runtime.cpu.encoder import encoder_bytes, frozen_encoder
+from pyramidflow.runtime.cpu.tiling import cut, map_reach
+from pyramidflow.runtime.cuda.frozen import FrozenNetwork
+from pyramidflow.runtime.folded import FoldedNetwork
 
 NAME = "efficientnet-lite0"
 TINY = {"encoder": NAME, "levels": 2, "stacks": 1, "kernel_size": 3}
@@ -149,12 +149,12 @@ def test_half_types_lose_no_more_than_plain_pytorch(weights, dtype):
 
 @pytest.mark.parametrize("stages", [(2,), (2, 3)])
 @pytest.mark.parametrize("size", [(64, 96), (50, 35)])
-def test_engines_equal_the_network(weights, stages, size):
+def test_runtimes_equal_the_network(weights, stages, size):
     require_backend("cpu")
     network = network_with(weights, encoder_stages=stages, volume_norm="svn")
     images, contrast = pictures(2, size), contrast_of(network, size)
     expected = oracle(network, images, contrast)
-    maps = whole_engine(network, contrast, (2, *size)).anomaly_map(images)
+    maps = whole_runtime(network, contrast, (2, *size)).inspect(images)
     assert maps.shape == expected.shape == (2, -(-size[0] // 4), -(-size[1] // 4))
     assert relative_error(maps, expected) <= ERROR
     frozen = FrozenNetwork(trained(network, contrast), CPU, torch.float32)
@@ -169,9 +169,9 @@ def test_tiles_equal_the_whole_image(weights, stages, size, counts):
     require_backend("cpu")
     network = network_with(weights, encoder_stages=stages, volume_norm="svn")
     images, contrast = pictures(1, size), contrast_of(network, size)
-    engine = tiled_engine(network, contrast, (1, *size), small_tiling(network, size, *counts))
+    runtime = tiled_runtime(network, contrast, (1, *size), small_tiling(network, size, *counts))
     expected = oracle(network, images, contrast)
-    maps = engine.anomaly_map(images)
+    maps = runtime.inspect(images)
     # A wrong border is few pixels, which the norm of the whole would hide.
     assert (maps - expected).abs().max() <= 10 * ERROR * expected.abs().max()
 

@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 import torch
 from conftest import relative_error, require_backend
-from engine_cases import ERROR, contrast_of, pictures, trained, trained_network, whole_engine
+from runtime_cases import ERROR, contrast_of, pictures, trained, trained_network, whole_runtime
 from safetensors.torch import save_file
 
 from pyramidflow import Detector, ops
-from pyramidflow.engine.encoder import frozen_encoder
-from pyramidflow.engine.frozen import FrozenNetwork
 from pyramidflow.errors import InputError
 from pyramidflow.model import PyramidFlow
 from pyramidflow.model.encoders import encoder_of
+from pyramidflow.runtime.cpu.encoder import frozen_encoder
+from pyramidflow.runtime.cuda.frozen import FrozenNetwork
 from pyramidflow.spec import IMAGENET_MEAN, IMAGENET_STD, Spec
 
 timm = pytest.importorskip("timm", reason="timm is not installed")
@@ -124,7 +124,7 @@ def test_frozen_encoder_equals_the_network(name):
         assert relative_error(frozen(image), network.encoder(image)) <= ERROR
 
 
-def test_engines_equal_the_network():
+def test_runtimes_equal_the_network():
     require_backend("cpu")
     size = (50, 66)
     network = trained_network(size, **TINY)
@@ -133,7 +133,7 @@ def test_engines_equal_the_network():
     mean, std = torch.tensor([IMAGENET_MEAN, IMAGENET_STD])
     expected = network.anomaly_map(ops.normalize_image(images, mean, std), contrast)
     assert (
-        relative_error(whole_engine(network, contrast, (1, *size)).anomaly_map(images), expected)
+        relative_error(whole_runtime(network, contrast, (1, *size)).inspect(images), expected)
         <= ERROR
     )
     frozen = FrozenNetwork(trained(network, contrast), CPU, torch.float32)

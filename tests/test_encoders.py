@@ -6,23 +6,23 @@ import sys
 import pytest
 import torch
 from conftest import relative_error, require_backend
-from engine_cases import (
+from runtime_cases import (
     ERROR,
     contrast_of,
     oracle,
     pictures,
     trained,
     trained_network,
-    whole_engine,
+    whole_runtime,
 )
-from tile_cases import small_tiling, tiled_engine
+from tile_cases import small_tiling, tiled_runtime
 from torch import nn
 
-from pyramidflow.engine.frozen import FrozenNetwork
 from pyramidflow.errors import InputError
 from pyramidflow.model import CustomEncoder, LayeredNetwork, Standardised, encoders
 from pyramidflow.model.encoders import all_encoders, encoder_of, encoder_stages, find_encoder
 from pyramidflow.model.layers import Conv, MaxPool, Residual
+from pyramidflow.runtime.cuda.frozen import FrozenNetwork
 from pyramidflow.spec import Architecture, Spec
 from pyramidflow.training.standardise import standardise
 
@@ -75,9 +75,9 @@ def test_a_new_encoder_is_one_file(tmp_path, monkeypatch):
         network = trained_network(size, encoder="tiny", levels=2, stacks=1, kernel_size=3)
         images, contrast = pictures(1, size), contrast_of(network, size)
         expected = oracle(network, images, contrast)
-        whole = whole_engine(network, contrast, (1, *size)).anomaly_map(images)
+        whole = whole_runtime(network, contrast, (1, *size)).inspect(images)
         tiling = small_tiling(network, size, 1, 2)
-        in_tiles = tiled_engine(network, contrast, (1, *size), tiling).anomaly_map(images)
+        in_tiles = tiled_runtime(network, contrast, (1, *size), tiling).inspect(images)
         frozen = FrozenNetwork(trained(network, contrast), torch.device("cpu"), torch.float32)
         for maps in (whole, in_tiles, frozen(images)):
             assert relative_error(maps, expected) <= ERROR

@@ -6,19 +6,19 @@ import numpy as np
 import pytest
 import torch
 from conftest import TINY, relative_error, require_backend
-from engine_cases import ERROR, oracle, pictures, trained, trained_network, whole_engine
+from runtime_cases import ERROR, oracle, pictures, trained, trained_network, whole_runtime
 from test_detector_contrast import SIZE, write_set
 from test_training_statistics import drawn
-from tile_cases import small_tiling, tiled_engine
+from tile_cases import small_tiling, tiled_runtime
 
 from pyramidflow import Detector, PyramidFlow, ops
 from pyramidflow.data import open_dataset
-from pyramidflow.engine.frozen import FrozenNetwork
 from pyramidflow.errors import InputError
 from pyramidflow.evaluation import evaluate
 from pyramidflow.io.tensors import load_tensors, save_tensors
 from pyramidflow.model import Contrast
 from pyramidflow.model.templates import NearestTemplate
+from pyramidflow.runtime.cuda.frozen import FrozenNetwork
 from pyramidflow.spec import PLAIN_CONTRAST, ContrastRule
 from pyramidflow.training.clusters import SKETCH, Sketches
 from pyramidflow.training.statistics import held_out_contrast, normal_of
@@ -185,7 +185,7 @@ def nearest_of(model, size, by, *, has_spread, without_mean):
 @pytest.mark.parametrize("by", ["pixel", "image"])
 @pytest.mark.parametrize("is_full", [False, True])
 @pytest.mark.parametrize("name", NETWORKS)
-def test_engines_equal_the_network(name, is_full, by):
+def test_runtimes_equal_the_network(name, is_full, by):
     require_backend("cpu")
     size, settings = NETWORKS[name]
     model = trained_network(size, **settings)
@@ -198,10 +198,10 @@ def test_engines_equal_the_network(name, is_full, by):
         expected = torch.stack([alone[k, i] for i, k in enumerate(best)])
     assert max(relative_error(expected, other) for other in alone) > 100 * ERROR
     assert relative_error(oracle(model, images, nearest), expected) <= 1e-12
-    engine = whole_engine(model, nearest, (2, *size))
-    found = engine.anomaly_map(images).clone()
+    runtime = whole_runtime(model, nearest, (2, *size))
+    found = runtime.inspect(images).clone()
     assert relative_error(found, expected) <= ERROR
-    assert torch.equal(engine.anomaly_map(images), found)
+    assert torch.equal(runtime.inspect(images), found)
     frozen = FrozenNetwork(trained(model, nearest), CPU, torch.float32)
     assert relative_error(frozen(images), expected) <= ERROR
 
@@ -212,14 +212,14 @@ def test_tiles_equal_the_whole_image(by):
     size = (90, 101)
     model = trained_network(size, levels=3, stacks=1, kernel_size=3)
     nearest = nearest_of(model, size, by, has_spread=True, without_mean=True)
-    engine = tiled_engine(model, nearest, (1, *size), small_tiling(model, size, 2, 2))
+    runtime = tiled_runtime(model, nearest, (1, *size), small_tiling(model, size, 2, 2))
     images = pictures(1, size)
-    assert relative_error(engine.anomaly_map(images), oracle(model, images, nearest)) <= ERROR
-    assert engine.profile(images, rounds=1)[-1][0] == "anomaly map"
+    assert relative_error(runtime.inspect(images), oracle(model, images, nearest)) <= ERROR
+    assert runtime.profile(images, rounds=1)[-1][0] == "anomaly map"
 
 
 @pytest.mark.parametrize(("tolerance", "templates"), [(1, 1), (2, 1), (1, 3)])
-def test_a_tolerance_in_engines_and_tiles(tolerance, templates):
+def test_a_tolerance_in_runtimes_and_tiles(tolerance, templates):
     require_backend("cpu")
     size = (70, 83)
     model = trained_network(size, levels=3, stacks=1, kernel_size=3)
@@ -228,10 +228,10 @@ def test_a_tolerance_in_engines_and_tiles(tolerance, templates):
     images = pictures(1, size)
     expected = oracle(model, images, nearest)
     assert (expected < oracle(model, images, replace(nearest, tolerance=0))).all()
-    engine = whole_engine(model, nearest, (1, *size))
-    assert relative_error(engine.anomaly_map(images), expected) <= ERROR
-    tiled = tiled_engine(model, nearest, (1, *size), small_tiling(model, size, 2, 2))
-    assert relative_error(tiled.anomaly_map(images), expected) <= ERROR
+    runtime = whole_runtime(model, nearest, (1, *size))
+    assert relative_error(runtime.inspect(images), expected) <= ERROR
+    tiled = tiled_runtime(model, nearest, (1, *size), small_tiling(model, size, 2, 2))
+    assert relative_error(tiled.inspect(images), expected) <= ERROR
     frozen = FrozenNetwork(trained(model, nearest), CPU, torch.float32)
     assert relative_error(frozen(images), expected) <= ERROR
 
@@ -241,7 +241,7 @@ def test_templates_of_another_size_are_refused():
     model = trained_network((32, 32), levels=2, stacks=1, volume_norm="svn")
     template = [torch.zeros(2, 16, 40 >> d, 32 >> d) for d in range(2)]
     with pytest.raises(InputError, match="the template has levels of"):
-        whole_engine(model, NearestTemplate(template), (1, 32, 32))
+        whole_runtime(model, NearestTemplate(template), (1, 32, 32))
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""Tiles against whole images; what a pixel of the map depends on; the choice between the two."""
+"""Tiles against whole images; what a pixel of the map depends on; the budget between the two."""
 
 import subprocess
 import sys
@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from conftest import require_backend
-from engine_cases import (
+from runtime_cases import (
     ERROR,
     contrast_of,
     full_contrast_of,
@@ -16,18 +16,19 @@ from engine_cases import (
     pictures,
     trained,
     trained_network,
-    whole_engine,
+    whole_runtime,
 )
-from tile_cases import dependencies, small_tiling, tiled_engine
+from tile_cases import dependencies, small_tiling, tiled_runtime
 from torch import Tensor, nn
 
-from pyramidflow.engine import CpuEngine, Settings, TiledEngine, choice, engine_on, make_engine
-from pyramidflow.engine.cpu import demand
-from pyramidflow.engine.plan import make_plan
-from pyramidflow.engine.tiling import Axis, Reach, cut, map_reach, tilings
 from pyramidflow.errors import InputError
 from pyramidflow.model import PyramidFlow
 from pyramidflow.ops.compiled_cpu import has_bfloat16
+from pyramidflow.runtime import CpuRuntime, Settings, TiledRuntime, make_runtime, runtime_on
+from pyramidflow.runtime.cpu import budget
+from pyramidflow.runtime.cpu.plan import make_plan
+from pyramidflow.runtime.cpu.runtime import demand
+from pyramidflow.runtime.cpu.tiling import Axis, Reach, cut, map_reach, tilings
 
 require_backend("cpu")
 
@@ -138,15 +139,15 @@ def test_tiles_equal_the_whole_image(name: str) -> None:
     network = trained_network(size, **settings)
     images, contrast = pictures(1, size), contrast_of(network, size)
     tiling = small_tiling(network, size, *counts)
-    engine = tiled_engine(network, contrast, (1, *size), tiling)
-    maps = engine.anomaly_map(images).clone()
-    assert torch.equal(engine.anomaly_map(images), maps)
+    runtime = tiled_runtime(network, contrast, (1, *size), tiling)
+    maps = runtime.inspect(images).clone()
+    assert torch.equal(runtime.inspect(images), maps)
     expected = oracle(network, images, contrast)
     assert maps.shape == expected.shape
     # A wrong border is few pixels, which the norm of the whole would hide.
     assert (maps - expected).abs().max() <= 10 * ERROR * expected.abs().max()
     assert (maps - expected).norm() <= ERROR * expected.norm()
-    whole = whole_engine(network, contrast, (1, *size)).anomaly_map(images)
+    whole = whole_runtime(network, contrast, (1, *size)).inspect(images)
     assert (maps - whole).norm() <= ERROR * whole.norm()
 
 
@@ -156,12 +157,12 @@ def test_tiles_with_spread_and_light_equal_the_whole_image(name: str) -> None:
     network = trained_network(size, **settings)
     images, contrast = pictures(2, size), full_contrast_of(network, size)
     tiling = small_tiling(network, size, *counts)
-    engine = tiled_engine(network, contrast, (2, *size), tiling)
+    runtime = tiled_runtime(network, contrast, (2, *size), tiling)
     expected = oracle(network, images, contrast)
-    found = engine.anomaly_map(images)
+    found = runtime.inspect(images)
     assert (found - expected).norm() <= ERROR * expected.norm()
     assert (found - expected).abs().max() <= 10 * ERROR * expected.abs().max()
-    assert "each tile 2 times" in str(engine.plan)
+    assert "each tile 2 times" in str(runtime.plan)
 
 
 @pytest.mark.parametrize("name", ["channel means", "resnet18", "resnet34"])
@@ -169,11 +170,11 @@ def test_tiles_of_a_batch_of_both_depths(name: str) -> None:
     size, counts, settings = CASES[name]
     network = trained_network(size, **settings)
     contrast, tiling = contrast_of(network, size), small_tiling(network, size, *counts)
-    engine = tiled_engine(network, contrast, (3, *size), tiling)
+    runtime = tiled_runtime(network, contrast, (3, *size), tiling)
     for dtype in (torch.uint8, torch.uint16):
         images = pictures(3, size, dtype)
         expected = oracle(network, images, contrast)
-        assert (engine.anomaly_map(images) - expected).norm() <= ERROR * expected.norm()
+        assert (runtime.inspect(images) - expected).norm() <= ERROR * expected.norm()
 
 
 def test_tiles_allocate_nothing() -> None:
@@ -181,10 +182,10 @@ def test_tiles_allocate_nothing() -> None:
     network = trained_network(size, levels=3, stacks=1, kernel_size=3)
     images, contrast = pictures(1, size), contrast_of(network, size)
     tiling = small_tiling(network, size, 2, 2)
-    engine = tiled_engine(network, contrast, (1, *size), tiling)
-    engine.anomaly_map(images)
+    runtime = tiled_runtime(network, contrast, (1, *size), tiling)
+    runtime.inspect(images)
     with torch.profiler.profile(profile_memory=True) as profile:
-        engine.anomaly_map(images)
+        runtime.inspect(images)
     allocated = [event for event in profile.events() if event.cpu_memory_usage > 0]
     assert not allocated, [event.name for event in allocated]
 
@@ -193,18 +194,18 @@ def test_profile_and_plan_of_tiles() -> None:
     size = (90, 100)
     network = trained_network(size, levels=3, stacks=1, kernel_size=3)
     contrast, tiling = contrast_of(network, size), small_tiling(network, size, 2, 2)
-    engine = tiled_engine(network, contrast, (1, *size), tiling)
-    layers = [layer.name for layer in engine.plan.layers]
-    names = [name for name, _ in engine.profile(pictures(1, size), rounds=1)]
+    runtime = tiled_runtime(network, contrast, (1, *size), tiling)
+    layers = [layer.name for layer in runtime.plan.layers]
+    names = [name for name, _ in runtime.profile(pictures(1, size), rounds=1)]
     assert names == ["lift", "pyramid", *layers, "anomaly map"]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(CpuEngine, "profile", lambda *_: [("step", 3.0)])
-        assert engine.profile(pictures(1, size)) == [("step", 4 * 3.0)]
+        patch.setattr(CpuRuntime, "profile", lambda *_: [("step", 3.0)])
+        assert runtime.profile(pictures(1, size)) == [("step", 4 * 3.0)]
     height, width = tiling.size
-    assert str(engine.plan).startswith(f"2×2 tiles of {height}×{width} pixels")
-    one = whole_engine(network, contrast, (1, *size)).plan
+    assert str(runtime.plan).startswith(f"2×2 tiles of {height}×{width} pixels")
+    one = whole_runtime(network, contrast, (1, *size)).plan
     share = tiling.computed_pixels / (size[0] * size[1])
-    assert engine.plan.milliseconds == pytest.approx(share * one.milliseconds, rel=0.35)
+    assert runtime.plan.milliseconds == pytest.approx(share * one.milliseconds, rel=0.35)
 
 
 def test_tilings_start_with_the_fewest_pixels() -> None:
@@ -221,28 +222,28 @@ SIZE = (256, 256)
 
 @pytest.fixture
 def alone(monkeypatch: pytest.MonkeyPatch) -> int:
-    """Bytes that the choice leaves to others, in a process that has nothing yet."""
-    monkeypatch.setattr(choice, "resident_bytes", lambda: 0)
-    return choice.ENGINE_RESERVE + choice.INSPECTION_BYTES * SIZE[0] * SIZE[1]
+    """Bytes that the budget leaves to others, in a process that has nothing yet."""
+    monkeypatch.setattr(budget, "resident_bytes", lambda: 0)
+    return budget.RUNTIME_RESERVE + budget.INSPECTION_BYTES * SIZE[0] * SIZE[1]
 
 
 def test_whole_images_are_chosen_where_they_fit(alone: int) -> None:
     network = trained_network(SIZE, levels=2, stacks=1, kernel_size=3)
     arguments = (trained(network, contrast_of(network, SIZE)), (1, *SIZE))
-    assert isinstance(make_engine(*arguments), CpuEngine)
+    assert isinstance(make_runtime(*arguments), CpuRuntime)
     roomy = Settings(memory_budget=alone + (64 << 20))
-    assert isinstance(make_engine(*arguments, roomy), CpuEngine)
+    assert isinstance(make_runtime(*arguments, roomy), CpuRuntime)
     with pytest.raises(InputError, match=r"this process needs at least \d+ MB, even in tiles"):
-        make_engine(*arguments, Settings(memory_budget=alone))
-    for budget in (8 << 20, 16 << 20):
-        engine = make_engine(*arguments, Settings(memory_budget=alone + budget))
-        assert isinstance(engine, TiledEngine)
-        assert engine.plan.total_bytes <= budget
+        make_runtime(*arguments, Settings(memory_budget=alone))
+    for given in (8 << 20, 16 << 20):
+        runtime = make_runtime(*arguments, Settings(memory_budget=alone + given))
+        assert isinstance(runtime, TiledRuntime)
+        assert runtime.plan.total_bytes <= given
         # Twice the memory of this plan would hold the next larger tile.
-        assert engine.plan.total_bytes > budget / 2
+        assert runtime.plan.total_bytes > given / 2
 
 
-def test_choice_counts_what_an_engine_allocates(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_choice_counts_what_a_runtime_allocates(monkeypatch: pytest.MonkeyPatch) -> None:
     size = (512, 512)
     network = trained_network(size, levels=2, stacks=1, kernel_size=3, encoder="resnet18")
     contrast = contrast_of(network, size)
@@ -259,9 +260,9 @@ def test_choice_counts_what_an_engine_allocates(monkeypatch: pytest.MonkeyPatch)
         return made
 
     monkeypatch.setattr(torch, "empty", counted)
-    engine = CpuEngine(subject, (1, *size), plan)
+    runtime = CpuRuntime(subject, (1, *size), plan)
     for dtype in (torch.uint8, torch.uint16):
-        engine.anomaly_map(pictures(1, size, dtype))
+        runtime.inspect(pictures(1, size, dtype))
     images = allocated - plan.weight_bytes - plan.workspace_bytes
     assert needed[1] == pytest.approx(images, abs=1 << 20)
     by_planes = trained(network, contrast.changed(Tensor.contiguous))
@@ -276,16 +277,16 @@ def test_encoder_of_ones_own_is_not_cut(alone: int) -> None:
     network = trained_network(SIZE, levels=2, stacks=1, encoder=encoder, channels=16)
     arguments = (trained(network, contrast_of(network, SIZE)), (1, *SIZE))
     with pytest.raises(InputError, match="the encoder custom does not work in tiles"):
-        make_engine(*arguments, Settings(memory_budget=alone + (8 << 20)))
+        make_runtime(*arguments, Settings(memory_budget=alone + (8 << 20)))
     with pytest.raises(InputError, match="how far the encoder custom looks is not known"):
         map_reach(network)
 
 
-def test_device_s_engine_takes_tiles(alone: int) -> None:
+def test_device_s_runtime_takes_tiles(alone: int) -> None:
     network = trained_network(SIZE, levels=2, stacks=1, kernel_size=3)
     subject = trained(network, contrast_of(network, SIZE))
     settings = Settings(memory_budget=alone + (8 << 20))
-    assert isinstance(engine_on(torch.device("cpu"), subject, SIZE, settings), TiledEngine)
+    assert isinstance(runtime_on(torch.device("cpu"), subject, SIZE, settings), TiledRuntime)
 
 
 @pytest.mark.skipif(not has_bfloat16(), reason="this processor has no AVX-512 BF16")
@@ -293,17 +294,17 @@ def test_tiles_round_products_where_asked(alone: int) -> None:
     network = trained_network(SIZE, levels=2, stacks=1, kernel_size=3)
     arguments = (trained(network, contrast_of(network, SIZE)), (1, *SIZE))
     for precision in ("float32", "bfloat16"):
-        engine = make_engine(
+        runtime = make_runtime(
             *arguments, Settings(memory_budget=alone + (8 << 20), precision=precision)
         )
-        assert isinstance(engine, TiledEngine)
-        assert engine.plan.bfloat16 == (precision == "bfloat16")
+        assert isinstance(runtime, TiledRuntime)
+        assert runtime.plan.bfloat16 == (precision == "bfloat16")
 
 
 BUDGET_SCRIPT = """
 import torch
-from pyramidflow.engine import Settings, TiledEngine, TrainedNetwork, make_engine
-from pyramidflow.engine.choice import ENGINE_RESERVE, INSPECTION_BYTES, resident_bytes
+from pyramidflow.runtime import Settings, TiledRuntime, TrainedNetwork, make_runtime
+from pyramidflow.runtime.cpu.budget import RUNTIME_RESERVE, INSPECTION_BYTES, resident_bytes
 from pyramidflow.model import Contrast, PyramidFlow
 torch.set_num_threads(1)
 side = 1024
@@ -313,16 +314,16 @@ for block in network.flow.blocks:
     block.volume_norm.running_mean = torch.full((1, 1, at, at), 0.01)
 template = [torch.full((1, 16, side >> d, side >> d), 0.1) for d in range(3)]
 images = torch.zeros(1, side, side, 3, dtype=torch.uint8)
-budget = resident_bytes() + ENGINE_RESERVE + INSPECTION_BYTES * side**2 + (100 << 20)
-engine = make_engine(
+budget = resident_bytes() + RUNTIME_RESERVE + INSPECTION_BYTES * side**2 + (100 << 20)
+runtime = make_runtime(
     TrainedNetwork(network, Contrast(template), (0, 0, 0), (1, 1, 1)),
     (1, side, side),
     Settings(memory_budget=budget),
 )
-assert isinstance(engine, TiledEngine)
-engine.anomaly_map(images)
+assert isinstance(runtime, TiledRuntime)
+runtime.inspect(images)
 peak = 1024 * int(open("/proc/self/status").read().split("VmHWM:")[1].split()[0])
-print(peak, budget, budget - ENGINE_RESERVE - INSPECTION_BYTES * side**2)
+print(peak, budget, budget - RUNTIME_RESERVE - INSPECTION_BYTES * side**2)
 """
 
 
@@ -332,5 +333,5 @@ def test_process_with_tiles_keeps_to_its_memory_budget() -> None:
     ).stdout
     peak, budget, without_reserve = map(int, out.split())
     assert peak <= budget
-    # What the engine counts is all that it takes, but for the allocator's own.
+    # What the runtime counts is all that it takes, but for the allocator's own.
     assert peak <= without_reserve + (20 << 20)

@@ -1,15 +1,15 @@
 """Tilings and what pixels depend on, for the tests of tiles."""
 
 import torch
-from engine_cases import trained
+from runtime_cases import trained
 from torch import Tensor
 
 from pyramidflow import ops
-from pyramidflow.engine import AssembledEngine, TiledEngine
-from pyramidflow.engine.cpu import demand
-from pyramidflow.engine.plan import make_plan
-from pyramidflow.engine.tiling import Tiling, cut, map_reach
 from pyramidflow.model import Comparison, Contrast, PyramidFlow
+from pyramidflow.runtime import AssembledRuntime, TiledRuntime
+from pyramidflow.runtime.cpu.plan import make_plan
+from pyramidflow.runtime.cpu.runtime import demand
+from pyramidflow.runtime.cpu.tiling import Tiling, cut, map_reach
 
 
 def dependencies(network: PyramidFlow, first: int, last: int, size: int) -> Tensor:
@@ -38,10 +38,10 @@ def small_tiling(network: PyramidFlow, size: tuple[int, int], rows: int, columns
     return Tiling(axes[0], axes[1])
 
 
-def tiled_engine(
+def tiled_runtime(
     network: PyramidFlow, comparison: Comparison, size: tuple[int, int, int], tiling: Tiling
-) -> TiledEngine:
+) -> TiledRuntime:
     subject = trained(network, comparison)
     plan = make_plan(*demand(subject, (1, *tiling.size), is_part=True))
-    engine = TiledEngine if comparison.is_local else AssembledEngine
-    return engine(subject, size, tiling, plan)
+    runtime = TiledRuntime if comparison.is_local else AssembledRuntime
+    return runtime(subject, size, tiling, plan)

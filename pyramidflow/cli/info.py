@@ -53,24 +53,24 @@ def _plan(
     import torch
 
     from pyramidflow.detector import Detector
-    from pyramidflow.engine import CpuEngine, TiledEngine
     from pyramidflow.line import rehearse
+    from pyramidflow.runtime import CpuRuntime, TiledRuntime
 
     detector = Detector.load(model, device="cpu")
     session = detector.prepare(threads=threads, memory_budget=memory_budget, precision=precision)
-    engine = session.engine
-    if not isinstance(engine, CpuEngine | TiledEngine):
-        return f"{engine.plan}: the compiled CPU kernels are not in use, see pyramidflow doctor."
-    measured = engine.profile(torch.zeros((*engine.size, 3), dtype=torch.uint8))
+    runtime = session.runtime
+    if not isinstance(runtime, CpuRuntime | TiledRuntime):
+        return f"{runtime.plan}: the compiled CPU kernels are not in use, see pyramidflow doctor."
+    measured = runtime.profile(torch.zeros((*runtime.size, 3), dtype=torch.uint8))
     total = sum(milliseconds for _, milliseconds in measured)
     lines = [
         f"{name:34} {milliseconds:9.2f} ms {100 * milliseconds / total:5.1f}%"
         for name, milliseconds in measured
     ]
-    lines = [f"Measured on {engine.threads} threads, medians of 5 runs:", *lines]
+    lines = [f"Measured on {runtime.threads} threads, medians of 5 runs:", *lines]
     lines.append(f"{'in all':34} {total:9.2f} ms")
     (height, width), stages = rehearse(session)
     lines += ["", f"From a PNG file of {height}×{width} to its verdict, medians of 5 runs:"]
     lines += [f"{stage:34} {milliseconds:9.2f} ms" for stage, milliseconds in stages]
     lines.append(f"{'in all':34} {sum(taken for _, taken in stages):9.2f} ms")
-    return "\n".join([str(engine.plan), "", *lines])
+    return "\n".join([str(runtime.plan), "", *lines])

@@ -15,7 +15,6 @@ from pyramidflow.detector.calibration import Calibration
 from pyramidflow.detector.older import from_version_1
 from pyramidflow.detector.record import TrainingRecord
 from pyramidflow.detector.trials import Trial, as_records, read_trials
-from pyramidflow.engine import Settings
 from pyramidflow.errors import InputError
 from pyramidflow.io.tensors import load_tensors, save_tensors, tensors_below
 from pyramidflow.model import Codebook, Comparison, PyramidFlow
@@ -23,6 +22,7 @@ from pyramidflow.model.codebook import level_of
 from pyramidflow.model.encoder import CustomEncoder
 from pyramidflow.model.normal import comparison_of
 from pyramidflow.model.state import TensorKind, check_tensors
+from pyramidflow.runtime import Settings
 from pyramidflow.settings import shown
 from pyramidflow.spec import ImageSize, Spec
 from pyramidflow.training.history import read_history

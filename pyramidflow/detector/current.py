@@ -10,8 +10,8 @@ import torch
 from pyramidflow import ops
 from pyramidflow.detector.artifact import Artifact
 from pyramidflow.detector.session import Session
-from pyramidflow.engine import Settings
 from pyramidflow.errors import InputError
+from pyramidflow.runtime import Settings
 
 
 @dataclass(frozen=True, eq=False)

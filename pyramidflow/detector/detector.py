@@ -34,12 +34,12 @@ from pyramidflow.detector.session import Session
 from pyramidflow.detector.threshold import calibrated_on
 from pyramidflow.detector.trials import Trial, as_records
 from pyramidflow.detector.verdict import overlay_scale
-from pyramidflow.engine import Precision, Settings
-from pyramidflow.engine.device import resolve_device
 from pyramidflow.errors import InputError
 from pyramidflow.model import Codebook, PyramidFlow
 from pyramidflow.model.encoder import CustomEncoder
 from pyramidflow.model.encoders import encoder_of
+from pyramidflow.runtime import Precision, Settings
+from pyramidflow.runtime.device import resolve_device
 from pyramidflow.settings import shown
 from pyramidflow.spec import PLAIN_CONTRAST, Box, Preprocessing, Spec
 
@@ -396,7 +396,7 @@ class Detector:
             max_pixels: pixels of the largest picture that is decoded; by default 178 million.
 
         Returns:
-            The session that inspects from now on; its ``engine.plan`` says how it computes.
+            The session that inspects from now on; its ``runtime.plan`` says how it computes.
 
         Raises:
             InputError: the detector is not trained, or a setting cannot be honoured: the precision

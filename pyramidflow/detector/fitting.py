@@ -30,10 +30,10 @@ from pyramidflow.detector.lie import lie_of
 from pyramidflow.detector.record import TrainingRecord
 from pyramidflow.detector.size import image_sizes, resolved, too_small
 from pyramidflow.detector.trainingset import ratio_of, training_images
-from pyramidflow.engine.encoder import feature_size
 from pyramidflow.errors import ImagesWarning
 from pyramidflow.io.names import printable
 from pyramidflow.model import PyramidFlow
+from pyramidflow.runtime.cpu.encoder import feature_size
 from pyramidflow.spec import Spec
 from pyramidflow.training import train
 from pyramidflow.training.statistics import normal_of

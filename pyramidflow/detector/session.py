@@ -29,10 +29,10 @@ from pyramidflow.detector.fitting import decoding_of
 from pyramidflow.detector.placing import Batch, Placing
 from pyramidflow.detector.smoothing import Smoothing
 from pyramidflow.detector.verdict import Verdict, interest_mask, judge, overlay_scale
-from pyramidflow.engine import Settings, TrainedNetwork, engine_on, images_at_once
-from pyramidflow.engine.device import Engine
-from pyramidflow.engine.encoder import feature_size
 from pyramidflow.errors import InputError
+from pyramidflow.runtime import Settings, TrainedNetwork, images_at_once, runtime_on
+from pyramidflow.runtime.cpu.encoder import feature_size
+from pyramidflow.runtime.device import Runtime
 
 
 @dataclass(frozen=True)
@@ -60,9 +60,9 @@ class WorkingMap:
 
 
 class Session:
-    """Inspects images: network frozen, engine made, memory allocated, device and precision fixed.
+    """Inspects images: network frozen, runtime made, memory allocated, device and precision fixed.
 
-    A session does not change, so any number of threads may use it: they take turns at the engine.
+    A session does not change, so any number of threads may use it: they take turns at the runtime.
     Another threshold, precision or device is another session.
 
     Args:
@@ -91,7 +91,7 @@ class Session:
         trained = TrainedNetwork(
             artifact.network, artifact.comparison, preprocessing.mean, preprocessing.std
         )
-        self.engine: Engine = engine_on(device, trained, self.size, settings)
+        self.runtime: Runtime = runtime_on(device, trained, self.size, settings)
         map_size = feature_size(artifact.network, *self.size)
         self._place = Placing(artifact.reference, self.spec.alignment, map_size, device)
         self._interest = interest_mask(self.spec.rule, map_size, device)
@@ -102,18 +102,18 @@ class Session:
         self._at_once = images_at_once(device)
         self._turn = threading.Lock()
         self.conditions = Conditions(
-            self.engine.precision, str(device), ops.active_backend(device.type)
+            self.runtime.precision, str(device), ops.active_backend(device.type)
         )
         self._take(artifact.calibration)
 
     def _take(self, calibration: Calibration | None) -> None:
         self.calibration = calibration
         self.threshold = (
-            None if calibration is None else calibration.threshold_at(self.engine.precision)
+            None if calibration is None else calibration.threshold_at(self.runtime.precision)
         )
 
     def calibrated(self, calibration: Calibration | None) -> "Session":
-        """This session with another threshold; both share engine and memory."""
+        """This session with another threshold; both share runtime and memory."""
         other = object.__new__(Session)
         other.__dict__.update(self.__dict__)
         other._take(calibration)
@@ -211,7 +211,7 @@ class Session:
         )
         sizes = [(image.shape[0], image.shape[1]) for image in pictures]
         return [
-            WorkingMap(_finite(float(score), self.engine.precision), found, size, times, pose)
+            WorkingMap(_finite(float(score), self.runtime.precision), found, size, times, pose)
             for score, found, size, pose in zip(
                 scores, maps, sizes, batch.poses(sizes), strict=True
             )
@@ -227,7 +227,7 @@ class Session:
         images = stack([to_mean_level(image, self._mean_level) for image in batch.images])
         seen = batch.seen
         with self._turn:
-            maps = self.engine.anomaly_map(images)  # [B, h, w], the engine's own memory
+            maps = self.runtime.inspect(images)  # [B, h, w], the runtime's own memory
             maps = maps.clone() if self._interest is None else maps * self._interest
             if seen is not None:
                 maps *= seen

@@ -1,4 +1,4 @@
-"""One inspection of a tiny network on a device's engine, beside the same in float64."""
+"""One inspection of a tiny network on a device's runtime, beside the same in float64."""
 
 from copy import deepcopy
 
@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from pyramidflow import ops
-from pyramidflow.engine import TrainedNetwork, engine_on, images_at_once
 from pyramidflow.model import Contrast, CouplingBlock, PyramidFlow
+from pyramidflow.runtime import TrainedNetwork, images_at_once, runtime_on
 
 SIZE = (25, 38)
 """Of the images: odd and even, and no multiple of what the pyramid needs."""
@@ -22,7 +22,7 @@ TOLERANCES = {"cpu": 1e-5, "cuda": 1e-2}
 
 
 def inspection_error(device: torch.device) -> float:
-    """Relative error of the anomaly maps that a device's own engine gives.
+    """Relative error of the anomaly maps that a device's own runtime gives.
 
     ``‖map − oracle‖ / ‖oracle‖``, the oracle in float64 on the reference operations; infinite where
     a map is not finite.
@@ -42,10 +42,10 @@ def inspection_error(device: torch.device) -> float:
 
 
 def _maps(trained: TrainedNetwork, images: Tensor, device: torch.device) -> Tensor:
-    engine = engine_on(device, trained, SIZE)
+    runtime = runtime_on(device, trained, SIZE)
     # The next call may overwrite a map.
     parts = torch.split(images, images_at_once(device))
-    return torch.cat([engine.anomaly_map(part).clone() for part in parts])
+    return torch.cat([runtime.inspect(part).clone() for part in parts])
 
 
 def _subject() -> tuple[TrainedNetwork, Tensor]:

@@ -117,7 +117,7 @@ def _cuda_type() -> list[str]:
 
 
 def probe_inspection(device_type: str) -> Finding:
-    """One inspection of a tiny network on the engine of every device of a type.
+    """One inspection of a tiny network on the runtime of every device of a type.
 
     Args:
         device_type: ``"cpu"`` or ``"cuda"``.

@@ -2,7 +2,7 @@
 
 Each way is a file of its own beside this one: ``contrast.py`` (the template), ``templates.py``,
 ``codebook.py``.
-Engines ask for nothing else; for the template they have steps of their own.
+Runtimes ask for nothing else; for the template they have steps of their own.
 """
 
 from collections.abc import Sequence

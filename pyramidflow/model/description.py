@@ -118,7 +118,7 @@ class Encoder:
 
 @dataclass(frozen=True)
 class LayeredEncoder(Encoder):
-    """An encoder whose layers are data, so that every engine and tiles know it.
+    """An encoder whose layers are data, so that every runtime and tiles know it.
 
     Attributes:
         stages: layers of each stage, numbered from 1.

@@ -1,4 +1,4 @@
-"""Layers of a frozen encoder as data: network, engines and tiles are made from the same list.
+"""Layers of a frozen encoder as data: network, runtimes and tiles are made from the same list.
 
 Nothing heavy is imported: the command line's help reads encoders from here.
 """

@@ -3,29 +3,29 @@
 from math import ceil, prod
 from pathlib import Path
 
-from pyramidflow.engine.cpu import CpuEngine, demand
-from pyramidflow.engine.encoder import feature_size, latent_shapes
-from pyramidflow.engine.plan import Plan, least_bytes, make_plan
-from pyramidflow.engine.settings import Settings, TrainedNetwork
-from pyramidflow.engine.tiles import AssembledEngine, TiledEngine
-from pyramidflow.engine.tiling import Tiling, is_known, map_reach, tilings
 from pyramidflow.errors import InputError
+from pyramidflow.runtime.cpu.encoder import feature_size, latent_shapes
+from pyramidflow.runtime.cpu.plan import Plan, least_bytes, make_plan
+from pyramidflow.runtime.cpu.runtime import CpuRuntime, demand
+from pyramidflow.runtime.cpu.tiled import AssembledRuntime, TiledRuntime
+from pyramidflow.runtime.cpu.tiling import Tiling, is_known, map_reach, tilings
+from pyramidflow.runtime.settings import Settings, TrainedNetwork
 
-ENGINE_RESERVE = 64 << 20
+RUNTIME_RESERVE = 64 << 20
 """Bytes of a memory budget that are left to the allocator and the rest."""
 
 INSPECTION_BYTES = 32
-"""Bytes for each pixel of an image that are left to what surrounds an engine: the decoded and the
+"""Bytes for each pixel of an image that are left to what surrounds a runtime: the decoded and the
 resized picture, the map and its search for regions."""
 
 TRIALS = 4
 """Tilings that fit of which the one expected to be fastest is taken."""
 
 
-def make_engine(
+def make_runtime(
     trained: TrainedNetwork, size: tuple[int, int, int], settings: Settings | None = None
-) -> CpuEngine | TiledEngine:
-    """An engine on the CPU that keeps to a memory budget.
+) -> CpuRuntime | TiledRuntime:
+    """A runtime on the CPU that keeps to a memory budget.
 
     Images are inspected whole where the smallest plan for that fits, else in tiles.
 
@@ -42,12 +42,12 @@ def make_engine(
     bfloat16, threads = settings.precision_on("cpu") == "bfloat16", settings.threads
     needed = demand(trained, size)
     if settings.memory_budget is None:
-        return CpuEngine(trained, size, make_plan(*needed, None, bfloat16), threads)
-    around = ENGINE_RESERVE + INSPECTION_BYTES * prod(size)
+        return CpuRuntime(trained, size, make_plan(*needed, None, bfloat16), threads)
+    around = RUNTIME_RESERVE + INSPECTION_BYTES * prod(size)
     available = settings.memory_budget - resident_bytes() - around
     least = least_bytes(*needed, available, bfloat16)
     if least <= available:
-        return CpuEngine(trained, size, make_plan(*needed, available, bfloat16), threads)
+        return CpuRuntime(trained, size, make_plan(*needed, available, bfloat16), threads)
     if not is_known(trained.network):
         total = settings.memory_budget - available + least
         name = trained.network.architecture.encoder
@@ -55,9 +55,9 @@ def make_engine(
             settings.memory_budget, total, f"; the encoder {name} does not work in tiles"
         )
     available -= 4 * prod(size)  # the map
-    tiled = TiledEngine
+    tiled = TiledRuntime
     if not trained.comparison.is_local:
-        tiled = AssembledEngine
+        tiled = AssembledRuntime
         shapes = latent_shapes(trained.network, 1, feature_size(trained.network, *size[1:]))
         available -= 4 * sum(map(prod, shapes)) + 4 * trained.comparison.working_floats(shapes)
     fitting: list[tuple[Tiling, Plan]] = []

@@ -1,4 +1,4 @@
-"""The engine for CUDA devices: arithmetic and splitting on the CPU, the rest on a device."""
+"""The runtime for CUDA devices: arithmetic and splitting on the CPU, the rest on a device."""
 
 import copy
 import os
@@ -14,13 +14,13 @@ import torch
 from conftest import relative_error
 
 from pyramidflow import PyramidFlow, ops
-from pyramidflow.engine import TrainedNetwork
-from pyramidflow.engine.cuda import BATCH_SIZES, CudaEngine, describe
-from pyramidflow.engine.encoder import frozen_encoder
-from pyramidflow.engine.frozen import FrozenNetwork
-from pyramidflow.engine.replay import Recording, ReplayedNetwork, in_parts
 from pyramidflow.errors import InputError
 from pyramidflow.model import ComposedContrast, Contrast
+from pyramidflow.runtime import TrainedNetwork
+from pyramidflow.runtime.cpu.encoder import frozen_encoder
+from pyramidflow.runtime.cuda.frozen import FrozenNetwork
+from pyramidflow.runtime.cuda.replay import Recording, ReplayedNetwork, in_parts
+from pyramidflow.runtime.cuda.runtime import BATCH_SIZES, CudaRuntime, describe
 from pyramidflow.spec import IMAGENET_MEAN, IMAGENET_STD
 
 CPU = torch.device("cpu")
@@ -155,10 +155,10 @@ def test_plan_names_every_block():
     assert len(lines) == 8
 
 
-def test_engine_refuses_what_it_cannot_run():
+def test_runtime_refuses_what_it_cannot_run():
     network, _, contrast = trained((16, 16), levels=2, stacks=1, channels=3, kernel_size=1)
     with pytest.raises(InputError, match="needs a CUDA device"):
-        CudaEngine(subject(network, contrast), (16, 16), CPU)
+        CudaRuntime(subject(network, contrast), (16, 16), CPU)
 
 
 @pytest.mark.parametrize(
@@ -245,7 +245,7 @@ def test_threads_take_turns_in_the_static_memory():
 
 INTERPRETED = """
 import torch
-import test_engine_cuda as t
+import test_runtime_cuda as t
 from pyramidflow import ops
 from pyramidflow.ops.tf32 import convolutions_with_tf32
 settings = {"levels": 3, "stacks": 1, "channels": 3, "kernel_size": 3}
@@ -281,32 +281,32 @@ on_a_device = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA 
     [("float32", 1e-5), ("tf32", 1e-2), ("half", 1e-2), ("bfloat16", 1e-1)],
 )
 @pytest.mark.parametrize("settings", [NETWORKS[0], NETWORKS[5]], ids=str)
-def test_engine_equals_the_network(settings, precision, limit):
+def test_runtime_equals_the_network(settings, precision, limit):
     network, pixels, contrast = trained((32, 32), **settings)
     device = torch.device("cuda")
-    engine = CudaEngine(subject(network, contrast), (32, 32), device, precision)
+    runtime = CudaRuntime(subject(network, contrast), (32, 32), device, precision)
     expected = expected_map(network, pixels, contrast)
-    maps = [engine.anomaly_map(images) for images in (pixels, pixels.to(device), pixels[:2])]
+    maps = [runtime.inspect(images) for images in (pixels, pixels.to(device), pixels[:2])]
     for found in maps:
         assert found.device.type == "cuda"
         assert relative_error(found.cpu(), expected[: len(found)]) <= limit
     assert torch.equal(maps[0], maps[1])
     expected = expected_map(network, deep(pixels), contrast)
     for images in (deep(pixels), deep(pixels).to(device)):
-        assert relative_error(engine.anomaly_map(images).cpu(), expected) <= limit
-    assert torch.equal(engine.anomaly_map(pixels), maps[0])
+        assert relative_error(runtime.inspect(images).cpu(), expected) <= limit
+    assert torch.equal(runtime.inspect(pixels), maps[0])
     many = torch.cat([pixels, pixels.flip(1), pixels.flip(2)] * 2)  # 18: 8, 8 and 2
     expected = expected_map(network, many, contrast)
-    assert relative_error(engine.anomaly_map(many).cpu(), expected) <= limit
+    assert relative_error(runtime.inspect(many).cpu(), expected) <= limit
 
 
 @pytest.mark.gpu
 @on_a_device
 def test_images_in_flight_do_not_mix():
     network, pixels, contrast = trained((32, 32), **NETWORKS[0])
-    engine = CudaEngine(subject(network, contrast), (32, 32), torch.device("cuda"))
-    alone = [engine.anomaly_map(image[None]).cpu() for image in pixels]
-    together = [engine.anomaly_map(image[None]) for _ in range(20) for image in pixels]
+    runtime = CudaRuntime(subject(network, contrast), (32, 32), torch.device("cuda"))
+    alone = [runtime.inspect(image[None]).cpu() for image in pixels]
+    together = [runtime.inspect(image[None]) for _ in range(20) for image in pixels]
     for number, found in enumerate(together):
         assert torch.equal(found.cpu(), alone[number % len(alone)])
 
@@ -315,14 +315,14 @@ def test_images_in_flight_do_not_mix():
 @on_a_device
 def test_streams_take_turns_in_the_static_memory():
     network, pixels, contrast = trained((32, 32), **NETWORKS[0])
-    engine = CudaEngine(subject(network, contrast), (32, 32), torch.device("cuda"))
-    alone = [engine.anomaly_map(image[None]).cpu() for image in pixels]
+    runtime = CudaRuntime(subject(network, contrast), (32, 32), torch.device("cuda"))
+    alone = [runtime.inspect(image[None]).cpu() for image in pixels]
     streams = [torch.cuda.Stream() for _ in pixels]
     found = []
     for _ in range(20):
         for image, stream in zip(pixels, streams, strict=True):
             with torch.cuda.stream(stream):
-                found.append(engine.anomaly_map(image[None]))
+                found.append(runtime.inspect(image[None]))
     torch.cuda.synchronize()
     for number, maps in enumerate(found):
         assert torch.equal(maps.cpu(), alone[number % len(alone)])
@@ -330,9 +330,9 @@ def test_streams_take_turns_in_the_static_memory():
 
 @pytest.mark.gpu
 @on_a_device
-def test_engine_refuses_other_images():
+def test_runtime_refuses_other_images():
     network, pixels, contrast = trained((32, 32), **NETWORKS[0])
-    engine = CudaEngine(subject(network, contrast), (32, 32), torch.device("cuda"))
+    runtime = CudaRuntime(subject(network, contrast), (32, 32), torch.device("cuda"))
     for images in (pixels[:1, :16], pixels[:1].float()):
-        with pytest.raises(InputError, match="this engine takes"):
-            engine.anomaly_map(images)
+        with pytest.raises(InputError, match="this runtime takes"):
+            runtime.inspect(images)

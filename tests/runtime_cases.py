@@ -1,11 +1,11 @@
-"""Networks, images and expected maps for the tests of the engines."""
+"""Networks, images and expected maps for the tests of the runtimes."""
 
 import torch
 from torch import Tensor, nn
 
 from pyramidflow import ops
-from pyramidflow.engine import CpuEngine, Settings, TrainedNetwork, make_engine
 from pyramidflow.model import Comparison, ComposedContrast, Contrast, PyramidFlow
+from pyramidflow.runtime import CpuRuntime, Settings, TrainedNetwork, make_runtime
 from pyramidflow.spec import IMAGENET_MEAN, IMAGENET_STD
 
 MEAN, STD = torch.tensor([IMAGENET_MEAN, IMAGENET_STD])
@@ -37,12 +37,12 @@ def trained(network: PyramidFlow, comparison: Comparison) -> TrainedNetwork:
     return TrainedNetwork(network, comparison, IMAGENET_MEAN, IMAGENET_STD)
 
 
-def whole_engine(
+def whole_runtime(
     network: PyramidFlow, comparison: Comparison, size: tuple[int, int, int], **settings
-) -> CpuEngine:
-    engine = make_engine(trained(network, comparison), size, Settings(**settings))
-    assert isinstance(engine, CpuEngine)
-    return engine
+) -> CpuRuntime:
+    runtime = make_runtime(trained(network, comparison), size, Settings(**settings))
+    assert isinstance(runtime, CpuRuntime)
+    return runtime
 
 
 def pictures(batch: int, size: tuple[int, int], dtype: torch.dtype = torch.uint8) -> Tensor:

@@ -1,4 +1,4 @@
-"""Frozen encoders of an engine: camera pixels to a feature map, batch norm folded into weights."""
+"""Frozen encoders of a runtime: camera pixels to a feature map, batch norm folded into weights."""
 
 from collections.abc import Callable, Iterator, Sequence
 from math import prod
@@ -8,22 +8,22 @@ import torch
 from torch import Tensor, nn
 
 from pyramidflow import ops
-from pyramidflow.engine.bottleneck import strip_layers, working_floats
-from pyramidflow.engine.convolution import FrozenConvolution, Input, Workspace
-from pyramidflow.engine.folded import Encode, FoldedNetwork, folded, folded_copy
-from pyramidflow.engine.plan import Layer
 from pyramidflow.model import PyramidFlow
 from pyramidflow.model.encoder import LayeredNetwork, Lift, inner
 from pyramidflow.model.layers import Conv, MaxPool, Residual
 from pyramidflow.ops.compiled_cpu import call
 from pyramidflow.ops.convolution.methods import Convolution
+from pyramidflow.runtime.cpu.bottleneck import strip_layers, working_floats
+from pyramidflow.runtime.cpu.convolution import FrozenConvolution, Input, Workspace
+from pyramidflow.runtime.cpu.plan import Layer
+from pyramidflow.runtime.folded import Encode, FoldedNetwork, folded, folded_copy
 
 Step = tuple[str, Callable[[], object]]
 """Name and action of one part of an inspection."""
 
 
 class Camera:
-    """What an engine reads: its buffers of pixels, and their normalisation.
+    """What a runtime reads: its buffers of pixels, and their normalisation.
 
     Args:
         size: batch, height and width.

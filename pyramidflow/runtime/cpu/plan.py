@@ -1,11 +1,11 @@
-"""Which method computes each convolution of a network: the plan of an engine."""
+"""Which method computes each convolution of a network: the plan of a runtime."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from pyramidflow.engine.tiling import Tiling
 from pyramidflow.errors import InputError
 from pyramidflow.ops.convolution.methods import Convolution, Method, methods
+from pyramidflow.runtime.cpu.tiling import Tiling
 
 WORKSPACE_SHARE = 8
 """A convolution's scratch memory takes at most this fraction of the budget."""
@@ -33,7 +33,7 @@ class Plan:
     Attributes:
         layers: in the order in which they run.
         buffer_bytes: memory for images between the layers.
-        memory_budget: bytes that the engine was given, ``None`` for as many as it wants.
+        memory_budget: bytes that the runtime was given, ``None`` for as many as it wants.
         tiling: how images are cut; the rest of the plan is then a tile's.
         passes: how often each tile is computed.
     """
@@ -75,7 +75,7 @@ class Plan:
 
     @property
     def total_bytes(self) -> int:
-        """All memory that the engine allocates."""
+        """All memory that the runtime allocates."""
         return self.weight_bytes + self.workspace_bytes + self.buffer_bytes
 
     def in_tiles(self, tiling: Tiling, passes: int = 1) -> "Plan":

@@ -1,4 +1,4 @@
-"""What an engine is made from: a trained network, and how it is to be run."""
+"""What a runtime is made from: a trained network, and how it is to be run."""
 
 from dataclasses import dataclass
 from typing import ClassVar, Literal
@@ -13,7 +13,7 @@ PRECISIONS: dict[str, tuple[Precision, ...]] = {
     "cpu": ("float32", "bfloat16"),
     "cuda": ("half", "bfloat16", "tf32", "float32"),
 }
-"""Arithmetic of the engines by device; the first is each one's own choice."""
+"""Arithmetic of the runtimes by device; the first is each one's own choice."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,9 +38,9 @@ class Settings(Validated):
     """How to inspect.
 
     Attributes:
-        threads: of an engine on the CPU; ``None`` takes PyTorch's number.
-        memory_budget: bytes that the process may have at its peak with an engine on the CPU,
-            decoded pictures of the engine's size included; ``None`` for whole images and the
+        threads: of a runtime on the CPU; ``None`` takes PyTorch's number.
+        memory_budget: bytes that the process may have at its peak with a runtime on the CPU,
+            decoded pictures of the runtime's size included; ``None`` for whole images and the
             fastest plan.
         precision: of the arithmetic; ``None`` is float32 on the CPU and half on a GPU.
         max_pixels: pixels of the largest picture that is decoded; ``None`` is the package's own.

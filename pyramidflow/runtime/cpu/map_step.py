@@ -1,4 +1,4 @@
-"""The last step of an engine on a CPU: latents against what they are compared with."""
+"""The last step of a runtime on a CPU: latents against what they are compared with."""
 
 from collections.abc import Sequence
 from functools import singledispatch
@@ -7,14 +7,14 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from pyramidflow.engine.buffers import Buffers
-from pyramidflow.engine.window import Reader, Region, whole, window
 from pyramidflow.model import Comparison, Contrast
 from pyramidflow.ops.compiled_cpu import Image, call
+from pyramidflow.runtime.cpu.buffers import Buffers
+from pyramidflow.runtime.cpu.views import Reader, Region, whole, window
 
 
 class MapStep(Protocol):
-    """Latents in an engine's memory to the map there.
+    """Latents in a runtime's memory to the map there.
 
     Attributes:
         normal_means: of the template over pixels, levels ``[C]`` in float64, where the step has to
@@ -111,11 +111,11 @@ class TemplateStep:
 
 @singledispatch
 def map_step(comparison: Comparison, buffers: Buffers, region: Region | None) -> MapStep:
-    """The last step of an engine.
+    """The last step of a runtime.
 
     Args:
         comparison: with what is normal.
-        buffers: of the engine.
+        buffers: of the runtime.
         region: where in whole images its latents lie; ``None`` where they are whole. What is not
             local must not be run there.
     """

@@ -1,4 +1,4 @@
-"""How many threads an engine on the CPU may use."""
+"""How many threads a runtime on the CPU may use."""
 
 import os
 
@@ -10,7 +10,7 @@ _is_forked = False
 
 
 def usable_threads(wanted: int | None) -> int:
-    """The number of threads that an engine uses.
+    """The number of threads that a runtime uses.
 
     A process that was forked has one: the threads of OpenMP do not live on in it, and PyTorch and
     the compiled kernels would wait for them for ever.

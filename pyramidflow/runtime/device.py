@@ -1,4 +1,4 @@
-"""Which engine inspects on a device, and what it refuses."""
+"""Which runtime inspects on a device, and what it refuses."""
 
 from typing import Protocol
 
@@ -6,13 +6,13 @@ import torch
 from torch import Tensor
 
 from pyramidflow import ops
-from pyramidflow.engine.choice import make_engine
-from pyramidflow.engine.plain import PlainEngine
-from pyramidflow.engine.settings import Precision, Settings, TrainedNetwork
 from pyramidflow.errors import InputError
+from pyramidflow.runtime.cpu.budget import make_runtime
+from pyramidflow.runtime.eager import EagerRuntime
+from pyramidflow.runtime.settings import Precision, Settings, TrainedNetwork
 
 
-class Engine(Protocol):
+class Runtime(Protocol):
     """What inspects images of one size. It has one memory: one call at a time."""
 
     precision: Precision
@@ -22,7 +22,7 @@ class Engine(Protocol):
         """How it computes; readable as text."""
         ...
 
-    def anomaly_map(self, images: Tensor) -> Tensor:
+    def inspect(self, images: Tensor) -> Tensor:
         """``[B, H, W, 3]`` camera pixels to ``[B, h, w]``, valid until the next call."""
         ...
 
@@ -35,22 +35,22 @@ def images_at_once(device: torch.device) -> int:
     """
     if device.type == "cpu":
         return 1
-    from pyramidflow.engine.cuda import BATCH_SIZES
+    from pyramidflow.runtime.cuda.runtime import BATCH_SIZES
 
     return max(BATCH_SIZES)
 
 
-def engine_on(
+def runtime_on(
     device: torch.device,
     trained: TrainedNetwork,
     size: tuple[int, int],
     settings: Settings | None = None,
-) -> Engine:
-    """The engine for images of one size on a device.
+) -> Runtime:
+    """The runtime for images of one size on a device.
 
     Args:
         device: where the network is, ``cpu`` or ``cuda``.
-        trained: the network; it must not change while the engine is used.
+        trained: the network; it must not change while the runtime is used.
         size: height and width of the images in pixels.
         settings: threads, budget and precision.
 
@@ -61,19 +61,19 @@ def engine_on(
     precision = settings.precision_on(device.type)
     backend = ops.active_backend(device.type)
     if (device.type, backend) == ("cpu", "cpu"):
-        return make_engine(trained, (1, *size), settings)
+        return make_runtime(trained, (1, *size), settings)
     _refuse(
         f"on {device.type} with the backend {backend!r}",
         threads=settings.threads,
         memory_budget=settings.memory_budget,
     )
     if device.type == "cuda" and backend in ("cuda", "triton"):
-        from pyramidflow.engine.cuda import CudaEngine
+        from pyramidflow.runtime.cuda.runtime import CudaRuntime
 
-        return CudaEngine(trained, size, device, precision)
+        return CudaRuntime(trained, size, device, precision)
     if settings.precision not in (None, "float32"):
         _refuse(f"with the backend {backend!r}", precision=settings.precision)
-    return PlainEngine(trained, size, device)
+    return EagerRuntime(trained, size, device)
 
 
 def _refuse(where: str, **settings: object) -> None:

@@ -1,4 +1,4 @@
-"""The engine against the network that it freezes; the plan; its memory."""
+"""The runtime against the network that it freezes; the plan; its memory."""
 
 import gc
 import subprocess
@@ -8,7 +8,7 @@ import weakref
 import pytest
 import torch
 from conftest import require_backend
-from engine_cases import (
+from runtime_cases import (
     ERROR,
     MEAN,
     STD,
@@ -18,17 +18,17 @@ from engine_cases import (
     pictures,
     trained,
     trained_network,
-    whole_engine,
+    whole_runtime,
 )
 from torch import nn
 
 from pyramidflow import ops
-from pyramidflow.engine import CpuEngine, PlainEngine, Settings, engine_on
-from pyramidflow.engine.plan import make_plan
 from pyramidflow.errors import InputError
 from pyramidflow.model import Contrast, PyramidFlow
 from pyramidflow.ops.compiled_cpu import has_bfloat16
 from pyramidflow.ops.convolution.methods import Convolution
+from pyramidflow.runtime import CpuRuntime, EagerRuntime, Settings, runtime_on
+from pyramidflow.runtime.cpu.plan import make_plan
 
 require_backend("cpu")
 
@@ -48,21 +48,21 @@ CASES = {
 
 @pytest.mark.parametrize("name", CASES)
 @pytest.mark.parametrize("batch", [1, 3])
-def test_engine_equals_the_network(name: str, batch: int) -> None:
+def test_runtime_equals_the_network(name: str, batch: int) -> None:
     size, settings = CASES[name]
     network = trained_network(size, **settings)
     images, contrast = pictures(batch, size), contrast_of(network, size)
-    engine = whole_engine(network, contrast, (batch, *size))
-    maps = engine.anomaly_map(images).clone()
+    runtime = whole_runtime(network, contrast, (batch, *size))
+    maps = runtime.inspect(images).clone()
     expected = oracle(network, images, contrast)
     assert maps.shape == expected.shape
     assert (maps - expected).norm() <= ERROR * expected.norm()
-    assert torch.equal(engine.anomaly_map(images), maps)
+    assert torch.equal(runtime.inspect(images), maps)
 
 
 @pytest.mark.parametrize("name", ["lift", "padded", "resnet18"])
 @pytest.mark.parametrize("operands", ["spread", "light", "both"])
-def test_engine_with_spread_and_light_equals_the_network(name: str, operands: str) -> None:
+def test_runtime_with_spread_and_light_equals_the_network(name: str, operands: str) -> None:
     size, settings = CASES[name]
     network = trained_network(size, **settings)
     images, full = pictures(2, size), full_contrast_of(network, size)
@@ -71,11 +71,11 @@ def test_engine_with_spread_and_light_equals_the_network(name: str, operands: st
         None if operands == "light" else full.inverse_spread,
         without_mean=operands != "spread",
     )
-    engine = whole_engine(network, contrast, (2, *size))
-    maps = engine.anomaly_map(images).clone()
+    runtime = whole_runtime(network, contrast, (2, *size))
+    maps = runtime.inspect(images).clone()
     expected = oracle(network, images, contrast)
     assert (maps - expected).norm() <= ERROR * expected.norm()
-    assert torch.equal(engine.anomaly_map(images), maps)
+    assert torch.equal(runtime.inspect(images), maps)
     plain = oracle(network, images, Contrast(full.template))
     assert (plain - expected).norm() > 1000 * ERROR * expected.norm()
     found = network.anomaly_map(ops.normalize_image(images, MEAN, STD), contrast)
@@ -90,31 +90,31 @@ def test_light_is_taken_off() -> None:
     with torch.no_grad():
         template = list(network(ops.normalize_image(dark, MEAN, STD)))
     plain, light = (Contrast(template, without_mean=without) for without in (False, True))
-    found = [whole_engine(network, c, (1, *size)).anomaly_map(dark + 100) for c in (plain, light)]
+    found = [whole_runtime(network, c, (1, *size)).inspect(dark + 100) for c in (plain, light)]
     middle = (..., slice(24, 40), slice(24, 56))
     assert found[1][middle].max() < 0.1 * found[0][middle].min()
-    assert whole_engine(network, light, (1, *size)).anomaly_map(dark).max() < 1e-5
+    assert whole_runtime(network, light, (1, *size)).inspect(dark).max() < 1e-5
 
 
-def test_engine_with_an_encoder_of_its_own() -> None:
+def test_runtime_with_an_encoder_of_its_own() -> None:
     size = (61, 90)
     encoder = nn.Conv2d(3, 20, 3, stride=2)
     network = trained_network(size, encoder=encoder, channels=20, volume_norm="svn")
     images, contrast = pictures(1, size), contrast_of(network, size)
-    maps = whole_engine(network, contrast, (1, *size)).anomaly_map(images)
+    maps = whole_runtime(network, contrast, (1, *size)).inspect(images)
     expected = network.anomaly_map(ops.normalize_image(images, MEAN, STD), contrast)
     assert (maps - expected).norm() <= ERROR * expected.norm()
 
 
-def test_engine_reads_both_depths_of_pixels() -> None:
+def test_runtime_reads_both_depths_of_pixels() -> None:
     size = (40, 40)
     network = trained_network(size)
     contrast = contrast_of(network, size)
-    engine = whole_engine(network, contrast, (1, *size))
+    runtime = whole_runtime(network, contrast, (1, *size))
     for dtype in (torch.uint8, torch.uint16, torch.uint8):
         images = pictures(1, size, dtype)
         expected = oracle(network, images, contrast)
-        assert (engine.anomaly_map(images) - expected).norm() <= ERROR * expected.norm()
+        assert (runtime.inspect(images) - expected).norm() <= ERROR * expected.norm()
 
 
 def test_bits_do_not_depend_on_the_number_of_threads() -> None:
@@ -122,23 +122,23 @@ def test_bits_do_not_depend_on_the_number_of_threads() -> None:
     network = trained_network(size)
     images, contrast = pictures(1, size), contrast_of(network, size)
     maps = [
-        whole_engine(network, contrast, (1, *size), threads=n).anomaly_map(images).clone()
+        whole_runtime(network, contrast, (1, *size), threads=n).inspect(images).clone()
         for n in (1, 2, 3)
     ]
     assert torch.equal(maps[0], maps[1])
     assert torch.equal(maps[0], maps[2])
 
 
-def test_number_of_threads_may_change_after_the_engine_is_made() -> None:
+def test_number_of_threads_may_change_after_the_runtime_is_made() -> None:
     size = (64, 64)
     network = trained_network(size)
     images, contrast = pictures(1, size), contrast_of(network, size)
     before = torch.get_num_threads()
-    engine = whole_engine(network, contrast, (1, *size), threads=1)
-    maps = engine.anomaly_map(images).clone()
+    runtime = whole_runtime(network, contrast, (1, *size), threads=1)
+    maps = runtime.inspect(images).clone()
     torch.set_num_threads(3)
     try:
-        assert torch.equal(engine.anomaly_map(images), maps)
+        assert torch.equal(runtime.inspect(images), maps)
         assert torch.get_num_threads() == 3
     finally:
         torch.set_num_threads(before)
@@ -151,9 +151,9 @@ def test_bfloat16_rounds_the_products_alone(name: str) -> None:
     size, settings = CASES[name]
     network = trained_network(size, **settings)
     images, contrast = pictures(1, size), contrast_of(network, size)
-    exact = whole_engine(network, contrast, (1, *size))
-    rounded = whole_engine(network, contrast, (1, *size), precision="bfloat16")
-    expected, maps = exact.anomaly_map(images), rounded.anomaly_map(images)
+    exact = whole_runtime(network, contrast, (1, *size))
+    rounded = whole_runtime(network, contrast, (1, *size), precision="bfloat16")
+    expected, maps = exact.inspect(images), rounded.inspect(images)
     error = (maps - expected).norm() / expected.norm()
     assert 1e-6 < error < 5e-3
     weights = [sum(layer.method.weight_bytes for layer in e.plan.layers) for e in (exact, rounded)]
@@ -165,23 +165,23 @@ def test_runs_allocate_nothing() -> None:
     size = (64, 64)
     network = trained_network(size)
     images, contrast = pictures(1, size), full_contrast_of(network, size)
-    engine = whole_engine(network, contrast, (1, *size))
-    assert all(layer.method.tile for layer in engine.plan.layers)
-    engine.anomaly_map(images)
+    runtime = whole_runtime(network, contrast, (1, *size))
+    assert all(layer.method.tile for layer in runtime.plan.layers)
+    runtime.inspect(images)
     with torch.profiler.profile(profile_memory=True) as profile:
-        engine.anomaly_map(images)
+        runtime.inspect(images)
     allocated = [event for event in profile.events() if event.cpu_memory_usage > 0]
     assert not allocated, [event.name for event in allocated]
 
 
-def test_engine_that_is_dropped_gives_its_memory_back() -> None:
+def test_runtime_that_is_dropped_gives_its_memory_back() -> None:
     size = (32, 32)
     network = trained_network(size, levels=2, stacks=1)
-    engine = whole_engine(network, contrast_of(network, size), (1, *size))
-    memory = weakref.ref(engine.plan)
+    runtime = whole_runtime(network, contrast_of(network, size), (1, *size))
+    memory = weakref.ref(runtime.plan)
     gc.disable()
     try:
-        del engine
+        del runtime
         assert memory() is None
     finally:
         gc.enable()
@@ -190,9 +190,9 @@ def test_engine_that_is_dropped_gives_its_memory_back() -> None:
 def test_profile_names_every_step() -> None:
     size = (32, 32)
     network = trained_network(size, levels=3, stacks=1)
-    engine = whole_engine(network, contrast_of(network, size), (1, *size))
-    found = engine.profile(pictures(1, size), rounds=1)
-    layers = [layer.name for layer in engine.plan.layers]
+    runtime = whole_runtime(network, contrast_of(network, size), (1, *size))
+    found = runtime.profile(pictures(1, size), rounds=1)
+    layers = [layer.name for layer in runtime.plan.layers]
     assert [name for name, _ in found] == ["lift", "pyramid", *layers, "anomaly map"]
     assert all(milliseconds > 0 for _, milliseconds in found)
 
@@ -233,21 +233,21 @@ def test_plan_prints_what_it_does() -> None:
 
 BUDGET_SCRIPT = """
 import torch
-from pyramidflow.engine import Settings, TrainedNetwork, make_engine
-from pyramidflow.engine.choice import resident_bytes
+from pyramidflow.runtime import Settings, TrainedNetwork, make_runtime
+from pyramidflow.runtime.cpu.budget import resident_bytes
 from pyramidflow.model import Contrast, PyramidFlow
 torch.set_num_threads(1)
 network = PyramidFlow(encoder="resnet18").eval()
 template = [torch.zeros(1, 64, 128 >> d, 128 >> d) for d in range(4)]
 budget = resident_bytes() + (420 << 20)
-engine = make_engine(
+runtime = make_runtime(
     TrainedNetwork(network, Contrast(template), (0, 0, 0), (1, 1, 1)),
     (1, 512, 512),
     Settings(memory_budget=budget),
 )
-engine.anomaly_map(torch.zeros(1, 512, 512, 3, dtype=torch.uint8))
+runtime.inspect(torch.zeros(1, 512, 512, 3, dtype=torch.uint8))
 peak = 1024 * int(open("/proc/self/status").read().split("VmHWM:")[1].split()[0])
-print(peak, budget, engine.plan.weight_bytes)
+print(peak, budget, runtime.plan.weight_bytes)
 """
 
 
@@ -260,24 +260,24 @@ def test_process_keeps_to_its_memory_budget() -> None:
     assert weights > 200 << 20
 
 
-def test_device_s_engine_is_the_compiled_one() -> None:
+def test_device_s_runtime_is_the_compiled_one() -> None:
     network = trained_network((32, 32), levels=2, stacks=1)
     subject = trained(network, contrast_of(network, (32, 32)))
-    engine = engine_on(torch.device("cpu"), subject, (32, 32), Settings(threads=1))
-    assert isinstance(engine, CpuEngine)
-    assert engine.threads == 1
-    assert engine.precision == "float32"
+    runtime = runtime_on(torch.device("cpu"), subject, (32, 32), Settings(threads=1))
+    assert isinstance(runtime, CpuRuntime)
+    assert runtime.threads == 1
+    assert runtime.precision == "float32"
 
 
-def test_plain_engine_stands_in_on_other_operations() -> None:
+def test_plain_runtime_stands_in_on_other_operations() -> None:
     network = trained_network((32, 32), levels=2, stacks=1)
     subject = trained(network, contrast_of(network, (32, 32)))
     cpu, images = torch.device("cpu"), torch.randint(0, 256, (1, 32, 32, 3)).byte()
-    expected = engine_on(cpu, subject, (32, 32)).anomaly_map(images)
+    expected = runtime_on(cpu, subject, (32, 32)).inspect(images)
     with ops.use_backend("reference"):
-        engine = engine_on(cpu, subject, (32, 32), Settings(precision="float32"))
-        assert isinstance(engine, PlainEngine)
-        torch.testing.assert_close(engine.anomaly_map(images), expected, rtol=1e-5, atol=1e-6)
+        runtime = runtime_on(cpu, subject, (32, 32), Settings(precision="float32"))
+        assert isinstance(runtime, EagerRuntime)
+        torch.testing.assert_close(runtime.inspect(images), expected, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -293,7 +293,7 @@ def test_settings_that_cannot_be_honoured_are_refused(backend, settings, words) 
     network = trained_network((32, 32), levels=2, stacks=1)
     subject = trained(network, contrast_of(network, (32, 32)))
     with ops.use_backend(backend), pytest.raises(InputError, match=words):
-        engine_on(torch.device("cpu"), subject, (32, 32), Settings(**settings))
+        runtime_on(torch.device("cpu"), subject, (32, 32), Settings(**settings))
 
 
 @pytest.mark.parametrize(
@@ -313,16 +313,16 @@ def test_impossible_settings_are_refused(settings) -> None:
         Settings(**settings)
 
 
-def test_engine_refuses_a_template_of_another_size() -> None:
+def test_runtime_refuses_a_template_of_another_size() -> None:
     network = trained_network((32, 32), levels=2, stacks=1, volume_norm="svn")
     contrast = contrast_of(network, (32, 40))
     with pytest.raises(InputError, match=r"these images need \[\(32, 32\), \(16, 16\)\]"):
-        whole_engine(network, contrast, (1, 32, 32))
+        whole_runtime(network, contrast, (1, 32, 32))
 
 
-def test_engine_refuses_running_means_of_another_size() -> None:
+def test_runtime_refuses_running_means_of_another_size() -> None:
     network = trained_network((32, 32), levels=2, stacks=1)
     template = [torch.zeros(1, 16, 40 >> level, 32 >> level) for level in range(2)]
     contrast = Contrast(template)
     with pytest.raises(InputError, match="works only at its training's image size"):
-        whole_engine(network, contrast, (1, 40, 32))
+        whole_runtime(network, contrast, (1, 40, 32))

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from pyramidflow.engine.folded import IN_PLACE, Affine, Encode, Place, folded_layers, folded_weight
 from pyramidflow.model.encoder import LayeredNetwork
 from pyramidflow.model.layers import Conv, Layer, Residual, flat
+from pyramidflow.runtime.folded import IN_PLACE, Affine, Encode, Place, folded_layers, folded_weight
 
 STRIP_FLOATS = 1 << 20
 """Of a strip of the expanded image: 4 MB, which the last cache holds."""

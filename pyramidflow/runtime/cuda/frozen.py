@@ -11,8 +11,6 @@ from torch import Tensor
 from torch.nn import functional
 
 from pyramidflow import ops
-from pyramidflow.engine.encoder import frozen_encoder
-from pyramidflow.engine.settings import TrainedNetwork
 from pyramidflow.model import (
     CouplingBlock,
     DualCoupling,
@@ -22,6 +20,8 @@ from pyramidflow.model import (
 )
 from pyramidflow.model.coupling import LEAKY_SLOPE
 from pyramidflow.ops.convolution.direct import fold_upsampling, folded_size
+from pyramidflow.runtime.cpu.encoder import frozen_encoder
+from pyramidflow.runtime.settings import TrainedNetwork
 
 CHANNELS_LAST = torch.channels_last
 

@@ -11,27 +11,6 @@ import torch
 from torch import Tensor
 
 from pyramidflow import ops
-from pyramidflow.engine.buffers import Buffers
-from pyramidflow.engine.comparison import map_step
-from pyramidflow.engine.convolution import (
-    FrozenConvolution,
-    Input,
-    Workspace,
-    carved,
-)
-from pyramidflow.engine.encoder import (
-    Camera,
-    Step,
-    encoder_bytes,
-    encoder_shapes,
-    encoder_steps,
-    feature_size,
-    latent_shapes,
-)
-from pyramidflow.engine.plan import Layer, Plan
-from pyramidflow.engine.settings import Precision, TrainedNetwork
-from pyramidflow.engine.threads import usable_threads
-from pyramidflow.engine.window import Reader, Region, whole, window
 from pyramidflow.errors import InputError
 from pyramidflow.model import PyramidFlow
 from pyramidflow.model.coupling import (
@@ -42,12 +21,33 @@ from pyramidflow.model.coupling import (
 )
 from pyramidflow.ops.compiled_cpu import Image, call, has_bfloat16
 from pyramidflow.ops.convolution.methods import Convolution
+from pyramidflow.runtime.cpu.buffers import Buffers
+from pyramidflow.runtime.cpu.convolution import (
+    FrozenConvolution,
+    Input,
+    Workspace,
+    carved,
+)
+from pyramidflow.runtime.cpu.encoder import (
+    Camera,
+    Step,
+    encoder_bytes,
+    encoder_shapes,
+    encoder_steps,
+    feature_size,
+    latent_shapes,
+)
+from pyramidflow.runtime.cpu.map_step import map_step
+from pyramidflow.runtime.cpu.plan import Layer, Plan
+from pyramidflow.runtime.cpu.threads import usable_threads
+from pyramidflow.runtime.cpu.views import Reader, Region, whole, window
+from pyramidflow.runtime.settings import Precision, TrainedNetwork
 
 
-class CpuEngine:
+class CpuRuntime:
     """Anomaly maps of camera images by a frozen network, on the compiled CPU kernels.
 
-    Everything that depends on the network or the image size alone is done when the engine is made:
+    Everything that depends on the network or the image size alone is done when the runtime is made:
     batch norms are folded, 1×1 matrices built, weights transformed to the frequency domain, buffers
     allocated. A run allocates nothing in the layers that the plan computes spectrally. Each
     coupling block reads its conditions, keeps one hidden image, and changes its level in place.
@@ -104,7 +104,7 @@ class CpuEngine:
                 self._buffers.encoder_images,
                 self._workspace,
             )
-            # No step may hold the engine: a cycle would keep its memory when it is replaced.
+            # No step may hold the runtime: a cycle would keep its memory when it is replaced.
             reduction = network.pyramid.reduction
             self._steps.append(("pyramid", partial(_decompose, self._buffers, reduction)))
             region = None if part_of is None else self._region
@@ -134,14 +134,14 @@ class CpuEngine:
         self._map_step.take_off(shift)
 
     @torch.inference_mode()
-    def anomaly_map(self, images: Tensor) -> Tensor:
+    def inspect(self, images: Tensor) -> Tensor:
         """Anomaly maps in the resolution of the feature map.
 
         Args:
-            images: ``[B, H, W, 3]`` of the engine's size, uint8 or uint16.
+            images: ``[B, H, W, 3]`` of the runtime's size, uint8 or uint16.
 
         Returns:
-            ``[B, h, w]``: the engine's own memory, overwritten by the next call.
+            ``[B, h, w]``: the runtime's own memory, overwritten by the next call.
         """
         with self.using_threads():
             self._camera.read(images)
@@ -155,10 +155,10 @@ class CpuEngine:
         """Everything but the last step.
 
         Args:
-            images: as for :meth:`anomaly_map`.
+            images: as for :meth:`inspect`.
 
         Returns:
-            Levels ``[B, C, h_d, w_d]``, padded: the engine's own memory, overwritten by the next
+            Levels ``[B, C, h_d, w_d]``, padded: the runtime's own memory, overwritten by the next
             call.
         """
         with self.using_threads():
@@ -172,13 +172,13 @@ class CpuEngine:
         """Where the time goes.
 
         Args:
-            images: as for :meth:`anomaly_map`.
+            images: as for :meth:`inspect`.
             rounds: runs after a first one that does not count.
 
         Returns:
             Name and median milliseconds of each step, in order.
         """
-        self.anomaly_map(images)
+        self.inspect(images)
         steps = (*self._steps, *self._last)
         times: list[list[float]] = [[] for _ in steps]
         with self.using_threads():
@@ -191,7 +191,7 @@ class CpuEngine:
 
     @contextmanager
     def using_threads(self) -> Iterator[None]:
-        """As many threads as the engine's for PyTorch's own operations."""
+        """As many threads as the runtime's for PyTorch's own operations."""
         before = torch.get_num_threads()
         torch.set_num_threads(self.threads)
         try:
@@ -293,11 +293,11 @@ def _image(x: Tensor) -> Image:
 def demand(
     trained: TrainedNetwork, size: tuple[int, int, int], *, is_part: bool = False
 ) -> tuple[list[tuple[str, Convolution]], int]:
-    """What an engine of a size has to compute and to keep; nothing is allocated.
+    """What a runtime of a size has to compute and to keep; nothing is allocated.
 
     Args:
         trained: the network, with any encoder.
-        size: batch, height and width of the engine's images.
+        size: batch, height and width of the runtime's images.
         is_part: whether they are tiles.
 
     Returns:

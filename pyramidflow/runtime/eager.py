@@ -6,13 +6,13 @@ import torch
 from torch import Tensor
 
 from pyramidflow import ops
-from pyramidflow.engine.settings import Precision, TrainedNetwork
+from pyramidflow.runtime.settings import Precision, TrainedNetwork
 
 
-class PlainEngine:
+class EagerRuntime:
     """Anomaly maps of camera images by a network whose operations run one after the other.
 
-    Where no engine fits the operations' backend: without the compiled kernels, or where a backend
+    Where no runtime fits the operations' backend: without the compiled kernels, or where a backend
     is asked for by name.
 
     Args:
@@ -34,7 +34,7 @@ class PlainEngine:
         self._mean, self._std = torch.tensor([trained.mean, trained.std], device=device)
 
     @torch.inference_mode()
-    def anomaly_map(self, images: Tensor) -> Tensor:
+    def inspect(self, images: Tensor) -> Tensor:
         """``[B, H, W, 3]`` camera pixels, uint8 or uint16, to ``[B, h, w]`` in float32."""
         network: Any = self._trained.network
         pixels = ops.normalize_image(images.to(self._device), self._mean, self._std)

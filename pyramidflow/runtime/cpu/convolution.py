@@ -7,8 +7,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from pyramidflow import ops
-from pyramidflow.engine.plan import Layer
 from pyramidflow.ops.convolution import spectral
+from pyramidflow.runtime.cpu.plan import Layer
 
 
 def channels_last(*shape: int) -> Tensor:
@@ -24,7 +24,7 @@ def carved(memory: Tensor, shape: tuple[int, int, int, int], offset: int = 0) ->
 
 
 class Workspace:
-    """Scratch memory that the convolutions of an engine share; they run one after the other."""
+    """Scratch memory that the convolutions of a runtime share; they run one after the other."""
 
     def __init__(self) -> None:
         self._floats = 0

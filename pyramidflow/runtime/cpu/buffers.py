@@ -1,4 +1,4 @@
-"""The memory of an engine on a CPU: images between its steps."""
+"""The memory of a runtime on a CPU: images between its steps."""
 
 from collections.abc import Iterator
 from math import prod
@@ -6,9 +6,9 @@ from math import prod
 import torch
 from torch import Tensor
 
-from pyramidflow.engine.convolution import carved, channels_last
 from pyramidflow.model import PyramidFlow
 from pyramidflow.ops.convolution.methods import Convolution
+from pyramidflow.runtime.cpu.convolution import carved, channels_last
 
 
 class Buffers:

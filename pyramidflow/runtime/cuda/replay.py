@@ -113,7 +113,7 @@ class ReplayedNetwork:
         """
         if images.dtype not in PIXEL_TYPES or list(images.shape[1:]) != [*self._size, 3]:
             raise InputError(
-                f"the images have shape {list(images.shape)} and type {images.dtype}: this engine "
+                f"the images have shape {list(images.shape)} and type {images.dtype}: this runtime "
                 f"takes [B, {self._size[0]}, {self._size[1]}, 3], uint8 or uint16."
             )
         target = self._images[images.dtype]

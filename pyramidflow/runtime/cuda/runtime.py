@@ -1,8 +1,7 @@
 """Inference on a GPU: the frozen network, replayed as a CUDA graph for each of a few batch sizes.
 
-The arithmetic is in :mod:`pyramidflow.engine.frozen`, the way from recorded batch sizes to any
-number of images in :mod:`pyramidflow.engine.replay`; both are proven on the CPU. Here are the
-graphs, the upload and the order of streams.
+The arithmetic is in ``frozen.py``, the way from recorded batch sizes to any number of images in
+``replay.py``; both are proven on the CPU. Here are the graphs, the upload and the order of streams.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -12,12 +11,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pyramidflow.engine.encoder import feature_size, latent_shapes
-from pyramidflow.engine.frozen import FrozenNetwork
-from pyramidflow.engine.replay import Recording, ReplayedNetwork
-from pyramidflow.engine.settings import Precision, TrainedNetwork
 from pyramidflow.errors import InputError
 from pyramidflow.ops.tf32 import convolutions_with_tf32
+from pyramidflow.runtime.cpu.encoder import feature_size, latent_shapes
+from pyramidflow.runtime.cuda.frozen import FrozenNetwork
+from pyramidflow.runtime.cuda.replay import Recording, ReplayedNetwork
+from pyramidflow.runtime.settings import Precision, TrainedNetwork
 
 DTYPES: dict[Precision, torch.dtype] = {
     "half": torch.float16,
@@ -89,7 +88,7 @@ class CudaRecorder:
                     run()
             torch.cuda.current_stream().wait_stream(stream)
             graph = torch.cuda.CUDAGraph()
-            # Other threads may inspect on another engine meanwhile: what they call must not end
+            # Other threads may inspect on another runtime meanwhile: what they call must not end
             # this capture.
             with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
                 result = run()
@@ -120,11 +119,11 @@ def _repeatable_convolutions() -> Iterator[None]:
         cudnn.benchmark, cudnn.deterministic = before
 
 
-class CudaEngine:
+class CudaRuntime:
     """Anomaly maps of images of a fixed size on a CUDA device.
 
     The whole way from pixels to map is a CUDA graph over static buffers: one for each of
-    ``BATCH_SIZES`` and each type of pixels, captured when the engine is made. They share the
+    ``BATCH_SIZES`` and each type of pixels, captured when the runtime is made. They share the
     weights and one pool of memory. Any number of images is split into these sizes, the largest
     first, so that no image is computed that was not given. The host waits for nothing: images go
     through two pinned buffers in turn, and the maps are on the device. Calls from several threads
@@ -151,7 +150,7 @@ class CudaEngine:
         precision: Precision = "half",
     ) -> None:
         if device.type != "cuda":
-            raise InputError(f"the device is {device}: this engine needs a CUDA device.")
+            raise InputError(f"the device is {device}: this runtime needs a CUDA device.")
         if device.index is None:
             device = torch.device("cuda", torch.cuda.current_device())
         self.device = device
@@ -168,7 +167,7 @@ class CudaEngine:
         return describe(self.frozen, self.size, self.precision, BATCH_SIZES)
 
     @torch.inference_mode()
-    def anomaly_map(self, images: Tensor) -> Tensor:
+    def inspect(self, images: Tensor) -> Tensor:
         """Anomaly maps in the resolution of the feature map; nothing waits for the device.
 
         Args:

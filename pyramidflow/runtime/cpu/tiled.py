@@ -9,16 +9,16 @@ from statistics import median
 import torch
 from torch import Tensor
 
-from pyramidflow.engine.convolution import channels_last
-from pyramidflow.engine.cpu import CpuEngine
-from pyramidflow.engine.encoder import feature_size, latent_shapes
-from pyramidflow.engine.plan import Plan
-from pyramidflow.engine.settings import TrainedNetwork
-from pyramidflow.engine.tiling import Span, Tiling
+from pyramidflow.runtime.cpu.convolution import channels_last
+from pyramidflow.runtime.cpu.encoder import feature_size, latent_shapes
+from pyramidflow.runtime.cpu.plan import Plan
+from pyramidflow.runtime.cpu.runtime import CpuRuntime
+from pyramidflow.runtime.cpu.tiling import Span, Tiling
+from pyramidflow.runtime.settings import TrainedNetwork
 
 
-class TiledEngine:
-    """Anomaly maps as :class:`CpuEngine`'s, by one of the size of a tile.
+class TiledRuntime:
+    """Anomaly maps as :class:`CpuRuntime`'s, by one of the size of a tile.
 
     Tiles overlap by what a pixel of the map depends on, and the images' borders are tiles' borders,
     so that the maps are the whole images' up to rounding. The parts of template and running means
@@ -28,8 +28,8 @@ class TiledEngine:
     Args:
         trained: the network, on the CPU.
         size: batch, height and width of the whole images in pixels.
-        tiling: of :func:`pyramidflow.engine.tiling.tilings`.
-        plan: of one tile, batch 1, made from :func:`pyramidflow.engine.cpu.demand`.
+        tiling: of :func:`pyramidflow.runtime.cpu.tiling.tilings`.
+        plan: of one tile, batch 1, made from :func:`pyramidflow.runtime.cpu.runtime.demand`.
         threads: how many to use; ``None`` takes PyTorch's number.
 
     Raises:
@@ -49,38 +49,38 @@ class TiledEngine:
         self.size = size
         self._tiling = tiling
         tile = (1, *tiling.size)
-        self._engine = CpuEngine(trained, tile, plan, threads, part_of=(height, width))
-        self.threads = self._engine.threads
+        self._runtime = CpuRuntime(trained, tile, plan, threads, part_of=(height, width))
+        self.threads = self._runtime.threads
         features = feature_size(trained.network, height, width)
         self._shapes = latent_shapes(trained.network, 1, features)
-        self._normal_means = self._engine.normal_means
+        self._normal_means = self._runtime.normal_means
         self._passes = 1 if self._normal_means is None else 2
         self.plan = plan.in_tiles(tiling, self._passes)
-        self.precision = self._engine.precision
+        self.precision = self._runtime.precision
         self._maps = torch.empty(batch, tiling.rows.bounds[-1], tiling.columns.bounds[-1])
 
     @torch.inference_mode()
-    def anomaly_map(self, images: Tensor) -> Tensor:
+    def inspect(self, images: Tensor) -> Tensor:
         """Anomaly maps in the resolution of the feature map.
 
         Args:
-            images: ``[B, H, W, 3]`` of the engine's size, uint8 or uint16.
+            images: ``[B, H, W, 3]`` of the runtime's size, uint8 or uint16.
 
         Returns:
-            ``[B, h, w]``: the engine's own memory, overwritten by the next call.
+            ``[B, h, w]``: the runtime's own memory, overwritten by the next call.
         """
         shifts = None if self._normal_means is None else self._shifts(images, self._normal_means)
         for rows, columns in self._places():
             for index, (image, whole) in enumerate(zip(images, self._maps, strict=True)):
                 if shifts is not None:
-                    self._engine.take_off(shifts[index])
-                tile = self._engine.anomaly_map(image[None, rows.image, columns.image])
+                    self._runtime.take_off(shifts[index])
+                tile = self._runtime.inspect(image[None, rows.image, columns.image])
                 whole[rows.given, columns.given] = tile[0, rows.kept, columns.kept]
         return self._maps
 
     def _places(self) -> Iterator[tuple[Span, Span]]:
         for rows, columns in product(self._tiling.rows.spans(), self._tiling.columns.spans()):
-            self._engine.move_to(rows.start, columns.start)
+            self._runtime.move_to(rows.start, columns.start)
             yield rows, columns
 
     def _shifts(self, images: Tensor, normal_means: Sequence[Tensor]) -> list[list[Tensor]]:
@@ -88,7 +88,7 @@ class TiledEngine:
         sums = [[torch.zeros_like(m, dtype=torch.float64) for m in normal_means] for _ in images]
         for rows, columns in self._places():
             for image, totals in zip(images, sums, strict=True):
-                latents = self._engine.latents(image[None, rows.image, columns.image])
+                latents = self._runtime.latents(image[None, rows.image, columns.image])
                 for level, (z, total) in enumerate(zip(latents, totals, strict=True)):
                     part = z[0, :, rows.kept_at(level), columns.kept_at(level)]
                     total += part.sum((1, 2), dtype=torch.float64)
@@ -101,16 +101,16 @@ class TiledEngine:
 
     @torch.inference_mode()
     def profile(self, images: Tensor, rounds: int = 5) -> list[tuple[str, float]]:
-        """Where the time goes, as :meth:`CpuEngine.profile`; each step's time is all tiles'."""
+        """Where the time goes, as :meth:`CpuRuntime.profile`; each step's time is all tiles'."""
         tile = images[:1, : self._tiling.rows.length, : self._tiling.columns.length]
         runs = len(images) * self._tiling.count * self._passes
-        return [(name, runs * found) for name, found in self._engine.profile(tile, rounds)]
+        return [(name, runs * found) for name, found in self._runtime.profile(tile, rounds)]
 
 
-class AssembledEngine(TiledEngine):
-    """A tiled engine whose latents are compared when those of all tiles lie side by side.
+class AssembledRuntime(TiledRuntime):
+    """A tiled runtime whose latents are compared when those of all tiles lie side by side.
 
-    For comparisons that are not local. Arguments and errors are :class:`TiledEngine`'s.
+    For comparisons that are not local. Arguments and errors are :class:`TiledRuntime`'s.
     """
 
     def __init__(
@@ -126,23 +126,23 @@ class AssembledEngine(TiledEngine):
         self._comparison = trained.comparison.to(self._levels[0].device, torch.float32)
 
     @torch.inference_mode()
-    def anomaly_map(self, images: Tensor) -> Tensor:
-        """As :meth:`TiledEngine.anomaly_map`."""
+    def inspect(self, images: Tensor) -> Tensor:
+        """As :meth:`TiledRuntime.inspect`."""
         for image, whole in zip(images, self._maps, strict=True):
             for rows, columns in self._places():
-                latents = self._engine.latents(image[None, rows.image, columns.image])
+                latents = self._runtime.latents(image[None, rows.image, columns.image])
                 for level, (z, target) in enumerate(zip(latents, self._levels, strict=True)):
                     _take(target, z, level, rows, columns)
             whole.copy_(self._compare()[0, : whole.shape[0], : whole.shape[1]])
         return self._maps
 
     def _compare(self) -> Tensor:
-        with self._engine.using_threads():
+        with self._runtime.using_threads():
             return self._comparison.map_of(self._levels)
 
     @torch.inference_mode()
     def profile(self, images: Tensor, rounds: int = 5) -> list[tuple[str, float]]:
-        """As :meth:`TiledEngine.profile`, and the comparison behind the tiles."""
+        """As :meth:`TiledRuntime.profile`, and the comparison behind the tiles."""
         found = super().profile(images, rounds)
         times = []
         for _ in range(rounds):

@@ -1,4 +1,4 @@
-"""What an engine compares an image with: whole maps, or the part of them where a tile lies."""
+"""What a runtime compares an image with: whole maps, or the part of them where a tile lies."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ Reader = Callable[[], Tensor]
 
 @dataclass
 class Region:
-    """Where in a larger feature map the engine's own lies; it moves from tile to tile.
+    """Where in a larger feature map the runtime's own lies; it moves from tile to tile.
 
     Attributes:
         top: in pixels of the feature map, a multiple of ``2^(L-1)``.

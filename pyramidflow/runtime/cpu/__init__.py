@@ -1,0 +1,1 @@
+"""Inspection on a CPU: frozen networks on the compiled kernels, whole or in tiles."""

@@ -1,0 +1,1 @@
+"""Inspection on a GPU: frozen networks as CUDA graphs."""

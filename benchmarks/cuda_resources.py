@@ -123,11 +123,10 @@ def compiled_kernels(architecture: int) -> list[Kernel]:
 
 def launched_shared_bytes() -> dict[str, int]:
     """Shared memory that each kernel asks for at launch with :data:`CHANNELS` channels, by name."""
-    tests = str(ROOT / "tests")
-    if tests not in sys.path:
-        sys.path.append(tests)
-    import cuda_cases
-    import cuda_host
+    if str(ROOT) not in sys.path:
+        sys.path.append(str(ROOT))
+    from tests import cuda_cases
+    from tests.support import cuda_host
 
     path = cuda_host.build()
     with cuda_host.library(path):

@@ -2,14 +2,16 @@
 
 import os
 import signal
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-from triton_interpreter import INTERPRETED
+
+from tests.support.backends import require_backend, unproven
+from tests.support.tiny import TINY, write_image
+from tests.support.triton_interpreter import INTERPRETED
 
 # The tests' tensors are tiny: more threads would only wait for one another, on a busy machine for
 # very long. The kernels' own tests ask for threads where they matter.
@@ -22,43 +24,6 @@ for stop, usual in (("SIGINT", signal.default_int_handler), ("SIGHUP", signal.SI
     number = getattr(signal, stop, None)
     if number is not None and signal.getsignal(number) is signal.SIG_IGN:
         signal.signal(number, usual)
-
-DATA = Path(__file__).parent / "data"
-"""Recorded cases that tests compare with."""
-
-
-def require_backend(name):
-    """Skip the tests of a file where a backend cannot run; fail where its library must be there.
-
-    ``PYRAMIDFLOW_CPU=1``, which asks a build for the compiled library, asks the tests for it too.
-    """
-    from pyramidflow.ops import dispatch
-
-    state = dispatch.status(name)
-    if not state.available:
-        unproven(state.reason)
-
-
-def unproven(reason):
-    """Skip a proof; fail where ``PYRAMIDFLOW_CPU=1`` says that all it needs must be there."""
-    if os.environ.get("PYRAMIDFLOW_CPU") == "1":
-        pytest.fail(f"PYRAMIDFLOW_CPU=1, but {reason}", pytrace=False)
-    pytest.skip(reason, allow_module_level=True)
-
-
-def relative_error(value, expected):
-    value = torch.as_tensor(value).detach().double()
-    expected = torch.as_tensor(expected).detach().double()
-    return float((value - expected).norm() / expected.norm().clamp_min(1e-300))
-
-
-def write_image(path, rng, size=(24, 24), defect=False):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    ramp = np.linspace(60, 160, size[1])[None, :, None] + np.zeros((*size, 3))
-    pixels = ramp + rng.normal(0, 6, (*size, 3))
-    if defect:
-        pixels[8:14, 8:14] = 255
-    Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(path)
 
 
 @pytest.fixture(scope="session")
@@ -77,9 +42,6 @@ def tiny_set(tmp_path_factory):
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(mask).save(path)
     return root
-
-
-TINY = {"channels": 4, "levels": 2, "stacks": 1, "kernel_size": 3}
 
 
 @pytest.fixture(scope="session")
@@ -107,7 +69,7 @@ def one_thread():
 @pytest.fixture
 def poisoned_memory():
     """Results of operations start as NaN, and nothing is written around them."""
-    from guarded import guarded_memory
+    from tests.support.guarded import guarded_memory
 
     with guarded_memory():
         yield
@@ -127,9 +89,8 @@ else:
 @pytest.fixture(params=MODEL_BACKENDS)
 def model_device(request):
     """Where a model runs on each backend: the device, while the backend is chosen."""
-    import cuda_host
-
     from pyramidflow import ops
+    from tests.support import cuda_host
 
     if request.param == "cuda on the host":
         with cuda_host.backend(cuda_host.library_or_skip()):

@@ -3,12 +3,12 @@
 import math
 
 import torch
-from guarded import surrounded
-from maxima import assert_same_places
 from torch import Tensor
 
 from pyramidflow.ops import backend_cpu as cpu
 from pyramidflow.ops import backend_reference as oracle
+from tests.support.guarded import surrounded
+from tests.support.maxima import assert_same_places
 
 FORWARD, GRADIENT = 1e-5, 1e-4
 """Relative errors allowed by the design."""

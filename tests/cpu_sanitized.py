@@ -10,11 +10,11 @@ from contextlib import nullcontext
 from pathlib import Path
 from unittest import mock
 
-import guarded
 import pytest
 import torch
 
 from pyramidflow.ops import library
+from tests.support import guarded
 
 FOLDER = Path(__file__).parent
 TESTS = ("test_ops_cpu.py", "test_ops_cpu_convolution.py")

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-import cuda_host
 import torch
-from devices import moved
-from maxima import assert_same_places
 from torch import Tensor
 
 from pyramidflow.ops import allocation, backend_cuda, backend_reference, reference, registry
+from tests.support import cuda_host
+from tests.support.devices import moved
+from tests.support.maxima import assert_same_places
 
 FORWARD_TOLERANCE = 1e-5
 GRADIENT_TOLERANCE = 1e-4

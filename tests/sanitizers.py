@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from conftest import unproven
+from tests.support.backends import unproven
 
 FOLDER = Path(__file__).parent
 

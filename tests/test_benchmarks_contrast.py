@@ -4,7 +4,7 @@ import json
 import sys
 from pathlib import Path
 
-from conftest import require_backend
+from tests.support.backends import require_backend
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 

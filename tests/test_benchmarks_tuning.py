@@ -3,9 +3,9 @@
 import json
 
 import pytest
-from conftest import TINY
 
 from benchmarks import quality, tuning
+from tests.support.tiny import TINY
 
 TRAIN = [f"{name}={value}" for name, value in TINY.items()]
 SMALL = ["--images", "6", "--epochs", "1", "--device", "cpu", "--threads", "1"]

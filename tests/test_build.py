@@ -5,9 +5,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from builds import ROOT, build_script
 
 from pyramidflow.ops import compiled_cpu
+from tests.support.builds import build_script
+from tests.support.places import ROOT
 
 COMPILER = "aarch64-linux-gnu-g++"
 AARCH64 = 183

@@ -3,11 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from conftest import TINY, relative_error, require_backend
-from runtime_cases import ERROR, oracle, pictures, trained, trained_network, whole_runtime
 from scipy import ndimage
 from scipy.spatial.distance import cdist
-from tile_cases import small_tiling, tiled_runtime
 
 from pyramidflow import Detector, PyramidFlow, ops
 from pyramidflow.data import open_dataset
@@ -23,6 +20,18 @@ from pyramidflow.runtime.cuda.frozen import FrozenNetwork
 from pyramidflow.spec import ContrastRule
 from pyramidflow.training.codebook import FLOOR, Draws
 from pyramidflow.training.statistics import Gathered
+from tests.support.backends import require_backend
+from tests.support.numbers import relative_error
+from tests.support.runtime_cases import (
+    ERROR,
+    oracle,
+    pictures,
+    trained,
+    trained_network,
+    whole_runtime,
+)
+from tests.support.tile_cases import small_tiling, tiled_runtime
+from tests.support.tiny import TINY
 
 CPU = torch.device("cpu")
 
@@ -254,7 +263,7 @@ def test_another_network_s_codebook_is_refused():
 @pytest.fixture(scope="module")
 def anyhow(tmp_path_factory):
     """Squares that lie anyhow on a plain ground; a defect is a square of another brightness."""
-    from test_detector_contrast import SIZE, write_set
+    from tests.support.part_sets import SIZE, write_set
 
     def part(rng):
         pixels = np.full((SIZE, SIZE, 3), 100.0)

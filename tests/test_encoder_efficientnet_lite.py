@@ -6,18 +6,7 @@ from itertools import accumulate, pairwise
 import numpy as np
 import pytest
 import torch
-from conftest import relative_error, require_backend
-from runtime_cases import (
-    ERROR,
-    contrast_of,
-    oracle,
-    pictures,
-    trained,
-    trained_network,
-    whole_runtime,
-)
 from safetensors.torch import load_file
-from tile_cases import dependencies, small_tiling, tiled_runtime
 
 from pyramidflow import Detector
 from pyramidflow.detector.artifact import KIND
@@ -32,6 +21,18 @@ from pyramidflow.runtime.cpu.encoder import encoder_bytes, frozen_encoder
 from pyramidflow.runtime.cpu.tiling import cut, map_reach
 from pyramidflow.runtime.cuda.frozen import FrozenNetwork
 from pyramidflow.runtime.folded import FoldedNetwork
+from tests.support.backends import require_backend
+from tests.support.numbers import relative_error
+from tests.support.runtime_cases import (
+    ERROR,
+    contrast_of,
+    oracle,
+    pictures,
+    trained,
+    trained_network,
+    whole_runtime,
+)
+from tests.support.tile_cases import dependencies, small_tiling, tiled_runtime
 
 NAME = "efficientnet-lite0"
 TINY = {"encoder": NAME, "levels": 2, "stacks": 1, "kernel_size": 3}

@@ -5,8 +5,6 @@ import builtins
 import numpy as np
 import pytest
 import torch
-from conftest import relative_error, require_backend
-from runtime_cases import ERROR, contrast_of, pictures, trained, trained_network, whole_runtime
 from safetensors.torch import save_file
 
 from pyramidflow import Detector, ops
@@ -16,6 +14,16 @@ from pyramidflow.model.encoders import encoder_of
 from pyramidflow.runtime.cpu.encoder import frozen_encoder
 from pyramidflow.runtime.cuda.frozen import FrozenNetwork
 from pyramidflow.spec import IMAGENET_MEAN, IMAGENET_STD, Spec
+from tests.support.backends import require_backend
+from tests.support.numbers import relative_error
+from tests.support.runtime_cases import (
+    ERROR,
+    contrast_of,
+    pictures,
+    trained,
+    trained_network,
+    whole_runtime,
+)
 
 timm = pytest.importorskip("timm", reason="timm is not installed")
 

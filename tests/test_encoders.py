@@ -5,17 +5,6 @@ import sys
 
 import pytest
 import torch
-from conftest import relative_error, require_backend
-from runtime_cases import (
-    ERROR,
-    contrast_of,
-    oracle,
-    pictures,
-    trained,
-    trained_network,
-    whole_runtime,
-)
-from tile_cases import small_tiling, tiled_runtime
 from torch import nn
 
 from pyramidflow.errors import InputError
@@ -25,6 +14,18 @@ from pyramidflow.model.layers import Conv, MaxPool, Residual
 from pyramidflow.runtime.cuda.frozen import FrozenNetwork
 from pyramidflow.spec import Architecture, Spec
 from pyramidflow.training.standardise import standardise
+from tests.support.backends import require_backend
+from tests.support.numbers import relative_error
+from tests.support.runtime_cases import (
+    ERROR,
+    contrast_of,
+    oracle,
+    pictures,
+    trained,
+    trained_network,
+    whole_runtime,
+)
+from tests.support.tile_cases import small_tiling, tiled_runtime
 
 
 def test_descriptions_need_no_pytorch():

@@ -12,14 +12,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from builds import build_script
-from conftest import require_backend
 
 from pyramidflow.errors import InputError
 from pyramidflow.ops import backend_cpu, compiled_cpu, library, sources
 from pyramidflow.ops.backend_cuda import compiled as compiled_cuda
+from tests.support.backends import require_backend
+from tests.support.builds import build_script
+from tests.support.places import ROOT
 
-ROOT = Path(__file__).parents[1]
 CPU_HEADER = ROOT / "csrc" / "cpu" / "api.h"
 CUDA_HEADER = ROOT / "csrc" / "cuda" / "pyramidflow_cuda.h"
 

@@ -4,28 +4,23 @@ They quote the sources, so a change of these need not be a fault: ``pytest -m mu
 of the tests, but the first step before a list is run or written anew.
 """
 
-import importlib.util
-import sys
+import importlib
+import os
 from itertools import chain
-from pathlib import Path
 from types import ModuleType
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+from tests.support.places import ROOT
+
 pytestmark = pytest.mark.mutants
 
 
 @pytest.fixture
 def mutants(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """A list of mutants, loaded as the script that it is."""
-    file = Path(__file__).parent / "mutations" / f"{request.param}.py"
-    monkeypatch.syspath_prepend(str(file.parent))
-    specification = importlib.util.spec_from_file_location(f"{request.param}_mutants", file)
-    module = importlib.util.module_from_spec(specification)
-    monkeypatch.setitem(sys.modules, specification.name, module)
-    specification.loader.exec_module(module)
-    return module
+    """A list of mutants."""
+    monkeypatch.setitem(os.environ, "TRITON_INTERPRET", "0")  # what a list sets ends with the test
+    return importlib.import_module(f"tests.mutations.{request.param}")
 
 
 @pytest.mark.parametrize("mutants", ["cpu"], indirect=True)

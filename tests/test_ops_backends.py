@@ -2,10 +2,8 @@
 
 from types import SimpleNamespace
 
-import cuda_host
 import pytest
 import torch
-from conftest import require_backend
 
 from pyramidflow import ops
 from pyramidflow.errors import InputError
@@ -19,6 +17,8 @@ from pyramidflow.ops import (
     selftest,
 )
 from pyramidflow.ops.backend_cuda import compiled, targets
+from tests.support import cuda_host
+from tests.support.backends import require_backend
 
 BUILT_FOR = "75_80_90a_100f_120PTX"
 

@@ -3,14 +3,14 @@
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import cuda_host
 import pytest
 import torch
-from conftest import require_backend
 from torch import Tensor
 
 from pyramidflow import ops
 from pyramidflow.errors import InputError
+from tests.support import cuda_host
+from tests.support.backends import require_backend
 
 BACKENDS = ("reference", "cpu", "cuda on the host")
 

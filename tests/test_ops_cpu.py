@@ -10,8 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import require_backend
-from cpu_cases import FORWARD, GRADIENT, LAYOUTS, Maker, compare
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
@@ -21,6 +19,8 @@ from pyramidflow.ops import backend_cpu as cpu
 from pyramidflow.ops import backend_reference as oracle
 from pyramidflow.ops.allocation import dense
 from pyramidflow.ops.compiled_cpu import call
+from tests.cpu_cases import FORWARD, GRADIENT, LAYOUTS, Maker, compare
+from tests.support.backends import require_backend
 
 require_backend("cpu")
 

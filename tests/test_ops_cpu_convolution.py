@@ -5,8 +5,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-from conftest import require_backend
-from cpu_cases import FORWARD, GRADIENT, LAYOUTS, Maker, compare
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
@@ -16,6 +14,8 @@ from pyramidflow.ops import backend_cpu as cpu
 from pyramidflow.ops import backend_reference as oracle
 from pyramidflow.ops.compiled_cpu import call
 from pyramidflow.ops.convolution import methods, spectral
+from tests.cpu_cases import FORWARD, GRADIENT, LAYOUTS, Maker, compare
+from tests.support.backends import require_backend
 
 require_backend("cpu")
 

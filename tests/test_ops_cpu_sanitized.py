@@ -5,11 +5,12 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from builds import ROOT, build_script, folder_of
-from conftest import require_backend, unproven
-from sanitizers import run_with
 
 from pyramidflow.ops import sources
+from tests.sanitizers import run_with
+from tests.support.backends import require_backend, unproven
+from tests.support.builds import build_script, folder_of
+from tests.support.places import ROOT
 
 require_backend("cpu")
 

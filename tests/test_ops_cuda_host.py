@@ -2,16 +2,16 @@
 
 import ctypes
 
-import cuda_cases
-import cuda_host
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sanitizers import run_with
 
 from pyramidflow.ops import backend_cuda, backend_reference, registry
 from pyramidflow.ops.backend_cuda import compiled, coupling
+from tests import cuda_cases
+from tests.sanitizers import run_with
+from tests.support import cuda_host
 
 SANITIZERS = ("-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 

@@ -5,16 +5,16 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import require_backend
-from guarded import guarded_memory
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from ops_fuzz import ARGUMENTS, Call, calls
 from torch import Tensor
 
 from pyramidflow import ops
 from pyramidflow.errors import InputError
 from pyramidflow.ops import registry, selftest
+from tests.ops_fuzz import ARGUMENTS, Call, calls
+from tests.support.backends import require_backend
+from tests.support.guarded import guarded_memory
 
 require_backend("cpu")
 

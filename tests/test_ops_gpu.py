@@ -6,12 +6,12 @@ a device.
 
 from collections.abc import Iterator
 
-import cuda_cases
 import pytest
 import torch
 from torch import Tensor
 
 from pyramidflow import ops
+from tests import cuda_cases
 
 BACKENDS = ("cuda", "triton")
 

@@ -12,21 +12,22 @@ from unittest import mock
 import numpy as np
 import pytest
 import torch
-import triton_interpreter
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
+
+from tests.support import triton_interpreter
 
 triton = pytest.importorskip("triton", reason="triton is not installed")
 
 import triton.language as tl  # noqa: E402
 from triton.runtime.autotuner import Autotuner  # noqa: E402
-from triton_cases import DEVICE, compare, draw, relative_error  # noqa: E402
 
 from pyramidflow import ops  # noqa: E402
 from pyramidflow.kernels import coupling  # noqa: E402
 from pyramidflow.ops import backend_reference, backend_triton  # noqa: E402
 from pyramidflow.ops.tf32 import convolutions_with_tf32  # noqa: E402
+from tests.triton_cases import DEVICE, compare, draw, relative_error  # noqa: E402
 
 INTERPRETED = backend_triton.INTERPRETED
 CLAMP = 2.0

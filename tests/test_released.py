@@ -3,14 +3,15 @@
 import numpy as np
 import pytest
 import torch
-import triton_interpreter
-from conftest import DATA, relative_error
-from triton_interpreter import INTERPRETED
 
 from pyramidflow import PyramidFlow
 from pyramidflow.model import Contrast
 from pyramidflow.model.released import released_name
 from pyramidflow.training import ContrastLoss
+from tests.support import triton_interpreter
+from tests.support.numbers import relative_error
+from tests.support.places import RECORDED
+from tests.support.triton_interpreter import INTERPRETED
 
 CASES = ("released_cvn_c4_l3_d1_k3", "released_svn_c6_l4_d2_k5")
 FORWARD, GRADIENT = 1e-5, 1e-4
@@ -21,7 +22,7 @@ if INTERPRETED:
 
 @pytest.fixture(scope="module", params=CASES)
 def case(request):
-    with np.load(DATA / f"{request.param}.npz") as arrays:
+    with np.load(RECORDED / f"{request.param}.npz") as arrays:
         return dict(arrays)
 
 

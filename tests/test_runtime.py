@@ -7,8 +7,17 @@ import weakref
 
 import pytest
 import torch
-from conftest import require_backend
-from runtime_cases import (
+from torch import nn
+
+from pyramidflow import ops
+from pyramidflow.errors import InputError
+from pyramidflow.model import Contrast, PyramidFlow
+from pyramidflow.ops.compiled_cpu import has_bfloat16
+from pyramidflow.ops.convolution.methods import Convolution
+from pyramidflow.runtime import CpuRuntime, EagerRuntime, Settings, runtime_on
+from pyramidflow.runtime.cpu.plan import make_plan
+from tests.support.backends import require_backend
+from tests.support.runtime_cases import (
     ERROR,
     MEAN,
     STD,
@@ -20,15 +29,6 @@ from runtime_cases import (
     trained_network,
     whole_runtime,
 )
-from torch import nn
-
-from pyramidflow import ops
-from pyramidflow.errors import InputError
-from pyramidflow.model import Contrast, PyramidFlow
-from pyramidflow.ops.compiled_cpu import has_bfloat16
-from pyramidflow.ops.convolution.methods import Convolution
-from pyramidflow.runtime import CpuRuntime, EagerRuntime, Settings, runtime_on
-from pyramidflow.runtime.cpu.plan import make_plan
 
 require_backend("cpu")
 

@@ -7,11 +7,9 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
-from pathlib import Path
 
 import pytest
 import torch
-from conftest import relative_error
 
 from pyramidflow import PyramidFlow, ops
 from pyramidflow.errors import InputError
@@ -22,6 +20,7 @@ from pyramidflow.runtime.cuda.frozen import FrozenNetwork
 from pyramidflow.runtime.cuda.replay import Recording, ReplayedNetwork, in_parts
 from pyramidflow.runtime.cuda.runtime import BATCH_SIZES, CudaRuntime, describe
 from pyramidflow.spec import IMAGENET_MEAN, IMAGENET_STD
+from tests.support.numbers import relative_error
 
 CPU = torch.device("cpu")
 NETWORKS = [
@@ -245,7 +244,7 @@ def test_threads_take_turns_in_the_static_memory():
 
 INTERPRETED = """
 import torch
-import test_runtime_cuda as t
+import tests.test_runtime_cuda as t
 from pyramidflow import ops
 from pyramidflow.ops.tf32 import convolutions_with_tf32
 settings = {"levels": 3, "stacks": 1, "channels": 3, "kernel_size": 3}
@@ -260,9 +259,8 @@ for images, found in zip((pixels, t.deep(pixels)), maps):
 
 def test_frozen_network_on_triton_kernels_equals_the_network():
     pytest.importorskip("triton", reason="triton is not installed")
-    here = str(Path(__file__).parent)
     environment = {**os.environ, "TRITON_INTERPRET": "1"}
-    environment["PYTHONPATH"] = os.pathsep.join([here, *sys.path])
+    environment["PYTHONPATH"] = os.pathsep.join(sys.path)
     command = [sys.executable, "-c", INTERPRETED]
     run = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr

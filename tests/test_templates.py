@@ -5,11 +5,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from conftest import TINY, relative_error, require_backend
-from runtime_cases import ERROR, oracle, pictures, trained, trained_network, whole_runtime
-from test_detector_contrast import SIZE, write_set
-from test_training_statistics import drawn
-from tile_cases import small_tiling, tiled_runtime
 
 from pyramidflow import Detector, PyramidFlow, ops
 from pyramidflow.data import open_dataset
@@ -22,6 +17,20 @@ from pyramidflow.runtime.cuda.frozen import FrozenNetwork
 from pyramidflow.spec import PLAIN_CONTRAST, ContrastRule
 from pyramidflow.training.clusters import SKETCH, Sketches
 from pyramidflow.training.statistics import held_out_contrast, normal_of
+from tests.support.backends import require_backend
+from tests.support.latents import drawn
+from tests.support.numbers import relative_error
+from tests.support.part_sets import SIZE, write_set
+from tests.support.runtime_cases import (
+    ERROR,
+    oracle,
+    pictures,
+    trained,
+    trained_network,
+    whole_runtime,
+)
+from tests.support.tile_cases import small_tiling, tiled_runtime
+from tests.support.tiny import TINY
 
 CPU = torch.device("cpu")
 

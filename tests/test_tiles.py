@@ -7,18 +7,6 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import require_backend
-from runtime_cases import (
-    ERROR,
-    contrast_of,
-    full_contrast_of,
-    oracle,
-    pictures,
-    trained,
-    trained_network,
-    whole_runtime,
-)
-from tile_cases import dependencies, small_tiling, tiled_runtime
 from torch import Tensor, nn
 
 from pyramidflow.errors import InputError
@@ -29,6 +17,18 @@ from pyramidflow.runtime.cpu import budget
 from pyramidflow.runtime.cpu.plan import make_plan
 from pyramidflow.runtime.cpu.runtime import demand
 from pyramidflow.runtime.cpu.tiling import Axis, Reach, cut, map_reach, tilings
+from tests.support.backends import require_backend
+from tests.support.runtime_cases import (
+    ERROR,
+    contrast_of,
+    full_contrast_of,
+    oracle,
+    pictures,
+    trained,
+    trained_network,
+    whole_runtime,
+)
+from tests.support.tile_cases import dependencies, small_tiling, tiled_runtime
 
 require_backend("cpu")
 

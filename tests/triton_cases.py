@@ -4,12 +4,12 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from devices import moved
-from guarded import guarded_memory, surrounded
-from maxima import assert_same_places
 from torch import Tensor
 
 from pyramidflow.ops import allocation, backend_reference, backend_triton
+from tests.support.devices import moved
+from tests.support.guarded import guarded_memory, surrounded
+from tests.support.maxima import assert_same_places
 
 DEVICE = "cpu" if backend_triton.INTERPRETED else "cuda"
 

@@ -1,6 +1,6 @@
 """Change one sign or one index in each CPU kernel and see that a test fails.
 
-``python tests/mutations/cpu.py`` builds the library with each mutant in a temporary folder, runs
+``python -m tests.mutations.cpu`` builds the library with each mutant in a temporary folder, runs
 ``tests/test_ops_cpu*.py`` on it and writes ``tests/mutations/cpu_mutants.md``. It takes half an
 hour and is run by hand after the kernels or their tests have changed. What is the same for every
 instruction set is compiled for the oldest one; what AVX2 and AVX-512 have of their own, for these,
@@ -16,11 +16,10 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from places import changed
-
 from pyramidflow.ops.compiled_cpu import INTERFACE
+from tests.mutations.places import changed
+from tests.support.places import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 SOURCES = ROOT / "csrc" / "cpu"
 TESTS = sorted((ROOT / "tests").glob("test_ops_cpu*.py"))
 LEVELS = {
@@ -238,7 +237,7 @@ def compile_objects(folder: Path, stems: list[str], kernels: Path, level: str) -
 
 def main() -> None:
     """Write the list of mutants, killed and survived."""
-    lines = ["# Mutants of the CPU kernels", "", "`python tests/mutations/cpu.py`", ""]
+    lines = ["# Mutants of the CPU kernels", "", "`python -m tests.mutations.cpu`", ""]
     lines += ["| compiled for | file | change | result |", "|---|---|---|---|"]
     killed = 0
     for level, mutants in MUTANTS.items():

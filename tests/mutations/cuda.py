@@ -1,6 +1,6 @@
 """Mutants of the CUDA kernels: one sign or one index changed, each must fail a test.
 
-``python tests/mutations/cuda.py`` changes one line of ``csrc/cuda`` at a time, compiles the sources
+``python -m tests.mutations.cuda`` changes one line of ``csrc/cuda`` at a time, compiles the sources
 for the host, runs the tests that concern the line, and writes ``tests/mutations/cuda_mutants.md``.
 A mutant that no test notices makes the exit code 1. Takes some minutes.
 """
@@ -13,9 +13,9 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from places import changed
+from tests.mutations.places import changed
+from tests.support.places import ROOT
 
-ROOT = Path(__file__).parents[2]
 RESULT = Path(__file__).with_name("cuda_mutants.md")
 PYRAMID_DOWN, PYRAMID_UP = "test_pyramid_down", "test_pyramid_residual"
 COUPLING, MIXED = "test_affine_coupling_and", "test_coupling_conv1x1"
@@ -530,7 +530,7 @@ def listing(rows: list[tuple[Mutant, str]]) -> str:
     lines = [
         "# Mutants of the CUDA kernels",
         "",
-        "Written by `python tests/mutations/cuda.py`: each change alone, the host tests run.",
+        "Written by `python -m tests.mutations.cuda`: each change alone, the host tests run.",
         f"{killed} of {len(rows)} killed.",
         "",
         "| kernel | file | from | to | verdict |",

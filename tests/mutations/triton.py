@@ -1,6 +1,6 @@
 """Mutants of the Triton kernels: one sign or one index changed, each must fail a test.
 
-``python tests/mutations/triton.py`` changes one place of ``kernels/`` at a time in a copy of the
+``python -m tests.mutations.triton`` changes one place of ``kernels/`` at a time in a copy of the
 package, runs the comparisons that concern it in Triton's interpreter, and writes
 ``tests/mutations/triton_mutants.md``. A mutant that no test notices makes the exit code 1. Takes
 some minutes.
@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 os.environ["TRITON_INTERPRET"] = "1"
-sys.path.remove(str(Path(__file__).parent))  # this file has the name of a package it needs
 
 # Loaded once, before the mutants: each is tried in a fork of this process, which is much quicker.
 import pytest
@@ -22,11 +21,13 @@ import torch
 import torchvision  # noqa: F401
 import triton.runtime.interpreter  # noqa: F401
 
+from tests.support.places import ROOT
+
 torch.set_num_threads(1)
 
-ROOT = Path(__file__).parents[2]
 RESULT = Path(__file__).with_name("triton_mutants.md")
 TESTS = "tests/test_ops_triton.py"
+SUPPORT = ("__init__", "devices", "guarded", "maxima", "triton_interpreter")
 DOWN, UP, MAXIMUM = "pyramid_down", "pyramid_up", "pyramid_down or maximum_of_ties"
 COUPLING, FUSED, CONV = "test_affine_coupling", "coupling_conv1x1", "invertible_conv1x1"
 MAP, IMAGE, ARCTANGENT = "anomaly_map", "normalize_image", "arctangent"
@@ -247,12 +248,11 @@ def copy_package(target: Path) -> None:
     ignored = shutil.ignore_patterns("__pycache__", "*.so")
     shutil.copytree(ROOT / "pyramidflow", target / "pyramidflow", ignore=ignored)
     shutil.copytree(ROOT / "kernels", target / "pyramidflow" / "kernels", ignore=ignored)
-    for folder in ("tests", "benchmarks"):
-        (target / folder).mkdir()
+    for folder in ("tests/support", "benchmarks"):
+        (target / folder).mkdir(parents=True)
     for file in (
-        *("pyproject.toml", TESTS, "tests/triton_cases.py"),
-        *("tests/devices.py", "tests/guarded.py", "tests/maxima.py"),
-        "tests/triton_interpreter.py",
+        *("pyproject.toml", TESTS, "tests/__init__.py", "tests/triton_cases.py"),
+        *(f"tests/support/{name}.py" for name in SUPPORT),
     ):
         shutil.copy(ROOT / file, target / file)
 
@@ -296,7 +296,7 @@ def main() -> int:
         "# Mutants of the Triton kernels",
         "",
         "One sign or index changed at a time, in the interpreter. Repeat with",
-        "`python tests/mutations/triton.py`.",
+        "`python -m tests.mutations.triton`.",
         "",
         "| file | function | change | tests | outcome |",
         "|---|---|---|---|---|",

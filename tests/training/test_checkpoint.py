@@ -1,0 +1,80 @@
+"""The checkpoint of a training: every forgery of it is refused by a sentence."""
+
+import pytest
+import torch
+
+from pyramidflow import Detector
+from pyramidflow.errors import InputError
+from pyramidflow.io.tensors import load_tensors, save_tensors
+from tests.support.detector_files import changed_header, without_digest
+from tests.support.tiny import TINY
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tiny_set, tmp_path_factory):
+    path = tmp_path_factory.mktemp("training") / "c.safetensors"
+    Detector(16, **TINY).fit(
+        tiny_set, epochs=1, checkpoint=path, show_progress=False, validation_share=0.25
+    )
+    return load_tensors(path, "checkpoint")
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("position",), None),
+        (("position", "epoch"), -1),
+        (("position", "epoch"), "1"),
+        (("position", "epoch"), 7),
+        (("position", "step"), 1.5),
+        (("position", "step"), 99),
+        (("position", "history"), [1]),
+        (("position", "history"), [{"seconds": 1.0}]),
+        (("position", "history", 0, "seconds"), 1e300),
+        (("position", "seconds"), 1e308),
+        (("position", "loss_sum"), 1.7e308),
+        (("position", "more"), 1),
+        (("recipe",), []),
+        (("recipe", "seed"), 9),
+    ],
+    ids=str,
+)
+def test_forged_checkpoints_are_refused(checkpoint, tmp_path, tiny_set, path, value):
+    header = changed_header(checkpoint[0], path, value)
+    refused_checkpoint(tmp_path, tiny_set, header, checkpoint[1])
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("random/cpu", torch.zeros(3, dtype=torch.uint8)),
+        ("random/cpu", torch.zeros(5056)),
+        ("optimizer/0/exp_avg", torch.zeros(2)),
+        ("optimizer/0/step", torch.zeros(3)),
+        ("optimizer/0/step", torch.tensor(-1.0)),
+        ("optimizer/0/step", torch.tensor(1.5)),
+        ("optimizer/0/exp_avg_sq", torch.full((8, 4, 3, 3), -1.0)),
+        ("optimizer/99/step", torch.zeros(())),
+        ("optimizer/x", torch.zeros(())),
+        ("model/flow.blocks.0.volume_norm.running_mean", torch.zeros(1, 1, 3, 3)),
+        ("model/encoder.weight", torch.full((4, 3), float("nan"))),
+    ],
+)
+def test_checkpoints_with_other_tensors_are_refused(checkpoint, tmp_path, tiny_set, name, value):
+    tensors = {**checkpoint[1], name: value}
+    refused_checkpoint(tmp_path, tiny_set, without_digest(checkpoint[0]), tensors)
+
+
+def refused_checkpoint(tmp_path, tiny_set, header, tensors):
+    path = tmp_path / "forged.safetensors"
+    save_tensors(path, "checkpoint", header, tensors)
+    with pytest.raises(InputError, match=r"forged\.safetensors") as caught:
+        Detector(16, **TINY).fit(
+            tiny_set,
+            epochs=2,
+            checkpoint=path,
+            resume=True,
+            show_progress=False,
+            validation_share=0.25,
+        )
+    assert "\n" not in str(caught.value)

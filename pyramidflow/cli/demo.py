@@ -37,7 +37,7 @@ def demo(
     """
     from pyramidflow.cli.summary import print_facts, training_facts
     from pyramidflow.data import open_dataset
-    from pyramidflow.data.textures import make_texture_set
+    from pyramidflow.demo.textures import make_texture_set
     from pyramidflow.detector import Detector
     from pyramidflow.evaluation import evaluate
     from pyramidflow.evaluation.report import write_evaluation_report

@@ -1,9 +1,10 @@
 """Data sets on disk, image files, and the way from a file to pixels for the network."""
 
+from pyramidflow.data.dataset import list_categories, open_dataset
 from pyramidflow.data.decoding import IMAGE_SUFFIXES, Decoding
 from pyramidflow.data.images import Image, Pixels, as_pixels, read_encoded, read_image, to_uint8
 from pyramidflow.data.imageset import CACHE_BYTES, ImageSet, check_readable, content_digest, stack
-from pyramidflow.data.layouts import Category, Sample, list_categories, open_dataset
+from pyramidflow.data.layouts.common import Category, Sample
 from pyramidflow.data.listing import LeftOut, Listing, find_images, list_images
 from pyramidflow.data.masks import read_mask
 from pyramidflow.data.preprocessing import network_input, picture_of

@@ -16,7 +16,7 @@ def no_work(monkeypatch):
 
     for name in ("calibrate", "fit", "prepare", "template_picture", "inspect", "working_map"):
         monkeypatch.setattr(Detector, name, work)
-    monkeypatch.setattr("pyramidflow.data.textures.make_texture_set", work)
+    monkeypatch.setattr("pyramidflow.demo.textures.make_texture_set", work)
 
 
 def commands(tiny_set, model, output):

@@ -1,4 +1,4 @@
-"""Decoding of image files, a file for each family of formats."""
+"""Decoding of image files; ``formats`` has a file for each family of formats."""
 
 from pyramidflow.data.decoding.common import (
     DEFAULT_DECODING,

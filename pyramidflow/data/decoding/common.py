@@ -87,12 +87,15 @@ class Family:
         decode: decodes an open file from its start; the second argument is the most pixels, to be
             compared with the header's size before anything is decoded. Raises ``RefusedError`` for
             what it can name, any other exception for damage.
+        order: families are asked from the lowest number on whether they recognise a file: last
+            those without a signature.
     """
 
     name: str
     suffixes: tuple[str, ...]
     recognises: Callable[[bytes], bool]
     decode: Callable[[BinaryIO, int], Decoded]
+    order: int = 10
 
 
 HEAD_BYTES = 32

@@ -11,16 +11,14 @@ from typing import BinaryIO
 from PIL import Image
 
 from pyramidflow.data.decoding.common import HEAD_BYTES, Decoded, Family, RefusedError
-from pyramidflow.data.decoding.jpeg2000 import JPEG2000
-from pyramidflow.data.decoding.netpbm import NETPBM
-from pyramidflow.data.decoding.png import PNG
-from pyramidflow.data.decoding.simple import BMP, GIF, JPEG, TGA, WEBP
-from pyramidflow.data.decoding.tiff import TIFF
+from pyramidflow.discovery import offered
 from pyramidflow.errors import InputError
 from pyramidflow.io.names import printable
 
-FAMILIES: tuple[Family, ...] = (PNG, JPEG, BMP, TIFF, WEBP, GIF, NETPBM, JPEG2000, TGA)
-"""All families; TGA comes last, since it has no signature."""
+FAMILIES: tuple[Family, ...] = tuple(
+    sorted(offered("pyramidflow.data.decoding.formats", Family), key=lambda family: family.order)
+)
+"""All families, in the order in which they are asked: those in ``formats``."""
 
 IMAGE_SUFFIXES = tuple(suffix for family in FAMILIES for suffix in family.suffixes)
 

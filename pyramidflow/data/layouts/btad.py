@@ -1,4 +1,11 @@
-"""The layout of BTAD: ``train/ok``, ``test/KIND`` and ``ground_truth/KIND``."""
+"""The layout of BTAD.
+
+========  ==========================
+training  ``train/ok``
+test      ``test/ok``, ``test/ko``
+masks     ``ground_truth/ko``
+========  ==========================
+"""
 
 from pathlib import Path
 
@@ -10,4 +17,5 @@ def _recognises(folder: Path) -> bool:
     return has_labelled_folder(folder, lambda name: name.casefold() in ("ok",))
 
 
-BTAD = Layout("btad", "train/ok", _recognises, read_labelled)
+# After MVTec AD: a folder with names of both is read as that.
+BTAD = Layout("btad", "BTAD", "train/ok", _recognises, read_labelled, order=20)

@@ -50,7 +50,7 @@ class Category:
     Attributes:
         name: the name of its folder.
         root: its folder.
-        layout: the name of the layout: ``"mvtec"``, ``"btad"``, ``"visa"`` or ``"folder"``.
+        layout: the name of the layout, ``"folder"`` for a plain folder of images.
         train: good images, sorted.
         test: test images, sorted by path; empty where the layout has none.
         left_out: what lies in the category's folders and is neither trained from nor tested on.
@@ -82,15 +82,19 @@ class Layout:
 
     Attributes:
         name: as :attr:`Category.layout` has it.
+        title: as people know it, for sentences.
         good_folder: where good images to train from are, for sentences.
         recognises: whether a folder is a category of this layout.
         read: reads a category's folder.
+        order: layouts are asked from the lowest number on whether they recognise a folder.
     """
 
     name: str
+    title: str
     good_folder: str
     recognises: Callable[[Path], bool]
     read: Callable[[Path], Contents]
+    order: int = 10
 
 
 def is_good(name: str) -> bool:

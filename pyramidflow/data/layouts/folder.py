@@ -1,4 +1,4 @@
-"""A plain folder of good images."""
+"""A plain folder of good images: all are for training, there is nothing to test on."""
 
 from pathlib import Path
 
@@ -15,4 +15,5 @@ def _read(folder: Path) -> Contents:
     return Contents(train=listing.files, left_out=listing.left_out)
 
 
-FOLDER = Layout("folder", ".", _recognises, _read)
+FOLDER = Layout("folder", "a plain folder", ".", _recognises, _read, order=1000)
+"""What remains where no other layout recognises a folder."""

@@ -1,4 +1,11 @@
-"""The layout of MVTec AD: ``train/good``, ``test/KIND`` and ``ground_truth/KIND``."""
+"""The layout of MVTec AD.
+
+========  ==========================
+training  ``train/good``
+test      ``test/KIND``
+masks     ``ground_truth/KIND``
+========  ==========================
+"""
 
 from pathlib import Path
 
@@ -13,4 +20,4 @@ def _recognises(folder: Path) -> bool:
     )
 
 
-MVTEC = Layout("mvtec", "train/good", _recognises, read_labelled)
+MVTEC = Layout("mvtec", "MVTec AD", "train/good", _recognises, read_labelled)

@@ -1,4 +1,14 @@
-"""The layout of VisA: ``Data/Images/Normal``, ``Data/Images/Anomaly`` and their masks."""
+"""The layout of VisA.
+
+========  ============================================================
+training  ``Data/Images/Normal``
+test      its last tenth, or as the table says; ``Data/Images/Anomaly``
+masks     ``Data/Masks/Anomaly``
+========  ============================================================
+
+The split is ``split_csv/1cls.csv`` beside the categories. Without that file the last tenth of the
+normal images in sorted order is for testing, at least one if there are three or more.
+"""
 
 import csv
 from pathlib import Path
@@ -144,4 +154,4 @@ def _file_of_table(folder: Path, name: str, table: Path) -> Path:
     return path
 
 
-VISA = Layout("visa", "Data/Images/Normal", _recognises, _read)
+VISA = Layout("visa", "VisA", "Data/Images/Normal", _recognises, _read, order=30)

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pyramidflow.data import textures
-from pyramidflow.data.textures import (
+from pyramidflow.demo import textures
+from pyramidflow.demo.textures import (
     DEFECT_KINDS,
     TEXTURES,
     VISIBLE_CHANGE,

@@ -1,0 +1,1 @@
+"""Families of image formats, a file each; a new file here is a new family."""

@@ -1,0 +1,1 @@
+"""The set that ``pyramidflow demo`` trains on: photographs of textures, with drawn defects."""

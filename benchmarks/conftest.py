@@ -1,19 +1,20 @@
 """What the benchmarks share: their size, and what a result is recorded with.
 
 ``pytest benchmarks/`` runs them all; ``--small`` only shows that they run. To keep numbers, write
-``pytest benchmarks/test_ops.py --benchmark-json=benchmarks/results/ops.json``: the file then has
-the machine, the versions, the commit and the command.
+``pytest benchmarks/model/test_network.py --benchmark-json=benchmarks/results/model.json``: the file
+and the Markdown beside it are then those of every benchmark.
 """
 
 import importlib.util
-import shlex
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from benchmarks import ops
+from benchmarks.harness import pytest_results, results
+from benchmarks.harness.facts import machine, shown_command
 
 
 @dataclass(frozen=True)
@@ -63,8 +64,20 @@ def pytest_benchmark_update_machine_info(
     config: pytest.Config, machine_info: dict[str, Any]
 ) -> None:
     """Record what the numbers depend on, beside what pytest-benchmark records itself."""
-    machine_info.update(ops.machine())
-    machine_info["command"] = shlex.join(["pytest", *config.invocation_params.args])
+    machine_info.update(machine())
+    machine_info["command"] = shown_command("pytest", config.invocation_params.args)
     if torch.cuda.is_available():
         machine_info["gpu"] = torch.cuda.get_device_name()
         machine_info["cuda"] = torch.version.cuda
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_benchmark_update_json(config: pytest.Config, output_json: dict[str, Any]) -> None:
+    """Bring the JSON file into the form of all results, and put the Markdown beside it."""
+    facts, cases = pytest_results.facts_of(output_json), pytest_results.cases_of(output_json)
+    output_json.clear()
+    output_json.update(results.report(facts, cases))
+    given = config.getoption("benchmark_json")
+    if given is not None:
+        file, text = Path(given.name).with_suffix(".md"), pytest_results.table(cases)
+        results.write_markdown(file, f"Benchmarks: {file.stem}", facts, text)

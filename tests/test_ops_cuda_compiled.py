@@ -4,10 +4,10 @@ import re
 
 import pytest
 
-from benchmarks import cuda_resources
+from benchmarks.operations import cuda_resources
 
 ARCHITECTURE = 90
-"""One of those that ``python -m benchmarks.cuda_resources`` lists; all would take minutes."""
+"""One of those that the benchmark of these resources lists; all would take minutes."""
 
 SHARED_LIMIT = 48 * 1024
 

@@ -12,7 +12,7 @@ triton = pytest.importorskip("triton", reason="triton is not installed")
 
 from triton.runtime.autotuner import Autotuner  # noqa: E402
 
-from benchmarks import triton_resources  # noqa: E402
+from benchmarks.operations import triton_resources  # noqa: E402
 from pyramidflow.kernels import (  # noqa: E402
     anomaly_map,
     conv1x1,

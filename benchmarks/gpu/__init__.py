@@ -1,0 +1,1 @@
+"""What only a GPU can tell, and what can be told without one."""

@@ -1,0 +1,1 @@
+"""What every benchmark shares: its options, its subjects, its timing and its two files."""

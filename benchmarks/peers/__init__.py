@@ -1,0 +1,1 @@
+"""Inference and training beside the released code and other detectors."""

@@ -1,0 +1,1 @@
+"""What a detector finds, measured on parts."""

@@ -73,7 +73,7 @@ def demo(
         write_evaluation_report(
             detector, evaluation, list(training_facts(detector).items()), report
         )
-        with open_result_folder(output, scale=detector.map_scale, keep_maps=False) as results:
+        with open_result_folder(output, kinds=["overlay"]) as results:
             inspect_frames(detector.session, find_frames([data / "test"]).frames, results)
     metrics = evaluation.metrics
     print_facts(

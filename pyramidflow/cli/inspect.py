@@ -104,10 +104,10 @@ def inspect(
         "overlays": overlays,
         "maps": maps,
     }
-    scale = session.map_scale if overlays else None
+    kinds = ("overlay",) * overlays + ("map",) * maps
     open_folder = _resumed if resume else _emptied
     with (
-        open_folder(output, found.frames, scale=scale, keep_maps=maps, run=run) as (
+        open_folder(output, found.frames, kinds=kinds, run=run) as (
             results,
             images,
         ),

@@ -1,7 +1,7 @@
 """The line: frames from a source, decoded, inspected, and written to a sink."""
 
 from pyramidflow.line.frame import Frame
-from pyramidflow.line.pipeline import Tally, inspect_frames
+from pyramidflow.line.inspection import Tally, inspect_frames
 from pyramidflow.line.rehearsal import Rehearsal, rehearse
 from pyramidflow.line.results import RESULTS_NAME
 from pyramidflow.line.sinks.folder import (

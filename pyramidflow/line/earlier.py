@@ -12,22 +12,19 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any, Final
+from typing import Any
 
 from pyramidflow.errors import InputError
 from pyramidflow.io.files import unwritable, write_atomically
 from pyramidflow.io.names import printable
 from pyramidflow.line.frame import Frame, with_free_names
 from pyramidflow.line.results import (
-    MAPS,
-    OVERLAYS,
+    PICTURE_FOLDERS,
     PICTURE_SUFFIXES,
     RESULTS_NAME,
     RUN_NAME,
     picture_path,
 )
-
-_PICTURE_KEYS: Final = {"overlay": OVERLAYS, "map": MAPS}
 
 
 @dataclass
@@ -178,7 +175,7 @@ def _record(line: bytes) -> dict[str, Any] | None:
 def _pictures(record: Mapping[str, Any]) -> list[str]:
     """Names of a record's pictures, if an inspection can have written them there."""
     found = []
-    for key, folder in _PICTURE_KEYS.items():
+    for key, folder in PICTURE_FOLDERS.items():
         name = record.get(key)
         if not isinstance(name, str) or name != printable(name):
             continue

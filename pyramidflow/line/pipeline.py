@@ -1,150 +1,255 @@
-"""The line: sources → decode → detect → verdict → sinks."""
+"""The stages of a line and what waits between them: source → decode → inspect → draw → records."""
 
-from array import array
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+import os
+import queue
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from time import perf_counter
-from typing import Any, Final
+from typing import Final, Literal
 
-import numpy as np
-import numpy.typing as npt
-
-from pyramidflow.data import Pixels, as_pixels, read_encoded, read_image
-from pyramidflow.data.decoding import Decoding
-from pyramidflow.detector import Inspection, Session, Verdict
+from pyramidflow.detector import Session
 from pyramidflow.errors import InputError
 from pyramidflow.io.names import printable
+from pyramidflow.line import part as stages
 from pyramidflow.line.frame import Frame
-from pyramidflow.line.sinks.folder import ResultFolder
+from pyramidflow.line.part import Part
+from pyramidflow.line.queues import Room, StageQueue, Turn
 
-STAGES: Final = ("reading", "resizing", "aligning", "inspecting", "writing")
+BATCHES: Final = (8, 4, 2, 1)
+"""Of images that wait, on a GPU; it has a graph for each of them."""
+
+ROOM_FOR_PICTURES: Final = 256 << 20
+"""Bytes of decoded pictures that wait."""
+
+MOST_DROPPED: Final = 10_000
+"""Dropped parts that wait for their records, before the source is held up after all."""
+
+WhenFull = Literal["block", "drop-oldest"]
 
 
-@dataclass
-class Tally:
-    """Images counted by what came of them, and the time that it took.
+@dataclass(frozen=True)
+class Inspector:
+    """What inspects, and how its records name it.
 
     Attributes:
-        ok: verdicts.
-        ng: verdicts.
-        review: verdicts.
-        errors: records with an error: an image that could not be inspected, or whose pictures could
-            not be written; the latter has a verdict, too.
-        stopped: a stop was requested before the last frame.
-        milliseconds: of each inspected image, by stage.
+        session: of a calibrated detector.
+        digest: SHA-256 of its file.
     """
 
-    ok: int = 0
-    ng: int = 0
-    review: int = 0
-    errors: int = 0
-    stopped: bool = False
-    milliseconds: dict[str, "array[float]"] = field(default_factory=dict)
-
-    def count(self, verdict: Verdict | None) -> None:
-        """Count an inspected image."""
-        self.ok += verdict == "ok"
-        self.ng += verdict == "ng"
-        self.review += verdict == "review"
-
-    def add_time(self, stage: str, milliseconds: float) -> None:
-        """Note how long a stage took for an image."""
-        self.milliseconds.setdefault(stage, array("d")).append(milliseconds)
-
-    def percentiles(self) -> list[tuple[str, float, float]]:
-        """Median and 99th percentile of each stage, in milliseconds, in the order of the stages."""
-        return [
-            (stage, *np.percentile(self.milliseconds[stage], (50, 99)))
-            for stage in STAGES
-            if stage in self.milliseconds
-        ]
+    session: Session
+    digest: str = ""
 
 
-def inspect_frames(
-    session: Session,
-    frames: Sequence[Frame],
-    results: ResultFolder,
-    on_image: Callable[[Frame, Inspection | InputError], object] = lambda frame, found: None,
-    stop_requested: Callable[[], bool] = lambda: False,
-) -> Tally:
-    """Inspect images one after the other and write down what was found.
+@dataclass(frozen=True)
+class Flow:
+    """How parts go through a pipeline.
 
-    Whatever happens to one image is recorded as its error, and the line goes on.
+    Attributes:
+        waiting: the most parts that wait before each stage.
+        when_full: ``"block"`` holds the source up; ``"drop-oldest"`` lets the oldest part go.
+        workers: threads that decode and draw; 0 does one part after the other, in one thread.
+    """
+
+    waiting: int = 8
+    when_full: WhenFull = "block"
+    workers: int = max(2, min(4, (os.cpu_count() or 2) // 2))
+
+
+class Pipeline:
+    """Takes frames through the stages, several at once, and gives the parts back in order.
 
     Args:
-        session: of a calibrated detector.
-        frames: the images.
-        results: where the results go; what an earlier run did there is counted.
-        on_image: called after each image, with its inspection or the error; with both, one after
-            the other, where the inspection has a picture that could not be written.
-        stop_requested: asked before each image; the line ends when it says so.
-
-    Returns:
-        How many images were ok, ng, for review and had an error, and the times.
-
-    Raises:
-        InputError: the results cannot be written.
+        inspector: asked before each inspection, so that it may change between two parts.
+        kinds: of pictures to draw of an inspected part; asked for each.
+        flow: how parts go through.
+        turn: at the machine; pipelines of one process share one.
     """
-    done = results.earlier.verdicts
-    tally = Tally(ok=done["ok"], ng=done["ng"], review=done["review"])
-    for frame in frames:
-        if stop_requested():
-            tally.stopped = True
-            break
+
+    def __init__(
+        self,
+        inspector: Callable[[], Inspector],
+        kinds: Callable[[Part], Sequence[str]],
+        flow: Flow | None = None,
+        turn: Turn | None = None,
+    ) -> None:
+        self._inspector = inspector
+        self._kinds = kinds
+        self._flow = flow or Flow()
+        self._turn = turn or Turn()
+        self._decoding: StageQueue[Part] = StageQueue(self._flow.waiting)
+        self._drawing: StageQueue[Part] = StageQueue(self._flow.waiting)
+        # Apart: a picture that waits for room to be decoded must not hold up what makes room.
+        self._to_decode: queue.SimpleQueue[Part | None] = queue.SimpleQueue()
+        self._to_draw: queue.SimpleQueue[Part | None] = queue.SimpleQueue()
+        self._letting_go = threading.Lock()
+        self._room = Room(ROOM_FOR_PICTURES)
+        self._failure: BaseException | None = None
+        self.dropped = 0
+        self.is_stopped = False
+
+    def queue_lengths(self) -> dict[str, int]:
+        """How many parts wait before inspection and before their records are written."""
+        return {"inspecting": len(self._decoding), "writing": len(self._drawing)}
+
+    def run(
+        self, frames: Iterable[Frame], stop_requested: Callable[[], bool] = lambda: False
+    ) -> Iterator[Part]:
+        """Parts in the order of their frames, each as soon as it is through all stages.
+
+        Args:
+            frames: from a source.
+            stop_requested: asked before each inspection; when it says so, what was inspected is
+                given back and the rest is left.
+
+        Raises:
+            BaseException: what the source raised.
+        """
+        if self._flow.workers == 0:
+            yield from self._one_by_one(frames, stop_requested)
+            return
+        # Daemons: a picture that cannot be read to its end must not keep the process alive.
+        for work, *given in [
+            *[(self._work, self._to_decode, self._decode)] * self._flow.workers,
+            *[(self._work, self._to_draw, self._finish)] * self._flow.workers,
+            (self._inspect_all, stop_requested),
+            (self._feed, frames),
+        ]:
+            threading.Thread(target=work, args=given, name="line", daemon=True).start()
         try:
-            pixels, inspection = _inspected(session, frame, tally)
-        except InputError as error:
-            tally.errors += 1
-            results.add_error(frame, error)
-            on_image(frame, error)
-            continue
-        tally.count(inspection.verdict)
-        start = perf_counter()
-        problem = results.add(frame, pixels, inspection)
-        tally.add_time("writing", 1e3 * (perf_counter() - start))
-        on_image(frame, inspection)
-        if problem is not None:
-            tally.errors += 1
-            on_image(frame, problem)
-    return tally
+            while (part := self._drawing.get()) is not None:
+                part.is_ready.wait()
+                part.queues["writing"] = len(self._drawing)
+                yield part
+            if self._failure is not None:
+                raise self._failure
+        finally:
+            self._end()
 
+    def _end(self) -> None:
+        self._decoding.clear()
+        self._drawing.clear()
+        self._room.close()
+        for _ in range(self._flow.workers):
+            self._to_decode.put(None)
+            self._to_draw.put(None)
 
-def _inspected(session: Session, frame: Frame, tally: Tally) -> tuple[npt.NDArray[Any], Inspection]:
-    if frame.problem is not None:
-        raise InputError(frame.problem)
-    start = perf_counter()
-    try:
-        pixels = _pixels(frame, session.decoding)
-        read = perf_counter()
-        [inspection] = session.inspect_pixels([pixels])
-    except InputError as error:
-        if printable(frame.origin) in printable(error):
-            raise
-        raise InputError(f"{printable(frame.origin)}: {error}") from error
-    except Exception as error:  # no memory, a file server that is away: the next image may do
-        raise InputError(
-            f"{printable(frame.origin)} could not be inspected ({_reason(error)}): see whether the "
-            "file and the machine are in order, and inspect it again."
-        ) from error
-    tally.add_time("reading", 1e3 * (read - start))
-    tally.add_time("resizing", inspection.times.resizing)
-    if inspection.pose is not None:
-        tally.add_time("aligning", inspection.times.aligning)
-    tally.add_time("inspecting", inspection.times.inspecting)
-    return pixels, inspection
+    def _one_by_one(
+        self, frames: Iterable[Frame], stop_requested: Callable[[], bool]
+    ) -> Iterator[Part]:
+        for frame in frames:
+            if stop_requested():
+                self.is_stopped = True
+                return
+            part = Part(frame)
+            stages.decode(part, self._inspector().session.decoding)
+            self._inspect([part])
+            self._draw(part)
+            yield part
 
+    @staticmethod
+    def _work(waiting: "queue.SimpleQueue[Part | None]", work: Callable[[Part], None]) -> None:
+        while (part := waiting.get()) is not None:
+            work(part)
 
-def _pixels(frame: Frame, decoding: Decoding) -> Pixels:
-    if isinstance(frame.payload, Path):
-        return read_image(frame.payload, decoding)
-    if isinstance(frame.payload, bytes):
-        return read_encoded(frame.payload, frame.origin, decoding)
-    return as_pixels(frame.payload, decoding)
+    def _feed(self, frames: Iterable[Frame]) -> None:
+        try:
+            for frame in frames:
+                part = Part(frame)
+                if not self._take_in(part):
+                    break
+                self._to_decode.put(part)
+        except BaseException as failure:  # it ends the line, in the thread that runs it
+            self._failure = failure
+        finally:
+            self._decoding.close()
 
+    def _take_in(self, part: Part) -> bool:
+        if self._flow.when_full == "block" or len(self._decoding) >= MOST_DROPPED:
+            return self._decoding.put(part)
+        return self._decoding.put_over(part, lambda other: other.is_dropped, self._let_go)
 
-def _reason(error: Exception) -> str:
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    text = (str(error).strip() or "no more is known").splitlines()[0]
-    return f"{type(error).__name__}: {text}"
+    def _let_go(self, part: Part) -> None:
+        self.dropped += 1
+        problem = InputError(
+            f"{printable(part.frame.origin)} was not inspected: parts come faster than they can be "
+            "inspected, and the oldest that waited was let go."
+        )
+        with self._letting_go:
+            self._room.give_back(part.let_go(problem))
+
+    def _decode(self, part: Part) -> None:
+        part.queues["decoding"] = self._to_decode.qsize()
+        self._room.wait()
+        decoded = Part(part.frame)
+        if not part.is_dropped:
+            stages.decode(decoded, self._inspector().session.decoding)
+        with self._letting_go:
+            if not part.is_dropped:
+                part.pixels, part.problem = decoded.pixels, decoded.problem
+                part.times.update(decoded.times)
+                self._room.take(part.size)
+        part.is_ready.set()
+
+    def _inspect_all(self, stop_requested: Callable[[], bool]) -> None:
+        try:
+            while (batch := self._next_batch()) and not self._is_stopping(stop_requested):
+                for part in batch:
+                    part.queues["inspecting"] = len(self._decoding)
+                self._inspect(batch)
+                for part in batch:
+                    part.is_ready = threading.Event()
+                    self._to_draw.put(part)
+                    self._drawing.put(part)
+        except BaseException as failure:
+            self._failure = failure
+        finally:
+            self._decoding.clear()
+            self._drawing.close()
+
+    def _is_stopping(self, stop_requested: Callable[[], bool]) -> bool:
+        self.is_stopped = self.is_stopped or stop_requested()
+        return self.is_stopped
+
+    def _next_batch(self) -> list[Part]:
+        first = self._decoding.get()
+        if first is None:
+            return []
+        first.is_ready.wait()
+        batch = [first]
+        if self._inspector().session.device.type == "cpu":
+            return batch
+        while len(batch) < BATCHES[0]:
+            part = self._decoding.get_if(lambda part: part.is_ready.is_set())
+            if part is None:
+                break
+            batch.append(part)
+        return batch
+
+    def _inspect(self, batch: list[Part]) -> None:
+        inspector = self._inspector()
+        looked_at = [part for part in batch if part.can_be_inspected]
+        for part in batch:
+            part.detector = inspector.digest
+        while looked_at:
+            size = next(size for size in BATCHES if size <= len(looked_at))
+            now, looked_at = looked_at[:size], looked_at[size:]
+            start = perf_counter()
+            with self._turn.taken():
+                waited = 1e3 * (perf_counter() - start)
+                stages.inspect(now, inspector.session)
+            for part in now:
+                part.times["waiting"] = waited
+
+    def _finish(self, part: Part) -> None:
+        size = part.size
+        try:
+            self._draw(part)
+        finally:
+            self._room.give_back(size)
+            part.is_ready.set()
+
+    def _draw(self, part: Part) -> None:
+        if part.inspection is not None and (kinds := self._kinds(part)):
+            stages.draw_pictures(part, kinds, self._inspector().session.map_scale)
+        part.pixels = None

@@ -13,6 +13,9 @@ MAPS: Final = "maps"
 PICTURE_SUFFIXES: Final = {OVERLAYS: ".png", MAPS: ".tiff"}
 """What an inspection writes for an image, by folder."""
 
+PICTURE_FOLDERS: Final = {"overlay": OVERLAYS, "map": MAPS}
+"""Where each kind of picture lies."""
+
 
 def path_text(path: Path) -> str:
     """A path as records hold it: bytes that are no UTF-8 are written out."""

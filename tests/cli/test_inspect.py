@@ -245,16 +245,16 @@ def test_a_folder_that_cannot_be_searched_is_an_error_and_a_link_is_told(
 def test_the_line_goes_on_whatever_happens_to_one_image(
     run, monkeypatch, tiny_set, arguments, tmp_path, error
 ):
-    from pyramidflow.line import pipeline
+    from pyramidflow.line import part
 
-    usual = pipeline.read_image
+    usual = part.read_image
 
     def fail(path, decoding):
         if path.name == "001.png":
             raise error
         return usual(path, decoding)
 
-    monkeypatch.setattr(pipeline, "read_image", fail)
+    monkeypatch.setattr(part, "read_image", fail)
     code, out, err = run("inspect", tiny_set / "test" / "good", *arguments)
     assert code == 2
     assert "3 ok, 0 ng, 1 errors" in out

@@ -35,14 +35,15 @@ from pathlib import Path
 from pyramidflow.errors import InputError
 from pyramidflow.detector.findings import Inspection
 from pyramidflow.line import Frame, open_result_folder
+from pyramidflow.line.drawing import Drawn
 
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
 folder, count = Path(sys.argv[1]), 0
 found = Inspection(0.5, 1.0, "ok", (), None)
 try:
-    with open_result_folder(folder, scale=None, keep_maps=False) as results:
+    with open_result_folder(folder, kinds=[]) as results:
         for count in range(100):
-            results.add(Frame(Path(f"{count}.png"), str(count)), None, found)
+            results.add(Frame(Path(f"{count}.png"), str(count)), found, Drawn())
 except InputError as error:
     print(count, error)
 """
@@ -65,14 +66,10 @@ def test_an_image_that_goes_away_is_recorded(tmp_path, tiny_detector_file):
     detector = Detector.load(tiny_detector_file)
     for index in range(3):
         Image.fromarray(np.full((8, 8, 3), 90 * index, np.uint8)).save(tmp_path / f"{index}.png")
-    with open_result_folder(tmp_path / "out", scale=None, keep_maps=False) as results:
+    with open_result_folder(tmp_path / "out", kinds=[]) as results:
         frames = find_frames([tmp_path]).frames
-        tally = inspect_frames(
-            detector.session,
-            frames,
-            results,
-            lambda frame, found: (tmp_path / "1.png").unlink(missing_ok=True),
-        )
+        (tmp_path / "1.png").unlink()
+        tally = inspect_frames(detector.session, frames, results)
     assert tally.errors == 1
     records = [json.loads(x) for x in (tmp_path / "out" / "results.jsonl").read_text().splitlines()]
     assert ["no such image file" in record.get("error", "") for record in records] == [
@@ -98,7 +95,7 @@ def test_lines_are_on_disk_before_the_next_image_is_looked_at(tmp_path, tiny_det
 
     with (
         pytest.raises(KeyboardInterrupt),
-        open_result_folder(tmp_path / "out", scale=None, keep_maps=False) as results,
+        open_result_folder(tmp_path / "out", kinds=[]) as results,
     ):
         inspect_frames(detector.session, find_frames(paths).frames, results, stop_at_the_last)
     assert seen == [1, 2, 3]
@@ -124,7 +121,7 @@ def test_the_white_level_counts_once_on_every_way(tmp_path):
         detector = Detector(16, **TINY, white_level=white_level)
         detector.fit(folder, epochs=1, validation_share=0, show_progress=False)
         detector.calibrate(folder, 0.5)
-        with open_result_folder(folder / "out", scale=1.0, keep_maps=False) as opened:
+        with open_result_folder(folder / "out", kinds=["overlay"]) as opened:
             inspect_frames(detector.session, find_frames([folder / "0.png"]).frames, opened)
         record = json.loads((folder / "out" / "results.jsonl").read_text())
         overlay = (folder / "out" / "overlays" / "0.png").read_bytes()

@@ -2,27 +2,22 @@
 
 import io
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy.typing as npt
-
-from pyramidflow.data import to_uint8
 from pyramidflow.detector import Inspection
-from pyramidflow.detector.overlay import overlay
 from pyramidflow.errors import InputError
 from pyramidflow.io.files import exclusive, is_full, unwritable
 from pyramidflow.io.lines import json_line
 from pyramidflow.io.names import printable
-from pyramidflow.io.pictures import float_tiff, png
+from pyramidflow.line.drawing import Drawn
 from pyramidflow.line.earlier import Earlier, clear_earlier, take_up_earlier, write_run
 from pyramidflow.line.frame import Frame
 from pyramidflow.line.record import Record
 from pyramidflow.line.results import (
-    MAPS,
-    OVERLAYS,
+    PICTURE_FOLDERS,
     PICTURE_SUFFIXES,
     RESULTS_NAME,
     RUN_NAME,
@@ -36,14 +31,13 @@ class ResultFolder:
     """A folder of results: ``results.jsonl``, ``overlays/NAME.png``, ``maps/NAME.tiff``.
 
     The pictures of an image are written first, then its record: a record names no picture that is
-    not there. Each record is complete on disk before the next image is looked at, so that nothing
-    is lost when the process ends early; a line that does not fit on the disk is left out.
+    not there. Each record is complete on disk before the next one is begun, so that it stays when
+    the process ends early; a line that does not fit on the disk is left out.
 
     Args:
         folder: where to write.
         lines: the open ``results.jsonl``, without a buffer, at its end.
-        scale: anomaly value at the top of the overlays' colour scale; ``None`` draws no overlays.
-        keep_maps: write the raw anomaly maps.
+        kinds: of pictures that are kept of each image: ``"overlay"``, ``"map"``.
         earlier: what was done before this run, where it goes on from there.
     """
 
@@ -51,26 +45,22 @@ class ResultFolder:
         self,
         folder: Path,
         lines: io.FileIO,
-        scale: float | None,
-        keep_maps: bool,
+        kinds: Sequence[str],
         earlier: Earlier,
     ) -> None:
+        self.kinds = kinds
         self.earlier = earlier
         self._folder = folder
         self._lines = lines
-        self._scale = scale
-        self._keep_maps = keep_maps
         self._folders_made: set[Path] = set()
 
-    def add(
-        self, frame: Frame, pixels: npt.NDArray[Any], inspection: Inspection
-    ) -> InputError | None:
+    def add(self, frame: Frame, inspection: Inspection, drawn: Drawn) -> InputError | None:
         """Record an inspected image.
 
         Args:
             frame: the image.
-            pixels: ``[H, W, 3]``.
             inspection: what was found.
+            drawn: its pictures.
 
         Returns:
             Why a picture could not be written, ``None`` where all were; the record says so too.
@@ -80,18 +70,17 @@ class ResultFolder:
         """
         record = Record.of(frame, inspection)
         pictures: dict[str, str] = {}
-        error: Exception | None = None
-        try:
-            if self._scale is not None:
-                name = f"{OVERLAYS}/{frame.name}.png"
-                self._put(name, self._overlay(pixels, inspection, self._scale))
-                pictures["overlay"] = name
-            if self._keep_maps:
-                name = f"{MAPS}/{frame.name}.tiff"
-                self._put(name, float_tiff(inspection.anomaly_map))
-                pictures["map"] = name
-        except Exception as caught:  # whatever it is, the verdict matters more than its pictures
-            error = caught
+        error, name = drawn.error, ""
+        if drawn.failed is not None:
+            name = _picture_name(drawn.failed, frame)
+        for kind, data in drawn.pictures.items():
+            written = _picture_name(kind, frame)
+            try:
+                self._put(written, data)
+            except Exception as caught:  # whatever it is, the verdict matters more
+                error, name = caught, written
+                break
+            pictures[kind] = written
         if error is None:
             self._write(record.changed(pictures=pictures))
             return None
@@ -108,12 +97,6 @@ class ResultFolder:
             InputError: the line cannot be written.
         """
         self._write(Record.of(frame, error=printable(error)))
-
-    def _overlay(self, pixels: npt.NDArray[Any], inspection: Inspection, scale: float) -> bytes:
-        boxes = [region.box for region in inspection.regions]
-        # Without a region nothing is above the threshold, and looking for outlines takes time.
-        threshold = inspection.threshold if boxes else None
-        return png(overlay(to_uint8(pixels), inspection.anomaly_map, scale, threshold, boxes))
 
     def _put(self, name: str, data: bytes) -> None:
         # Renamed, so that a reader never sees a part; not synced: the record is what counts.
@@ -142,6 +125,11 @@ class ResultFolder:
             raise unwritable(self._folder / RESULTS_NAME, error) from error
 
 
+def _picture_name(kind: str, frame: Frame) -> str:
+    folder = PICTURE_FOLDERS[kind]
+    return f"{folder}/{frame.name}{PICTURE_SUFFIXES[folder]}"
+
+
 def _missing_picture(path: Path, error: Exception) -> InputError:
     if isinstance(error, OSError):
         return unwritable(path, error)
@@ -153,8 +141,7 @@ def _missing_picture(path: Path, error: Exception) -> InputError:
 def open_result_folder(
     folder: Path,
     *,
-    scale: float | None,
-    keep_maps: bool,
+    kinds: Sequence[str],
     run: Mapping[str, Any] | None = None,
     frames: Iterable[Frame] = (),
 ) -> Iterator[ResultFolder]:
@@ -162,8 +149,7 @@ def open_result_folder(
 
     Args:
         folder: made where it is missing.
-        scale: see :class:`ResultFolder`.
-        keep_maps: see :class:`ResultFolder`.
+        kinds: see :class:`ResultFolder`.
         run: what the verdicts depend on: model, threshold, settings.
         frames: what is to be inspected; an earlier picture that is among them stays.
 
@@ -185,12 +171,12 @@ def open_result_folder(
         clear_earlier(folder, paths)
         write_run(folder, run or {})
         with _open_results(folder, "wb") as lines:
-            yield ResultFolder(folder, lines, scale, keep_maps, Earlier())
+            yield ResultFolder(folder, lines, kinds, Earlier())
 
 
 @contextmanager
 def resume_result_folder(
-    folder: Path, *, scale: float | None, keep_maps: bool, run: Mapping[str, Any]
+    folder: Path, *, kinds: Sequence[str], run: Mapping[str, Any]
 ) -> Iterator[ResultFolder]:
     """Open a folder of results to go on where an earlier run stopped.
 
@@ -198,8 +184,7 @@ def resume_result_folder(
 
     Args:
         folder: made where it is missing; without results in it the run starts anew.
-        scale: see :class:`ResultFolder`.
-        keep_maps: see :class:`ResultFolder`.
+        kinds: see :class:`ResultFolder`.
         run: what the verdicts depend on; must be the earlier run's.
 
     Yields:
@@ -213,7 +198,7 @@ def resume_result_folder(
         earlier = take_up_earlier(folder, run)
         write_run(folder, run)
         with _open_results(folder, "ab") as lines:
-            yield ResultFolder(folder, lines, scale, keep_maps, earlier)
+            yield ResultFolder(folder, lines, kinds, earlier)
 
 
 @contextmanager

@@ -87,7 +87,7 @@ def inspect_frames(
     """
     done = results.earlier.verdicts
     tally = Tally(ok=done["ok"], ng=done["ng"], review=done["review"])
-    flow = Flow(workers=0) if session.engine.plan.memory_budget is not None else Flow()
+    flow = Flow(workers=0) if session.runtime.plan.memory_budget is not None else Flow()
     inspector = Inspector(session)
     pipeline = Pipeline(lambda: inspector, lambda part: results.kinds, flow)
     for part in pipeline.run(frames, stop_requested):

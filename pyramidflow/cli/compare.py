@@ -19,7 +19,7 @@ from pyramidflow.cli.settings import with_settings
 from pyramidflow.cli.train import with_preset
 
 if TYPE_CHECKING:
-    from pyramidflow.evaluation.comparison import Comparison
+    from pyramidflow.evaluation.comparison import MethodComparison
 
 FIGURE, TABLE, NUMBERS = "figure.png", "comparison.md", "comparison.json"
 
@@ -146,7 +146,7 @@ def _say(line: str) -> None:
     typer.echo(printable(line), err=True)
 
 
-def _write(found: "Comparison", output: Path, settings: dict[str, Any]) -> None:
+def _write(found: "MethodComparison", output: Path, settings: dict[str, Any]) -> None:
     from pyramidflow import __version__
     from pyramidflow.evaluation.comparison import write_figure, write_json, write_markdown
 
@@ -157,7 +157,7 @@ def _write(found: "Comparison", output: Path, settings: dict[str, Any]) -> None:
     write_markdown(found, output / TABLE, facts, FIGURE)
 
 
-def _print_results(found: "Comparison", output: Path) -> None:
+def _print_results(found: "MethodComparison", output: Path) -> None:
     from pyramidflow.evaluation.comparison import table_lines
     from pyramidflow.io.names import printable
 

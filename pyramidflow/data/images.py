@@ -1,6 +1,7 @@
 """Images of any form - files, arrays, Pillow images - brought to one form of pixels."""
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -64,6 +65,17 @@ def as_pixels(image: Image, decoding: Decoding = DEFAULT_DECODING) -> Pixels:
             return to_pixels(decode_image(image, decoding.max_pixels), decoding.white_level)
     with naming("the array"):
         return to_pixels(Decoded(_check_array(image)), decoding.white_level)
+
+
+def is_batch(images: Any) -> bool:
+    """Whether images are several: an array ``[B, H, W, 3]``, or any other iterable of images."""
+    if isinstance(images, str | bytes | bytearray | os.PathLike):
+        return False
+    if hasattr(images, "convert") or hasattr(images, "read"):  # a Pillow image, an open file
+        return False
+    if hasattr(images, "ndim"):
+        return bool(images.ndim == 4)
+    return isinstance(images, Iterable)
 
 
 def read_image(

@@ -2,7 +2,6 @@
 
 import copy
 import os
-import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,20 +19,18 @@ from pyramidflow.data import (
     Image,
     Pixels,
     as_pixels,
+    is_batch,
     list_images,
     open_dataset,
-    picture_of,
 )
 from pyramidflow.detector import artifact as files
-from pyramidflow.detector.artifact import Artifact, Header
-from pyramidflow.detector.calibration import Calibration
-from pyramidflow.detector.current import CurrentSession
+from pyramidflow.detector.artifact import Artifact
 from pyramidflow.detector.findings import Inspection
 from pyramidflow.detector.fitting import Run, fit
 from pyramidflow.detector.session import Session
+from pyramidflow.detector.state import DetectorState, on_device
 from pyramidflow.detector.threshold import calibrated_on
-from pyramidflow.detector.trials import Trial, as_records
-from pyramidflow.detector.verdict import overlay_scale
+from pyramidflow.detector.trials import Trial
 from pyramidflow.errors import InputError
 from pyramidflow.model import Codebook, PyramidFlow
 from pyramidflow.model.encoder import CustomEncoder
@@ -41,10 +38,10 @@ from pyramidflow.model.encoders import encoder_of
 from pyramidflow.runtime import Precision, Settings
 from pyramidflow.runtime.device import resolve_device
 from pyramidflow.settings import shown
-from pyramidflow.spec import PLAIN_CONTRAST, Box, Preprocessing, Spec
+from pyramidflow.spec import PLAIN_CONTRAST, Spec
 
 
-class Detector:
+class Detector(DetectorState):
     """A defect detector: network, template and threshold.
 
     Args:
@@ -89,17 +86,6 @@ class Detector:
         encoder_of(spec.network.encoder).load_weights(network.encoder, file)
         self._become(Artifact(spec, network.eval().to(target), ()))
 
-    def _become(self, artifact: Artifact, settings: Settings | None = None) -> None:
-        self._artifact = artifact
-        self._changing = threading.Lock()
-        self._current = CurrentSession(settings)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {"artifact": self._artifact, "settings": self._current.settings}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self._become(**state)
-
     def changed(self, trials: Sequence[Trial] = (), **settings: Any) -> "Detector":
         """An untrained detector with other settings, whose encoder has the same weights.
 
@@ -118,99 +104,6 @@ class Detector:
         return Detector._of(
             Artifact(spec, network.eval().to(self.device), (), trials=tuple(trials))
         )
-
-    @property
-    def spec(self) -> Spec:
-        """Every setting."""
-        return self._artifact.spec
-
-    @property
-    def model(self) -> PyramidFlow:
-        """The network, in evaluation mode."""
-        return self._artifact.network
-
-    @property
-    def preprocessing(self) -> Preprocessing:
-        """How images become network input."""
-        return self.spec.preprocessing
-
-    @property
-    def template(self) -> tuple[Tensor, ...] | None:
-        """Mean latents, levels ``[K, C, h_d, w_d]``, finest first; ``None`` before training.
-
-        ``K`` is 1 where the settings ask for no more ``templates``.
-        """
-        return self._artifact.template or None
-
-    @property
-    def training(self) -> dict[str, Any]:
-        """What the training did; empty before one."""
-        record = self._artifact.training
-        if record is None:
-            return {}
-        recipe, history = self.spec.recipe.as_dict(), [dict(r) for r in self._artifact.history]
-        return {**record.as_dict(), "recipe": recipe, "history": history}
-
-    @property
-    def tuning(self) -> list[dict[str, Any]]:
-        """How the settings were chosen, a record for each trial; empty where they were given."""
-        return as_records(self._artifact.trials)
-
-    @property
-    def calibration(self) -> dict[str, Any] | None:
-        """Where the threshold comes from; ``None`` before there is one."""
-        found = self._artifact.calibration
-        return None if found is None else found.as_dict()
-
-    @property
-    def threshold(self) -> float | None:
-        """Largest score that still is good; assign a number to set it by hand.
-
-        Raises:
-            InputError: on assignment, of a number that is negative or not finite.
-        """
-        found = self._artifact.calibration
-        return None if found is None else found.threshold
-
-    @threshold.setter
-    def threshold(self, value: float | None) -> None:
-        self._change(calibration=None if value is None else Calibration.by_hand(value))
-
-    @property
-    def region_of_interest(self) -> Box | None:
-        """Where defects count: ``(left, top, right, bottom)`` as fractions of width and height.
-
-        The anomaly map is zero outside; ``None`` is the whole image.
-
-        Raises:
-            InputError: on assignment, of a region that is none or holds no pixel.
-        """
-        return self.spec.rule.region_of_interest
-
-    @region_of_interest.setter
-    def region_of_interest(self, region: Box | None) -> None:
-        with self._changing:
-            rule = replace(self.spec.rule, region_of_interest=region)
-            spec = replace(self.spec, rule=rule)
-            self._artifact = replace(self._artifact, spec=spec)
-
-    def _change(self, **parts: Any) -> None:
-        with self._changing:
-            self._artifact = replace(self._artifact, **parts)
-
-    @property
-    def device(self) -> torch.device:
-        """Where the network lives."""
-        return next(self.model.parameters()).device
-
-    @property
-    def map_scale(self) -> float:
-        """Anomaly value at the top of the overlays' colour scale: twice the threshold.
-
-        Raises:
-            InputError: the detector is not calibrated.
-        """
-        return overlay_scale(self.threshold)
 
     def fit(
         self,
@@ -337,7 +230,7 @@ class Detector:
             InputError: an image cannot be read or has another shape or type, its score is not
                 finite, or the detector is not trained.
         """
-        if _is_batch(images):
+        if is_batch(images):
             return list(self.inspect_each(images))
         return self.session.inspect(images)
 
@@ -414,23 +307,6 @@ class Detector:
         """
         return self._current.get(self._artifact, self.device)
 
-    def template_picture(self) -> npt.NDArray[np.uint8]:
-        """Picture of the normal part, ``[H, W, 3]`` at the size that the detector works at.
-
-        Several templates lie side by side.
-
-        Raises:
-            InputError: the detector is not trained, or its encoder has no inverse.
-        """
-        if self.template is None:
-            raise InputError("this detector is not trained: call fit, or load a trained one.")
-        pictures = self.model.image_template(self.template, self.preprocessing.size)
-        return np.concatenate([picture_of(x, self.preprocessing) for x in pictures], axis=1)
-
-    def described(self) -> Header:
-        """What a file stores beside the tensors: settings, calibration, training record."""
-        return self._artifact.header
-
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the one file to ship: weights, template and all settings, atomically.
 
@@ -466,18 +342,7 @@ class Detector:
             InputError: the file is missing, damaged, foreign or of a newer format.
         """
         target = resolve_device(device)
-        found = files.read(Path(path), encoder)
-        spread, codebook, reference = found.inverse_spread, found.codebook, found.reference
-        return cls._of(
-            replace(
-                found,
-                network=found.network.to(target),
-                template=tuple(z.to(target) for z in found.template),
-                inverse_spread=spread and tuple(w.to(target) for w in spread),
-                codebook=codebook and codebook.to(target, torch.float32),
-                reference=reference and reference.to(target),
-            )
-        )
+        return cls._of(on_device(files.read(Path(path), encoder), target))
 
     @classmethod
     def from_network(
@@ -530,13 +395,3 @@ def _initial(spec: Spec, encoder: nn.Module | None) -> PyramidFlow:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(spec.recipe.seed)
         return PyramidFlow.from_architecture(spec.network, encoder)
-
-
-def _is_batch(images: Any) -> bool:
-    if isinstance(images, str | bytes | bytearray | os.PathLike):
-        return False
-    if hasattr(images, "convert") or hasattr(images, "read"):  # a Pillow image, an open file
-        return False
-    if hasattr(images, "ndim"):
-        return bool(images.ndim == 4)
-    return isinstance(images, Iterable)

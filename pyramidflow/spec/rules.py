@@ -142,7 +142,7 @@ DEFAULT_CONTRAST = ContrastRule()
 PLAIN_CONTRAST = ContrastRule(spread="none", light=False)
 """With the template alone, as published."""
 
-Box = tuple[float, float, float, float]
+RegionOfInterest = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True)
@@ -160,7 +160,7 @@ class VerdictRule(Validated):
 
     group: ClassVar[str] = "verdict settings"
 
-    region_of_interest: Box | None = setting(
+    region_of_interest: RegionOfInterest | None = setting(
         None,
         "Left, top, right, bottom as fractions of the image; defects outside are ignored.",
         shown_default="the whole image",

@@ -2,7 +2,12 @@
 
 from pyramidflow.evaluation.comparison.ae_ssim import EPOCHS as AE_SSIM_EPOCHS
 from pyramidflow.evaluation.comparison.ae_ssim import AeSsim
-from pyramidflow.evaluation.comparison.compare import Comparison, Example, Result, compare
+from pyramidflow.evaluation.comparison.compare import (
+    Example,
+    MethodComparison,
+    MethodResult,
+    compare,
+)
 from pyramidflow.evaluation.comparison.features import Features
 from pyramidflow.evaluation.comparison.figure import write_figure
 from pyramidflow.evaluation.comparison.method import Method
@@ -16,14 +21,14 @@ __all__ = [
     "AE_SSIM_EPOCHS",
     "METHODS",
     "AeSsim",
-    "Comparison",
     "Example",
     "Features",
     "Method",
+    "MethodComparison",
+    "MethodResult",
     "Ours",
     "Padim",
     "Peers",
-    "Result",
     "Spade",
     "compare",
     "method_names",

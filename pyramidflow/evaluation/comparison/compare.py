@@ -27,7 +27,7 @@ UNUSABLE = (InputError, OSError, MemoryError, RuntimeError)
 
 
 @dataclass(frozen=True)
-class Result:
+class MethodResult:
     """What one method did.
 
     Attributes:
@@ -70,7 +70,7 @@ class Example:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class MethodComparison:
     """What all methods did.
 
     Attributes:
@@ -85,7 +85,7 @@ class Comparison:
     category: str
     size: ImageSize
     images: int
-    results: tuple[Result, ...]
+    results: tuple[MethodResult, ...]
     examples: tuple[Example, ...]
     failures: tuple[str, ...]
 
@@ -97,7 +97,7 @@ def compare(
     decoding: Decoding,
     drawn: int,
     say: Callable[[str], object] = lambda line: None,
-) -> Comparison:
+) -> MethodComparison:
     """Fit methods on the good images of a category, and measure them on its test images.
 
     Every map is brought to one size, by bilinear resizing. A method that fails is named in the
@@ -143,7 +143,7 @@ def compare(
     _refuse_nothing(category, results, failures)
     chosen = [examples[sample.path] for sample in wanted if sample.path in examples]
     shown = tuple(chosen or examples.values())
-    return Comparison(category.name, measured_at, images, results, shown, tuple(failures))
+    return MethodComparison(category.name, measured_at, images, results, shown, tuple(failures))
 
 
 def choose_examples(test: Sequence[Sample], count: int) -> list[Sample]:
@@ -169,7 +169,9 @@ def choose_examples(test: Sequence[Sample], count: int) -> list[Sample]:
     return sorted(in_turn[: count - len(last)], key=lambda each: (each.kind, each.path)) + last
 
 
-def _refuse_nothing(category: Category, results: Sequence[Result], failures: Sequence[str]) -> None:
+def _refuse_nothing(
+    category: Category, results: Sequence[MethodResult], failures: Sequence[str]
+) -> None:
     if not results:
         raise InputError(
             f"none of the {len(category.test)} test images of {printable(category.name)} could be "
@@ -211,14 +213,16 @@ class _Run:
         self._labels.append(sample.is_defective)
         return resized, self._scores[-1]
 
-    def result(self) -> Result:
+    def result(self) -> MethodResult:
         name, settings = self.method.name, self.method.settings
         if self._error is not None:
-            return Result(name, settings, error=self._error)
+            return MethodResult(name, settings, error=self._error)
         scores, labels = np.array(self._scores), np.array(self._labels)
         good = scores[~labels]
         metrics = metrics_of(self._pixels.ranking(), rank(good, scores[labels]))
-        return Result(name, settings, metrics, np.sort(good), self._seconds, median(self._times))
+        return MethodResult(
+            name, settings, metrics, np.sort(good), self._seconds, median(self._times)
+        )
 
 
 def _fitted(method: Method, category: Category, say: Callable[[str], object]) -> _Run:

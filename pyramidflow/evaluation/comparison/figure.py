@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from pyramidflow.evaluation.comparison.compare import Comparison, Example, Result
+from pyramidflow.evaluation.comparison.compare import Example, MethodComparison, MethodResult
 from pyramidflow.io.files import write_atomically
 from pyramidflow.io.names import printable
 
@@ -27,7 +27,7 @@ _LETTERS: Final = 19
 """Of the caption, in an inch."""
 
 
-def write_figure(comparison: Comparison, file: Path) -> None:
+def write_figure(comparison: MethodComparison, file: Path) -> None:
     """Draw the examples of a comparison as a PNG file.
 
     From left to right: the image with its defect outlined, each method's map with its score, the
@@ -60,7 +60,7 @@ def write_figure(comparison: Comparison, file: Path) -> None:
     write_atomically(file, lambda opened: opened.write(buffer.getvalue()))
 
 
-def _sheet(comparison: Comparison, columns: int) -> "tuple[Figure, list[list[Axes]]]":
+def _sheet(comparison: MethodComparison, columns: int) -> "tuple[Figure, list[list[Axes]]]":
     """An empty figure with its caption: a cell for each picture, all of one area."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -97,12 +97,12 @@ def _sheet(comparison: Comparison, columns: int) -> "tuple[Figure, list[list[Axe
     return figure, [list(axes) for axes in grid]
 
 
-def _titles(shown: list[Result]) -> list[tuple[str, str]]:
+def _titles(shown: list[MethodResult]) -> list[tuple[str, str]]:
     middle = [(result.name, f"{result.milliseconds:.3g} ms") for result in shown]
     return [("Image", ""), *middle, ("Ground truth", "")]
 
 
-def _caption(comparison: Comparison) -> str:
+def _caption(comparison: MethodComparison) -> str:
     return (
         f"{printable(comparison.category)}: {comparison.images} test images, maps at "
         f"{comparison.size[0]}×{comparison.size[1]}. Time: for an image, median. Below a score: "
@@ -124,7 +124,7 @@ def _scale(examples: tuple[Example, ...], name: str) -> tuple[float, float]:
 
 def _draw_row(
     example: Example,
-    shown: list[Result],
+    shown: list[MethodResult],
     scales: dict[str, tuple[float, float]],
     axes: "list[Axes]",
 ) -> None:
@@ -147,7 +147,7 @@ def _draw_row(
     axes[-1].imshow(example.mask, cmap="gray", vmin=0, vmax=1)
 
 
-def _write_score(axis: "Axes", score: float, result: Result) -> None:
+def _write_score(axis: "Axes", score: float, result: MethodResult) -> None:
     from matplotlib.patheffects import withStroke
 
     text = f"{score:.0f}" if score >= 100 else f"{score:.3g}"

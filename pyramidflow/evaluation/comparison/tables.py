@@ -5,7 +5,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from pyramidflow.evaluation.comparison.compare import Comparison, Result
+from pyramidflow.evaluation.comparison.compare import MethodComparison, MethodResult
 from pyramidflow.io.files import write_atomically
 from pyramidflow.io.names import markdown_cell, printable
 
@@ -23,13 +23,13 @@ seconds, reading included.
 """
 
 
-def table_lines(comparison: Comparison) -> list[list[str]]:
+def table_lines(comparison: MethodComparison) -> list[list[str]]:
     """The table's cells, its head first."""
     lines = [["method", *_COLUMNS.values(), "ms", "training s"]]
     return lines + [_line(result) for result in comparison.results]
 
 
-def _line(result: Result) -> list[str]:
+def _line(result: MethodResult) -> list[str]:
     if result.metrics is None:
         return [result.name, *["–"] * (len(_COLUMNS) + 2)]
     values = result.metrics.as_dict()
@@ -38,7 +38,9 @@ def _line(result: Result) -> list[str]:
     return [result.name, *shown, f"{result.milliseconds:.3g}", f"{result.training_seconds:.3g}"]
 
 
-def write_markdown(comparison: Comparison, file: Path, facts: dict[str, str], figure: str) -> None:
+def write_markdown(
+    comparison: MethodComparison, file: Path, facts: dict[str, str], figure: str
+) -> None:
     """Write the table, what the numbers depend on, and a link to the figure.
 
     Raises:
@@ -65,7 +67,7 @@ def write_markdown(comparison: Comparison, file: Path, facts: dict[str, str], fi
     write_atomically(file, lambda opened: opened.write(text.encode()))
 
 
-def write_json(comparison: Comparison, file: Path, facts: dict[str, str]) -> None:
+def write_json(comparison: MethodComparison, file: Path, facts: dict[str, str]) -> None:
     """Write every number with full precision; undefined ones are ``null``.
 
     Raises:
@@ -83,7 +85,7 @@ def write_json(comparison: Comparison, file: Path, facts: dict[str, str]) -> Non
     write_atomically(file, lambda opened: opened.write(text.encode()))
 
 
-def _record(result: Result) -> dict[str, Any]:
+def _record(result: MethodResult) -> dict[str, Any]:
     values = {} if result.metrics is None else result.metrics.as_dict()
     return {
         "name": result.name,

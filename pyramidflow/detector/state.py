@@ -1,0 +1,162 @@
+"""What a detector holds: settings, network, template and threshold."""
+
+import threading
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from pyramidflow.data import picture_of
+from pyramidflow.detector.artifact import Artifact, Header
+from pyramidflow.detector.calibration import Calibration
+from pyramidflow.detector.current import CurrentSession
+from pyramidflow.detector.trials import as_records
+from pyramidflow.detector.verdict import overlay_scale
+from pyramidflow.errors import InputError
+from pyramidflow.model import PyramidFlow
+from pyramidflow.runtime import Settings
+from pyramidflow.spec import Preprocessing, RegionOfInterest, Spec
+
+
+class DetectorState:
+    """One artifact and the session that inspects with it, for any number of threads.
+
+    A change replaces the artifact as a whole, under one lock: who has read it keeps what it was.
+    """
+
+    def _become(self, artifact: Artifact, settings: Settings | None = None) -> None:
+        self._artifact = artifact
+        self._changing = threading.Lock()
+        self._current = CurrentSession(settings)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"artifact": self._artifact, "settings": self._current.settings}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self._become(**state)
+
+    @property
+    def spec(self) -> Spec:
+        """Every setting."""
+        return self._artifact.spec
+
+    @property
+    def model(self) -> PyramidFlow:
+        """The network, in evaluation mode."""
+        return self._artifact.network
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """How images become network input."""
+        return self.spec.preprocessing
+
+    @property
+    def template(self) -> tuple[Tensor, ...] | None:
+        """Mean latents, levels ``[K, C, h_d, w_d]``, finest first; ``None`` before training.
+
+        ``K`` is 1 where the settings ask for no more ``templates``.
+        """
+        return self._artifact.template or None
+
+    @property
+    def training(self) -> dict[str, Any]:
+        """What the training did; empty before one."""
+        record = self._artifact.training
+        if record is None:
+            return {}
+        recipe, history = self.spec.recipe.as_dict(), [dict(r) for r in self._artifact.history]
+        return {**record.as_dict(), "recipe": recipe, "history": history}
+
+    @property
+    def tuning(self) -> list[dict[str, Any]]:
+        """How the settings were chosen, a record for each trial; empty where they were given."""
+        return as_records(self._artifact.trials)
+
+    @property
+    def calibration(self) -> dict[str, Any] | None:
+        """Where the threshold comes from; ``None`` before there is one."""
+        found = self._artifact.calibration
+        return None if found is None else found.as_dict()
+
+    @property
+    def threshold(self) -> float | None:
+        """Largest score that still is good; assign a number to set it by hand.
+
+        Raises:
+            InputError: on assignment, of a number that is negative or not finite.
+        """
+        found = self._artifact.calibration
+        return None if found is None else found.threshold
+
+    @threshold.setter
+    def threshold(self, value: float | None) -> None:
+        self._change(calibration=None if value is None else Calibration.by_hand(value))
+
+    @property
+    def region_of_interest(self) -> RegionOfInterest | None:
+        """Where defects count: ``(left, top, right, bottom)`` as fractions of width and height.
+
+        The anomaly map is zero outside; ``None`` is the whole image.
+
+        Raises:
+            InputError: on assignment, of a region that is none or holds no pixel.
+        """
+        return self.spec.rule.region_of_interest
+
+    @region_of_interest.setter
+    def region_of_interest(self, region: RegionOfInterest | None) -> None:
+        with self._changing:
+            rule = replace(self.spec.rule, region_of_interest=region)
+            spec = replace(self.spec, rule=rule)
+            self._artifact = replace(self._artifact, spec=spec)
+
+    def _change(self, **parts: Any) -> None:
+        with self._changing:
+            self._artifact = replace(self._artifact, **parts)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network lives."""
+        return next(self.model.parameters()).device
+
+    @property
+    def map_scale(self) -> float:
+        """Anomaly value at the top of the overlays' colour scale: twice the threshold.
+
+        Raises:
+            InputError: the detector is not calibrated.
+        """
+        return overlay_scale(self.threshold)
+
+    def template_picture(self) -> npt.NDArray[np.uint8]:
+        """Picture of the normal part, ``[H, W, 3]`` at the size that the detector works at.
+
+        Several templates lie side by side.
+
+        Raises:
+            InputError: the detector is not trained, or its encoder has no inverse.
+        """
+        if self.template is None:
+            raise InputError("this detector is not trained: call fit, or load a trained one.")
+        pictures = self.model.image_template(self.template, self.preprocessing.size)
+        return np.concatenate([picture_of(x, self.preprocessing) for x in pictures], axis=1)
+
+    def described(self) -> Header:
+        """What a file stores beside the tensors: settings, calibration, training record."""
+        return self._artifact.header
+
+
+def on_device(artifact: Artifact, device: torch.device) -> Artifact:
+    """The artifact with its network and all that is compared with on a device."""
+    spread, codebook, reference = artifact.inverse_spread, artifact.codebook, artifact.reference
+    return replace(
+        artifact,
+        network=artifact.network.to(device),
+        template=tuple(z.to(device) for z in artifact.template),
+        inverse_spread=spread and tuple(w.to(device) for w in spread),
+        codebook=codebook and codebook.to(device, torch.float32),
+        reference=reference and reference.to(device),
+    )

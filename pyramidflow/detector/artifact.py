@@ -294,7 +294,7 @@ def read(path: Path, encoder: nn.Module | None = None) -> Artifact:
 
 
 def _codebook(spec: Spec, tensors: Mapping[str, Tensor]) -> Codebook:
-    level = level_of(spec.network.stride, spec.network.levels)
+    level = level_of(spec.network.stride, spec.network.levels, spec.contrast)
     return Codebook(**tensors, level=level, without_mean=spec.contrast.light)
 
 

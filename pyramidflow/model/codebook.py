@@ -12,9 +12,13 @@ from torch.nn import functional
 from pyramidflow import ops
 from pyramidflow.errors import InputError
 from pyramidflow.model.comparison import Shapes, without_mean
+from pyramidflow.spec import ContrastRule
 
 STRIDE = 8
 """Image pixels between the positions that are compared; coarser where the pyramid begins so."""
+
+STRIDE_BESIDE_TEMPLATE = 16
+"""Likewise where a template is compared with, too: what is fine is the template's."""
 
 UNKNOWN_STRIDE = 4
 """Image pixels between those of a feature map of an encoder that does not tell."""
@@ -54,15 +58,17 @@ def features_of(latents: Sequence[Tensor], level: int) -> Tensor:
     return x.flatten(2).transpose(1, 2)  # [B, h·w, L·C]
 
 
-def level_of(stride: int | None, levels: int) -> int:
-    """The pyramid's level at :data:`STRIDE` image pixels, or next to it.
+def level_of(stride: int | None, levels: int, rule: ContrastRule) -> int:
+    """The pyramid's level whose positions are compared, the coarsest where none is coarse enough.
 
     Args:
         stride: image pixels between those of the finest level; ``None`` where nobody knows.
         levels: of the pyramid.
+        rule: whether a template is compared with, too.
     """
+    wanted = STRIDE_BESIDE_TEMPLATE if rule.beside_template else STRIDE
     level, at = 0, stride or UNKNOWN_STRIDE
-    while at < STRIDE and level < levels - 1:
+    while at < wanted and level < levels - 1:
         level, at = level + 1, 2 * at
     return level
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
+from pyramidflow.model.beside import BesideTemplate
 from pyramidflow.model.codebook import Codebook
 from pyramidflow.model.comparison import Comparison
 from pyramidflow.model.contrast import ComposedContrast, Contrast
@@ -28,11 +29,14 @@ def comparison_of(
         codebook: where the settings ask for one.
         pyramid_difference: ``False`` composes before the difference (ablation III).
     """
-    if codebook is not None:
+    if codebook is not None and not rule.beside_template:
         return codebook
     if not pyramid_difference:
         return ComposedContrast(template)
+    found: Comparison
     if len(template[0]) > 1 or rule.tolerance > 0:
         settings = (rule.light, rule.templates_by, rule.tolerance)
-        return NearestTemplate(template, inverse_spread, *settings)
-    return Contrast.of(template, inverse_spread, rule.light)
+        found = NearestTemplate(template, inverse_spread, *settings)
+    else:
+        found = Contrast.of(template, inverse_spread, rule.light)
+    return found if codebook is None else BesideTemplate(found, codebook)

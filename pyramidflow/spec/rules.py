@@ -26,6 +26,7 @@ class ContrastRule(Validated):
         codebook: share of the training images' positions that an image is compared with in place
             of a template; 0 compares with the template.
         codebook_entries: of the codebook, at most.
+        beside_template: the codebook stands beside the template, not in place of it.
 
     Raises:
         InputError: a setting is out of its range, or contradicts another one.
@@ -83,22 +84,31 @@ class ContrastRule(Validated):
         least=1,
         most=2**24,
     )
+    beside_template: bool = setting(
+        False,
+        "Compare with the template beside the codebook, and take the geometric mean of both maps.",
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.spread == "auto":
             following = "channel" if self.position == "none" else "pixel"
-            object.__setattr__(self, "spread", "none" if self.codebook > 0 else following)
-        if self.codebook > 0 and self.spread != "none":
+            object.__setattr__(self, "spread", "none" if self.is_codebook_alone else following)
+        if self.beside_template and self.codebook == 0:
+            raise InputError(
+                "beside_template is true and codebook 0: nothing stands beside the template; give "
+                "the codebook a share, such as 0.1."
+            )
+        if self.is_codebook_alone and self.spread != "none":
             raise InputError(
                 f"codebook is {self.codebook} and spread {self.spread}: a codebook divides each "
-                "channel by its own spread already; leave one of them out."
+                "channel by its own spread already; leave one of them out, or set beside_template."
             )
-        if self.codebook > 0 and not (self.templates == 1 and self.is_at_pixels):
+        if self.is_codebook_alone and not (self.templates == 1 and self.is_at_pixels):
             raise InputError(
                 f"codebook is {self.codebook}, templates {self.templates}, tolerance "
                 f"{self.tolerance} and position {self.position}: a codebook stands in place of "
-                "templates, wherever they lie; leave it or them out."
+                "templates, wherever they lie; leave it or them out, or set beside_template."
             )
         if self.position == "none" and self.tolerance > 0:
             raise InputError(
@@ -115,6 +125,11 @@ class ContrastRule(Validated):
     def is_plain(self) -> bool:
         """Whether latents are compared with their template alone, of whichever images."""
         return replace(self, robust=0.0) == PLAIN_CONTRAST
+
+    @property
+    def is_codebook_alone(self) -> bool:
+        """Whether no template is compared with."""
+        return self.codebook > 0 and not self.beside_template
 
     @property
     def is_at_pixels(self) -> bool:

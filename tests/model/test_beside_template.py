@@ -1,0 +1,139 @@
+"""A codebook beside the template: the geometric mean of both maps, up to the detector's file."""
+
+import numpy as np
+import pytest
+import torch
+
+from pyramidflow import Detector
+from pyramidflow.data import open_dataset
+from pyramidflow.errors import InputError
+from pyramidflow.evaluation import evaluate
+from pyramidflow.model import Codebook, Contrast
+from pyramidflow.model.beside import BesideTemplate
+from pyramidflow.model.codebook import level_of
+from pyramidflow.model.templates import NearestTemplate
+from pyramidflow.runtime import AssembledRuntime
+from pyramidflow.spec import ContrastRule
+from pyramidflow.training.statistics import normal_of
+from tests.support.backends import require_backend
+from tests.support.numbers import relative_error
+from tests.support.part_sets import SIZE, write_set
+from tests.support.runtime_cases import ERROR, oracle, pictures, trained_network, whole_runtime
+from tests.support.tile_cases import small_tiling, tiled_runtime
+from tests.support.tiny import TINY
+
+
+def comparison_of_images(network, size, **settings):
+    """Of three random images, with all that a rule asks for."""
+    rule = ContrastRule(codebook=0.5, beside_template=True, **settings)
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        latents = [network(torch.randn(1, 3, *size, generator=generator)) for _ in range(3)]
+    return normal_of(network, latents.__getitem__, 3, rule).comparison(rule)
+
+
+@pytest.mark.parametrize(
+    ("settings", "kind"),
+    [
+        ({}, Contrast),
+        ({"light": False, "spread": "none"}, Contrast),
+        ({"tolerance": 1}, NearestTemplate),
+    ],
+)
+def test_the_map_is_the_geometric_mean_of_both(settings, kind):
+    size = (40, 48)
+    network = trained_network(size, levels=2, stacks=1, kernel_size=3)
+    comparison = comparison_of_images(network, size, **settings)
+    assert isinstance(comparison, BesideTemplate)
+    assert isinstance(comparison.template, kind)
+    with torch.no_grad():
+        latents = [z.double() for z in network(torch.randn(2, 3, *size))]
+    wide = comparison.to(torch.device("cpu"), torch.float64)
+    both = [part.map_of(latents).numpy() for part in (wide.template, wide.codebook)]
+    expected = np.exp((np.log(both[0]) + np.log(both[1])) / 2)
+    np.testing.assert_allclose(wide.map_of(latents).numpy(), expected, rtol=1e-9)
+
+
+def test_small_numbers_are_not_lost():
+    template = [torch.zeros(1, 1, 2, 2)]
+    codebook = Codebook(torch.zeros(1, 1), torch.zeros(1), torch.ones(1), 0)
+    beside = BesideTemplate(Contrast(template), codebook)
+    latents = [torch.full((1, 1, 2, 2), 1e-30)]
+    assert beside.codebook.map_of(latents).square().max() == 0  # a product of them would be 0
+    torch.testing.assert_close(beside.map_of(latents), torch.full((1, 2, 2), 1e-30))
+
+
+@pytest.mark.parametrize(("stride", "level"), [(1, 3), (4, 2), (8, 1), (16, 0), (None, 2)])
+def test_positions_are_sixteen_pixels_apart(stride, level):
+    assert level_of(stride, 4, ContrastRule(codebook=0.1, beside_template=True)) == level
+
+
+@pytest.mark.parametrize("settings", [{}, {"light": False}, {"templates": 2}])
+def test_runtimes_equal_the_network(settings):
+    require_backend("cpu")
+    size = (50, 70)
+    network = trained_network(size, levels=3, stacks=1, kernel_size=3)
+    comparison = comparison_of_images(network, size, **settings)
+    images = pictures(2, size)
+    expected = oracle(network, images, comparison)
+    found = whole_runtime(network, comparison, (2, *size)).inspect(images)
+    assert relative_error(found, expected) <= ERROR
+
+
+def test_tiles_equal_the_whole_image():
+    require_backend("cpu")
+    size = (150, 163)
+    network = trained_network(size, levels=4, stacks=1, kernel_size=5)
+    comparison, images = comparison_of_images(network, size), pictures(1, size)
+    runtime = tiled_runtime(network, comparison, (1, *size), small_tiling(network, size, 2, 2))
+    assert isinstance(runtime, AssembledRuntime)
+    assert relative_error(runtime.inspect(images), oracle(network, images, comparison)) <= ERROR
+
+
+def test_latents_that_one_of_them_cannot_compare_are_refused():
+    size = (40, 48)
+    network = trained_network(size, levels=2, stacks=1, kernel_size=3)
+    comparison = comparison_of_images(network, size)
+    channels = network.architecture.channels
+    comparison.check([(1, channels, 40, 48), (1, channels, 20, 24)])
+    with pytest.raises(InputError, match="the template has levels"):
+        comparison.check([(1, channels, 48, 48), (1, channels, 24, 24)])
+    with pytest.raises(InputError, match="the codebook has entries"):
+        comparison.check([(1, channels + 1, 40, 48), (1, channels + 1, 20, 24)])
+
+
+@pytest.fixture(scope="module")
+def scattered(tmp_path_factory):
+    """Squares that lie anyhow on a plain ground; a defect is a square of another brightness."""
+
+    def part(rng):
+        pixels = np.full((SIZE, SIZE, 3), 100.0)
+        for _ in range(3):
+            row, column = rng.integers(0, SIZE - 8, 2)
+            pixels[row : row + 8, column : column + 8] = 160
+        return pixels + rng.normal(0, 2, pixels.shape)
+
+    return write_set(tmp_path_factory.mktemp("scattered") / "plate", part)
+
+
+def fitted(root, **settings):
+    detector = Detector(32, **TINY, volume_norm="svn", validation_share=0.25, **settings)
+    return detector.fit(root, epochs=1, show_progress=False)
+
+
+def test_it_finds_more_than_the_template_where_parts_lie_anyhow(scattered, tmp_path):
+    detector = fitted(scattered, codebook=0.5, beside_template=True)
+    both = evaluate(detector, open_dataset(scattered)).metrics
+    alone = evaluate(fitted(scattered), open_dataset(scattered)).metrics
+    assert both.aupro_03 > alone.aupro_03 + 0.2
+    detector.save(tmp_path / "part.safetensors")
+    again, picture = Detector.load(tmp_path / "part.safetensors"), scattered / "test/dent/00.png"
+    assert again.spec.contrast.spread == "pixel"
+    np.testing.assert_array_equal(
+        again.inspect(picture).anomaly_map, detector.inspect(picture).anomaly_map
+    )
+
+
+def test_beside_a_template_there_is_a_codebook():
+    with pytest.raises(InputError, match="beside_template is true and codebook 0"):
+        Detector(32, **TINY, beside_template=True)

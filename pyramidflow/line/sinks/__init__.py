@@ -1,1 +1,1 @@
-"""Where results go, a file for each kind of sink."""
+"""Where records go, a file for each kind of sink."""

@@ -25,11 +25,32 @@ class SinkSettings(BaseModel):
 
 
 class SinkAway(Exception):  # noqa: N818 - it is a state
-    """The other side cannot be reached now: the same entries are delivered again later."""
+    """The other side cannot be reached now: the same entries are delivered again later.
+
+    Args:
+        reason: a sentence without secrets.
+        done: of the entries, how many were delivered before, from the first on.
+        after: seconds that the other side asks to wait.
+    """
+
+    def __init__(self, reason: str, done: int = 0, after: float | None = None) -> None:
+        super().__init__(reason)
+        self.done = done
+        self.after = after
 
 
 class SinkRefused(Exception):  # noqa: N818 - it is an answer
-    """The other side does not take these entries, and never will: they are set aside and said."""
+    """The other side does not take an entry, and never will: it is set aside, with the reason.
+
+    Args:
+        reason: a sentence without secrets.
+        done: of the entries, how many were delivered before; the one after them is refused, and
+            those behind it are delivered again.
+    """
+
+    def __init__(self, reason: str, done: int = 0) -> None:
+        super().__init__(reason)
+        self.done = done
 
 
 @dataclass(frozen=True)
@@ -73,13 +94,20 @@ class Sink(ABC):
 
     @abstractmethod
     def deliver(self, entries: Sequence[Entry]) -> None:
-        """Deliver records in order, all or none as seen from the outbox.
+        """Deliver records in order; they are delivered when it returns.
 
         The same entries can come twice, after a crash: the identity tells.
 
         Raises:
-            SinkAway: try again later.
-            SinkRefused: never try again.
+            SinkAway: try again later, from the entry that it names on.
+            SinkRefused: never try an entry again.
+        """
+
+    def tick(self) -> None:  # noqa: B027 - most sinks need none
+        """Called about every second while nothing waits: for heartbeats and tidying.
+
+        Raises:
+            SinkAway: the other side cannot be reached; it is said in the status.
         """
 
     def status(self) -> dict[str, Any]:

@@ -1,0 +1,160 @@
+"""Pictures of parts in a folder, kept for a time and up to a size."""
+
+import hashlib
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from datetime import datetime
+from pathlib import Path
+from time import monotonic
+from typing import Any, Final, Literal
+
+from pydantic import Field
+
+from pyramidflow.io.files import unwritable
+from pyramidflow.io.names import safe_component
+from pyramidflow.line.record import Record
+from pyramidflow.line.sinks.sink import Entry, Sink, SinkAway, SinkSettings
+
+_SUFFIXES: Final = {"overlay": ".png", "map": ".tiff"}
+_IN_HAND: Final = ".picture.tmp"
+_SECONDS_BETWEEN_TIDYINGS: Final = 60.0
+_DIGITS: Final = 8  # of the digest that keeps two names apart
+
+
+class PicturesSettings(SinkSettings):
+    """Settings of :class:`PicturesSink`.
+
+    Attributes:
+        folder: where pictures lie.
+        kinds: of pictures.
+        keep: of which parts.
+        share_of_ok: of good parts whose pictures are kept beside the others'.
+        keep_days: how long.
+        most_bytes: how many.
+    """
+
+    folder: Path = Field(description="Where the pictures lie, a folder for each day and station.")
+    kinds: tuple[Literal["image", "overlay", "map"], ...] = Field(
+        ("image", "overlay"),
+        description="image is the picture as it came, overlay shows the map on it, map is the raw "
+        "anomaly map as float32 TIFF.",
+    )
+    keep: Literal["all", "not ok"] = Field(
+        "not ok", description="Whose pictures are kept: all parts', or only those not ok."
+    )
+    share_of_ok: float = Field(
+        0.0, ge=0, le=1, description="Share of the good parts whose pictures are kept as well."
+    )
+    keep_days: float | None = Field(
+        None, gt=0, description="Pictures that are older are removed; without it they stay."
+    )
+    most_bytes: int | None = Field(
+        None, gt=0, description="Beyond this size the oldest pictures are removed."
+    )
+
+
+class PicturesSink(Sink):
+    """Writes pictures to ``DAY/STATION/NAME-DIGEST.KIND.SUFFIX`` below its folder.
+
+    The day is the record's, in UTC. The digest is of the identity, so no two parts share a name.
+    Which good parts are in the sample follows from their identity alone.
+    """
+
+    Settings = PicturesSettings
+
+    def __init__(self, settings: PicturesSettings) -> None:
+        super().__init__(settings)
+        self._next_tidying = monotonic()
+        self._removed = 0
+
+    def pictures(self, record: Record) -> Mapping[str, str]:
+        """Kind and place of the pictures that are kept of a part."""
+        settings: PicturesSettings = self.settings
+        digest = hashlib.sha256(f"{record.station}\n{record.identity}".encode(errors="replace"))
+        if settings.keep == "not ok" and record.verdict == "ok":
+            drawn = int.from_bytes(digest.digest()[:8], "big") / 2**64
+            if drawn >= settings.share_of_ok:
+                return {}
+        station = safe_component(record.station or "station")
+        stem = safe_component(Path(record.identity).stem)[:80]
+        start = f"{_day(record.time)}/{station}/{stem}-{digest.hexdigest()[:_DIGITS]}"
+        return {
+            kind: f"{start}.{kind}{_SUFFIXES.get(kind) or _image_suffix(record)}"
+            for kind in settings.kinds
+        }
+
+    def deliver(self, entries: Sequence[Entry]) -> None:
+        """Write the pictures.
+
+        Raises:
+            SinkAway: the folder cannot be written.
+        """
+        for done, entry in enumerate(entries):
+            for kind, data in entry.pictures.items():
+                try:
+                    self._write(entry.record[kind], data)
+                except OSError as error:
+                    reason = str(unwritable(self.settings.folder, error))
+                    raise SinkAway(reason, done) from error
+        self._tidy()
+
+    def tick(self) -> None:
+        """Remove what is too old or too much."""
+        self._tidy()
+
+    def status(self) -> dict[str, Any]:
+        """How many pictures were removed."""
+        return {"pictures_removed": self._removed}
+
+    def _write(self, place: str, data: bytes) -> None:
+        path = self.settings.folder / place
+        path.parent.mkdir(parents=True, exist_ok=True)
+        in_hand = self.settings.folder / _IN_HAND
+        # Synced: the outbox lets go of the picture when this returns.
+        with in_hand.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        in_hand.replace(path)
+
+    def _tidy(self) -> None:
+        settings: PicturesSettings = self.settings
+        if settings.keep_days is None and settings.most_bytes is None:
+            return
+        if monotonic() < self._next_tidying:
+            return
+        self._next_tidying = monotonic() + _SECONDS_BETWEEN_TIDYINGS
+        found = sorted(_pictures_below(settings.folder))
+        size = sum(bytes_ for _, _, bytes_ in found)
+        oldest = 0.0 if settings.keep_days is None else time.time() - 86400 * settings.keep_days
+        for written, path, bytes_ in found:
+            is_too_much = settings.most_bytes is not None and size > settings.most_bytes
+            if written >= oldest and not is_too_much:
+                break
+            with suppress(OSError):
+                path.unlink()
+                size -= bytes_
+                self._removed += 1
+            with suppress(OSError):  # the first folder that is not empty ends it
+                path.parent.rmdir()
+                path.parent.parent.rmdir()
+
+
+def _pictures_below(folder: Path) -> Iterator[tuple[float, Path, int]]:
+    """When each picture was written, its path and size; only files named as this sink does."""
+    for kind in ("image", "overlay", "map"):
+        for path in folder.glob(f"????-??-??/*/*-{'?' * _DIGITS}.{kind}.*"):
+            with suppress(OSError):
+                found = path.stat()
+                yield found.st_mtime, path, found.st_size
+
+
+def _day(moment: datetime | None) -> str:
+    return "0000-00-00" if moment is None else f"{moment:%Y-%m-%d}"
+
+
+def _image_suffix(record: Record) -> str:
+    suffix = Path(record.path).suffix.lower()
+    return suffix if suffix[1:].isalnum() and len(suffix) <= 6 else ".png"

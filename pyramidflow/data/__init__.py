@@ -2,7 +2,15 @@
 
 from pyramidflow.data.dataset import list_categories, open_dataset
 from pyramidflow.data.decoding import IMAGE_SUFFIXES, Decoding
-from pyramidflow.data.images import Image, Pixels, as_pixels, is_batch, read_image, to_uint8
+from pyramidflow.data.images import (
+    Image,
+    Pixels,
+    as_pixels,
+    is_batch,
+    read_encoded,
+    read_image,
+    to_uint8,
+)
 from pyramidflow.data.imageset import CACHE_BYTES, ImageSet, check_readable, content_digest, stack
 from pyramidflow.data.layouts.common import Category, Sample
 from pyramidflow.data.listing import LeftOut, Listing, find_images, list_images

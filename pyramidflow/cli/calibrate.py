@@ -10,7 +10,10 @@ from pyramidflow.cli.options import (
     FalseRejectRate,
     MaxMegapixels,
     ModelFile,
+    PixelThreshold,
     PrecisionName,
+    ReviewRate,
+    ReviewThreshold,
     ThresholdByHand,
     detector_file,
     pixels_of,
@@ -28,7 +31,10 @@ def calibrate(
         ),
     ] = None,
     target_false_reject_rate: FalseRejectRate = 0.01,
+    target_review_rate: ReviewRate = None,
     threshold: ThresholdByHand = None,
+    review_threshold: ReviewThreshold = None,
+    pixel_threshold: PixelThreshold = None,
     output: Annotated[
         Path | None,
         typer.Option(help="Detector file to write.", show_default="the model itself"),
@@ -37,37 +43,39 @@ def calibrate(
     precision: PrecisionName = None,
     max_megapixels: MaxMegapixels = None,
 ) -> None:
-    """Set the threshold of a detector from good images, for a wanted rate of false rejects.
+    """Set the thresholds of a detector from good images, for wanted rates of good parts.
 
-    Or set it by hand, with --threshold and without images. Calibrate in the precision that the line
-    inspects in; the file says which it was.
+    From images all thresholds are set anew. Without images those that are given by hand are set,
+    and the others stay. Calibrate in the precision that the line inspects in; the file says which
+    it was.
     """
-    from pyramidflow.cli.summary import describe_calibration, left_out_lines, print_facts
+    from pyramidflow.cli.summary import left_out_lines, print_facts, threshold_facts
     from pyramidflow.data import find_images
     from pyramidflow.detector import Detector
     from pyramidflow.errors import InputError
     from pyramidflow.io.files import exclusive
     from pyramidflow.io.names import printable
 
-    if (good is None) == (threshold is None):
+    by_hand = (threshold, review_threshold, pixel_threshold)
+    if (good is not None and threshold is not None) or (good is None and set(by_hand) == {None}):
         raise InputError(
-            "calibrate takes either a folder of good images or --threshold: give one of them."
+            "calibrate takes either a folder of good images or thresholds such as --threshold: "
+            "give one of them."
+        )
+    if target_review_rate is not None and (good is None or review_threshold is not None):
+        raise InputError(
+            "--target-review-rate sets the review threshold from good images: give a folder of "
+            "them and no --review-threshold, or --review-threshold in place of it."
         )
     target = model if output is None else detector_file(output)
     # Not only while it is saved: a training that ends meanwhile would be overwritten.
     with exclusive(target):
         detector = Detector.load(model, device=device)
-        if good is None:
-            detector.threshold = threshold
-        else:
+        if good is not None:
             for line in left_out_lines(find_images(good).left_out):
                 typer.echo(line, err=True)
             detector.prepare(precision=precision, max_pixels=pixels_of(max_megapixels))
-            detector.calibrate(good, target_false_reject_rate)
+            detector.calibrate(good, target_false_reject_rate, target_review_rate)
+        detector.set_thresholds(*by_hand)
         detector.save(target)
-    print_facts(
-        {
-            "detector": printable(target),
-            "threshold": describe_calibration(detector.described().calibration),
-        }
-    )
+    print_facts({"detector": printable(target)} | threshold_facts(detector.described().calibration))

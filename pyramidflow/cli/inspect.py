@@ -11,8 +11,10 @@ from pyramidflow.cli.options import (
     MaxMegapixels,
     MemoryBudget,
     ModelFile,
+    PixelThreshold,
     PrecisionName,
     ReportFolder,
+    ReviewThreshold,
     Threads,
     ThresholdByHand,
     bytes_of,
@@ -60,6 +62,8 @@ def inspect(
         ),
     ] = False,
     threshold: ThresholdByHand = None,
+    review_threshold: ReviewThreshold = None,
+    pixel_threshold: PixelThreshold = None,
     device: Device = "auto",
     threads: Threads = None,
     memory_budget: MemoryBudget = None,
@@ -69,10 +73,10 @@ def inspect(
     """Look for defects in images.
 
     Writes results.jsonl (replacing an earlier run's) with a line for each image: path, score,
-    threshold, verdict (ok, ng, or review where an aligning detector does not find the part) and
-    regions with box, area and peak. An image that cannot be read gets a line with its error, the
-    others are still inspected, and the exit code is 2. Ctrl-C and termination requests finish the
-    image in hand; --resume goes on from there.
+    thresholds, verdict (ok, ng, or review between two thresholds and where an aligning detector
+    does not find the part) and regions with box, area and peak. An image that cannot be read gets
+    a line with its error, the others are still inspected, and the exit code is 2. Ctrl-C and
+    termination requests finish the image in hand; --resume goes on from there.
     """
     from pyramidflow.cli import EXIT_INPUT_ERROR, EXIT_INTERRUPTED
     from pyramidflow.errors import InputError
@@ -90,7 +94,8 @@ def inspect(
         "max_pixels": pixels_of(max_megapixels),
     }
     digest = file_digest(model)
-    session = _session(model, threshold, device, settings)
+    thresholds = (threshold, review_threshold, pixel_threshold)
+    session = _session(model, thresholds, device, settings)
     if file_digest(model) != digest:
         raise InputError(
             f"{printable(model)} was overwritten while it was read, so the records could name "
@@ -99,6 +104,8 @@ def inspect(
     run = {
         "model": digest,
         "threshold": session.threshold,
+        "review_threshold": session.review_threshold,
+        "pixel_threshold": session.pixel_threshold,
         "device": session.device.type,
         "precision": session.conditions.precision,
         "overlays": overlays,
@@ -125,15 +132,16 @@ def inspect(
 
 
 def _session(
-    model: Path, threshold: float | None, device: str, settings: dict[str, Any]
+    model: Path,
+    thresholds: "tuple[float | None, float | None, float | None]",
+    device: str,
+    settings: dict[str, Any],
 ) -> "Session":
     from pyramidflow.detector import Detector
     from pyramidflow.errors import InputError
 
     detector = Detector.load(model, device=device)
-    if threshold is not None:
-        detector.threshold = threshold
-    session = detector.prepare(**settings)
+    session = detector.prepare(**settings).with_thresholds(*thresholds)
     if session.threshold is None:
         raise InputError(
             f"{printable(model)} has no threshold yet: run pyramidflow calibrate, or give "
@@ -176,10 +184,16 @@ def _show(frame: "Frame", found: "Inspection | InputError") -> None:
 def _summary(tally: "Tally", session: "Session", output: Path) -> list[str]:
     from pyramidflow.line import RESULTS_NAME
 
-    review = f"{tally.review} review, " if session.spec.alignment.align != "none" else ""
+    can_be_for_review = (
+        session.review_threshold is not None or session.spec.alignment.align != "none"
+    )
+    review = f"{tally.review} review, " if can_be_for_review else ""
+    limit = (
+        "" if session.review_threshold is None else f"review above {session.review_threshold:.6g}, "
+    )
     lines = [
         f"{tally.ok} ok, {tally.ng} ng, {review}{tally.errors} errors; "
-        f"threshold {session.threshold:.6g}; "
+        f"{limit}threshold {session.threshold:.6g}; "
         f"results in {printable(output / RESULTS_NAME)}"
     ]
     if tally.stopped:

@@ -74,12 +74,38 @@ MaxMegapixels = Annotated[
         show_default="178",
     ),
 ]
+ReviewRate = Annotated[
+    float | None,
+    typer.Option(
+        "--target-review-rate",
+        help="Share of good parts that may be for review or rejected, above the one that may be "
+        "rejected: it sets a lower threshold, and scores between both are for review.",
+        show_default="no score is for review",
+    ),
+]
 ThresholdByHand = Annotated[
     float | None,
     typer.Option(
         "--threshold",
-        help="Largest score that still is good, in place of the calibrated one.",
+        help="Largest score that is not ng, in place of the calibrated one.",
         show_default=False,
+    ),
+]
+ReviewThreshold = Annotated[
+    float | None,
+    typer.Option(
+        "--review-threshold",
+        help="Largest score that is ok, by hand: between it and the threshold a part is for "
+        "review.",
+        show_default=False,
+    ),
+]
+PixelThreshold = Annotated[
+    float | None,
+    typer.Option(
+        "--pixel-threshold",
+        help="Value of the map above which pixels belong to a region; it changes no verdict.",
+        show_default="the lowest threshold of the verdict",
     ),
 ]
 

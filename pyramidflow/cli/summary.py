@@ -58,6 +58,26 @@ def describe_calibration(calibration: "Calibration | None") -> str:
     return line
 
 
+def threshold_facts(calibration: "Calibration | None") -> dict[str, str]:
+    """Facts about the thresholds; the lower ones only where there are any."""
+    facts = {"threshold": describe_calibration(calibration)}
+    if calibration is not None and calibration.review_threshold is not None:
+        facts["review above"] = _describe_review(calibration, calibration.review_threshold)
+    if calibration is not None and calibration.pixel_threshold is not None:
+        facts["regions above"] = f"{calibration.pixel_threshold:.6g}, set by hand"
+    return facts
+
+
+def _describe_review(calibration: "Calibration", threshold: float) -> str:
+    rate, promised = calibration.target_review_rate, calibration.promised_review_rate
+    if rate is None or promised is None:
+        return f"{threshold:.6g}, set by hand"
+    line = f"{threshold:.6g}, aimed at {rate:.2%} of the good parts for review or rejected"
+    return (
+        f"{line}; {calibration.images} images promise {promised:.2%}" if promised > rate else line
+    )
+
+
 def header_facts(header: "Header") -> dict[str, str]:
     """Facts about a detector file: every setting, the threshold, the training."""
     facts = {
@@ -71,7 +91,7 @@ def header_facts(header: "Header") -> dict[str, str]:
             f"training images agree by {header.alignment.agreement:.3f} with their mean (median), "
             f"below {header.alignment.least_agreement:.3f} a part is for review"
         )
-    facts["threshold"] = describe_calibration(header.calibration)
+    facts |= threshold_facts(header.calibration)
     training = header.training
     versions = f"pyramidflow {header.library_version}"
     if training is not None:
@@ -117,7 +137,7 @@ def print_training(detector: "Detector", output: Path, checkpoint: Path) -> None
         "epochs": str(training.epochs),
         "loss": f"{training.loss:.4g}"
         + ("" if held_out is None else f", on held-out images {held_out:.4g}"),
-        "threshold": describe_calibration(header.calibration),
+        **threshold_facts(header.calibration),
         "training time": f"{training.seconds:.0f} s",
     }
     if training.suspects:

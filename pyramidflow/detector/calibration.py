@@ -3,7 +3,7 @@
 import math
 import numbers
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, ClassVar, Literal
 
 from pyramidflow.errors import InputError
@@ -16,6 +16,9 @@ processors and plans. A score this little above the threshold's image is still t
 LARGEST_THRESHOLD = 1e38
 """Scores are float32: above its largest number, 3.4e38, no part could ever be defective."""
 
+ROUNDING = 1e-9
+"""``(n + 1)(1 − rate)`` is often a whole number, but not in binary."""
+
 SMALLEST_RATE = 1e-12
 """Of false rejects; fewer than one in so many parts nobody can promise."""
 
@@ -24,10 +27,10 @@ Origin = Literal["held-out", "given", "training", "by hand"]
 
 @dataclass(frozen=True)
 class Calibration(Validated):
-    """A threshold with what it was made from.
+    """The thresholds with what they were made from.
 
     Attributes:
-        threshold: largest score that is still good, in the calibration's precision.
+        threshold: largest score that is not ``"ng"``, in the calibration's precision.
         source: the images: ``"held-out"`` from the training, ``"given"``, or the ``"training"``'s
             own where none was held out; ``"by hand"`` if a person set the threshold.
         images: how many.
@@ -40,9 +43,17 @@ class Calibration(Validated):
         precision: of the inspections that gave the scores.
         device: where they ran.
         backend: of the operations.
+        review_threshold: largest score that is ``"ok"``, where scores between it and the threshold
+            are for review; likewise, or by hand where no rate was aimed at.
+        target_review_rate: share of good parts that may be for review or rejected.
+        promised_review_rate: share that this many images can promise.
+        review_rank: of the score that the review threshold is, from below.
+        pixel_threshold: values of the map above it belong to a region, by hand; ``None`` takes the
+            lowest threshold of the verdict.
 
     Raises:
-        InputError: a value has another type, or is out of its range.
+        InputError: a value has another type, or is out of its range, or the review threshold is
+            above the threshold.
     """
 
     group: ClassVar[str] = "calibration"
@@ -59,9 +70,20 @@ class Calibration(Validated):
     precision: str | None = setting(None)
     device: str | None = setting(None)
     backend: str | None = setting(None)
+    review_threshold: float | None = setting(None, least=0, most=LARGEST_THRESHOLD)
+    target_review_rate: float | None = setting(None, above=0, most=1)
+    promised_review_rate: float | None = setting(None, least=0, most=1)
+    review_rank: int | None = setting(None, least=1)
+    pixel_threshold: float | None = setting(None, least=0, most=LARGEST_THRESHOLD)
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.review_threshold is not None and self.review_threshold > self.threshold:
+            raise InputError(
+                f"review_threshold is {self.review_threshold:g} and threshold "
+                f"{self.threshold:g}: scores between them are for review, give a review threshold "
+                "of at most the threshold."
+            )
         if self.precision is not None and self.precision not in TOLERANCES:
             raise InputError(
                 f"precision is {self.precision!r}: choose one of {', '.join(TOLERANCES)}."
@@ -76,16 +98,72 @@ class Calibration(Validated):
         """
         return cls(threshold=threshold, source="by hand")
 
+    def with_thresholds(
+        self,
+        threshold: float | None = None,
+        review_threshold: float | None = None,
+        pixel_threshold: float | None = None,
+    ) -> "Calibration":
+        """This calibration with thresholds that a person chose; ``None`` keeps one.
+
+        Raises:
+            InputError: a threshold is negative or not finite, or the review threshold is above the
+                threshold.
+        """
+        found = self
+        if threshold is not None:
+            kept = self.review_threshold if review_threshold is None else review_threshold
+            found = replace(
+                Calibration.by_hand(threshold),
+                review_threshold=kept,
+                pixel_threshold=self.pixel_threshold,
+            )
+        elif review_threshold is not None:
+            found = self.with_review(review_threshold)
+        if pixel_threshold is not None:
+            found = replace(found, pixel_threshold=pixel_threshold)
+        return found
+
+    def with_review(self, review_threshold: float | None) -> "Calibration":
+        """This calibration with a review threshold by hand, or with none.
+
+        Raises:
+            InputError: it is negative or not finite, or above the threshold.
+        """
+        return replace(
+            self,
+            review_threshold=review_threshold,
+            target_review_rate=None,
+            promised_review_rate=None,
+            review_rank=None,
+        )
+
     def threshold_at(self, precision: str) -> float:
         """The threshold for inspections in another precision.
 
         A coarser precision than the calibration's widens the tolerance to its own; a threshold by
         hand is taken as it is.
         """
+        return self.threshold * self._widening(precision)
+
+    def review_threshold_at(self, precision: str) -> float | None:
+        """The review threshold likewise; ``None`` where no score is for review."""
+        if self.review_threshold is None or self.target_review_rate is None:
+            return self.review_threshold
+        return self.review_threshold * self._widening(precision)
+
+    def pixel_threshold_at(self, precision: str) -> float:
+        """The map's value above which pixels belong to a region, likewise."""
+        if self.pixel_threshold is not None:
+            return self.pixel_threshold
+        review = self.review_threshold_at(precision)
+        return self.threshold_at(precision) if review is None else review
+
+    def _widening(self, precision: str) -> float:
         widest = max(self.tolerance, TOLERANCES[precision])
         if self.source == "by hand" or self.precision is None or widest == self.tolerance:
-            return self.threshold
-        return self.threshold * (1 + widest) / (1 + self.tolerance)
+            return 1.0
+        return (1 + widest) / (1 + self.tolerance)
 
     def as_dict(self) -> dict[str, Any]:
         """The record as a JSON object, without what is not known."""
@@ -114,8 +192,9 @@ def conformal_calibration(
     source: Origin,
     conditions: Conditions,
     trained_on: int = 0,
+    target_review_rate: float | None = None,
 ) -> Calibration:
-    """Threshold that keeps the rate of false rejects, from the scores of good images.
+    """Thresholds that keep rates of good parts, from the scores of good images.
 
     With ``n`` scores in ascending order it is the ``k``-th, ``k = ⌈(n + 1)(1 − rate)⌉``, and the
     tolerance for rounding above it: a further good image, drawn like these, scores higher with
@@ -128,35 +207,63 @@ def conformal_calibration(
         source: of the images.
         conditions: under which the scores were taken.
         trained_on: how many of the images the network was trained on.
+        target_review_rate: share of good parts that may be for review or rejected, above the rate
+            of false rejects; the review threshold follows from it in the same way. ``None`` sends
+            no score to review.
 
     Raises:
-        InputError: no scores, one that is not finite, or a rate outside (0, 1).
+        InputError: no scores, one that is not finite, a rate outside (0, 1), or a review rate that
+            is not above that of false rejects.
 
     Source: split conformal prediction (Vovk, Gammerman, Shafer, 2005).
     """
-    rate = target_false_reject_rate
-    if not isinstance(rate, numbers.Real) or not SMALLEST_RATE <= rate < 1:
+    rate = _checked_rate("false reject", target_false_reject_rate)
+    if target_review_rate is not None and _checked_rate("review", target_review_rate) <= rate:
         raise InputError(
-            f"the target false reject rate is {shown(rate)}: give a number between 0 and 1, at "
-            f"least {SMALLEST_RATE:g}."
+            f"the target review rate is {target_review_rate:g} and the target false reject rate "
+            f"{rate:g}: give a larger share of good parts that may be for review or rejected."
         )
     if len(scores) == 0:
         raise InputError("there are no images to calibrate on: give good images.")
     if not all(map(math.isfinite, scores)):
         raise InputError("a good image's score is not finite: inspect in float32, or train again.")
     count = len(scores)
-    rounding = 1e-9  # (n + 1)(1 − rate) is often a whole number, but not in binary
-    rank = max(1, min(math.ceil((count + 1) * (1 - rate) - rounding), count))
+    rank = _rank(count, rate)
     tolerance = TOLERANCES[conditions.precision]
+    ascending = sorted(scores)
+    review: dict[str, Any] = {}
+    if target_review_rate is not None:
+        below = _rank(count, target_review_rate)
+        review = {
+            "review_threshold": ascending[below - 1] * (1 + tolerance),
+            "target_review_rate": target_review_rate,
+            "promised_review_rate": 1 - below / (count + 1),
+            "review_rank": below,
+        }
     return Calibration(
-        threshold=sorted(scores)[rank - 1] * (1 + tolerance),
+        threshold=ascending[rank - 1] * (1 + tolerance),
         source=source,
         images=count,
         trained_on=trained_on,
         target_false_reject_rate=rate,
         promised_false_reject_rate=1 - rank / (count + 1),
         rank=rank,
-        images_needed_for_target=math.ceil(1 / rate - 1 - rounding),
+        images_needed_for_target=math.ceil(1 / rate - 1 - ROUNDING),
         tolerance=tolerance,
         **asdict(conditions),
+        **review,
     )
+
+
+def _checked_rate(name: str, rate: float) -> float:
+    if not isinstance(rate, numbers.Real) or not SMALLEST_RATE <= rate < 1:
+        raise InputError(
+            f"the target {name} rate is {shown(rate)}: give a number between 0 and 1, at "
+            f"least {SMALLEST_RATE:g}."
+        )
+    return rate
+
+
+def _rank(count: int, rate: float) -> int:
+    """Which score, from below, a good part exceeds with at most a rate."""
+    return max(1, min(math.ceil((count + 1) * (1 - rate) - ROUNDING), count))

@@ -162,16 +162,20 @@ class Detector(DetectorState):
         self,
         good: "str | os.PathLike[str] | Iterable[Image]",
         target_false_reject_rate: float = 0.01,
+        target_review_rate: float | None = None,
     ) -> "Detector":
-        """Set the threshold from good images that were not trained on.
+        """Set the thresholds from good images that were not trained on.
 
         See :func:`pyramidflow.detector.calibration.conformal_calibration`; :attr:`calibration` then
         holds its record: with few images the rate that can be promised is larger than the target.
-        The scores are taken in the precision that :meth:`prepare` chose.
+        The scores are taken in the precision that :meth:`prepare` chose. All thresholds are set
+        anew: without a review rate no score is for review.
 
         Args:
             good: a folder of good images, or images.
             target_false_reject_rate: share of good parts that may be rejected, in (0, 1).
+            target_review_rate: share of good parts that may be for review or rejected, above that
+                of false rejects.
 
         Returns:
             The detector itself.
@@ -191,7 +195,8 @@ class Detector(DetectorState):
         artifact = self._artifact
         session = self._current.get(artifact, self.device)
         pixels = (as_pixels(image, session.decoding) for image in good)
-        found = calibrated_on(artifact, session, pixels, target_false_reject_rate, "given")
+        rates = (target_false_reject_rate, "given", target_review_rate)
+        found = calibrated_on(artifact, session, pixels, *rates)
         with self._changing:
             now = self._artifact
             if now.network is not artifact.network or now.spec != artifact.spec:

@@ -82,15 +82,19 @@ class Inspection:
 
     Attributes:
         score: maximum of the anomaly map.
-        threshold: largest score that still is ``"ok"``; ``None`` before calibration.
-        verdict: ``"ok"``, ``"ng"``, or ``"review"`` where the part has no pose; ``None`` before
-            calibration.
-        regions: where the map exceeds the threshold, highest peak first; never empty for ``"ng"``.
+        threshold: largest score that is not ``"ng"``; ``None`` before calibration.
+        verdict: ``"ok"``, ``"ng"``, or ``"review"`` where the score lies above the review threshold
+            or the part has no pose; ``None`` before calibration.
+        regions: where the map exceeds the pixel threshold, highest peak first; never empty for
+            ``"ng"``, unless a pixel threshold above the threshold was chosen.
         anomaly_map: float32 ``[H, W]`` in the image's own resolution. It is the network's map,
             resized; the pixel at the score and those at the regions' peaks keep their values, which
             the resizing alone would smooth away.
         times: how long it took.
         pose: of the part; ``None`` where the detector does not align.
+        review_threshold: largest score that is ``"ok"``; ``None`` where none is for review.
+        pixel_threshold: the map's value above which pixels belong to a region; ``None`` before
+            calibration.
     """
 
     score: float
@@ -100,13 +104,17 @@ class Inspection:
     anomaly_map: Map
     times: StageTimes = field(default=StageTimes(), compare=False)
     pose: PartPose | None = None
+    review_threshold: float | None = None
+    pixel_threshold: float | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """Score, threshold, verdict, regions and, where there is one, pose as a JSON object."""
+        """Score, thresholds, verdict, regions and, where there is one, pose as a JSON object."""
         pose = {} if self.pose is None else {"pose": self.pose.as_dict()}
         return {
             "score": self.score,
             "threshold": self.threshold,
+            "review_threshold": self.review_threshold,
+            "pixel_threshold": self.pixel_threshold,
             "verdict": self.verdict,
             "regions": [
                 {

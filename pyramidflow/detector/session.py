@@ -108,9 +108,14 @@ class Session:
 
     def _take(self, calibration: Calibration | None) -> None:
         self.calibration = calibration
-        self.threshold = (
-            None if calibration is None else calibration.threshold_at(self.runtime.precision)
-        )
+        self.threshold: float | None = None
+        self.review_threshold: float | None = None
+        self.pixel_threshold: float | None = None
+        if calibration is not None:
+            precision = self.runtime.precision
+            self.threshold = calibration.threshold_at(precision)
+            self.review_threshold = calibration.review_threshold_at(precision)
+            self.pixel_threshold = calibration.pixel_threshold_at(precision)
 
     def calibrated(self, calibration: Calibration | None) -> "Session":
         """This session with another threshold; both share runtime and memory."""
@@ -118,6 +123,39 @@ class Session:
         other.__dict__.update(self.__dict__)
         other._take(calibration)
         return other
+
+    def with_thresholds(
+        self,
+        threshold: float | None = None,
+        review_threshold: float | None = None,
+        pixel_threshold: float | None = None,
+    ) -> "Session":
+        """This session with thresholds by hand; both share engine and memory.
+
+        Its :attr:`calibration` says what was set by hand, and each inspection which thresholds it
+        was judged by.
+
+        Args:
+            threshold: largest score that is not ``"ng"``; ``None`` keeps the calibration's.
+            review_threshold: largest score that is ``"ok"``; likewise.
+            pixel_threshold: the map's value above which pixels belong to a region; likewise.
+
+        Raises:
+            InputError: a threshold is negative or not finite, the review threshold is above the
+                threshold, or the detector is not calibrated and no threshold is given.
+        """
+        given = (review_threshold, pixel_threshold)
+        found = self.calibration
+        if threshold is None and found is None:
+            if given == (None, None):
+                return self
+            raise InputError(
+                "this detector has no threshold yet, but a review or pixel threshold is given: "
+                "give threshold, too, or calibrate it on good images."
+            )
+        if found is None:
+            found = Calibration.by_hand(threshold or 0.0)
+        return self.calibrated(found.with_thresholds(threshold, *given))
 
     @property
     def map_scale(self) -> float:
@@ -173,14 +211,16 @@ class Session:
             started = time.perf_counter()
             verdict: Verdict | None = None
             regions: tuple[Region, ...] = ()
-            if self.threshold is not None:
-                verdict = judge(found.score, self.threshold, found.is_placed)
-                regions = find_regions(found.anomaly_map, self.threshold, found.image_size)
+            if self.threshold is not None and self.pixel_threshold is not None:
+                limits = (self.threshold, self.review_threshold)
+                verdict = judge(found.score, *limits, is_placed=found.is_placed)
+                regions = find_regions(found.anomaly_map, self.pixel_threshold, found.image_size)
             full = image_map(found.anomaly_map, regions, found.image_size)
             after = 1e3 * (time.perf_counter() - started)
             times = replace(found.times, inspecting=found.times.inspecting + after)
             found_there = (verdict, regions, full, times, found.pose)
-            yield Inspection(found.score, self.threshold, *found_there)
+            lower = (self.review_threshold, self.pixel_threshold)
+            yield Inspection(found.score, self.threshold, *found_there, *lower)
 
     def working_maps(self, pixels: Iterable[Pixels]) -> Iterator[WorkingMap]:
         """Score and map of images at the size that the network works at.

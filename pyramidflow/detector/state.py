@@ -83,17 +83,90 @@ class DetectorState:
 
     @property
     def threshold(self) -> float | None:
-        """Largest score that still is good; assign a number to set it by hand.
+        """Largest score that is not ``"ng"``; assign a number to set it by hand.
 
         Raises:
-            InputError: on assignment, of a number that is negative or not finite.
+            InputError: on assignment, of a number that is negative or not finite, or below the
+                review threshold.
         """
         found = self._artifact.calibration
         return None if found is None else found.threshold
 
     @threshold.setter
     def threshold(self, value: float | None) -> None:
-        self._change(calibration=None if value is None else Calibration.by_hand(value))
+        with self._changing:
+            found = None
+            if value is not None:
+                before = self._artifact.calibration or Calibration.by_hand(value)
+                found = before.with_thresholds(value)
+            self._artifact = replace(self._artifact, calibration=found)
+
+    @property
+    def review_threshold(self) -> float | None:
+        """Largest score that is ``"ok"``; ``None`` where no score is for review.
+
+        Assign a number to set it by hand, or ``None`` to send no score to review.
+
+        Raises:
+            InputError: on assignment, of a number that is negative or not finite, or above the
+                threshold, or where there is no threshold yet.
+        """
+        found = self._artifact.calibration
+        return None if found is None else found.review_threshold
+
+    @review_threshold.setter
+    def review_threshold(self, value: float | None) -> None:
+        with self._changing:
+            found = self._calibrated().with_review(value)
+            self._artifact = replace(self._artifact, calibration=found)
+
+    @property
+    def pixel_threshold(self) -> float | None:
+        """The map's value above which pixels belong to a region, where it was set by hand.
+
+        ``None`` takes the lowest threshold of the verdict. It changes no verdict.
+
+        Raises:
+            InputError: on assignment, of a number that is negative or not finite, or where there is
+                no threshold yet.
+        """
+        found = self._artifact.calibration
+        return None if found is None else found.pixel_threshold
+
+    @pixel_threshold.setter
+    def pixel_threshold(self, value: float | None) -> None:
+        with self._changing:
+            found = replace(self._calibrated(), pixel_threshold=value)
+            self._artifact = replace(self._artifact, calibration=found)
+
+    def set_thresholds(
+        self,
+        threshold: float | None = None,
+        review_threshold: float | None = None,
+        pixel_threshold: float | None = None,
+    ) -> None:
+        """Set several thresholds by hand at once; ``None`` keeps one.
+
+        Raises:
+            InputError: one is negative or not finite, the review threshold is above the threshold,
+                or there is no threshold yet and none is given.
+        """
+        with self._changing:
+            found = self._artifact.calibration
+            if found is None and threshold is not None:
+                found = Calibration.by_hand(threshold)
+            given = (threshold, review_threshold, pixel_threshold)
+            found = (found or self._calibrated()).with_thresholds(*given)
+            self._artifact = replace(self._artifact, calibration=found)
+
+    def _calibrated(self) -> Calibration:
+        found = self._artifact.calibration
+        if found is None:
+            raise InputError(
+                "this detector has no threshold yet: calibrate it on good images, or set its "
+                "threshold first."
+            )
+        return found
 
     @property
     def region_of_interest(self) -> RegionOfInterest | None:

@@ -11,7 +11,12 @@ from pyramidflow.errors import CalibrationWarning
 
 
 def calibrated_on(
-    artifact: Artifact, session: Session, good: Iterable[Pixels], rate: float, origin: Origin
+    artifact: Artifact,
+    session: Session,
+    good: Iterable[Pixels],
+    rate: float,
+    origin: Origin,
+    review_rate: float | None = None,
 ) -> Calibration:
     """The calibration that good images give.
 
@@ -22,9 +27,11 @@ def calibrated_on(
             for review, whatever they score.
         rate: share of good parts that may be rejected.
         origin: of the images.
+        review_rate: share of good parts that may be for review or rejected.
 
     Raises:
-        InputError: no images, a score that is not finite, or a rate outside (0, 1).
+        InputError: no images, a score that is not finite, a rate outside (0, 1), or a review rate
+            that is not above that of rejects.
 
     Warns:
         CalibrationWarning: some of the images were trained on, or show parts without a pose.
@@ -48,7 +55,12 @@ def calibrated_on(
             stacklevel=3,
         )
     calibration = conformal_calibration(
-        scores, rate, source=origin, conditions=session.conditions, trained_on=known
+        scores,
+        rate,
+        source=origin,
+        conditions=session.conditions,
+        trained_on=known,
+        target_review_rate=review_rate,
     )
     if known:
         warnings.warn(

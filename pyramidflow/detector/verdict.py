@@ -10,7 +10,8 @@ from pyramidflow.errors import InputError
 from pyramidflow.spec import VerdictRule
 
 Verdict = Literal["ok", "review", "ng"]
-"""``"review"``: a person has to look, since the part was not found where parts lie."""
+"""``"review"``: a person has to look, since the score lies between two thresholds, or the part was
+not found where parts lie."""
 
 
 def interest_mask(rule: VerdictRule, size: tuple[int, int], device: torch.device) -> Tensor | None:
@@ -33,12 +34,19 @@ def interest_mask(rule: VerdictRule, size: tuple[int, int], device: torch.device
     return inside.float().to(device)
 
 
-def judge(score: float, threshold: float, is_placed: bool = True) -> Verdict:
-    """``"ng"`` where the score exceeds the threshold, ``"review"`` where the part has no pose.
+def judge(
+    score: float,
+    threshold: float,
+    review_threshold: float | None = None,
+    *,
+    is_placed: bool = True,
+) -> Verdict:
+    """``"ng"`` above the threshold, ``"review"`` above the review threshold or without a pose.
 
     Args:
         score: of the image.
-        threshold: largest score that is still good.
+        threshold: largest score that is not ``"ng"``.
+        review_threshold: largest score that is ``"ok"``; ``None`` takes the threshold.
         is_placed: whether the part was found: of a part that was not, the score says nothing.
 
     Raises:
@@ -51,7 +59,9 @@ def judge(score: float, threshold: float, is_placed: bool = True) -> Verdict:
         )
     if not is_placed:
         return "review"
-    return "ng" if score > threshold else "ok"
+    if score > threshold:
+        return "ng"
+    return "review" if review_threshold is not None and score > review_threshold else "ok"
 
 
 def overlay_scale(threshold: float | None) -> float:

@@ -67,8 +67,9 @@ class Evaluation:
         pro: per-region overlap curve, likewise.
         seconds: time to read and inspect the images.
         training: the detector's training record.
-        pixel_counts: pixels at the threshold: found on defects, found elsewhere, missed.
+        pixel_counts: pixels at the pixel threshold: found on defects, found elsewhere, missed.
         detector_name: what tells detectors apart that are measured together.
+        review_threshold: the detector's; ``None`` where no score is for review.
     """
 
     category: str
@@ -84,6 +85,7 @@ class Evaluation:
     training: dict[str, Any]
     pixel_counts: tuple[int, int, int]
     detector_name: str = ""
+    review_threshold: float | None = None
 
     @cached_property
     def measured(self) -> tuple[Outcome, ...]:
@@ -120,10 +122,21 @@ class Evaluation:
         """``True`` for a measured image with the verdict ok, ``[N]``."""
         return np.array([outcome.verdict == "ok" for outcome in self.measured], dtype=bool)
 
+    @cached_property
+    def for_review(self) -> npt.NDArray[np.bool_]:
+        """``True`` for a measured image with the verdict review, ``[N]``."""
+        return np.array([outcome.verdict == "review" for outcome in self.measured], dtype=bool)
+
     @property
     def reviews(self) -> int:
-        """Measured images of parts without a pose, whose scores say little."""
-        return sum(outcome.verdict == "review" for outcome in self.measured)
+        """Measured images between both thresholds, or of parts without a pose."""
+        return int(self.for_review.sum())
+
+    @property
+    def good_reviews(self) -> Rate:
+        """Good images for review: a part of those that are not ok."""
+        good = self.for_review[~self.labels]
+        return Rate(int(good.sum()), len(good))
 
     @property
     def false_rejects(self) -> Rate:
@@ -144,7 +157,7 @@ class Evaluation:
 
     @property
     def pixel_f1(self) -> float:
-        """F1 of the pixels above the threshold; NaN where there is no pixel to find."""
+        """F1 of the pixels above the pixel threshold; NaN where there is no pixel to find."""
         true, false, missed = self.pixel_counts
         return 2 * true / (2 * true + false + missed) if true + missed else float("nan")
 
@@ -209,6 +222,7 @@ def evaluate(
         seconds=seconds,
         training=detector.training,
         pixel_counts=measuring.counts(),
+        review_threshold=session.review_threshold,
     )
 
 
@@ -218,6 +232,8 @@ class _Measuring:
     def __init__(self, session: Session, threshold: float) -> None:
         self._session = session
         self._threshold = threshold
+        above = session.pixel_threshold
+        self._pixel_threshold = threshold if above is None else above
         self.size = session.size
         self.pixels = PixelStatistics()
         self.pixel_counts = np.zeros(3, np.int64)
@@ -230,7 +246,8 @@ class _Measuring:
             [found] = self._session.working_maps([image])
         except (InputError, OSError, MemoryError) as error:
             return Outcome(sample, None, failure_sentence(sample.path, error))
-        verdict = judge(found.score, self._threshold, found.is_placed)
+        limits = (self._threshold, self._session.review_threshold)
+        verdict = judge(found.score, *limits, is_placed=found.is_placed)
         try:
             reduced = truth_of(sample, image.shape[:2], self.size, self._session.decoding)
         except (InputError, OSError, MemoryError) as error:
@@ -249,7 +266,7 @@ class _Measuring:
                 )
             anomaly_map = self._session.resized(found)
             self.pixels.add(anomaly_map, reduced.mask)
-            above = anomaly_map > np.float64(self._threshold)
+            above = anomaly_map > np.float64(self._pixel_threshold)
             self.pixel_counts += [
                 np.count_nonzero(above & reduced.mask),
                 np.count_nonzero(above & ~reduced.mask),

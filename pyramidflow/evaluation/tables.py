@@ -113,7 +113,7 @@ def remarks(evaluation: Evaluation) -> list[str]:
 
     Returns:
         At most one remark each on the defects that are smaller than a working pixel, the parts
-        without a pose, and the images that could not be used; none where there are none.
+        for review, and the images that could not be used; none where there are none.
     """
     found = []
     if evaluation.small_defects:
@@ -124,9 +124,13 @@ def remarks(evaluation: Evaluation) -> list[str]:
             "hold most of them."
         )
     if evaluation.reviews:
+        if evaluation.review_threshold is None:
+            why, scored = "Parts without a pose, for review", "were scored as they lie and "
+        else:
+            why, scored = "For review, between both thresholds or without a pose", ""
         found.append(
-            f"Parts without a pose, for review: {evaluation.reviews} of "
-            f"{len(evaluation.measured)}. They were scored as they lie and count as not ok."
+            f"{why}: {evaluation.reviews} of {len(evaluation.measured)}, "
+            f"{evaluation.good_reviews.count} of them good. They {scored}count as not ok."
         )
     if evaluation.failures:
         found.append(

@@ -60,7 +60,7 @@ def _encoded(
         return _image(frame, pixels)
     boxes = [region.box for region in inspection.regions]
     # Without a region nothing is above the threshold, and looking for outlines takes time.
-    threshold = inspection.threshold if boxes else None
+    threshold = inspection.pixel_threshold if boxes else None
     return png(overlay(to_uint8(pixels), inspection.anomaly_map, scale, threshold, boxes))
 
 

@@ -64,8 +64,8 @@ class Report:
         rates: What happens at the threshold, as (name, explanation, value).
         remarks: Sentences that a reader of the metrics has to know.
         failures: Images that could not be used, or not fully, as (path, reason).
-        reviews: True for a part without a pose, which is rejected whatever its score, ``[N]``;
-            ``None`` where there is none.
+        reviews: True for a part for review, which is not ok whatever its score, ``[N]``; ``None``
+            where there is none.
     """
 
     title: str

@@ -60,7 +60,7 @@ def write_evaluation_report(
         worst=worst,
         rates=_rates(evaluation),
         remarks=remarks(evaluation),
-        reviews=np.array([outcome.verdict == "review" for outcome in measured], dtype=bool),
+        reviews=evaluation.for_review,
         failures=[(str(o.path), o.error) for o in evaluation.failures if o.error is not None],
     )
     write_report(report, path)
@@ -69,10 +69,15 @@ def write_evaluation_report(
 def _rates(evaluation: Evaluation) -> list[tuple[str, str, str]]:
     within = "in brackets what further images may show, with 95% confidence."
     rejects, escapes = str(evaluation.false_rejects), str(evaluation.escapes)
+    review = (
+        "Good images for review",
+        f"A part of those that are not ok, for a person to decide; {within}",
+        str(evaluation.good_reviews),
+    )
     return [
         (
             "Pixel F1, at the threshold",
-            "Overlap of what is above the threshold with the ground truth.",
+            "Overlap of what is above the pixel threshold with the ground truth.",
             rate_text(evaluation.pixel_f1),
         ),
         (
@@ -80,6 +85,7 @@ def _rates(evaluation: Evaluation) -> list[tuple[str, str, str]]:
             f"Good images that are not ok; {within}",
             rejects,
         ),
+        *([review] if evaluation.reviews else []),
         ("Escapes", f"Defects that are ok; {within}", escapes),
     ]
 
@@ -108,7 +114,7 @@ class _Examples:
             yield example
 
     def _example(self, outcome: Outcome) -> ReportExample:
-        size, threshold = self._evaluation.image_size, self._evaluation.threshold
+        size, threshold = self._evaluation.image_size, self._session.pixel_threshold
         sample, score = outcome.sample, outcome.score
         assert score is not None
         pixels = read_image(outcome.path, self._session.decoding)

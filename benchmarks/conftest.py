@@ -79,5 +79,5 @@ def pytest_benchmark_update_json(config: pytest.Config, output_json: dict[str, A
     output_json.update(results.report(facts, cases))
     given = config.getoption("benchmark_json")
     if given is not None:
-        file, text = Path(given.name).with_suffix(".md"), pytest_results.table(cases)
+        file, text = Path(given).with_suffix(".md"), pytest_results.table(cases)
         results.write_markdown(file, f"Benchmarks: {file.stem}", facts, text)

@@ -1,0 +1,327 @@
+"""The numbers of the README and of ``docs/``, filled in from the files in ``results/``.
+
+``python -m benchmarks.readme`` writes what stands between ``<!-- from NAME -->`` and
+``<!-- /from -->`` anew; a test fails where a page says another number than its file.
+"""
+
+import json
+import re
+import statistics
+from collections.abc import Callable, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from benchmarks.harness.facts import RESULTS
+from benchmarks.harness.process import ROOT
+from benchmarks.harness.results import table
+
+MARKED = re.compile(r"(<!-- from ([\w-]+) -->)(.*?)(<!-- /from -->)", re.DOTALL)
+METRICS = {
+    "pixel AUROC": "pixel_auroc",
+    "AUPRO ≤ 0.3": "aupro@0.3",
+    "image AUROC": "image_auroc",
+}
+
+
+def pages() -> list[Path]:
+    """The files that may have numbers to fill in."""
+    return [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+def filled(text: str) -> str:
+    """A page with every marked number and table as the results have it.
+
+    Raises:
+        KeyError: it asks for a number that is not known here.
+    """
+    return MARKED.sub(lambda found: found[1] + content(found[2]) + found[4], text)
+
+
+def content(name: str) -> str:
+    """What stands between two marks: a number, or the lines of a table."""
+    if name in TABLES:
+        return "\n\n" + "\n".join(TABLES[name]()) + "\n\n"
+    return VALUES[name]()
+
+
+@cache
+def cases(name: str) -> dict[str, Any]:
+    """The numbers of a result."""
+    found: dict[str, Any] = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+    return found["cases"]
+
+
+def spread(values: Sequence[float], digits: int) -> str:
+    """``least to most``."""
+    return f"{min(values):.{digits}f} to {max(values):.{digits}f}"
+
+
+def exact(value: float) -> str:
+    """A small number with two digits."""
+    return f"{value:.1e}"
+
+
+def peer(case: str, detector: str) -> dict[str, Any]:
+    """A row of the comparison with the released code."""
+    rows = cases("peers")[case]["rows"]
+    return next(row for row in rows if row["name"] == detector)
+
+
+def speed() -> list[str]:
+    """Ours beside the released code."""
+    named = {
+        "ResNet18, 1024×1024": ("resnet18-1024", "default"),
+        "the same, `--memory-budget 1230`": ("resnet18-1024", "budget"),
+        "baseline, 1024×1024": ("baseline-1024", "default"),
+        "baseline, 256×256": ("baseline-256", "default"),
+        "training step, baseline, 256×256, batch 2": ("training-256", "default"),
+    }
+    rows = []
+    for name, (case, detector) in named.items():
+        ours, theirs = peer(case, detector), peer(case, "released")
+        times = ours["median_milliseconds"], theirs["median_milliseconds"]
+        memory = f"{ours['peak_memory'] / 1000:.2f} GB"
+        cells = [f"{times[1]:.0f} ms", f"{times[0]:.0f} ms", f"{times[1] / times[0]:.1f}×", memory]
+        rows.append([name, *cells])
+    return table(["", "released code", "this package", "faster", "peak memory"], rows)
+
+
+def plain_pytorch() -> list[str]:
+    """The network beside itself in plain PyTorch, on both machines."""
+    machines = {"Xeon": cases("model_xeon"), "EPYC": cases("model")}
+    heads = [f"{machine}{unit}" for machine in machines for unit in (", ms", ", faster")]
+    rows = []
+    for name in machines["EPYC"]:
+        cells = []
+        for found in machines.values():
+            milliseconds = 1e3 * found[name]["seconds"]["median"]
+            cells += [f"{milliseconds:.0f}", f"{found[name]['times_faster']:.1f}×"]
+        rows.append([name.removeprefix("inference: "), *cells])
+    return table(["", *heads], rows)
+
+
+def throughput() -> list[str]:
+    """From a file to its verdict, on both machines."""
+    rows = []
+    for machine, name in (("EPYC", "throughput"), ("Xeon", "throughput_xeon")):
+        for case, found in cases(name).items():
+            shown = case.removeprefix("file to verdict: ")
+            cells = [f"{found['milliseconds'][p]:.0f} ms" for p in ("p50", "p99")]
+            rows.append([machine, shown, f"{found['images_per_second']:.1f}", *cells])
+    return table(["", "", "images a second", "p50", "p99"], rows, texts=2)
+
+
+def memory() -> list[str]:
+    """A training step's memory, reversible beside plain."""
+    found = cases("memory")["256×256, C = 24, L = 8"]
+    peaks = {(row["stacks"], row["mode"]): row["peak"] / 1e3 for row in found}
+    rows = [
+        [f"{stacks}", *(f"{peaks[stacks, mode]:.2f} GB" for mode in ("reversible", "plain"))]
+        for stacks in sorted({stacks for stacks, _ in peaks})
+    ]
+    return table(["stacks", "`--memory reversible`", "`--memory plain`"], rows, texts=0)
+
+
+def comparison_cost() -> list[str]:
+    """What each way to compare adds to an inspection."""
+    rows = [[name, f"{row['ratio']:.2f}×"] for name, row in cases("contrast").items()]
+    return table(["comparison", "an inspection takes"], rows)
+
+
+def precisions() -> list[str]:
+    """bfloat16 beside float32."""
+    rows = []
+    for name, found in cases("precision").items():
+        change = found["deviations"]["bfloat16 to float32"]
+        cells = [f"{found['milliseconds'][kind]:.0f} ms" for kind in ("float32", "bfloat16")]
+        cells += [f"{found['times_faster']:.2f}×", exact(change["largest"]), exact(change["score"])]
+        rows.append([name, *cells])
+    heads = ["", "float32", "bfloat16", "faster", "change in maps", "change in scores"]
+    return table(heads, rows)
+
+
+def found_on(result: str, named: dict[str, str]) -> list[list[str]]:
+    """Medians over the seeds in per cent, a row for each case by the name that it is shown with."""
+    rows = []
+    for name, case in named.items():
+        seeds = cases(result)[case]["seeds"]
+        rows.append([name, *(_median(seeds, key) for key in METRICS.values())])
+    return rows
+
+
+def _median(rows: Sequence[dict[str, Any]], key: str) -> str:
+    values = [row.get(key) for row in rows]
+    return "–" if None in values else f"{100 * statistics.median(values):.1f}"
+
+
+def quality(result: str, named: dict[str, str]) -> Callable[[], list[str]]:
+    """A table of :func:`found_on`."""
+    return lambda: table(["settings", *METRICS], found_on(result, named))
+
+
+KOLEKTOR = {
+    "160x64, `--preset paper`": "image_size=160x64 reduction=nearest; template alone",
+    "a square of as many pixels, `--no-light --spread none`": (
+        "image_size=101 reduction=max; template alone"
+    ),
+    "160x64, `--no-light --spread none`": "image_size=160x64 reduction=max; template alone",
+    "160x64 (the defaults)": "image_size=160x64 reduction=max; light=true spread=pixel",
+}
+MAGNETIC = {
+    "the released code's: `--statistics batch --no-light --spread none`": (
+        "image_size=128 statistics=batch; template alone"
+    ),
+    "`--no-light --spread none`": "image_size=128; template alone",
+    "the defaults": "image_size=128; light=true spread=pixel",
+    "`--volume-norm svn`": "image_size=128 volume_norm=svn; light=true spread=pixel",
+    "`--volume-norm svn --brightness auto`": (
+        "image_size=128 volume_norm=svn brightness=auto; light=true spread=pixel"
+    ),
+}
+LITE0_TRAINING = (
+    "encoder=efficientnet-lite0 encoder_stages=2,3,5 kernel_size=3 image_size=256 brightness=auto"
+)
+LITE0 = {
+    "`--no-light --spread none`": f"{LITE0_TRAINING}; template alone",
+    "`--spread channel`": f"{LITE0_TRAINING}; light=true spread=channel",
+    "the default comparison": f"{LITE0_TRAINING}; light=true spread=pixel",
+}
+SOLAR = {
+    "the released code's: `--statistics batch --no-light --spread none`": (
+        "image_size=128 statistics=batch; template alone"
+    ),
+    "`--no-light --spread none`": "image_size=128; template alone",
+    "`--spread channel`": "image_size=128; light=true spread=channel",
+    "the defaults": "image_size=128; light=true spread=pixel",
+}
+
+
+def alignment() -> list[str]:
+    """Parts that lie shifted or turned, as they lie and aligned."""
+    named = {
+        ("drawn screws, at any angle", "the defaults"): "screws, align none",
+        ("the same", "`--align turn`"): "screws, align turn",
+        ("transistors, a little off", "the defaults"): "transistor, align none",
+        ("the same", "`--align shift`"): "transistor, align shift",
+    }
+    rows = []
+    for shown, case in named.items():
+        found = cases("alignment")[f"{case}, light True, spread pixel"]
+        rows.append([*shown, *(f"{100 * found[key]:.1f}" for key in METRICS.values())])
+    return table(["images", "settings", *METRICS], rows, texts=2)
+
+
+def real_images() -> list[str]:
+    """Trainings on photographs."""
+    named = {
+        ("magnetic tiles", "256×256, CVN, 5 epochs"): "magnetic_tile_cvn",
+        ("the same", "256×256, SVN, 15 epochs"): "magnetic_tile_svn",
+        ("solar cells, monocrystalline", "128×128, CVN, 15 epochs"): "solar_cells_128",
+        ("the same", "256×256, CVN, 1 epoch"): "solar_cells_256",
+    }
+    rows = []
+    for shown, case in named.items():
+        found = cases("real_images")[case]
+        cells = (f"{found[key]:.3f}" if key in found else "–" for key in METRICS.values())
+        rows.append([*shown, *cells])
+    return table(["images", "baseline", *METRICS], rows, texts=2)
+
+
+def _convolution_ratios() -> list[float]:
+    return [case["times_faster"] for case in cases("convolution").values()]
+
+
+def _copy_shares() -> list[float]:
+    rows = [row for group in cases("ops_cpu").values() for row in group]
+    memory_bound = [row for row in rows if row["bound"] == "memory"]
+    return [
+        100 * row["share_of_copy"]
+        for row in memory_bound
+        if row["case"] != "affine_coupling, down block"
+    ]
+
+
+def _rank_correlation() -> str:
+    found = list(cases("tuning_kolektorsdd").values())
+    drawn = [row["criterion"] for row in found]
+    real = [row["real"]["aupro@0.3"] for row in found]
+    ranked = [sorted(values).index(value) for values in (drawn, real) for value in values]
+    half = len(found)
+    return f"{statistics.correlation(ranked[:half], ranked[half:]):.2f}"
+
+
+def _poses(key: str) -> list[float]:
+    return [row[key] for name, row in cases("alignment").items() if name.startswith("poses")]
+
+
+def _score_change(name: str) -> str:
+    return f"{100 * max(found[name] for found in cases('tolerance').values()):.1f}%"
+
+
+def _gradient(row: str) -> str:
+    return exact(max(found[row]["worst"] for found in cases("gradients").values()))
+
+
+def _photograph(maps: bool) -> str:
+    rows = cases("photographs").items()
+    return spread([r["bytes_per_pixel"] for name, r in rows if ("--maps" in name) == maps], 0)
+
+
+TABLES: dict[str, Callable[[], list[str]]] = {
+    "speed": speed,
+    "plain-pytorch": plain_pytorch,
+    "throughput": throughput,
+    "memory": memory,
+    "comparison-cost": comparison_cost,
+    "precision": precisions,
+    "kolektor": quality("quality_kolektorsdd", KOLEKTOR),
+    "magnetic": quality("quality_magnetic_tile", MAGNETIC),
+    "lite0": quality("quality_magnetic_tile_lite0", LITE0),
+    "solar": quality("quality_solar_cells", SOLAR),
+    "alignment": alignment,
+    "real-images": real_images,
+}
+
+VALUES: dict[str, Callable[[], str]] = {
+    "demo-seconds": lambda: f"{cases('demo')['demo']['seconds']}",
+    "first-verdict-resnet18": lambda: (
+        f"{cases('first_result')['ResNet18, 1024×1024']['first_verdict']:.1f}"
+    ),
+    "first-verdict-baseline": lambda: (
+        f"{cases('first_result')['baseline, 256×256']['first_verdict']:.2f}"
+    ),
+    "map-error": lambda: exact(
+        max(peer(case, "default")["errors"].get("map", 0.0) for case in cases("peers"))
+    ),
+    "convolution-ratio": lambda: spread(_convolution_ratios(), 0),
+    "copy-share": lambda: spread(_copy_shares(), 0),
+    "pose-ms": lambda: spread(_poses("milliseconds"), 0),
+    "pose-pixels": lambda: f"{max(_poses('most_pixels')):.2f}",
+    "pose-degrees": lambda: f"{max(_poses('most_degrees')):.2f}",
+    "bfloat16-scores": lambda: _score_change("bfloat16, CPU engine"),
+    "half-scores": lambda: _score_change("half, throughout"),
+    "bfloat16-throughout-scores": lambda: _score_change("bfloat16, throughout"),
+    "gradients-ours": lambda: _gradient("float32, backend cpu"),
+    "gradients-plain": lambda: _gradient("float32, backend reference"),
+    "gradients-rounding": lambda: _gradient("float64, images changed by a rounding"),
+    "tuning-rank": _rank_correlation,
+    "photograph-bytes": lambda: _photograph(maps=False),
+    "photograph-bytes-maps": lambda: _photograph(maps=True),
+    "tiles-gb": lambda: f"{cases('tiles')['within the budget']['peak'] / 1000:.1f}",
+    "tiles-whole-gb": lambda: f"{cases('tiles')['without one']['peak'] / 1000:.1f}",
+}
+
+
+def main() -> None:
+    """Fill in every page, and say which ones changed."""
+    for page in pages():
+        before = page.read_text(encoding="utf-8")
+        after = filled(before)
+        if after != before:
+            page.write_text(after, encoding="utf-8")
+            print(page.relative_to(ROOT))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,114 @@
+"""The README and the pages of ``docs/``: their numbers, examples, options and links."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import typer
+
+import pyramidflow
+from benchmarks import readme
+from pyramidflow import Detector
+from tests.support.tiny import TINY, write_image
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.DOTALL | re.MULTILINE)
+OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*[a-z]")
+OTHERS = {"--set", "--small", "--benchmark-json", "--released", "--dry-run"}
+"""Options of the benchmarks and of other programs."""
+
+
+def name(page):
+    return page.relative_to(ROOT).as_posix()
+
+
+def blocks(page, language):
+    return [text for kind, text in BLOCK.findall(page.read_text("utf-8")) if kind == language]
+
+
+@pytest.fixture(scope="module")
+def commands():
+    """Options of each command of the program."""
+    from pyramidflow.cli.app import app
+
+    group = typer.main.get_command(app)
+    found = {
+        command: {o for p in made.params for o in (*p.opts, *p.secondary_opts)} | {"--help"}
+        for command, made in group.commands.items()
+    }
+    return found | {"": {o for p in group.params for o in p.opts}}
+
+
+@pytest.mark.parametrize("page", readme.pages(), ids=name)
+def test_numbers_are_those_of_their_files(page):
+    text = page.read_text("utf-8")
+    assert text == readme.filled(text), "python -m benchmarks.readme fills the numbers in anew"
+
+
+def test_numbers_follow_their_files(monkeypatch):
+    found = readme.cases("first_result")
+    changed = found | {"ResNet18, 1024×1024": {"first_verdict": 7.0}}
+    monkeypatch.setattr(readme, "cases", lambda result: changed)
+    text = "<!-- from first-verdict-resnet18 -->1.3<!-- /from -->"
+    assert readme.filled(text) == text.replace("1.3", "7.0")
+
+
+def test_every_number_is_on_a_page():
+    said = {m for page in readme.pages() for _, m, *_ in readme.MARKED.findall(page.read_text())}
+    assert said == {*readme.TABLES, *readme.VALUES}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_options_exist(page, commands):
+    known = set().union(*commands.values()) | OTHERS
+    text = page.read_text("utf-8")
+    assert set(OPTION.findall(BLOCK.sub("", text))) <= known
+    for line in "".join(blocks(page, "bash")).splitlines():
+        words = line.partition("#")[0].split()
+        if "pyramidflow" in words[:1]:
+            assert set(OPTION.findall(line)) <= commands[words[1]], line
+
+
+def test_every_command_is_listed(commands):
+    text = (ROOT / "docs" / "first_detector.md").read_text("utf-8")
+    table = text.partition("## All commands")[2]
+    assert {*re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE), ""} == set(commands)
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", ROOT / "CONTRIBUTING.md"], ids=name)
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)#]+)", page.read_text("utf-8")):
+        assert target.startswith("https://") or (ROOT / target).exists(), target
+
+
+@pytest.fixture
+def workplace(tmp_path, monkeypatch, tiny_detector_file):
+    """A folder as the examples find it, and a detector that trains in a second."""
+
+    class Small(Detector):
+        def __init__(self, image_size=16, **settings):
+            super().__init__(image_size=16, epochs=1, validation_share=0.25, **TINY)
+
+    rng = np.random.default_rng(0)
+    for index in range(8):
+        for folder in ("good", "more_good", "new"):
+            write_image(
+                tmp_path / "parts" / folder / f"{index:04}.png", rng, defect=folder == "new"
+            )
+    (tmp_path / "part.safetensors").write_bytes(tiny_detector_file.read_bytes())
+    (tmp_path / "results").mkdir()
+    line = '{"path": "a.png", "verdict": "ng"}\n{"path": "b.png", "verdict": "ok"}\n'
+    (tmp_path / "results" / "results.jsonl").write_text(line)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(pyramidflow, "Detector", Small, raising=False)
+    monkeypatch.setattr("pyramidflow.tuning.tune", lambda detector, data: detector)
+    return tmp_path
+
+
+@pytest.mark.filterwarnings("ignore::pyramidflow.errors.PyramidFlowWarning")
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_python_examples_run(page, workplace):
+    for example in blocks(page, "python"):
+        exec(compile(example, name(page), "exec"), {"__name__": "example"})

@@ -16,6 +16,7 @@ from pyramidflow.cli.evaluate import evaluate
 from pyramidflow.cli.info import info
 from pyramidflow.cli.inspect import inspect
 from pyramidflow.cli.reproduce import reproduce
+from pyramidflow.cli.run import run
 from pyramidflow.cli.template import template
 from pyramidflow.cli.train import train
 from pyramidflow.io.names import printable, user_path
@@ -63,7 +64,7 @@ def _adapted(command: Callable[..., None]) -> Callable[..., None]:
     """
 
     @functools.wraps(command)
-    def run(**options: Any) -> None:
+    def call(**options: Any) -> None:
         try:
             command(**{name: _at_home(value) for name, value in options.items()})
         except KeyboardInterrupt as stop:
@@ -71,7 +72,7 @@ def _adapted(command: Callable[..., None]) -> Callable[..., None]:
             typer.echo(sentence, err=True)
             raise typer.Exit(EXIT_INTERRUPTED) from stop
 
-    return run
+    return call
 
 
 def _at_home(value: Any) -> Any:
@@ -80,7 +81,19 @@ def _at_home(value: Any) -> Any:
     return user_path(value) if isinstance(value, Path) else value
 
 
-COMMANDS = (train, calibrate, evaluate, inspect, template, info, doctor, demo, reproduce, compare)
+COMMANDS = (
+    train,
+    calibrate,
+    evaluate,
+    inspect,
+    run,
+    template,
+    info,
+    doctor,
+    demo,
+    reproduce,
+    compare,
+)
 
 for command in COMMANDS:
     app.command()(_adapted(command))

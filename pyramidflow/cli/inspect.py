@@ -79,10 +79,8 @@ def inspect(
     termination requests finish the image in hand; --resume goes on from there.
     """
     from pyramidflow.cli import EXIT_INPUT_ERROR, EXIT_INTERRUPTED
-    from pyramidflow.errors import InputError
     from pyramidflow.interrupt import StopRequest
-    from pyramidflow.io.files import file_digest
-    from pyramidflow.line import find_frames, inspect_frames
+    from pyramidflow.line import find_frames, inspect_frames, open_inspector
 
     found = find_frames(paths, output)
     for line in left_out_lines(found.left_out):
@@ -93,16 +91,15 @@ def inspect(
         "precision": precision,
         "max_pixels": pixels_of(max_megapixels),
     }
-    digest = file_digest(model)
-    thresholds = (threshold, review_threshold, pixel_threshold)
-    session = _session(model, thresholds, device, settings)
-    if file_digest(model) != digest:
-        raise InputError(
-            f"{printable(model)} was overwritten while it was read, so the records could name "
-            "another model than the one that inspects: start again."
-        )
+    thresholds = {
+        "threshold": threshold,
+        "review_threshold": review_threshold,
+        "pixel_threshold": pixel_threshold,
+    }
+    inspector = open_inspector(model, thresholds, device, **settings)
+    session = inspector.session
     run = {
-        "model": digest,
+        "model": inspector.digest,
         "threshold": session.threshold,
         "review_threshold": session.review_threshold,
         "pixel_threshold": session.pixel_threshold,
@@ -129,25 +126,6 @@ def inspect(
         raise typer.Exit(EXIT_INPUT_ERROR)
     if fail_on_defect and (tally.ng or tally.review):
         raise typer.Exit(EXIT_DEFECTS_FOUND)
-
-
-def _session(
-    model: Path,
-    thresholds: "tuple[float | None, float | None, float | None]",
-    device: str,
-    settings: dict[str, Any],
-) -> "Session":
-    from pyramidflow.detector import Detector
-    from pyramidflow.errors import InputError
-
-    detector = Detector.load(model, device=device)
-    session = detector.prepare(**settings).with_thresholds(*thresholds)
-    if session.threshold is None:
-        raise InputError(
-            f"{printable(model)} has no threshold yet: run pyramidflow calibrate, or give "
-            "--threshold."
-        )
-    return session
 
 
 @contextmanager

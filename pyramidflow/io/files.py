@@ -146,7 +146,9 @@ def refuse_checkpoint_name(path: Path) -> None:
 
 
 @contextmanager
-def exclusive(path: Path, covers: Iterable[Path] = ()) -> Iterator[None]:
+def exclusive(
+    path: Path, covers: Iterable[Path] = (), advice: str = "give each its own --output"
+) -> Iterator[None]:
     """Keep other processes from writing to a file while the context is open.
 
     Also tells at once, not after hours of work, that the place cannot be written, and removes the
@@ -156,6 +158,7 @@ def exclusive(path: Path, covers: Iterable[Path] = ()) -> Iterator[None]:
     Args:
         path: the file; a lock file lies beside it, and its folder is made where it is missing.
         covers: further files that only the holder of this lock writes.
+        advice: what to do where another process holds it.
 
     Raises:
         InputError: another process holds the file, it is a folder, it is named like a checkpoint,
@@ -171,9 +174,7 @@ def exclusive(path: Path, covers: Iterable[Path] = ()) -> Iterator[None]:
         lock = FileLock(_lock_file(target))
         is_locked = _acquire(lock, path)
     except Timeout as error:
-        raise InputError(
-            f"another process is writing to {printable(path)}: give each its own --output."
-        ) from error
+        raise InputError(f"another process is writing to {printable(path)}: {advice}.") from error
     except OSError as error:
         raise unwritable(path, error) from error
     try:

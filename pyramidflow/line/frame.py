@@ -45,6 +45,10 @@ class Frame:
     source: str = ""
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
+    def arrived_now(self) -> "Frame":
+        """The frame, as if it had come now."""
+        return replace(self, time=now(), arrived=monotonic())
+
     @property
     def path(self) -> Path | None:
         """The file, where the frame is one."""

@@ -3,6 +3,7 @@
 from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from time import perf_counter
 from typing import Final
 
@@ -11,9 +12,10 @@ import numpy as np
 from pyramidflow.detector import Inspection, Session, Verdict
 from pyramidflow.errors import InputError
 from pyramidflow.line.frame import Frame
+from pyramidflow.line.inspector import Inspector
 from pyramidflow.line.part import Part
-from pyramidflow.line.pipeline import Flow, Inspector, Pipeline
-from pyramidflow.line.sinks.folder import ResultFolder
+from pyramidflow.line.pipeline import Flow, Pipeline
+from pyramidflow.line.result_folder import ResultFolder
 
 STAGES: Final = ("reading", "resizing", "aligning", "inspecting", "writing")
 
@@ -87,10 +89,11 @@ def inspect_frames(
     """
     done = results.earlier.verdicts
     tally = Tally(ok=done["ok"], ng=done["ng"], review=done["review"])
-    flow = Flow(workers=0) if session.runtime.plan.memory_budget is not None else Flow()
+    is_budgeted = getattr(session.runtime.plan, "memory_budget", None) is not None
+    flow = Flow(workers=0) if is_budgeted else Flow()
     inspector = Inspector(session)
     pipeline = Pipeline(lambda: inspector, lambda part: results.kinds, flow)
-    for part in pipeline.run(frames, stop_requested):
+    for part in chain.from_iterable(pipeline.run(frames, stop_requested)):
         if part.inspection is None:
             problem = part.problem or InputError(f"{part.frame.origin} was not inspected.")
             tally.errors += 1

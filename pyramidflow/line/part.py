@@ -28,6 +28,7 @@ class Part:
         times: milliseconds by stage.
         queues: what waited before each stage when the part came out of it.
         is_dropped: it was let go before it was inspected.
+        places: of its pictures, by kind.
         is_ready: set when the next stage can take it.
     """
 
@@ -40,6 +41,7 @@ class Part:
     times: dict[str, float] = field(default_factory=dict)
     queues: dict[str, int] = field(default_factory=dict)
     is_dropped: bool = False
+    places: dict[str, str] = field(default_factory=dict)
     is_ready: threading.Event = field(default_factory=threading.Event)
 
     @property
@@ -79,9 +81,7 @@ def decode(part: Part, decoding: Decoding) -> None:
 def inspect(parts: Sequence[Part], session: Session) -> None:
     """Inspect decoded parts together; what goes wrong with one becomes its problem alone."""
     try:
-        found = list(
-            session.inspect_pixels([part.pixels for part in parts if part.can_be_inspected])
-        )
+        found = list(session.inspect_pixels(p.pixels for p in parts if p.pixels is not None))
     except Exception as error:
         if len(parts) > 1:
             for part in parts:

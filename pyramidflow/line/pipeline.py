@@ -6,13 +6,13 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from time import perf_counter
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
-from pyramidflow.detector import Session
 from pyramidflow.errors import InputError
 from pyramidflow.io.names import printable
 from pyramidflow.line import part as stages
 from pyramidflow.line.frame import Frame
+from pyramidflow.line.inspector import Inspector
 from pyramidflow.line.part import Part
 from pyramidflow.line.queues import Room, StageQueue, Turn
 
@@ -26,19 +26,6 @@ MOST_DROPPED: Final = 10_000
 """Dropped parts that wait for their records, before the source is held up after all."""
 
 WhenFull = Literal["block", "drop-oldest"]
-
-
-@dataclass(frozen=True)
-class Inspector:
-    """What inspects, and how its records name it.
-
-    Attributes:
-        session: of a calibrated detector.
-        digest: SHA-256 of its file.
-    """
-
-    session: Session
-    digest: str = ""
 
 
 @dataclass(frozen=True)
@@ -94,13 +81,16 @@ class Pipeline:
 
     def run(
         self, frames: Iterable[Frame], stop_requested: Callable[[], bool] = lambda: False
-    ) -> Iterator[Part]:
-        """Parts in the order of their frames, each as soon as it is through all stages.
+    ) -> Iterator[list[Part]]:
+        """Parts in the order of their frames, as soon as they are through all stages.
 
         Args:
             frames: from a source.
             stop_requested: asked before each inspection; when it says so, what was inspected is
                 given back and the rest is left.
+
+        Yields:
+            One part, and those behind it that are through by then.
 
         Raises:
             BaseException: what the source raised.
@@ -108,19 +98,20 @@ class Pipeline:
         if self._flow.workers == 0:
             yield from self._one_by_one(frames, stop_requested)
             return
-        # Daemons: a picture that cannot be read to its end must not keep the process alive.
-        for work, *given in [
-            *[(self._work, self._to_decode, self._decode)] * self._flow.workers,
-            *[(self._work, self._to_draw, self._finish)] * self._flow.workers,
-            (self._inspect_all, stop_requested),
-            (self._feed, frames),
-        ]:
-            threading.Thread(target=work, args=given, name="line", daemon=True).start()
+        for _ in range(self._flow.workers):
+            _start(self._work, self._to_decode, self._decode)
+            _start(self._work, self._to_draw, self._finish)
+        _start(self._inspect_all, stop_requested)
+        _start(self._feed, frames)
         try:
             while (part := self._drawing.get()) is not None:
                 part.is_ready.wait()
-                part.queues["writing"] = len(self._drawing)
-                yield part
+                through = [part]
+                while part := self._drawing.get_if(lambda part: part.is_ready.is_set()):
+                    through.append(part)
+                for part in through:
+                    part.queues["writing"] = len(self._drawing)
+                yield through
             if self._failure is not None:
                 raise self._failure
         finally:
@@ -136,7 +127,7 @@ class Pipeline:
 
     def _one_by_one(
         self, frames: Iterable[Frame], stop_requested: Callable[[], bool]
-    ) -> Iterator[Part]:
+    ) -> Iterator[list[Part]]:
         for frame in frames:
             if stop_requested():
                 self.is_stopped = True
@@ -145,7 +136,7 @@ class Pipeline:
             stages.decode(part, self._inspector().session.decoding)
             self._inspect([part])
             self._draw(part)
-            yield part
+            yield [part]
 
     @staticmethod
     def _work(waiting: "queue.SimpleQueue[Part | None]", work: Callable[[Part], None]) -> None:
@@ -253,3 +244,8 @@ class Pipeline:
         if part.inspection is not None and (kinds := self._kinds(part)):
             stages.draw_pictures(part, kinds, self._inspector().session.map_scale)
         part.pixels = None
+
+
+def _start(work: Callable[..., None], *given: Any) -> None:
+    # A daemon: a picture that cannot be read to its end must not keep the process alive.
+    threading.Thread(target=work, args=given, name="line", daemon=True).start()

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from pyramidflow.line.record import Record
 
@@ -20,8 +20,8 @@ class SinkSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    name: str = ""
-    stations: tuple[str, ...] = ()
+    name: str = Field("", description="Unique among the sinks; its kind where it is left out.")
+    stations: tuple[str, ...] = Field((), description="Whose records it gets; none is all.")
 
 
 class SinkAway(Exception):  # noqa: N818 - it is a state

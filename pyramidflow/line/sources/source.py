@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Protocol
 from pydantic import BaseModel, ConfigDict
 
 from pyramidflow.line.frame import Frame
+from pyramidflow.line.record import Record
 
 
 class SourceSettings(BaseModel):
@@ -43,13 +44,17 @@ class Source(ABC):
 
     Settings: ClassVar[type[SourceSettings]]
 
-    waits: ClassVar[bool] = True
-    """Whether a full queue may hold it up; where not (cameras), the oldest frame is dropped."""
-
     def __init__(self, settings: Any, station: str, recorded: Recorded) -> None:
         self.settings = settings
         self.station = station
         self.recorded = recorded
+
+    def open(self) -> None:  # noqa: B027 - most sources need none
+        """Take hold of what no other line may have; called once, before the frames.
+
+        Raises:
+            InputError: another line has it, or it cannot be had.
+        """
 
     @abstractmethod
     def frames(self, stop: Event) -> Iterator[Frame]:
@@ -61,8 +66,15 @@ class Source(ABC):
             InputError: no frame will ever come.
         """
 
-    def acknowledge(self, frame: Frame) -> None:  # noqa: B027 - most sources need none
-        """The frame's record is durable: it may be archived or deleted, and must not come again."""
+    def acknowledge(  # noqa: B027 - most sources need none
+        self, frame: Frame, record: Record | None
+    ) -> None:
+        """The frame's record is durable: it may be archived or deleted, and must not come again.
+
+        Args:
+            frame: as the source gave it.
+            record: its record; ``None`` where an earlier run wrote it.
+        """
 
     def status(self) -> dict[str, Any]:
         """What a person should know: connected, dropped, waiting; JSON values."""

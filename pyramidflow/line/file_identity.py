@@ -1,0 +1,30 @@
+"""Which picture a file is: the same file with another content is another picture."""
+
+import hashlib
+from pathlib import Path
+
+from pyramidflow.io.names import readable_bytes
+
+
+def file_identity(name: str, changed: int, size: int) -> str:
+    """Identity by name, time of change and size.
+
+    Args:
+        name: of the file.
+        changed: when, in nanoseconds since 1970.
+        size: in bytes.
+    """
+    return f"{readable_bytes(name)}:{changed}:{size}"
+
+
+def content_identity(path: Path) -> str:
+    """Identity by content: a copy of a file is the same picture.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return f"sha256:{digest.hexdigest()}"

@@ -1,0 +1,278 @@
+"""A running line: stations, what they share, and how it is started, changed and stopped."""
+
+import logging
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import ExitStack
+from pathlib import Path
+from time import monotonic
+from types import TracebackType
+from typing import Any
+
+from pyramidflow.data import Image
+from pyramidflow.errors import InputError
+from pyramidflow.io.files import exclusive
+from pyramidflow.io.names import printable
+from pyramidflow.line.configuration import (
+    LineSettings,
+    StationSettings,
+    check_configuration,
+    read_configuration,
+    sink_name,
+)
+from pyramidflow.line.inspector import Inspector
+from pyramidflow.line.outbox import Limits, Outbox
+from pyramidflow.line.queues import Turn
+from pyramidflow.line.record import Record
+from pyramidflow.line.registry import sink_kinds, source_kinds
+from pyramidflow.line.sinks.sink import Sink
+from pyramidflow.line.sources.python import PythonSource
+from pyramidflow.line.station import Station, inspector_of
+
+log = logging.getLogger(__name__)
+
+
+class Line:
+    """A line: pictures from its stations' sources, inspected, recorded, and sent to its sinks.
+
+    One inspection runs at a time, with all threads of the machine; stations take turns.
+
+    ::
+
+        with Line("line.toml") as line:
+            line.wait()
+
+    Args:
+        configuration: a TOML file, or its tables as a mapping.
+
+    Raises:
+        InputError: the configuration is refused (the key is named), a detector cannot be used, or
+            a source or sink cannot be made.
+    """
+
+    def __init__(self, configuration: "str | os.PathLike[str] | Mapping[str, Any]") -> None:
+        self._file = None if isinstance(configuration, Mapping) else Path(configuration)
+        if isinstance(configuration, Mapping):
+            self.settings = check_configuration(configuration, Path.cwd(), "the configuration")
+        else:
+            self.settings = read_configuration(Path(configuration))
+        self._sinks = _sinks_of(self.settings)
+        self._inspectors = {x.name: inspector_of(x) for x in self.settings.stations}
+        self._recorded = {x.name: _Recorded(x.name) for x in self.settings.stations}
+        self._sources = {
+            x.name: source_kinds()[_kind(x.source)](x.source, x.name, self._recorded[x.name])
+            for x in self.settings.stations
+        }
+        self._stations: dict[str, Station] = {}
+        self._outbox: Outbox | None = None
+        self._held = ExitStack()
+
+    def __enter__(self) -> "Line":
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Begin: open the store, deliver what still waits there, and take pictures.
+
+        Raises:
+            InputError: another process runs on the store or a folder, or the store cannot be used.
+        """
+        if self._outbox is not None:
+            raise InputError("the line was started already: make another one.")
+        store = self.settings.store
+        with ExitStack() as held:
+            held.enter_context(
+                exclusive(store, advice="another line runs on it; give each its own store")
+            )
+            for source in self._sources.values():
+                held.callback(source.close)
+                source.open()
+            outbox = self._outbox = Outbox(
+                store, self._sinks, Limits(**self.settings.limits.model_dump())
+            )
+            self._held = held.pop_all()
+        turn = Turn()
+        for settings in self.settings.stations:
+            name = settings.name
+            self._recorded[name].outbox = outbox
+            self._stations[name] = Station(
+                settings,
+                self._sources[name],
+                self._inspectors[name],
+                [sink for sink in self._sinks.values() if _serves(sink, name)],
+                outbox,
+                turn,
+            )
+        outbox.start()
+        for station in self._stations.values():
+            station.start()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until every source has come to its end; cameras and watched folders have none.
+
+        Args:
+            timeout: in seconds.
+
+        Returns:
+            Whether they have.
+        """
+        until = None if timeout is None else monotonic() + timeout
+        return all(
+            station.join(None if until is None else max(until - monotonic(), 0))
+            for station in self._stations.values()
+        )
+
+    def stop(self) -> None:
+        """Finish what is in hand, give sinks ``stop_seconds`` to take what waits, and end.
+
+        What still waits then is delivered after the next start.
+        """
+        if self._outbox is None:
+            return
+        for station in self._stations.values():
+            station.stop()
+        for station in self._stations.values():
+            station.join(None)
+        self._outbox.close(self.settings.stop_seconds)
+        for sink in self._sinks.values():
+            sink.close()
+        self._held.close()
+
+    def put(
+        self,
+        image: "Image | bytes",
+        identity: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        *,
+        station: str | None = None,
+        timeout: float | None = None,
+    ) -> "Future[Record | None]":
+        """Hand a picture to a station whose source is of the kind ``python``.
+
+        Args:
+            image: a path, the bytes of an image file, an array in the order red, green, blue (it
+                is copied), or a Pillow image.
+            identity: of the part's picture, unique in its station for ever, from a trigger or a
+                code; by default a new one.
+            metadata: JSON values that go into the record.
+            station: its name, where there are several.
+            timeout: how long to wait for room, in seconds; ``None`` waits.
+
+        Returns:
+            Gives the record once it is durable; ``None`` where the identity has one already.
+
+        Raises:
+            InputError: there is no such station, the line does not run, or the picture has no form
+                that is known.
+            TimeoutError: no room within the time.
+        """
+        named = {n: s for n, s in self._sources.items() if isinstance(s, PythonSource)}
+        if station is None and len(named) == 1:
+            [station] = named
+        if station not in named:
+            names = ", ".join(named) or "none"
+            raise InputError(
+                f"the station is {station!r}: one with the source python is expected ({names})."
+            )
+        return named[station].put(image, identity, metadata, timeout)
+
+    def reload(self) -> list[str]:
+        """Take changed detector files and thresholds, each station between two of its parts.
+
+        What cannot be taken leaves the old one at work, and is logged.
+
+        Returns:
+            A sentence for each change and each refusal.
+        """
+        said = []
+        try:
+            settings = self.settings if self._file is None else read_configuration(self._file)
+        except InputError as error:
+            return [_logged(f"not reloaded: {error}")]
+        wanted = {station.name: station for station in settings.stations}
+        for name, station in self._stations.items():
+            if name not in wanted:
+                said.append(_logged(f"{name}: is gone from the configuration: start again"))
+                continue
+            said += _reloaded(station, wanted[name])
+        return said
+
+    def status(self) -> dict[str, Any]:
+        """Every station, and what waits for the sinks; JSON values."""
+        return {
+            "stations": {name: station.status() for name, station in self._stations.items()},
+            "outbox": {} if self._outbox is None else self._outbox.status(),
+        }
+
+    @property
+    def has_errors(self) -> bool:
+        """Whether a part had no verdict, or a station ended before its time."""
+        return any(x.counts.errors or x.failure for x in self._stations.values())
+
+
+class _Recorded:
+    """The identities of one station, as its source sees them."""
+
+    def __init__(self, station: str) -> None:
+        self._station = station
+        self.outbox: Outbox | None = None
+
+    def known(self, identities: Sequence[str]) -> set[str]:
+        return set() if self.outbox is None else self.outbox.known(self._station, identities)
+
+    def keep_only(self, present: Iterable[str]) -> int:
+        return 0 if self.outbox is None else self.outbox.keep_only(self._station, present)
+
+
+def _reloaded(station: Station, wanted: StationSettings) -> list[str]:
+    name = wanted.name
+    said = []
+    taken = {"detector": wanted.detector, **wanted.thresholds}
+    if wanted != station.settings.model_copy(update=taken):
+        said.append(_logged(f"{name}: only detector and thresholds change while it runs"))
+    try:
+        found = inspector_of(station.settings.model_copy(update=taken))
+    except Exception as error:  # whatever is wrong with the new one, the old one works
+        return [*said, _logged(f"{name}: the old detector stays: {printable(error)}")]
+    old = station.inspector
+    if (found.digest, found.thresholds) == (old.digest, old.thresholds):
+        return said
+    station.inspector = found
+    return [
+        *said,
+        _logged(
+            f"{name}: inspects with {found.digest[:12]} at {_said(found)}; before, with "
+            f"{old.digest[:12]} at {_said(old)}"
+        ),
+    ]
+
+
+def _said(inspector: Inspector) -> str:
+    known = {name: value for name, value in inspector.thresholds.items() if value is not None}
+    return ", ".join(f"{name} {value:.6g}" for name, value in known.items())
+
+
+def _logged(sentence: str) -> str:
+    log.warning("%s", sentence)
+    return sentence
+
+
+def _sinks_of(settings: LineSettings) -> dict[str, Sink]:
+    return {sink_name(sink): sink_kinds()[_kind(sink)](sink) for sink in settings.sinks}
+
+
+def _serves(sink: Sink, station: str) -> bool:
+    return not sink.settings.stations or station in sink.settings.stations
+
+
+def _kind(settings: Any) -> str:
+    return str(settings.kind)

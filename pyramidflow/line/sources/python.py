@@ -1,0 +1,97 @@
+"""Pictures that a Python program puts in, with :meth:`pyramidflow.line.Line.put`."""
+
+import queue
+import secrets
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future
+from itertools import count
+from threading import Event
+from typing import Any, Final
+
+from pydantic import Field
+
+from pyramidflow.data import Image
+from pyramidflow.errors import InputError
+from pyramidflow.line.frame import Frame
+from pyramidflow.line.payload import payload_of
+from pyramidflow.line.record import Record
+from pyramidflow.line.sources.source import Recorded, Source, SourceSettings
+
+_LOOK_FOR_A_STOP: Final = 0.2
+"""Seconds."""
+
+
+class PythonSettings(SourceSettings):
+    """How many pictures wait."""
+
+    waiting: int = Field(8, ge=1, description="Most pictures that wait; then put waits.")
+
+
+class PythonSource(Source):
+    """Pictures from a Python program, by Line.put."""
+
+    Settings = PythonSettings
+
+    def __init__(self, settings: PythonSettings, station: str, recorded: Recorded) -> None:
+        super().__init__(settings, station, recorded)
+        self._frames: queue.Queue[Frame] = queue.Queue(settings.waiting)
+        self._asked: dict[str, Future[Record | None]] = {}
+        self._numbers = count()
+        self._run = secrets.token_hex(8)
+        self._is_closed = False
+
+    def put(
+        self,
+        image: "Image | bytes",
+        identity: str | None,
+        metadata: Mapping[str, Any] | None,
+        timeout: float | None,
+    ) -> "Future[Record | None]":
+        """Hand over a picture; see :meth:`pyramidflow.line.Line.put`.
+
+        Raises:
+            InputError: the line is stopped, the picture has no form that is known, or one with
+                this identity waits already.
+            TimeoutError: no room within the time.
+        """
+        if self._is_closed:
+            raise InputError("the line is stopped: put pictures in while it runs.")
+        number = next(self._numbers)
+        identity = identity or f"{self._run}-{number}"
+        if identity in self._asked:
+            raise InputError(f"a picture with the identity {identity} waits: give another one.")
+        frame = Frame(
+            payload_of(image),
+            identity,
+            identity=identity,
+            station=self.station,
+            source="python",
+            metadata=dict(metadata or {}),
+        )
+        asked = self._asked[identity] = Future()
+        try:
+            self._frames.put(frame, timeout=timeout)
+        except queue.Full as error:
+            del self._asked[identity]
+            raise TimeoutError("the line takes no picture now: parts come too fast.") from error
+        return asked
+
+    def frames(self, stop: Event) -> Iterator[Frame]:
+        """Frames in the order in which they were put."""
+        while True:
+            try:
+                yield self._frames.get(timeout=_LOOK_FOR_A_STOP)
+            except queue.Empty:
+                if stop.is_set():
+                    return
+
+    def acknowledge(self, frame: Frame, record: Record | None) -> None:
+        """Tell the program."""
+        if (asked := self._asked.pop(frame.identity, None)) is not None:
+            asked.set_result(record)
+
+    def close(self) -> None:
+        """Take no more pictures, and cancel what was never looked at."""
+        self._is_closed = True
+        for asked in list(self._asked.values()):
+            asked.cancel()

@@ -1,0 +1,212 @@
+"""One station of a line: a source, a detector, and the records of its parts."""
+
+import logging
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from threading import Event
+from time import monotonic
+from typing import Any, Final, Protocol
+
+from pyramidflow.errors import InputError
+from pyramidflow.io.names import printable
+from pyramidflow.line.configuration import StationSettings
+from pyramidflow.line.drawing import KINDS
+from pyramidflow.line.frame import Frame
+from pyramidflow.line.inspector import Inspector, open_inspector
+from pyramidflow.line.outbox import OutboxFull, Outgoing
+from pyramidflow.line.part import Part
+from pyramidflow.line.pipeline import Flow, Pipeline
+from pyramidflow.line.queues import Turn
+from pyramidflow.line.record import Record
+from pyramidflow.line.sinks.sink import Sink
+from pyramidflow.line.sources.source import Source
+
+log = logging.getLogger(__name__)
+
+_MOST_AT_ONCE: Final = 64
+"""Records in one transaction."""
+
+_WAIT_FOR_ROOM: Final = 0.5
+"""Seconds between two tries to keep a record where the disk is full."""
+
+
+class Keeper(Protocol):
+    """What keeps records: the outbox, as a station sees it."""
+
+    def put(self, entries: Sequence[Outgoing]) -> None:
+        """Keep records; returns when they are safe."""
+
+    def known(self, station: str, identities: Sequence[str]) -> set[str]:
+        """Those identities that have a record."""
+
+
+@dataclass
+class Counts:
+    """Parts of a station since its start, by what came of them.
+
+    Attributes:
+        ok: verdicts.
+        review: verdicts.
+        ng: verdicts.
+        errors: parts without a verdict, but those that were dropped.
+        late: parts whose verdict came after the deadline; they are counted by it, too.
+        dropped: parts that were let go.
+    """
+
+    ok: int = 0
+    review: int = 0
+    ng: int = 0
+    errors: int = 0
+    late: int = 0
+    dropped: int = 0
+
+    def add(self, record: Record) -> None:
+        """Count a record."""
+        self.ok += record.verdict == "ok"
+        self.review += record.verdict == "review"
+        self.ng += record.verdict == "ng"
+        self.errors += record.verdict is None and not record.dropped
+        self.late += record.late
+        self.dropped += record.dropped
+
+
+@dataclass
+class Station:
+    """Takes the frames of one source to durable records, in a thread of its own.
+
+    Attributes:
+        settings: of the station.
+        source: of its frames.
+        inspector: what inspects now; another one takes over between two parts.
+        sinks: that get its records.
+        keeper: of the records.
+        turn: at the machine.
+    """
+
+    settings: StationSettings
+    source: Source
+    inspector: Inspector
+    sinks: Sequence[Sink]
+    keeper: Keeper
+    turn: Turn
+    counts: Counts = field(default_factory=Counts)
+    failure: InputError | None = None
+
+    def __post_init__(self) -> None:
+        flow = Flow(self.settings.waiting, self.settings.when_full)
+        self._pipeline = Pipeline(lambda: self.inspector, self._kinds, flow, self.turn)
+        self._stop = Event()
+        self._thread = threading.Thread(target=self._run, name=self.settings.name, daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Take no more frames; what is in hand is finished."""
+        self._stop.set()
+
+    def join(self, timeout: float | None) -> bool:
+        """Wait for the end; whether it came."""
+        self._thread.join(timeout)
+        return not self._thread.is_alive()
+
+    def status(self) -> dict[str, Any]:
+        """Counts, what waits, the source and the detector; JSON values."""
+        return {
+            **vars(self.counts),
+            "running": self._thread.is_alive(),
+            "failure": None if self.failure is None else str(self.failure),
+            "waiting": self._pipeline.queue_lengths(),
+            "source": self.source.status(),
+            "detector": self.inspector.digest,
+            **self.inspector.thresholds,
+        }
+
+    def _run(self) -> None:
+        name = self.settings.name
+        try:
+            for parts in self._pipeline.run(self._new_frames()):
+                for start in range(0, len(parts), _MOST_AT_ONCE):
+                    self._keep(parts[start : start + _MOST_AT_ONCE])
+        except InputError as error:
+            self.failure = error
+        except Exception as error:
+            self.failure = InputError(f"{type(error).__name__}: {printable(error)}")
+            log.exception("%s", name)
+        if self.failure is not None:
+            log.error("%s: ended: %s", name, self.failure)
+
+    def _new_frames(self) -> Iterator[Frame]:
+        for frame in self.source.frames(self._stop):
+            if self.keeper.known(self.settings.name, [frame.identity]):
+                self.source.acknowledge(frame, None)
+            else:
+                yield frame
+
+    def _kinds(self, part: Part) -> Sequence[str]:
+        """The pictures that a sink wants of a part; their places go into its record."""
+        record = self._record(part)
+        for sink in self.sinks:
+            for kind, place in sink.pictures(record).items():
+                part.places.setdefault(kind, place)
+        return [kind for kind in KINDS if kind in part.places]
+
+    def _record(self, part: Part) -> Record:
+        total = 1e3 * (monotonic() - part.frame.arrived)
+        deadline = self.settings.deadline_ms
+        error = part.problem or part.drawn.error
+        return Record.of(
+            part.frame,
+            part.inspection,
+            pictures={kind: part.places[kind] for kind in part.drawn.pictures},
+            error=None if error is None else printable(error),
+            detector=part.detector,
+            times={**part.times, "total": total},
+            queues=part.queues,
+            late=deadline is not None and total > deadline,
+            dropped=part.is_dropped,
+        )
+
+    def _keep(self, parts: Sequence[Part]) -> None:
+        records = [self._record(part) for part in parts]
+        outgoing = [
+            Outgoing(record, part.drawn.pictures)
+            for record, part in zip(records, parts, strict=True)
+        ]
+        while not self._is_kept(outgoing):
+            if self._stop.wait(_WAIT_FOR_ROOM):
+                raise InputError(
+                    f"stopped while there was no room for records: {len(records)} parts have none "
+                    "and are inspected again where their source still has them."
+                )
+        for record, part in zip(records, parts, strict=True):
+            self.counts.add(record)
+            self.source.acknowledge(part.frame, record)
+
+    def _is_kept(self, outgoing: Sequence[Outgoing]) -> bool:
+        try:
+            self.keeper.put(outgoing)
+        except OutboxFull as error:
+            log.warning("%s: %s", self.settings.name, error)
+            return False
+        return True
+
+
+def inspector_of(settings: StationSettings) -> Inspector:
+    """The inspector that a station asks for, ready.
+
+    Raises:
+        InputError: the detector cannot be used, or a setting cannot be honoured.
+    """
+    inspector = open_inspector(
+        settings.detector,
+        settings.thresholds,
+        settings.device,
+        threads=settings.threads,
+        precision=settings.precision,
+        max_pixels=round(settings.max_megapixels * 1e6),
+    )
+    inspector.warm_up()
+    return inspector

@@ -1,0 +1,237 @@
+"""Cameras and videos: OpenCV's interface and GenICam's, by stand-ins; videos for real."""
+
+import sys
+import threading
+import time
+import types
+from contextlib import contextmanager
+from importlib.machinery import ModuleSpec
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from pyramidflow.errors import InputError
+from pyramidflow.line.sources.camera import CameraSource
+from pyramidflow.line.sources.genicam import GenicamSource, pixels_of_component
+from pyramidflow.line.sources.video import VideoSource
+
+cv2 = pytest.importorskip("cv2", reason="needs OpenCV, of the extra line")
+
+
+@pytest.fixture
+def video(tmp_path):
+    """Five frames, each of its own grey, with a red left half in the last."""
+    path = tmp_path / "parts.avi"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), 10, (64, 48))
+    if not writer.isOpened():
+        pytest.skip("this OpenCV writes no MJPG video")
+    for number in range(5):
+        picture = np.full((48, 64, 3), 40 * number, np.uint8)
+        if number == 4:
+            picture[:, :32] = (0, 0, 255)
+        writer.write(picture)
+    writer.release()
+    return path
+
+
+def frames_of(kind, most=100, **settings):
+    source = kind(kind.Settings(**settings), "press", None)
+    found = []
+    for frame in source.frames(threading.Event()):
+        found.append(frame)
+        if len(found) == most:
+            break
+    return found
+
+
+def test_a_video_gives_its_frames_in_order_with_red_first(video):
+    found = frames_of(VideoSource, path=video)
+    assert [frame.metadata["frame"] for frame in found] == [0, 1, 2, 3, 4]
+    assert [int(frame.payload[40, 60].mean().round(-1)) for frame in found] == [0, 40, 80, 120, 160]
+    red, green, blue = found[4].payload[24, 10].astype(int)
+    assert red > 200
+    assert max(green, blue) < 60
+    assert len({frame.identity for frame in found}) == 5
+    assert [f.identity for f in frames_of(VideoSource, path=video)] == [f.identity for f in found]
+    assert [f.metadata["frame"] for f in frames_of(VideoSource, path=video, every=2)] == [0, 2, 4]
+
+
+def test_what_is_no_video_is_refused(tmp_path):
+    (tmp_path / "x.avi").write_bytes(b"x" * 100)
+    for name in ("x.avi", "missing.avi"):
+        with pytest.raises(InputError, match="is no video"):
+            frames_of(VideoSource, path=tmp_path / name)
+
+
+def test_an_ip_camera_is_opened_again_and_its_password_stays_out_of_records(video, monkeypatch):
+    opened = []
+    usual = cv2.VideoCapture
+
+    def open_stream(device, *more):
+        opened.append(device)
+        return usual(str(video))
+
+    monkeypatch.setattr(cv2, "VideoCapture", open_stream)
+    source = CameraSource(CameraSource.Settings(device="rtsp://me:secret@host/1"), "press", None)
+    stop, found = threading.Event(), []
+    for frame in source.frames(stop):
+        found.append(frame)
+        if len(opened) >= 3:
+            break
+    stop.set()
+    assert opened[0] == "rtsp://me:secret@host/1"
+    assert {frame.source for frame in found} == {"rtsp://host/1"}
+    assert all("secret" not in str(frame) for frame in found[:1])
+    assert source.status()["reconnects"] >= 2
+    assert len({frame.identity for frame in found}) == len(found)
+
+
+class UsbCamera:
+    """A camera that gives numbered pictures, faster than anybody looks."""
+
+    def __init__(self, device):
+        self.number = 0
+
+    def isOpened(self):
+        return True
+
+    def set(self, name, value):
+        return True
+
+    def read(self):
+        time.sleep(0.002)
+        self.number += 1
+        return True, np.full((4, 4, 3), self.number % 256, np.uint8)
+
+    def release(self):
+        pass
+
+
+def test_a_camera_gives_the_newest_picture_and_counts_what_nobody_looked_at(monkeypatch):
+    monkeypatch.setattr(cv2, "VideoCapture", UsbCamera)
+    source = CameraSource(CameraSource.Settings(device=0, width=640), "press", None)
+    stop, found = threading.Event(), []
+    for frame in source.frames(stop):
+        found.append(frame)
+        time.sleep(0.1)
+        if len(found) == 5:
+            break
+    stop.set()
+    numbers = [frame.metadata["number"] for frame in found]
+    missed = [frame.metadata["missed"] for frame in found]
+    assert numbers == sorted(numbers)
+    assert numbers[-1] > 50
+    assert [b - a - 1 for a, b in pairwise(numbers)] == missed[1:]
+    assert source.status()["connected"]
+
+
+class Harvester:
+    """The part of harvesters' interface that is used: one camera that is unplugged once."""
+
+    plugged = (True, False, True)
+
+    def __init__(self):
+        self.opened = 0
+        self.nodes = types.SimpleNamespace(
+            TriggerMode=types.SimpleNamespace(value="Off"),
+            ChunkCounterValue=types.SimpleNamespace(value=0),
+        )
+
+    def add_file(self, path, check_existence=False):
+        if check_existence and "missing" in path:
+            raise FileNotFoundError(path)
+
+    def update(self):
+        pass
+
+    def create(self, search_key=None):
+        self.opened += 1
+        if not self.plugged[min(self.opened, 3) - 1]:
+            raise RuntimeError("no device")
+        return Acquirer(self)
+
+    def reset(self):
+        pass
+
+
+class TimeoutException(Exception):  # noqa: N818 - the name in harvesters
+    """Nothing came in time."""
+
+
+class Acquirer:
+    def __init__(self, harvester):
+        self.remote_device = types.SimpleNamespace(node_map=harvester.nodes)
+        self.fetched = 0
+
+    def start(self):
+        pass
+
+    stop = destroy = start
+
+    @contextmanager
+    def fetch(self, timeout=0):
+        self.fetched += 1
+        nodes = self.remote_device.node_map
+        if self.fetched == 2:
+            raise TimeoutException
+        if self.fetched == 4:
+            raise RuntimeError("unplugged")
+        nodes.ChunkCounterValue.value += 1
+        component = types.SimpleNamespace(
+            width=3, height=2, data_format="Mono8", data=np.arange(6, dtype=np.uint8)
+        )
+        yield types.SimpleNamespace(
+            frame_id=self.fetched,
+            timestamp=1,
+            payload=types.SimpleNamespace(components=[component]),
+        )
+        component.data[:] = 0  # the buffer goes back to the camera
+
+
+@pytest.fixture
+def harvesters(monkeypatch):
+    core = types.ModuleType("harvesters.core")
+    package = types.ModuleType("harvesters")
+    package.__spec__ = ModuleSpec("harvesters", None)
+    core.Harvester, core.TimeoutException = Harvester, TimeoutException
+    monkeypatch.setitem(sys.modules, "harvesters", package)
+    monkeypatch.setitem(sys.modules, "harvesters.core", core)
+
+
+def test_a_genicam_camera_keeps_its_triggers_identity_through_an_unplugging(harvesters, tmp_path):
+    found = frames_of(
+        GenicamSource,
+        most=4,
+        producer=tmp_path / "vendor.cti",
+        features={"TriggerMode": "On"},
+        identity_chunk="ChunkCounterValue",
+    )
+    assert [frame.identity for frame in found] == ["1", "2", "3", "4"]
+    assert found[0].payload.tolist() == [[0, 1, 2], [3, 4, 5]]
+    assert found[3].metadata["ChunkCounterValue"] == 4
+
+
+def test_a_producer_that_is_not_there_is_refused_by_its_key(harvesters, tmp_path):
+    with pytest.raises(InputError, match=r"source\.producer is .*missing\.cti"):
+        frames_of(GenicamSource, producer=tmp_path / "missing.cti")
+
+
+def component(name, values, shape):
+    return types.SimpleNamespace(
+        data_format=name, data=np.array(values), height=shape[0], width=shape[1]
+    )
+
+
+def test_genicam_formats_become_red_green_blue():
+    bgr = component("BGR8", [1, 2, 3, 4, 5, 6], (1, 2))
+    assert pixels_of_component(bgr).tolist() == [[[3, 2, 1], [6, 5, 4]]]
+    twelve = component("Mono12", [0, 4095, 2048], (1, 3))
+    assert pixels_of_component(twelve).tolist() == [[0, 65535, 32776]]
+    # A red scene: of a pattern that starts with red, every second pixel of even rows is lit.
+    mosaic = np.zeros((8, 8), np.uint8)
+    mosaic[::2, ::2] = 200
+    red = pixels_of_component(component("BayerRG8", mosaic.ravel(), (8, 8)))[4, 4]
+    assert red.tolist() == [200, 0, 0]
+    with pytest.raises(InputError, match="PixelFormat"):
+        pixels_of_component(component("Mono12Packed", [0], (1, 1)))

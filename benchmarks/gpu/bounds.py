@@ -231,7 +231,7 @@ def ours(encoder: str, size: int, batch: int, dtype: torch.dtype) -> list[Launch
     feature = size if encoder == "none" else size // 4
     levels, channels = network.architecture.levels, network.architecture.channels
     for block in network.flow.blocks:
-        side = feature >> (block.level - (type(block).__name__ == "SingleDownCoupling"))
+        side = feature >> (block.topology.at)
         block.volume_norm.running_mean = torch.zeros(1, 1, side, side)
     sides = [feature >> d for d in range(levels)]
     template = [torch.empty(1, channels, side, side, device=META) for side in sides]

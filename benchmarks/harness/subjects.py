@@ -10,8 +10,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pyramidflow import Detector, PyramidFlow
-from pyramidflow.model.coupling import CouplingBlock
-from pyramidflow.runtime.cpu.encoder import feature_size
 from pyramidflow.runtime.cpu.runtime import flow_shapes
 from pyramidflow.training import ContrastLoss, Recipe
 
@@ -30,10 +28,9 @@ def detector(encoder: str, size: int, channels: int, levels: int = 4, stacks: in
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         network = PyramidFlow(width, levels, stacks, encoder=encoder).eval()
-        padded = network.pyramid.padded_size(feature_size(network, size, size))
+        padded = network.pyramid.padded_size(network.feature_size(size, size))
         seconds = flow_shapes(network, 1, padded)[1::2]
-        for block, (_, shape) in zip(network.flow.blocks, seconds, strict=True):
-            assert isinstance(block, CouplingBlock)
+        for block, (_, shape) in zip(network.flow, seconds, strict=True):
             # Fresh ones are zero: nothing would flow.
             torch.nn.init.normal_(
                 block.affine_params.conv2.weight, std=(shape.in_channels * shape.kernel**2) ** -0.5

@@ -19,7 +19,7 @@ from pyramidflow.errors import InputError
 from pyramidflow.io.tensors import load_tensors, save_tensors, tensors_below
 from pyramidflow.model import Codebook, Comparison, PyramidFlow
 from pyramidflow.model.codebook import level_of
-from pyramidflow.model.encoder import CustomEncoder
+from pyramidflow.model.frozen import CustomEncoder
 from pyramidflow.model.normal import comparison_of
 from pyramidflow.model.state import TensorKind, check_tensors
 from pyramidflow.runtime import Settings

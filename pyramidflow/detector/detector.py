@@ -33,8 +33,8 @@ from pyramidflow.detector.threshold import calibrated_on
 from pyramidflow.detector.trials import Trial
 from pyramidflow.errors import InputError
 from pyramidflow.model import Codebook, PyramidFlow
-from pyramidflow.model.encoder import CustomEncoder
 from pyramidflow.model.encoders import encoder_of
+from pyramidflow.model.frozen import CustomEncoder
 from pyramidflow.runtime import Precision, Settings
 from pyramidflow.runtime.device import resolve_device
 from pyramidflow.settings import shown

@@ -33,7 +33,6 @@ from pyramidflow.detector.trainingset import ratio_of, training_images
 from pyramidflow.errors import ImagesWarning
 from pyramidflow.io.names import printable
 from pyramidflow.model import PyramidFlow
-from pyramidflow.runtime.cpu.encoder import feature_size
 from pyramidflow.spec import Spec
 from pyramidflow.training import train
 from pyramidflow.training.statistics import normal_of
@@ -183,7 +182,7 @@ def compared(artifact: Artifact, spec: Spec, images: ImageSet) -> Artifact:
     """
     network = artifact.network
     device = next(network.parameters()).device
-    map_size = feature_size(network, *spec.preprocessing.size)
+    map_size = network.feature_size(*spec.preprocessing.size)
 
     def latents_of(index: int) -> tuple[Tensor, ...]:
         pixels = network_input([images[index]], spec.preprocessing, device)

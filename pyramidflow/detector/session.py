@@ -31,7 +31,6 @@ from pyramidflow.detector.smoothing import Smoothing
 from pyramidflow.detector.verdict import Verdict, interest_mask, judge, overlay_scale
 from pyramidflow.errors import InputError
 from pyramidflow.runtime import Settings, TrainedNetwork, images_at_once, runtime_on
-from pyramidflow.runtime.cpu.encoder import feature_size
 from pyramidflow.runtime.device import Runtime
 
 
@@ -92,7 +91,7 @@ class Session:
             artifact.network, artifact.comparison, preprocessing.mean, preprocessing.std
         )
         self.runtime: Runtime = runtime_on(device, trained, self.size, settings)
-        map_size = feature_size(artifact.network, *self.size)
+        map_size = artifact.network.feature_size(*self.size)
         self._place = Placing(artifact.reference, self.spec.alignment, map_size, device)
         self._interest = interest_mask(self.spec.rule, map_size, device)
         self._smoothing: Smoothing | None = None

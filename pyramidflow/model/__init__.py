@@ -8,44 +8,45 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pyramidflow.model.architecture import Architecture
     from pyramidflow.model.codebook import Codebook
     from pyramidflow.model.comparison import Comparison
     from pyramidflow.model.contrast import ComposedContrast, Contrast
     from pyramidflow.model.coupling import (
         AffineParams,
         CouplingBlock,
-        DualCoupling,
         InvertibleConv1x1,
         Pyramid,
-        SingleDownCoupling,
-        SingleUpCoupling,
         VolumeNorm2d,
     )
-    from pyramidflow.model.encoder import CustomEncoder, LayeredNetwork, Lift, Standardised
     from pyramidflow.model.flow import Flow
+    from pyramidflow.model.frozen import CustomEncoder, FrozenEncoder, FrozenSteps, Standardised
+    from pyramidflow.model.layered import LayeredNetwork
     from pyramidflow.model.network import PyramidFlow
     from pyramidflow.model.pyramid import InvertiblePyramid
-    from pyramidflow.spec import Architecture
 
 _MODULES = {
+    "pyramidflow.model.architecture": ("Architecture",),
     "pyramidflow.model.codebook": ("Codebook",),
     "pyramidflow.model.comparison": ("Comparison",),
     "pyramidflow.model.contrast": ("ComposedContrast", "Contrast"),
     "pyramidflow.model.coupling": (
         "AffineParams",
         "CouplingBlock",
-        "DualCoupling",
         "InvertibleConv1x1",
         "Pyramid",
-        "SingleDownCoupling",
-        "SingleUpCoupling",
         "VolumeNorm2d",
     ),
-    "pyramidflow.model.encoder": ("CustomEncoder", "LayeredNetwork", "Lift", "Standardised"),
     "pyramidflow.model.flow": ("Flow",),
+    "pyramidflow.model.frozen": (
+        "CustomEncoder",
+        "FrozenEncoder",
+        "FrozenSteps",
+        "Standardised",
+    ),
+    "pyramidflow.model.layered": ("LayeredNetwork",),
     "pyramidflow.model.network": ("PyramidFlow",),
     "pyramidflow.model.pyramid": ("InvertiblePyramid",),
-    "pyramidflow.spec": ("Architecture",),
 }
 
 __all__ = [
@@ -57,16 +58,14 @@ __all__ = [
     "Contrast",
     "CouplingBlock",
     "CustomEncoder",
-    "DualCoupling",
     "Flow",
+    "FrozenEncoder",
+    "FrozenSteps",
     "InvertibleConv1x1",
     "InvertiblePyramid",
     "LayeredNetwork",
-    "Lift",
     "Pyramid",
     "PyramidFlow",
-    "SingleDownCoupling",
-    "SingleUpCoupling",
     "Standardised",
     "VolumeNorm2d",
 ]

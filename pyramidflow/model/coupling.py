@@ -1,6 +1,5 @@
 """Pyramid coupling blocks: volume normalisation, affine parameters, invertible mixing."""
 
-from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 import torch
@@ -10,6 +9,7 @@ from torch.nn import functional
 from pyramidflow import ops
 from pyramidflow.errors import InputError
 from pyramidflow.model.drawing import drawing_device
+from pyramidflow.model.topology import BlockTopology
 
 Pyramid = tuple[Tensor, ...]
 
@@ -189,16 +189,14 @@ def _random_factors(channels: int) -> tuple[Tensor, Tensor, Tensor, Tensor, Tens
     )
 
 
-class CouplingBlock(nn.Module, ABC):
+class CouplingBlock(nn.Module):
     """Transform one level of a pyramid, conditioned on its neighbours.
 
     ``s, t = AffineParams(condition)``, ``y = exp(VolumeNorm(softclamp(s))) ⊙ x + t``, ``z = A y``.
-    The condition is not changed, so the block inverts exactly. The subclasses say which level is
-    transformed and what the condition is.
+    The condition is not changed, so the block inverts exactly.
 
     Args:
-        level: index of the transformed level.
-        condition_channels: channels of the condition.
+        topology: which levels are the condition, and which one is transformed.
         channels: ``C``.
         kernel_size: odd ``k``.
         volume_norm: ``"cvn"``, ``"svn"`` or ``"none"``.
@@ -209,27 +207,36 @@ class CouplingBlock(nn.Module, ABC):
 
     def __init__(
         self,
-        level: int,
-        condition_channels: int,
+        topology: BlockTopology,
         channels: int,
         kernel_size: int,
         volume_norm: ops.VolumeNormKind,
-        statistics: ops.Statistics,
+        statistics: ops.Statistics = "sample",
     ) -> None:
         super().__init__()
-        self.level = level
-        self.affine_params = AffineParams(condition_channels, channels, kernel_size)
+        self.topology = topology
+        self.affine_params = AffineParams(len(topology.reads) * channels, channels, kernel_size)
         self.volume_norm = VolumeNorm2d(volume_norm, statistics)
         self.conv1x1 = InvertibleConv1x1(channels, volume_norm=volume_norm != "none")
 
-    @abstractmethod
     def params(self, pyramid: Sequence[Tensor]) -> Tensor:
-        """``s0`` and ``t [B, 2C, h', w']``, from the levels that stay as they are."""
+        """``s0`` and ``t [B, 2C, h', w']`` at the topology's level, from the levels it reads.
 
-    @property
-    def params_level(self) -> int:
-        """Level at whose size the parameters are computed."""
-        return self.level
+        Args:
+            pyramid: levels ``[B, C, h_d, w_d]``, finest first.
+        """
+        size = pyramid[self.topology.at].shape[-2:]
+        conditions = [pyramid[level] for level in self.topology.reads]
+        if self.topology.condition_resample == "up":
+            (coarse,) = conditions
+            if size == (2 * coarse.shape[-2], 2 * coarse.shape[-1]):
+                return self.affine_params(coarse, "up")
+        resized = [
+            x if x.shape[-2:] == size else functional.interpolate(x, size=size, mode="nearest")
+            for x in conditions
+        ]
+        condition = resized[0] if len(resized) == 1 else torch.cat(resized, dim=1)
+        return self.affine_params(condition)  # of [B, C or 2C, h', w']
 
     def mean_shape(self, size: tuple[int, int]) -> tuple[int, int, int, int]:
         """Shape of a trained running mean.
@@ -241,7 +248,7 @@ class CouplingBlock(nn.Module, ABC):
             return 1, len(self.conv1x1.sign), 1, 1
         if self.volume_norm.kind == "none":
             return 1, 1, 1, 1
-        return 1, 1, size[0] >> self.params_level, size[1] >> self.params_level
+        return 1, 1, size[0] >> self.topology.at, size[1] >> self.topology.at
 
     def forward(self, pyramid: Pyramid) -> tuple[Pyramid, Tensor]:
         """Transform the block's level.
@@ -254,7 +261,7 @@ class CouplingBlock(nn.Module, ABC):
         """
         norm = self.volume_norm
         params = self.params(pyramid)  # [B, 2C, h', w']
-        z, mean, log_det = self.couple(pyramid[self.level], params, norm.mean())
+        z, mean, log_det = self.couple(pyramid[self.topology.writes], params, norm.mean())
         if self.training:
             norm.update(mean)
         return self._replace(pyramid, z), log_det
@@ -262,7 +269,7 @@ class CouplingBlock(nn.Module, ABC):
     def inverse(self, pyramid: Pyramid) -> tuple[Pyramid, Tensor]:
         """Undo :meth:`forward`; the log-determinant is that of the inverse (negated)."""
         params = self.params(pyramid)  # [B, 2C, h', w']
-        x, log_det = self.uncouple(pyramid[self.level], params, self.volume_norm.mean())
+        x, log_det = self.uncouple(pyramid[self.topology.writes], params, self.volume_norm.mean())
         return self._replace(pyramid, x), log_det
 
     def couple(
@@ -292,71 +299,5 @@ class CouplingBlock(nn.Module, ABC):
         return x, log_det - self.conv1x1.log_det(y)
 
     def _replace(self, pyramid: Pyramid, level: Tensor) -> Pyramid:
-        return (*pyramid[: self.level], level, *pyramid[self.level + 1 :])
-
-
-class DualCoupling(CouplingBlock):
-    """Levels ``j`` and ``j+2``, resized to its size, transform level ``j+1`` (figure 3(d))."""
-
-    def __init__(
-        self,
-        start: int,
-        channels: int,
-        kernel_size: int,
-        volume_norm: ops.VolumeNormKind,
-        statistics: ops.Statistics = "sample",
-    ) -> None:
-        super().__init__(start + 1, 2 * channels, channels, kernel_size, volume_norm, statistics)
-
-    def params(self, pyramid: Sequence[Tensor]) -> Tensor:
-        """From ``concat(x_j, x_{j+2})``, resized to level ``j+1``."""
-        size = pyramid[self.level].shape[-2:]
-        neighbours = (pyramid[self.level - 1], pyramid[self.level + 1])
-        condition = torch.cat(
-            [functional.interpolate(x, size=size, mode="nearest") for x in neighbours], dim=1
-        )  # [B, 2C, h_{j+1}, w_{j+1}]
-        return self.affine_params(condition)
-
-
-class SingleUpCoupling(CouplingBlock):
-    """Level 1, up-sampled before the network, transforms level 0."""
-
-    def __init__(
-        self,
-        channels: int,
-        kernel_size: int,
-        volume_norm: ops.VolumeNormKind,
-        statistics: ops.Statistics = "sample",
-    ) -> None:
-        super().__init__(0, channels, channels, kernel_size, volume_norm, statistics)
-
-    def params(self, pyramid: Sequence[Tensor]) -> Tensor:
-        """From ``x_1``, resized to level 0: ``[B, 2C, h_0, w_0]``."""
-        (height, width), coarse = pyramid[0].shape[-2:], pyramid[1]
-        if (height, width) == (2 * coarse.shape[-2], 2 * coarse.shape[-1]):
-            return self.affine_params(coarse, "up")
-        condition = functional.interpolate(coarse, size=(height, width), mode="nearest")
-        return self.affine_params(condition)
-
-
-class SingleDownCoupling(CouplingBlock):
-    """Level ``j`` transforms level ``j+1``; its ``s`` and ``t`` are resized after the network."""
-
-    def __init__(
-        self,
-        start: int,
-        channels: int,
-        kernel_size: int,
-        volume_norm: ops.VolumeNormKind,
-        statistics: ops.Statistics = "sample",
-    ) -> None:
-        super().__init__(start + 1, channels, channels, kernel_size, volume_norm, statistics)
-
-    @property
-    def params_level(self) -> int:
-        """Level ``j``: the parameters are resized after the network."""
-        return self.level - 1
-
-    def params(self, pyramid: Sequence[Tensor]) -> Tensor:
-        """From ``x_j`` at its own size: ``[B, 2C, h_j, w_j]``."""
-        return self.affine_params(pyramid[self.level - 1])
+        at = self.topology.writes
+        return (*pyramid[:at], level, *pyramid[at + 1 :])

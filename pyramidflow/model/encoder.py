@@ -1,237 +1,230 @@
-"""Encoders: from an image to the feature map that the pyramid decomposes. All are frozen."""
+"""The protocol of encoders: what is known of one before it is built; nothing heavy is imported."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor, nn
-from torch.nn import functional
+from pyramidflow.errors import InputError
+from pyramidflow.model.layers import (
+    Layer,
+    channels_of,
+    convolutions_of,
+    layers_until,
+    reach_of,
+    stride_of,
+)
+from pyramidflow.model.reach import Reach
 
-from pyramidflow.model.description import Stages
-from pyramidflow.model.drawing import drawing_device
-from pyramidflow.model.layers import Activation, Conv, Layer, MaxPool, Residual, flat, stride_of
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from pyramidflow.model.frozen import FrozenEncoder
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+CUSTOM = "custom"
+"""Name of an encoder of one's own."""
+
+Stages = tuple[int, ...]
 
 
-class FrozenModule(nn.Module):
-    """A module that never learns: no gradients, always in evaluation mode."""
+@dataclass(frozen=True)
+class Encoder:
+    """A way from an image to the feature map that the pyramid decomposes.
 
-    def train(self, mode: bool = True) -> "FrozenModule":
-        """Stay in evaluation mode, whatever the model around it does."""
-        return super().train(False)
-
-
-class Lift(FrozenModule):
-    """Frozen semi-orthogonal 1×1 convolution: ``x = W I``, ``W [C, 3]``, ``WᵀW = I``.
-
-    Args:
-        channels: ``C``, at least 3.
-
-    Source: paper section 3 (volume-preserving "semi-invertible" convolution).
+    Attributes:
+        name: as the setting ``encoder`` says it.
+        image_size: side of the square that images are resized to, unless a setting says otherwise.
+        mean: of the input, per channel, of images scaled to [0, 1].
+        std: likewise.
+        default_stages: that give the feature map where no setting names any; empty where there is
+            nothing to choose.
+        released_names: beginnings of its tensors' names in the authors' released code, and here;
+            empty where that code does not have it.
     """
 
-    weight: Tensor
+    name: str
+    image_size: int = 256
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+    default_stages: Stages = ()
+    released_names: tuple[tuple[str, str], ...] = ()
 
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        weight = nn.init.orthogonal_(torch.empty(channels, 3, device=drawing_device()))
-        self.register_buffer("weight", weight.to(torch.get_default_device()))
-        self.eval()
+    def named(self, name: str) -> "Encoder | None":
+        """The encoder of a name, where it is this one."""
+        return self if name == self.name else None
 
-    def forward(self, image: Tensor) -> Tensor:
-        """``[B, 3, h, w]`` to ``[B, C, h, w]``."""
-        return functional.conv2d(image, self.weight[:, :, None, None])
+    @property
+    def is_offered(self) -> bool:
+        """Whether a setting may name it; an encoder of one's own is given as a module."""
+        return self.name != CUSTOM
 
-    def inverse(self, features: Tensor) -> Tensor:
-        """Least-squares solution ``I`` of ``W I = x``: ``[B, C, h, w]`` to ``[B, 3, h, w]``."""
-        pseudo_inverse = torch.linalg.pinv(self.weight.double()).to(features.dtype)  # [3, C]
-        return functional.conv2d(features, pseudo_inverse[:, :, None, None])
+    def check_stages(self, stages: Stages) -> None:
+        """Refuse stages that the encoder does not have.
 
-    def log_det(self, image: Tensor) -> Tensor:
-        """``h · w · ½ logdet WᵀW``, zero up to rounding while ``WᵀW = I``.
+        Raises:
+            InputError: it has no such stages, or none to choose from, or they do not rise.
+        """
+        if stages and not self.default_stages:
+            raise InputError(
+                f"encoder_stages is {stages_text(stages)}, but the encoder {self.name} has none to "
+                "choose from: leave it out."
+            )
+        if list(stages) != sorted(set(stages)):
+            raise InputError(
+                f"encoder_stages is {stages_text(stages)}: give each stage once, the lowest first."
+            )
+
+    def check_channels(self, channels: int, stages: Stages) -> None:
+        """Refuse channels that the encoder does not give.
+
+        Raises:
+            InputError: its stages give another number.
+        """
+
+    def stride(self, stages: Stages) -> int | None:
+        """Pixels of the image for each of the feature map; ``None`` where only a run tells."""
+        return None
+
+    def reach(self, stages: Stages, period: int) -> Reach | None:
+        """Which pixels of the image a pixel of the feature map depends on.
+
+        Args:
+            stages: that give the feature map.
+            period: pixels of the feature map, over which the reach may differ.
 
         Returns:
-            A scalar, float32 or wider: a sum over pixels leaves float16's range.
+            ``None`` where that is not known: such an encoder does not work in tiles.
         """
-        gram = self.weight.double().T @ self.weight.double()
-        log_det = 0.5 * torch.logdet(gram) * (image.shape[-2] * image.shape[-1])
-        return log_det.to(torch.promote_types(image.dtype, torch.float32))
+        return None
 
+    def settings(self, stages: Stages) -> dict[str, Any]:
+        """Settings that follow from the encoder, unless they are given."""
+        return {
+            "image_size": (self.image_size, self.image_size),
+            "mean": self.mean,
+            "std": self.std,
+        }
 
-ACTIVATIONS: dict[Activation, Callable[[Tensor], Tensor]] = {
-    "none": lambda x: x,
-    "relu": functional.relu,
-    "relu6": functional.relu6,
-}
+    def build(self, channels: int, stages: Stages) -> "FrozenEncoder":
+        """The encoder with random weights.
 
+        Args:
+            channels: of the feature map.
+            stages: that give it.
 
-class LayeredNetwork(FrozenModule):
-    """An encoder made from layers as data (:mod:`pyramidflow.model.layers`).
-
-    The feature map of one stage, or those of several side by side, at the resolution of the first:
-    coarser ones are up-sampled bilinearly by their whole factor and cropped. The weights start at
-    random; those of a training are loaded from outside (:mod:`pyramidflow.model.encoder_weights`).
-
-    Args:
-        stages: layers of each stage; those behind the last chosen one are not built.
-        chosen: numbers of stages, from 1, rising.
-    """
-
-    def __init__(self, stages: Sequence[Sequence[Layer]], chosen: Stages) -> None:
-        super().__init__()
-        self.chosen = chosen
-        self.stages = tuple(tuple(stage) for stage in stages[: chosen[-1]])
-        self.strides = tuple(stride_of(self.layers(stage)) for stage in chosen)
-        for layer in flat(self.layers(chosen[-1])):
-            if isinstance(layer, Conv):
-                self._add(layer)
-        self.requires_grad_(False)
-        self.eval()
-
-    def layers(self, stage: int) -> tuple[Layer, ...]:
-        """All layers up to a stage."""
-        return tuple(layer for stage in self.stages[:stage] for layer in stage)
-
-    def _add(self, layer: Conv) -> None:
-        padding = layer.kernel // 2 if layer.padding == "centred" else 0
-        convolution = nn.Conv2d(
-            layer.inputs,
-            layer.outputs,
-            layer.kernel,
-            layer.stride,
-            padding,
-            groups=layer.groups,
-            bias=False,
+        Raises:
+            InputError: what it is built from is missing.
+        """
+        raise InputError(
+            f"the encoder {self.name} is a module of one's own: give the module itself."
         )
-        _place(self, layer.weight, convolution)
-        _place(self, layer.norm, nn.BatchNorm2d(layer.outputs, eps=layer.eps))
 
-    def forward(self, image: Tensor) -> Tensor:
-        """``[B, 3, H, W]`` to ``[B, C, ⌈H/s⌉, ⌈W/s⌉]``, ``s`` the stride of the first stage."""
-        x, kept = image, []
-        for number, stage in enumerate(self.stages, start=1):
-            for layer in stage:
-                x = self._run(layer, x)
-            if number in self.chosen:
-                kept.append(x)
-        return joined(kept, self.strides)
+    def load_weights(self, encoder: "FrozenEncoder", file: Path | None) -> None:
+        """Fill a built encoder with the weights that a training starts from.
 
-    def _run(self, layer: Layer, x: Tensor) -> Tensor:
-        if isinstance(layer, MaxPool):
-            return functional.max_pool2d(x, layer.kernel, layer.stride, layer.kernel // 2)
-        if isinstance(layer, Residual):
-            hidden = x
-            for part in layer.layers:
-                hidden = self._run(part, hidden)
-            return ACTIVATIONS[layer.activation](x + hidden)
-        if layer.padding == "same":
-            x = pad(x, layer)
-        x = self.get_submodule(layer.norm)(self.get_submodule(layer.weight)(x))
-        return ACTIVATIONS[layer.activation](x)
+        Args:
+            encoder: receives them.
+            file: to take them from; ``None`` takes the encoder's own source.
+
+        Raises:
+            InputError: there is no file to take, or weights are missing or of another network.
+        """
+        if file is not None:
+            raise InputError(
+                f"encoder weights were given ({file}), but the encoder {self.name} takes none: "
+                "leave them out, or choose another encoder."
+            )
 
 
-def _place(root: nn.Module, name: str, module: nn.Module) -> None:
-    *folders, last = name.split(".")
-    for folder in folders:
-        if not hasattr(root, folder):
-            root.add_module(folder, nn.Module())
-        root = root.get_submodule(folder)
-    root.add_module(last, module)
+@dataclass(frozen=True)
+class LayeredEncoder(Encoder):
+    """An encoder whose layers are data, so that every runtime and tiles know it.
 
-
-def pad(x: Tensor, layer: Conv) -> Tensor:
-    """``x [B, C, h, w]`` with the zeros that a convolution wants around it."""
-    height, width = x.shape[-2:]
-    return functional.pad(x, (*layer.pads(width), *layer.pads(height)))
-
-
-def joined(features: Sequence[Tensor], strides: Sequence[int]) -> Tensor:
-    """Feature maps side by side, at the resolution of the first.
-
-    Args:
-        features: ``[B, C_i, ⌈H/s_i⌉, ⌈W/s_i⌉]``.
-        strides: ``s_i``, each a multiple of the first.
-
-    Returns:
-        ``[B, Σ C_i, ⌈H/s_0⌉, ⌈W/s_0⌉]``.
-    """
-    height, width = features[0].shape[-2:]
-    resized = [
-        x if stride == strides[0] else _up(x, stride // strides[0])[..., :height, :width]
-        for x, stride in zip(features, strides, strict=True)
-    ]
-    return resized[0] if len(resized) == 1 else torch.cat(resized, 1)
-
-
-def _up(x: Tensor, factor: int) -> Tensor:
-    return functional.interpolate(x, scale_factor=float(factor), mode="bilinear")
-
-
-class Standardised(FrozenModule):
-    """An encoder whose channels have mean 0 and spread 1 over the training images.
-
-    ``x = (f(I) − mean) / std``, per channel. Until a training has measured them, mean is 0 and
-    standard deviation 1.
-
-    Args:
-        network: the encoder ``f``.
-        channels: ``C`` of its feature map.
+    Attributes:
+        stages: layers of each stage, numbered from 1.
     """
 
-    mean: Tensor
-    std: Tensor
+    stages: tuple[tuple[Layer, ...], ...] = ()
 
-    def __init__(self, network: FrozenModule, channels: int) -> None:
-        super().__init__()
-        self.network = network
-        self.register_buffer("mean", torch.zeros(channels))
-        self.register_buffer("std", torch.ones(channels))
-        self.eval()
+    def chosen(self, stages: Stages) -> Stages:
+        """The stages that give the feature map."""
+        return stages or self.default_stages or (len(self.stages),)
 
-    def forward(self, image: Tensor) -> Tensor:
-        """``[B, 3, H, W]`` to ``[B, C, h, w]``."""
-        features: Tensor = self.network(image)
-        return (features - self.mean[:, None, None]) / self.std[:, None, None]
+    def channels(self, stages: Stages) -> int:
+        """Channels of the feature map."""
+        return sum(channels_of(layers_until(self.stages, stage)) for stage in self.chosen(stages))
+
+    def check_stages(self, stages: Stages) -> None:
+        """See :meth:`Encoder.check_stages`."""
+        super().check_stages(stages)
+        if stages and (stages[0] < 1 or stages[-1] > len(self.stages)):
+            raise InputError(
+                f"encoder_stages is {stages_text(stages)}: the encoder {self.name} has stages 1 to "
+                f"{len(self.stages)}."
+            )
+
+    def check_channels(self, channels: int, stages: Stages) -> None:
+        """See :meth:`Encoder.check_channels`."""
+        own = self.channels(stages)
+        if channels != own:
+            raise InputError(
+                f"channels is {channels}, but {self.name} gives {own}: leave channels out or give "
+                f"{own}."
+            )
+
+    def stride(self, stages: Stages) -> int:
+        """See :meth:`Encoder.stride`."""
+        return stride_of(layers_until(self.stages, self.chosen(stages)[0]))
+
+    def reach(self, stages: Stages, period: int) -> Reach:
+        """See :meth:`Encoder.reach`."""
+        first, *others = (layers_until(self.stages, stage) for stage in self.chosen(stages))
+        finest = stride_of(first)
+        pixels = Reach.of_pixels(stride_of(others[-1] if others else first) * period)
+        reach = reach_of(pixels, first)
+        for layers in others:
+            coarse = reach_of(pixels, layers)
+            if coarse.spacing > finest:
+                coarse = coarse.window(-1, 1)  # that bilinear up-sampling reads
+            while coarse.spacing > finest:
+                coarse = coarse.doubled()
+            reach = reach.joined(coarse)
+        return reach
+
+    def settings(self, stages: Stages) -> dict[str, Any]:
+        """See :meth:`Encoder.settings`."""
+        return {**super().settings(stages), "channels": self.channels(stages)}
+
+    def build(self, channels: int, stages: Stages) -> "FrozenEncoder":
+        """See :meth:`Encoder.build`."""
+        from pyramidflow.model.layered import LayeredNetwork
+
+        return LayeredNetwork(self.stages, self.chosen(stages))
+
+    def load_weights(self, encoder: "FrozenEncoder", file: Path | None) -> None:
+        """See :meth:`Encoder.load_weights`."""
+        from pyramidflow.model.encoder_weights import fill, read_state
+        from pyramidflow.model.frozen import inner
+
+        state = self.own_weights() if file is None else read_state(file)
+        convolutions = convolutions_of(layers_until(self.stages, len(self.stages)))
+        described = {name for conv in convolutions for name in (conv.weight, conv.norm) if name}
+        fill(inner(encoder), state, described, self.name, file)
+
+    def own_weights(self) -> "Mapping[str, Tensor]":
+        """The pre-trained state dictionary of the whole network.
+
+        Raises:
+            InputError: it cannot be had here.
+        """
+        raise InputError(
+            f"the encoder {self.name} brings no weights: give a file with --encoder-weights."
+        )
 
 
-def inner(encoder: nn.Module) -> nn.Module:
-    """The encoder without its standardisation."""
-    return encoder.network if isinstance(encoder, Standardised) else encoder
-
-
-class CustomEncoder(FrozenModule):
-    """Any module that maps an image ``[B, 3, H, W]`` to a feature map ``[B, C, h, w]``, frozen."""
-
-    def __init__(self, module: nn.Module) -> None:
-        super().__init__()
-        self.module = module
-        self.requires_grad_(False)
-        self.eval()
-
-    def forward(self, image: Tensor) -> Tensor:
-        """``[B, 3, H, W]`` to ``[B, C, h, w]``."""
-        features: Tensor = self.module(image)
-        return features
-
-
-class JoinedFeatures(nn.Module):
-    """A module that returns several feature maps, as one that returns them side by side.
-
-    Coarser ones are up-sampled bilinearly to the size of the first.
-
-    Args:
-        network: maps ``[B, 3, H, W]`` to a list of ``[B, C_i, h_i, w_i]``; or of
-            ``[B, h_i, w_i, C_i]``, where its ``output_fmt`` is ``"NHWC"``.
-    """
-
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network = network
-        self.is_channels_last = str(getattr(network, "output_fmt", "NCHW")).endswith("NHWC")
-
-    def forward(self, image: Tensor) -> Tensor:
-        """``[B, 3, H, W]`` to ``[B, Σ C_i, h_0, w_0]``."""
-        features = list(self.network(image))
-        if self.is_channels_last:
-            features = [x.permute(0, 3, 1, 2) for x in features]
-        size = features[0].shape[-2:]
-        resized = [functional.interpolate(x, size=size, mode="bilinear") for x in features[1:]]
-        return torch.cat([features[0], *resized], 1)
+def stages_text(stages: Stages) -> str:
+    """Numbers of stages as people write them: ``2,3``."""
+    return ",".join(map(str, stages))

@@ -1,36 +1,15 @@
 """Stacks of coupling blocks over a pyramid."""
 
-from typing import Literal
+from collections.abc import Iterator
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
 from pyramidflow import ops
-from pyramidflow.model.coupling import (
-    CouplingBlock,
-    DualCoupling,
-    Pyramid,
-    SingleDownCoupling,
-    SingleUpCoupling,
-)
-
-BlockKind = Literal["dual", "up", "down"]
-
-
-def stack_plan(levels: int) -> list[tuple[BlockKind, int]]:
-    """Kind and first level of each block of one stack, in order.
-
-    For ``j = 0, 2, 4, …`` a dual block on levels ``j, j+1, j+2`` where they exist, else a single
-    block down from ``j`` to ``j+1``; then the single block up from 1 to 0; then the same for
-    ``j = 1, 3, 5, …``. A pyramid of ``L`` levels gives ``L`` blocks.
-
-    Source: paper figure 3(b), 3(d).
-    """
-
-    def reverse_parallel(first: int) -> list[tuple[BlockKind, int]]:
-        return [("dual" if j + 2 < levels else "down", j) for j in range(first, levels - 1, 2)]
-
-    return [*reverse_parallel(0), ("up", 0), *reverse_parallel(1)]
+from pyramidflow.model import topology
+from pyramidflow.model.coupling import CouplingBlock, Pyramid
+from pyramidflow.model.state import LARGEST_WEIGHT, TensorKind
 
 
 class Flow(nn.Module):
@@ -56,20 +35,40 @@ class Flow(nn.Module):
     ) -> None:
         super().__init__()
         common = (channels, kernel_size, volume_norm, statistics)
-        blocks: list[CouplingBlock] = []
-        for kind, start in stack_plan(levels) * stacks:
-            if kind == "up":
-                blocks.append(SingleUpCoupling(*common))
-            elif kind == "down":
-                blocks.append(SingleDownCoupling(start, *common))
-            else:
-                blocks.append(DualCoupling(start, *common))
-        self.blocks = nn.ModuleList(blocks)
+        self.blocks = nn.ModuleList(
+            CouplingBlock(block, *common) for block in topology.blocks(levels, stacks)
+        )
+
+    def __iter__(self) -> Iterator[CouplingBlock]:
+        """The blocks, in the order in which they run."""
+        for block in self.blocks:
+            assert isinstance(block, CouplingBlock)
+            yield block
+
+    def state_kinds(self, size: tuple[int, int]) -> dict[str, TensorKind]:
+        """What the tensors of its ``state_dict()`` have to be once it is trained.
+
+        A running mean is one number before the first training step, and then a mean over channels
+        (CVN) or pixels (SVN).
+
+        Args:
+            size: ``(h, w)`` of the finest level.
+        """
+        kinds = {}
+        for name, value in self.state_dict().items():
+            kinds[name] = TensorKind.like(value)
+            if ".affine_params." in name:
+                kinds[name] = replace(kinds[name], least=-LARGEST_WEIGHT, most=LARGEST_WEIGHT)
+        for index, block in enumerate(self):
+            shapes = {(1, 1, 1, 1), block.mean_shape(size)}
+            name = f"blocks.{index}.volume_norm.running_mean"
+            kinds[name] = TensorKind(tuple(sorted(shapes)), torch.float32)
+        return kinds
 
     def forward(self, pyramid: Pyramid) -> tuple[Pyramid, Tensor]:
         """Map a pyramid to its latents, with the log-determinant of each sample ``[B]``."""
         total = _zero_log_det(pyramid)
-        for block in self.blocks:
+        for block in self:
             pyramid, log_det = block(pyramid)
             total = total + log_det
         return pyramid, total
@@ -77,8 +76,7 @@ class Flow(nn.Module):
     def inverse(self, latents: Pyramid) -> tuple[Pyramid, Tensor]:
         """Map latents back to their pyramid, with the inverse's log-determinant ``[B]``."""
         total = _zero_log_det(latents)
-        for block in reversed(self.blocks):
-            assert isinstance(block, CouplingBlock)
+        for block in reversed(list(self)):
             latents, log_det = block.inverse(latents)
             total = total + log_det
         return latents, total

@@ -7,6 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from pyramidflow.model.reach import Reach
+
 Activation = Literal["none", "relu", "relu6"]
 
 
@@ -16,7 +18,7 @@ class Conv:
 
     Attributes:
         weight: name of the convolution in the state dictionary.
-        norm: name of the batch norm there.
+        norm: name of the batch norm there; ``None`` for none.
         inputs: channels.
         outputs: channels.
         kernel: odd side of the window.
@@ -30,7 +32,7 @@ class Conv:
     """
 
     weight: str
-    norm: str
+    norm: str | None
     inputs: int
     outputs: int
     kernel: int
@@ -107,6 +109,29 @@ def stride_of(layers: Sequence[Layer]) -> int:
     return stride
 
 
+def convolutions_of(layers: Sequence[Layer]) -> list[Conv]:
+    """Convolutions in the order in which they run."""
+    return [layer for layer in flat(layers) if isinstance(layer, Conv)]
+
+
 def channels_of(layers: Sequence[Layer]) -> int:
     """Channels of the output."""
-    return [layer.outputs for layer in flat(layers) if isinstance(layer, Conv)][-1]
+    return convolutions_of(layers)[-1].outputs
+
+
+def layers_until(stages: Sequence[Sequence[Layer]], stage: int) -> tuple[Layer, ...]:
+    """All layers up to a stage, numbered from 1."""
+    return tuple(layer for layers in stages[:stage] for layer in layers)
+
+
+def reach_of(pixels: Reach, layers: Sequence[Layer]) -> Reach:
+    """Of the output, from the input's."""
+    reach = pixels
+    for layer in layers:
+        if isinstance(layer, Residual):
+            reach = reach.joined(reach_of(reach, layer.layers))
+            continue
+        reach = reach.window(*layer.window)
+        for _ in range(layer.stride.bit_length() - 1):
+            reach = reach.halved()
+    return reach

@@ -1,36 +1,24 @@
 """The whole network: image → encoder → pyramid → flow → latents, and back."""
 
-import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
 from pyramidflow import ops
 from pyramidflow.errors import InputError
+from pyramidflow.model.architecture import Architecture
 from pyramidflow.model.comparison import Comparison
-from pyramidflow.model.coupling import CouplingBlock, Pyramid
-from pyramidflow.model.description import Stages
-from pyramidflow.model.encoder import CustomEncoder, FrozenModule, Lift
+from pyramidflow.model.coupling import Pyramid
+from pyramidflow.model.encoder import Stages
 from pyramidflow.model.encoders import encoder_of, settings_of_encoder
 from pyramidflow.model.flow import Flow
+from pyramidflow.model.frozen import CustomEncoder, FrozenEncoder
 from pyramidflow.model.pyramid import InvertiblePyramid
 from pyramidflow.model.state import TensorKind
-from pyramidflow.spec import Architecture
-
-FOREIGN = ("encoder.module.", "encoder.network.module.")
-"""Beginnings of the names of tensors whose types are those of a module that is not ours."""
-
-STANDARD_DEVIATIONS = "encoder.std"
 
 FlowMap = Callable[[Pyramid], tuple[Pyramid, Tensor]]
 """From a pyramid to its latents and their log-determinant ``[B]``."""
-
-LARGEST_WEIGHT = 1e4
-"""Magnitude in the convolutions; trained ones stay below 10. The spectral convolution
-rounds by the largest product of a tile, and the soft clamp behind it hides how large that was: from
-1e6 on, scores change by more than 1e-4 between backends."""
 
 
 class PyramidFlow(nn.Module):
@@ -88,7 +76,7 @@ class PyramidFlow(nn.Module):
             reduction=reduction,
             pyramid_difference=pyramid_difference,
         )
-        self.encoder: FrozenModule
+        self.encoder: FrozenEncoder
         if isinstance(encoder, nn.Module):
             self.encoder = CustomEncoder(encoder)
         else:
@@ -154,30 +142,34 @@ class PyramidFlow(nn.Module):
     def state_kinds(self, size: tuple[int, int]) -> dict[str, TensorKind]:
         """Shapes and types that the tensors of ``state_dict()`` have once the network is trained.
 
-        A running mean is one number before the first training step, and then a mean over channels
-        (CVN) or pixels (SVN). All that is not the encoder's own is float32.
-
         Args:
             size: ``(h, w)`` of the finest level.
         """
-        kinds = {}
-        for name, value in self.state_dict().items():
-            is_ours = value.is_floating_point() and not name.startswith(FOREIGN)
-            dtype = torch.float32 if is_ours else value.dtype
-            limits = _limits(name) if is_ours else ()
-            kinds[name] = TensorKind((tuple(value.shape),), dtype, *limits)
-            if name == STANDARD_DEVIATIONS:
-                kinds[name] = replace(kinds[name], is_positive=True)
-        for index, block in enumerate(self.flow.blocks):
-            assert isinstance(block, CouplingBlock)
-            shapes = {(1, 1, 1, 1), block.mean_shape(size)}
-            name = f"flow.blocks.{index}.volume_norm.running_mean"
-            kinds[name] = TensorKind(tuple(sorted(shapes)), torch.float32)
-        return kinds
+        encoder, flow = self.encoder.state_kinds(), self.flow.state_kinds(size)
+        kinds = {f"encoder.{name}": kind for name, kind in encoder.items()}
+        return kinds | {f"flow.{name}": kind for name, kind in flow.items()}
 
     def level_size(self, image: Tensor) -> tuple[int, int]:
         """``(h, w)`` of the finest level of an image ``[B, 3, H, W]``, padding included."""
         return self.pyramid.padded_size(self.features(image).shape[-2:])
+
+    def feature_size(self, height: int, width: int) -> tuple[int, int]:
+        """``(h, w)`` of the feature map of an image, in pixels."""
+        stride = self.architecture.stride
+        if stride is not None:
+            return -(-height // stride), -(-width // stride)
+        device = next(self.parameters()).device
+        with torch.inference_mode():
+            features = self.features(torch.zeros(1, 3, height, width, device=device))
+        return features.shape[-2], features.shape[-1]
+
+    def latent_shapes(
+        self, batch: int, features: tuple[int, int]
+    ) -> list[tuple[int, int, int, int]]:
+        """``(B, C, h_d, w_d)`` of each level of the latents of feature maps of a size."""
+        channels, (height, width) = self.architecture.channels, self.pyramid.padded_size(features)
+        levels = range(self.architecture.levels)
+        return [(batch, channels, height >> d, width >> d) for d in levels]
 
     def features(self, image: Tensor) -> Tensor:
         """Encode an image, without gradients.
@@ -249,8 +241,9 @@ class PyramidFlow(nn.Module):
             Latents as :meth:`forward`, and ``[B]``.
         """
         latents, log_det = (flow or self.flow)(self.decompose(image))
-        if isinstance(self.encoder, Lift):
-            log_det = log_det + self.encoder.log_det(image)
+        of_encoder = self.encoder.log_det(image)
+        if of_encoder is not None:
+            log_det = log_det + of_encoder
         return latents, log_det
 
     def inverse(self, latents: Sequence[Tensor], size: tuple[int, int] | None = None) -> Tensor:
@@ -296,26 +289,18 @@ class PyramidFlow(nn.Module):
             ``[1, 3, h, w]``, still normalised.
 
         Raises:
-            InputError: the encoder is not the lift, so it has no inverse.
+            InputError: the encoder has no inverse: only the lift has one.
 
         Source: paper section 3.4 (image template).
         """
-        if not isinstance(self.encoder, Lift):
+        with torch.no_grad():
+            image = self.encoder.inverse(self.inverse(template, size))
+        if image is None:
             raise InputError(
                 f"the encoder {self.architecture.encoder} has no inverse, so this model has no "
                 "image template: train with encoder none to get one."
             )
-        with torch.no_grad():
-            return self.encoder.inverse(self.inverse(template, size))
-
-
-def _limits(name: str) -> tuple[float, float]:
-    """Least and largest element of a tensor: what every backend computes alike."""
-    if name.endswith(".running_var"):
-        return 0.0, math.inf
-    if ".affine_params." in name or (name.startswith("encoder.") and ".conv" in name):
-        return -LARGEST_WEIGHT, LARGEST_WEIGHT
-    return -math.inf, math.inf
+        return image
 
 
 def _crop(x: Tensor, size: Sequence[int] | None) -> Tensor:

@@ -1,6 +1,7 @@
 """The comparison that a detector's settings ask for."""
 
 from collections.abc import Sequence
+from typing import Protocol
 
 from torch import Tensor
 
@@ -8,12 +9,28 @@ from pyramidflow.model.beside import BesideTemplate
 from pyramidflow.model.codebook import Codebook
 from pyramidflow.model.comparison import Comparison
 from pyramidflow.model.contrast import ComposedContrast, Contrast
-from pyramidflow.model.templates import NearestTemplate
-from pyramidflow.spec import ContrastRule
+from pyramidflow.model.templates import By, NearestTemplate
+
+
+class Rule(Protocol):
+    """What of a detector's settings says how latents are compared.
+
+    Attributes:
+        light: whether each channel's mean over the image is taken off.
+        templates_by: where the nearest template is looked for.
+        tolerance: pixels of each level that a template may lie aside.
+    """
+
+    @property
+    def light(self) -> bool: ...  # noqa: D102
+    @property
+    def templates_by(self) -> By: ...  # noqa: D102
+    @property
+    def tolerance(self) -> int: ...  # noqa: D102
 
 
 def comparison_of(
-    rule: ContrastRule,
+    rule: Rule,
     template: Sequence[Tensor],
     inverse_spread: Sequence[Tensor] | None = None,
     codebook: Codebook | None = None,

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from pyramidflow.errors import InputError
-from pyramidflow.model.encoders.resnet import CHANNELS as RESNET_CHANNELS
-from pyramidflow.model.flow import stack_plan
-from pyramidflow.spec import Architecture
+from pyramidflow.model.architecture import Architecture
+from pyramidflow.model.encoders import all_encoders, encoder_of
+from pyramidflow.model.topology import stack
 
 BLOCK_PREFIX = "nf.moduleslst."
 
@@ -28,16 +28,6 @@ BLOCK_NAMES = {
 MASK_NAMES = ("conv1x1.u_mask", "conv1x1.l_mask", "conv1x1.l_eye")
 """Constants that the released code stores and this one computes."""
 
-RESNET_PREFIXES = {
-    "inconv.0.": "encoder.conv1.",
-    "inconv.1.": "encoder.bn1.",
-    "inconv.4.": "encoder.layer1.",
-}
-"""Parts of the ResNet encoder, released → ours."""
-
-RESNET_BY_DEPTH: dict[int, str] = {2: "resnet18", 3: "resnet34"}
-"""Encoder by the number of residual blocks in its first stage."""
-
 
 def released_name(name: str) -> str | None:
     """Our name of a released tensor; ``None`` for its constants.
@@ -45,11 +35,10 @@ def released_name(name: str) -> str | None:
     Raises:
         InputError: the released code has no such name.
     """
-    if name == "inconv.weight":
-        return "encoder.weight"
-    for theirs, ours in RESNET_PREFIXES.items():
-        if name.startswith(theirs):
-            return ours + name.removeprefix(theirs)
+    for encoder in all_encoders():
+        for theirs, ours in encoder.released_names:
+            if name.startswith(theirs):
+                return f"encoder.{ours}{name.removeprefix(theirs)}"
     if name.startswith(BLOCK_PREFIX):
         index, _, rest = name.removeprefix(BLOCK_PREFIX).partition(".")
         if rest in MASK_NAMES:
@@ -76,9 +65,14 @@ def convert_released(state_dict: Mapping[str, Any]) -> tuple[Architecture, dict[
         ours = released_name(name)
         if ours is not None:
             converted[ours] = torch.as_tensor(value)
-    if "encoder.weight" in converted:
-        converted["encoder.weight"] = converted["encoder.weight"].flatten(1)  # [C, 3]
-    return _infer_architecture(converted), converted
+    architecture = _infer_architecture(converted)
+    with torch.device("meta"):
+        encoder = encoder_of(architecture.encoder).build(architecture.channels, ())
+    for name, ours in encoder.state_dict(prefix="encoder.").items():
+        theirs = converted.get(name)
+        if theirs is not None and theirs.numel() == ours.numel():
+            converted[name] = theirs.reshape(ours.shape)  # the lift's [C, 3, 1, 1] is [C, 3] here
+    return architecture, converted
 
 
 def _infer_architecture(state: Mapping[str, Tensor]) -> Architecture:
@@ -89,15 +83,7 @@ def _infer_architecture(state: Mapping[str, Tensor]) -> Architecture:
             "the released PyramidFlow."
         )
     channels = conv1[0].shape[0] // 2
-    encoder = "none"
-    if "encoder.weight" not in state:
-        blocks = {n.split(".")[2] for n in state if n.startswith("encoder.layer1.")}
-        if len(blocks) not in RESNET_BY_DEPTH or channels != RESNET_CHANNELS:
-            raise InputError(
-                "the weights hold neither the lift (inconv.weight) nor the first layers of a "
-                "ResNet18 or ResNet34 (inconv.0, inconv.1, inconv.4)."
-            )
-        encoder = RESNET_BY_DEPTH[len(blocks)]
+    encoder = _infer_encoder({name for name in state if name.startswith("encoder.")}, channels)
     levels, stacks = _infer_depth([w.shape[1] // channels for w in conv1])
     means = [m for _, m in _by_block(state, "volume_norm.running_mean")]
     return Architecture(
@@ -112,6 +98,28 @@ def _infer_architecture(state: Mapping[str, Tensor]) -> Architecture:
     )
 
 
+def _infer_encoder(names: set[str], channels: int) -> str:
+    """The smallest encoder that has all these tensors."""
+    found = []
+    for encoder in all_encoders():
+        if not encoder.released_names:
+            continue
+        try:
+            encoder.check_channels(channels, ())
+        except InputError:
+            continue
+        with torch.device("meta"):
+            own = encoder.build(channels, ()).state_dict(prefix="encoder.")
+        if names and names <= set(own):
+            found.append((len(own), encoder.name))
+    if not found:
+        raise InputError(
+            f"the weights hold no encoder (inconv…) that the released code has with {channels} "
+            "channels: give the state dictionary of the released PyramidFlow."
+        )
+    return min(found)[1]
+
+
 def _by_block(state: Mapping[str, Tensor], name: str) -> list[tuple[int, Tensor]]:
     found = [
         (int(key.split(".")[2]), value)
@@ -124,8 +132,7 @@ def _by_block(state: Mapping[str, Tensor], name: str) -> list[tuple[int, Tensor]
 def _infer_depth(widths: list[int]) -> tuple[int, int]:
     for levels in range(2, len(widths) + 1):
         stacks = len(widths) // levels
-        stack = [2 if kind == "dual" else 1 for kind, _ in stack_plan(levels)]
-        if stack * stacks == widths:
+        if [len(block.reads) for block in stack(levels)] * stacks == widths:
             return levels, stacks
     raise InputError(
         f"{len(widths)} coupling blocks with condition widths {widths} (in channels) fit no number "

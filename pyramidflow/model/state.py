@@ -10,6 +10,11 @@ from torch import Tensor
 from pyramidflow.errors import InputError
 from pyramidflow.settings import shown
 
+LARGEST_WEIGHT = 1e4
+"""Magnitude in the convolutions; trained ones stay below 10. The spectral convolution
+rounds by the largest product of a tile, and the soft clamp behind it hides how large that was: from
+1e6 on, scores change by more than 1e-4 between backends."""
+
 
 @dataclass(frozen=True)
 class TensorKind:
@@ -28,6 +33,12 @@ class TensorKind:
     least: float = -math.inf
     most: float = math.inf
     is_positive: bool = False
+
+    @classmethod
+    def like(cls, tensor: Tensor) -> "TensorKind":
+        """As a tensor is, but float32 if it is of numbers with a point."""
+        dtype = torch.float32 if tensor.is_floating_point() else tensor.dtype
+        return cls((tuple(tensor.shape),), dtype)
 
 
 def check_tensors(tensors: Mapping[str, Tensor], expected: Mapping[str, TensorKind]) -> None:

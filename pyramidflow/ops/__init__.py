@@ -22,7 +22,7 @@ from pyramidflow.ops.functions.pyramid import (
     pyramid_merge,
     pyramid_residual,
 )
-from pyramidflow.spec import Reduction, Statistics, VolumeNormKind
+from pyramidflow.variants import Reduction, Statistics, VolumeNormKind
 
 __all__ = [
     "CLAMP",

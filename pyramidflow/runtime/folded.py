@@ -3,8 +3,8 @@
 import copy
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +12,8 @@ from torch.fx import Node, Tracer
 from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from pyramidflow.model.encoder import LayeredNetwork, Standardised, inner, joined, pad
+from pyramidflow.model.frozen import Affine, FrozenEncoder, FrozenSteps
+from pyramidflow.model.layered import joined, pad
 from pyramidflow.model.layers import Activation, Conv, Layer, MaxPool, Residual
 
 Encode = Callable[[Tensor], Tensor]
@@ -23,34 +24,6 @@ IN_PLACE: dict[Activation, Encode] = {
     "relu": functional.relu_,
     "relu6": partial(functional.hardtanh_, min_val=0.0, max_val=6.0),
 }
-
-
-def folded(network: LayeredNetwork, layer: Conv) -> tuple[Tensor, Tensor]:
-    """Weight ``[O, I/g, k, k]`` and bias ``[O]`` of a layer with its batch norm.
-
-    ``w' = w · γ/√(σ² + ε)``, ``b' = β − μ · γ/√(σ² + ε)``.
-    """
-    convolution, norm = network.get_submodule(layer.weight), network.get_submodule(layer.norm)
-    assert isinstance(convolution, nn.Conv2d)
-    assert isinstance(norm, nn.BatchNorm2d)
-    fused = fuse_conv_bn_eval(convolution, norm)
-    assert fused.bias is not None
-    return fused.weight.detach().contiguous(), fused.bias.detach()
-
-
-@dataclass(frozen=True)
-class Affine:
-    """Standardisation of ``C`` channels: ``scale · x + shift``."""
-
-    scale: Tensor
-    shift: Tensor
-
-
-def _affine_of(encoder: nn.Module) -> Affine | None:
-    if not isinstance(encoder, Standardised):
-        return None
-    scale = 1 / encoder.std.detach()
-    return Affine(scale, -encoder.mean.detach() * scale)
 
 
 class Place:
@@ -73,20 +46,18 @@ class Place:
 
 
 def folded_weight(
-    network: LayeredNetwork, layer: Conv, place: Place, affine: Affine | None
-) -> tuple[Tensor, Tensor]:
+    steps: FrozenSteps, layer: Conv, place: Place, affine: Affine | None
+) -> tuple[Tensor, Tensor | None]:
     """Weight, channels-last, and bias of a layer with all that is linear behind it."""
-    weight, bias = folded(network, layer)
+    weight, bias = steps.weights(layer)
     if affine is not None:
         weight = weight * affine.scale[:, None, None, None]
-        bias = bias * affine.scale + affine.shift
-    return place.weight(weight), place.vector(bias)
+        bias = affine.shift if bias is None else bias * affine.scale + affine.shift
+    return place.weight(weight), None if bias is None else place.vector(bias)
 
 
-def _convolution(
-    network: LayeredNetwork, layer: Conv, place: Place, affine: Affine | None
-) -> Encode:
-    weight, bias = folded_weight(network, layer, place, affine)
+def _convolution(steps: FrozenSteps, layer: Conv, place: Place, affine: Affine | None) -> Encode:
+    weight, bias = folded_weight(steps, layer, place, affine)
 
     def run(x: Tensor) -> Tensor:
         (top, bottom), (left, right) = (layer.pads(side) for side in x.shape[-2:])
@@ -99,12 +70,10 @@ def _convolution(
     return run
 
 
-def _residual(
-    network: LayeredNetwork, layer: Residual, place: Place, affine: Affine | None
-) -> Encode:
+def _residual(steps: FrozenSteps, layer: Residual, place: Place, affine: Affine | None) -> Encode:
     *first, last = layer.layers
-    parts = [_convolution(network, part, place, None) for part in first]
-    parts.append(_convolution(network, last, place, affine))
+    parts = [_convolution(steps, part, place, None) for part in first]
+    parts.append(_convolution(steps, last, place, affine))
     scale = None if affine is None else place.image(affine.scale)
 
     def run(x: Tensor) -> Tensor:
@@ -117,9 +86,7 @@ def _residual(
     return run
 
 
-def _folded_layer(
-    network: LayeredNetwork, layer: Layer, place: Place, affine: Affine | None
-) -> Encode:
+def _folded_layer(steps: FrozenSteps, layer: Layer, place: Place, affine: Affine | None) -> Encode:
     if isinstance(layer, MaxPool):
         return partial(
             functional.max_pool2d,
@@ -128,27 +95,27 @@ def _folded_layer(
             padding=layer.kernel // 2,
         )
     if isinstance(layer, Residual):
-        return _residual(network, layer, place, affine)
-    return _convolution(network, layer, place, affine)
+        return _residual(steps, layer, place, affine)
+    return _convolution(steps, layer, place, affine)
 
 
 def folded_layers(
-    network: LayeredNetwork, layers: Sequence[Layer], place: Place, affine: Affine | None
+    steps: FrozenSteps, layers: Sequence[Layer], place: Place, affine: Affine | None
 ) -> list[Encode]:
     """What computes layers one after the other.
 
     Args:
-        network: with the weights.
-        layers: of the network.
+        steps: with the weights.
+        layers: some of them.
         place: where they run.
         affine: of the last one's result, which then has no activation.
     """
     *first, last = layers
-    made = [_folded_layer(network, layer, place, None) for layer in first]
-    return [*made, _folded_layer(network, last, place, affine)]
+    made = [_folded_layer(steps, layer, place, None) for layer in first]
+    return [*made, _folded_layer(steps, last, place, affine)]
 
 
-LayersMaker = Callable[[LayeredNetwork, Sequence[Layer], Place, Affine | None], list[Encode]]
+LayersMaker = Callable[[FrozenSteps, Sequence[Layer], Place, Affine | None], list[Encode]]
 
 
 class FoldedNetwork:
@@ -157,7 +124,7 @@ class FoldedNetwork:
     Where one stage gives the feature map, its standardisation is folded into the last layer too.
 
     Args:
-        encoder: made of layers, standardised or not.
+        steps: of the encoder.
         device: where it runs.
         dtype: in which it runs.
         make: makes what computes a stage's layers.
@@ -165,19 +132,17 @@ class FoldedNetwork:
 
     def __init__(
         self,
-        encoder: nn.Module,
+        steps: FrozenSteps,
         device: torch.device,
         dtype: torch.dtype,
         make: LayersMaker = folded_layers,
     ) -> None:
-        network = inner(encoder)
-        assert isinstance(network, LayeredNetwork)
-        self.chosen, self.strides = network.chosen, network.strides
-        place, affine = Place(device, dtype), _affine_of(encoder)
-        takes_affine = len(self.chosen) == 1 and _is_linear(network.stages[-1][-1])
-        *first, last = network.stages
-        self._stages = [make(network, layers, place, None) for layers in first]
-        self._stages.append(make(network, last, place, affine if takes_affine else None))
+        self.chosen, self.strides = steps.chosen, steps.strides
+        place, affine = Place(device, dtype), steps.affine
+        *first, last = steps.stages
+        takes_affine = len(self.chosen) == 1 and _is_linear(last[-1])
+        self._stages = [make(steps, layers, place, None) for layers in first]
+        self._stages.append(make(steps, last, place, affine if takes_affine else None))
         self._affine: tuple[Tensor, Tensor] | None = None
         if affine is not None and not takes_affine:
             self._affine = place.image(affine.scale), place.image(affine.shift)
@@ -199,6 +164,21 @@ class FoldedNetwork:
 
 def _is_linear(layer: Layer) -> bool:
     return not isinstance(layer, MaxPool) and layer.activation == "none"
+
+
+def frozen_encoder(encoder: FrozenEncoder, device: torch.device, dtype: torch.dtype) -> Encode:
+    """An encoder for inference: batch norms and standardisation folded, channels-last.
+
+    Args:
+        encoder: any; it stays as it is.
+        device: where it runs.
+        dtype: in which it runs.
+    """
+    steps = encoder.steps()
+    if steps is not None:
+        return FoldedNetwork(steps, device, dtype)
+    frozen: Any = folded_copy(encoder)
+    return cast(Encode, frozen.to(device=device, dtype=dtype, memory_format=torch.channels_last))
 
 
 def folded_copy(module: nn.Module) -> nn.Module:

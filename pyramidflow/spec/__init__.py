@@ -10,11 +10,11 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from pyramidflow.errors import InputError
-from pyramidflow.model.description import IMAGENET_MEAN, IMAGENET_STD
+from pyramidflow.model.architecture import Architecture
+from pyramidflow.model.encoder import IMAGENET_MEAN, IMAGENET_STD
 from pyramidflow.model.encoders import settings_of_encoder
 from pyramidflow.settings import Setting, Validated, described, shown
 from pyramidflow.spec.alignment import AS_THEY_LIE, AlignmentRule
-from pyramidflow.spec.network import Architecture, Reduction, Statistics, VolumeNormKind
 from pyramidflow.spec.preprocessing import AUTO, ImageSize, Preprocessing, image_size, size_text
 from pyramidflow.spec.recipe import Ablation, Memory, Recipe
 from pyramidflow.spec.rules import (
@@ -40,12 +40,9 @@ __all__ = [
     "Memory",
     "Preprocessing",
     "Recipe",
-    "Reduction",
     "RegionOfInterest",
     "Spec",
-    "Statistics",
     "VerdictRule",
-    "VolumeNormKind",
     "image_size",
     "names",
     "size_text",

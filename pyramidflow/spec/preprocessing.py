@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from pyramidflow.errors import InputError
-from pyramidflow.model.description import IMAGENET_MEAN, IMAGENET_STD
+from pyramidflow.model.encoder import IMAGENET_MEAN, IMAGENET_STD
 from pyramidflow.settings import Validated, setting
 
 ImageSize = tuple[int, int]

@@ -18,7 +18,7 @@ from pyramidflow.data import ImageSet, augment_texture, network_input
 from pyramidflow.errors import CheckpointError, InputError
 from pyramidflow.interrupt import Interrupted, StopRequest
 from pyramidflow.model import PyramidFlow
-from pyramidflow.model.encoder import Standardised
+from pyramidflow.model.frozen import Standardised
 from pyramidflow.spec import PLAIN_CONTRAST, ContrastRule, Preprocessing, Recipe
 from pyramidflow.training.checkpoint import Position, load_checkpoint, save_checkpoint
 from pyramidflow.training.contents import fingerprint, read_all

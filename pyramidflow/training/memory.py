@@ -6,7 +6,6 @@ import torch
 
 from pyramidflow import machine
 from pyramidflow.model import PyramidFlow
-from pyramidflow.model.coupling import CouplingBlock, DualCoupling
 from pyramidflow.training.loss import Network
 from pyramidflow.training.reversible import ReversibleNetwork
 
@@ -58,10 +57,10 @@ def activation_bytes(model: PyramidFlow, size: tuple[int, int], batch: int) -> i
     values = 0
     channels = model.architecture.channels
     means = int(model.architecture.volume_norm == "cvn")
-    for block in model.flow.blocks:
-        assert isinstance(block, CouplingBlock)
-        width = 6 * channels + means + (2 * channels if isinstance(block, DualCoupling) else 0)
-        values += _pixels(size, block.params_level) * width + _pixels(size, block.level) * channels
+    for block in model.flow:
+        topology, reads = block.topology, len(block.topology.reads)
+        width = 6 * channels + means + (reads * channels if reads > 1 else 0)
+        values += _pixels(size, topology.at) * width + _pixels(size, topology.writes) * channels
     return values * batch * next(model.parameters()).element_size()
 
 

@@ -66,7 +66,7 @@ def reversible_flow(
     """
     # A pyramid of L levels has L blocks in a stack.
     spacing = keep_every * len(pyramid)
-    parameters = [p for block in flow.blocks for p in _trained(block)]
+    parameters = [p for block in flow for p in _trained(block)]
     *latents, log_det = _ReversibleFlow.apply(flow, spacing, len(pyramid), *pyramid, *parameters)
     return tuple(latents), log_det
 
@@ -78,7 +78,7 @@ class _ReversibleFlow(torch.autograd.Function):
     ) -> tuple[Tensor, ...]:
         pyramid, parameters = tensors[:levels], tensors[levels:]
         # In training there is none to keep: the parameters give it again.
-        means = [_coupling(block).volume_norm.mean() for block in flow.blocks]
+        means = [block.volume_norm.mean() for block in flow]
         kept: list[Tensor] = []
         # What stays is allocated before what comes and goes: in between, it would leave holes in
         # the memory that nothing fits.
@@ -86,7 +86,7 @@ class _ReversibleFlow(torch.autograd.Function):
         signs = pyramid[0].new_empty(sum(sizes), dtype=torch.uint8)
         pieces = torch.split(signs, sizes)
         total: Tensor | float = 0.0
-        for index, (block, piece) in enumerate(zip(flow.blocks, pieces, strict=True)):
+        for index, (block, piece) in enumerate(zip(flow, pieces, strict=True)):
             if index > 0 and index % spacing == 0:
                 kept += pyramid
             with _recorded(block, piece):
@@ -109,7 +109,7 @@ class _ReversibleFlow(torch.autograd.Function):
         latents, means, (signs,), kept, parameters = (
             [next(saved) for _ in range(n)] for n in ctx.sections
         )
-        blocks = [_coupling(block) for block in ctx.flow.blocks]
+        blocks = list(ctx.flow)
         needed = _needed(blocks, ctx.needs_input_grad[3 : 3 + ctx.levels])
         walk = _Walk(latents, list(grad_outputs[:-1]), grad_outputs[-1])
         of_parameters: list[Tensor | None] = [torch.empty_like(p) for p in parameters]
@@ -139,7 +139,7 @@ class _Walk:
         self, block: CouplingBlock, mean: Tensor | None, needed: Sequence[bool]
     ) -> list[Tensor | None]:
         """Go from a block's output to its input; returns the gradients of its parameters."""
-        level, parameters = block.level, _trained(block)
+        level, parameters = block.topology.writes, _trained(block)
         sources = [
             x.detach().requires_grad_(need) for x, need in zip(self.pyramid, needed, strict=True)
         ]
@@ -173,21 +173,21 @@ def _copied(gradient: Tensor | None, memory: Tensor | None) -> Tensor | None:
 def _sign_bytes(flow: Flow, pyramid: Sequence[Tensor]) -> list[int]:
     """Bytes of each block's signs."""
     found = []
-    for block in map(_coupling, flow.blocks):
-        level = pyramid[block.params_level]
+    for block in flow:
+        level = pyramid[block.topology.at]
         hidden = block.affine_params.conv1.out_channels * level[:, 0].numel()
         found.append(-(-hidden // 8))
     return found
 
 
 @contextmanager
-def _recorded(block: nn.Module, signs: Tensor) -> Iterator[None]:
+def _recorded(block: CouplingBlock, signs: Tensor) -> Iterator[None]:
     """Keep one bit for each hidden value: on which side of the activation's bend it lies."""
 
     def record(module: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
         signs.copy_(pack_signs(inputs[0]))
 
-    handle = _coupling(block).affine_params.activation.register_forward_hook(record)
+    handle = block.affine_params.activation.register_forward_hook(record)
     try:
         yield
     finally:
@@ -256,14 +256,9 @@ def _needed(blocks: Sequence[CouplingBlock], given: Sequence[bool]) -> list[tupl
     found, current = [], list(given)
     for block in blocks:
         found.append(tuple(current))
-        current[block.level] = True
+        current[block.topology.writes] = True
     return found
 
 
 def _trained(block: nn.Module) -> list[Tensor]:
     return [p for p in block.parameters() if p.requires_grad]
-
-
-def _coupling(block: nn.Module) -> CouplingBlock:
-    assert isinstance(block, CouplingBlock)
-    return block

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from pyramidflow.model.encoder import Standardised
+from pyramidflow.model.frozen import Standardised
 
 LEAST_SHARE = 1e-3
 """Of the channels' typical spread, that each one has at least: a channel that never moves on good

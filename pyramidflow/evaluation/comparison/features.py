@@ -10,9 +10,9 @@ from torch import Tensor
 
 from pyramidflow.data import network_input
 from pyramidflow.errors import InputError
-from pyramidflow.model.description import Stages, stages_text
-from pyramidflow.model.encoder import inner
+from pyramidflow.model.encoder import Stages, stages_text
 from pyramidflow.model.encoders import encoder_of, settings_of_encoder
+from pyramidflow.model.frozen import inner
 from pyramidflow.spec import Preprocessing
 
 SEVERAL_SCALES: dict[str, Stages] = {"efficientnet-lite0": (2, 3, 5)}

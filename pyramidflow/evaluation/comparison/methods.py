@@ -14,7 +14,7 @@ from pyramidflow.evaluation.comparison.features import Features
 from pyramidflow.evaluation.comparison.method import Method
 from pyramidflow.evaluation.comparison.padim import Padim, padim_model
 from pyramidflow.evaluation.comparison.spade import Spade
-from pyramidflow.model.description import Stages
+from pyramidflow.model.encoder import Stages
 from pyramidflow.settings import shown
 
 

@@ -1,6 +1,7 @@
 """The encoders, a file each: every module here has a tuple ``ENCODERS`` of descriptions.
 
-Nothing heavy is imported. A new encoder is a new file; nothing else names it.
+Nothing heavy is imported: an encoder that is no list of layers is a folder, and its module a file
+of its own there. A new encoder is a new file; nothing else names it.
 """
 
 import numbers
@@ -10,7 +11,7 @@ from pkgutil import iter_modules
 from typing import Any
 
 from pyramidflow.errors import InputError
-from pyramidflow.model.description import Encoder, Stages
+from pyramidflow.model.encoder import Encoder, Stages
 from pyramidflow.settings import shown
 
 MOST_STAGES = 16

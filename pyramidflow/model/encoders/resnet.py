@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from urllib.error import URLError
 
 from pyramidflow.errors import InputError
-from pyramidflow.model.description import LayeredEncoder
+from pyramidflow.model.encoder import LayeredEncoder
 from pyramidflow.model.layers import Activation, Conv, Layer, MaxPool, Residual
 
 if TYPE_CHECKING:
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 CHANNELS = 64
 """Of the first stage."""
+
+RELEASED_NAMES = (("inconv.0.", "conv1."), ("inconv.1.", "bn1."), ("inconv.4.", "layer1."))
+"""Beginnings of names in the authors' released code, and here."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,6 @@ def _stage(blocks: int) -> tuple[Layer, ...]:
 
 
 ENCODERS = tuple(
-    ResNetEncoder(name, image_size=1024, stages=(_stage(blocks),))
+    ResNetEncoder(name, image_size=1024, released_names=RELEASED_NAMES, stages=(_stage(blocks),))
     for name, blocks in (("resnet18", 2), ("resnet34", 3))
 )

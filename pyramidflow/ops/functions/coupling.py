@@ -7,7 +7,7 @@ from torch import Tensor
 from pyramidflow.ops import checks
 from pyramidflow.ops.functions.promotion import promoted
 from pyramidflow.ops.registry.op import NAMESPACE_OPS
-from pyramidflow.spec import Statistics, VolumeNormKind
+from pyramidflow.variants import Statistics, VolumeNormKind
 
 CLAMP = 2.0
 """Bound of the soft clamp on the log-scale (Algorithm 1): ``|s| < CLAMP`` before the mean."""

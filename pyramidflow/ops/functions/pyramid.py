@@ -7,7 +7,7 @@ from torch import Tensor
 from pyramidflow.ops import checks
 from pyramidflow.ops.functions.promotion import promoted
 from pyramidflow.ops.registry.op import NAMESPACE_OPS
-from pyramidflow.spec import Reduction
+from pyramidflow.variants import Reduction
 
 
 def pyramid_down(x: Tensor, reduction: Reduction = "nearest") -> Tensor:

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from pyramidflow.model.encoder import LayeredNetwork
+from pyramidflow.model.frozen import Affine, FrozenSteps
 from pyramidflow.model.layers import Conv, Layer, Residual, flat
-from pyramidflow.runtime.folded import IN_PLACE, Affine, Encode, Place, folded_layers, folded_weight
+from pyramidflow.runtime.folded import IN_PLACE, Encode, Place, folded_layers, folded_weight
 
 STRIP_FLOATS = 1 << 20
 """Of a strip of the expanded image: 4 MB, which the last cache holds."""
@@ -25,7 +25,7 @@ class Bottleneck:
     """``project(depthwise(expand(x)))``, and ``x`` added in a residual block.
 
     Args:
-        network: with the weights.
+        steps: with the weights.
         layers: the three convolutions.
         place: where it runs.
         affine: of the result; ``None`` where it is not standardised.
@@ -34,7 +34,7 @@ class Bottleneck:
 
     def __init__(
         self,
-        network: LayeredNetwork,
+        steps: FrozenSteps,
         layers: Triple,
         place: Place,
         affine: Affine | None,
@@ -42,12 +42,12 @@ class Bottleneck:
     ) -> None:
         self.expand, self.depthwise, self.project = layers
         self.is_residual = is_residual
-        wide, bias = folded_weight(network, self.expand, place, None)
+        wide, bias = _biased(steps, self.expand, place, None)
         # The bias is a row for a channel of ones. Around the image that channel is zero as well:
         # so is, then, all that the depthwise convolution pads, whatever the bias.
         self._wide_matrix = torch.cat([wide.flatten(1).T, bias[None]])  # [C + 1, 6C]
-        self._depth = folded_weight(network, self.depthwise, place, None)
-        narrow, self._bias = folded_weight(network, self.project, place, affine)
+        self._depth = _biased(steps, self.depthwise, place, None)
+        narrow, self._bias = _biased(steps, self.project, place, affine)
         self._matrix = narrow.flatten(1).T.contiguous()  # [6C, O]
         ones = torch.ones(self.project.outputs)
         self._scale = place.vector(ones if affine is None else affine.scale)
@@ -92,6 +92,13 @@ class Bottleneck:
         torch.addmm(self._bias, pixels, self._matrix, out=target.flatten(0, 1))
 
 
+def _biased(
+    steps: FrozenSteps, layer: Conv, place: Place, affine: Affine | None
+) -> tuple[Tensor, Tensor]:
+    weight, bias = folded_weight(steps, layer, place, affine)
+    return weight, weight.new_zeros(len(weight)) if bias is None else bias
+
+
 def grouped(layers: Sequence[Layer]) -> Iterator[tuple[Layer, ...]]:
     """Layers one by one, but the three of a bottleneck that stands in no residual block at once."""
     index = 0
@@ -102,7 +109,7 @@ def grouped(layers: Sequence[Layer]) -> Iterator[tuple[Layer, ...]]:
 
 
 def strip_layers(
-    network: LayeredNetwork, layers: Sequence[Layer], place: Place, affine: Affine | None
+    steps: FrozenSteps, layers: Sequence[Layer], place: Place, affine: Affine | None
 ) -> list[Encode]:
     """Layers as :func:`folded_layers` makes them, the bottlenecks among them in strips."""
     made: list[Encode] = []
@@ -110,9 +117,9 @@ def strip_layers(
         here = affine if group[-1] is layers[-1] else None
         triple, is_residual = inside(group)
         if triple is None:
-            made += folded_layers(network, group, place, here)
+            made += folded_layers(steps, group, place, here)
         else:
-            made.append(Bottleneck(network, triple, place, here, is_residual))
+            made.append(Bottleneck(steps, triple, place, here, is_residual))
     return made
 
 

@@ -4,11 +4,10 @@ from math import ceil, prod
 from pathlib import Path
 
 from pyramidflow.errors import InputError
-from pyramidflow.runtime.cpu.encoder import feature_size, latent_shapes
 from pyramidflow.runtime.cpu.plan import Plan, least_bytes, make_plan
 from pyramidflow.runtime.cpu.runtime import CpuRuntime, demand
 from pyramidflow.runtime.cpu.tiled import AssembledRuntime, TiledRuntime
-from pyramidflow.runtime.cpu.tiling import Tiling, is_known, map_reach, tilings
+from pyramidflow.runtime.cpu.tiling import Tiling, map_reach, tilings
 from pyramidflow.runtime.settings import Settings, TrainedNetwork
 
 RUNTIME_RESERVE = 64 << 20
@@ -48,7 +47,8 @@ def make_runtime(
     least = least_bytes(*needed, available, bfloat16)
     if least <= available:
         return CpuRuntime(trained, size, make_plan(*needed, available, bfloat16), threads)
-    if not is_known(trained.network):
+    reach = map_reach(trained.network.architecture)
+    if reach is None:
         total = settings.memory_budget - available + least
         name = trained.network.architecture.encoder
         raise _too_small(
@@ -58,10 +58,10 @@ def make_runtime(
     tiled = TiledRuntime
     if not trained.comparison.is_local:
         tiled = AssembledRuntime
-        shapes = latent_shapes(trained.network, 1, feature_size(trained.network, *size[1:]))
+        shapes = trained.network.latent_shapes(1, trained.network.feature_size(*size[1:]))
         available -= 4 * sum(map(prod, shapes)) + 4 * trained.comparison.working_floats(shapes)
     fitting: list[tuple[Tiling, Plan]] = []
-    for tiling in tilings(map_reach(trained.network), *size[1:]):
+    for tiling in tilings(reach, *size[1:]):
         needed = demand(trained, (1, *tiling.size), is_part=True)
         tile_least = least_bytes(*needed, available, bfloat16)
         least = min(least, tile_least)

@@ -11,6 +11,43 @@ from pyramidflow.ops.convolution.methods import Convolution
 from pyramidflow.runtime.cpu.convolution import carved, channels_last
 
 
+class PixelBuffer:
+    """Pixels as they come, and their normalisation: what a runtime reads.
+
+    Args:
+        size: batch, height and width.
+        mean: ``[3]``, of images scaled to [0, 1].
+        std: ``[3]``, likewise.
+    """
+
+    def __init__(self, size: tuple[int, int, int], mean: Tensor, std: Tensor) -> None:
+        self.size = size
+        self.mean = mean.float().contiguous()
+        self.std = std.float().contiguous()
+        self._buffers: dict[torch.dtype, Tensor] = {}
+        self.pixels = self._buffer(torch.uint8)
+
+    def read(self, images: Tensor) -> None:
+        """Take ``[B, H, W, 3]`` of uint8 or uint16 as the next input."""
+        self.pixels = self._buffer(images.dtype)
+        self.pixels.copy_(images)
+
+    @property
+    def kind(self) -> str:
+        """Suffix of the compiled functions for the input's type."""
+        return str(self.pixels.dtype).removeprefix("torch.")
+
+    @staticmethod
+    def bytes_of(size: tuple[int, int, int]) -> int:
+        """Memory for pixels of both depths."""
+        return (1 + 2) * 3 * prod(size)
+
+    def _buffer(self, dtype: torch.dtype) -> Tensor:
+        if dtype not in self._buffers:
+            self._buffers[dtype] = torch.empty((*self.size, 3), dtype=dtype)
+        return self._buffers[dtype]
+
+
 class Buffers:
     """Images between the steps, channels-last.
 

@@ -1,62 +1,30 @@
-"""Frozen encoders of a runtime: camera pixels to a feature map, batch norm folded into weights."""
+"""Encoders of a runtime on a CPU: pixels to a feature map, with what the compiled kernels fuse.
+
+Which kernel computes what is found in the layers, never by an encoder's name: a 1×1 convolution of
+the pixels alone; the stem of a 7×7 convolution and a maximum before residual blocks of 3×3
+convolutions, which are planned; any other layers in strips (``bottleneck.py``); a module whose
+layers are not known, as it is.
+"""
 
 from collections.abc import Callable, Iterator, Sequence
 from math import prod
-from typing import Any, cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from pyramidflow import ops
-from pyramidflow.model import PyramidFlow
-from pyramidflow.model.encoder import LayeredNetwork, Lift, inner
-from pyramidflow.model.layers import Conv, MaxPool, Residual
+from pyramidflow.model import FrozenSteps, PyramidFlow
+from pyramidflow.model.layers import Conv, MaxPool, Residual, convolutions_of, layers_until
 from pyramidflow.ops.compiled_cpu import call
 from pyramidflow.ops.convolution.methods import Convolution
 from pyramidflow.runtime.cpu.bottleneck import strip_layers, working_floats
+from pyramidflow.runtime.cpu.buffers import PixelBuffer
 from pyramidflow.runtime.cpu.convolution import FrozenConvolution, Input, Workspace
 from pyramidflow.runtime.cpu.plan import Layer
-from pyramidflow.runtime.folded import Encode, FoldedNetwork, folded, folded_copy
+from pyramidflow.runtime.folded import FoldedNetwork, frozen_encoder
 
 Step = tuple[str, Callable[[], object]]
 """Name and action of one part of an inspection."""
-
-
-class Camera:
-    """What a runtime reads: its buffers of pixels, and their normalisation.
-
-    Args:
-        size: batch, height and width.
-        mean: ``[3]``, of images scaled to [0, 1].
-        std: ``[3]``, likewise.
-    """
-
-    def __init__(self, size: tuple[int, int, int], mean: Tensor, std: Tensor) -> None:
-        self.size = size
-        self.mean = mean.float().contiguous()
-        self.std = std.float().contiguous()
-        self._buffers: dict[torch.dtype, Tensor] = {}
-        self.pixels = self._buffer(torch.uint8)
-
-    def read(self, images: Tensor) -> None:
-        """Take ``[B, H, W, 3]`` of uint8 or uint16 as the next input."""
-        self.pixels = self._buffer(images.dtype)
-        self.pixels.copy_(images)
-
-    @property
-    def kind(self) -> str:
-        """Suffix of the compiled functions for the input's type."""
-        return str(self.pixels.dtype).removeprefix("torch.")
-
-    @staticmethod
-    def bytes_of(size: tuple[int, int, int]) -> int:
-        """Memory for pixels of both depths."""
-        return (1 + 2) * 3 * prod(size)
-
-    def _buffer(self, dtype: torch.dtype) -> Tensor:
-        if dtype not in self._buffers:
-            self._buffers[dtype] = torch.empty((*self.size, 3), dtype=dtype)
-        return self._buffers[dtype]
 
 
 def encoder_shapes(
@@ -68,8 +36,8 @@ def encoder_shapes(
         network: with any encoder.
         size: batch, height and width of the feature map.
     """
-    encoder = network.encoder
-    if not isinstance(encoder, LayeredNetwork) or not _is_residual(encoder):
+    steps = network.encoder.steps()
+    if steps is None or not _is_residual(steps):
         return []
     batch, height, width = size
     return [
@@ -77,32 +45,48 @@ def encoder_shapes(
             f"encoder {name}",
             Convolution(batch, layer.inputs, layer.outputs, height, width, layer.kernel),
         )
-        for name, layer in _residual_layers(encoder)
+        for name, layer in _residual_layers(steps)
     ]
 
 
-STEM = (Conv("conv1", "bn1", 3, 64, 7, stride=2), MaxPool(3, 2))
-"""Layers that the compiled stem computes at once."""
-
-
-def _is_residual(encoder: LayeredNetwork) -> bool:
-    """Whether the encoder is the compiled stem, then pairs of 3×3 convolutions that are planned."""
-    layers = [layer for stage in encoder.stages for layer in stage]
+def _is_mix(steps: FrozenSteps) -> bool:
+    """Whether it is one 1×1 convolution of the pixels without bias, in float32."""
+    if steps.affine is not None or steps.chosen != (1,) or len(steps.stages[0]) != 1:
+        return False
+    layer = steps.stages[0][0]
     return (
-        encoder.chosen == (1,)
-        and tuple(layers[:2]) == STEM
-        and all(
-            isinstance(layer, Residual)
-            and layer.activation == "relu"
-            and [(part.kernel, part.groups, part.activation) for part in layer.layers]
-            == [(3, 1, "relu"), (3, 1, "none")]
-            for layer in layers[2:]
-        )
+        isinstance(layer, Conv)
+        and (layer.inputs, layer.kernel, layer.stride, layer.groups) == (3, 1, 1, 1)
+        and (layer.norm, layer.activation) == (None, "none")
     )
 
 
-def _residual_layers(encoder: LayeredNetwork) -> Iterator[tuple[str, Conv]]:
-    for index, block in enumerate(encoder.stages[0][2:], start=1):
+def _is_residual(steps: FrozenSteps) -> bool:
+    """Whether it is the compiled stem, then pairs of 3×3 convolutions that are planned."""
+    if steps.affine is not None or steps.chosen != (1,) or len(steps.stages[0]) < 2:
+        return False
+    stem, pool, *blocks = steps.stages[0]
+    return (
+        isinstance(stem, Conv)
+        and (stem.inputs, stem.kernel, stem.stride, stem.groups) == (3, 7, 2, 1)
+        and (stem.activation, stem.padding) == ("relu", "centred")
+        and stem.norm is not None
+        and pool == MaxPool(3, 2)
+        and all(isinstance(block, Residual) and _is_planned(block) for block in blocks)
+    )
+
+
+def _is_planned(block: Residual) -> bool:
+    parts = [(x.kernel, x.groups, x.padding, x.activation) for x in block.layers]
+    return (
+        block.activation == "relu"
+        and parts == [(3, 1, "centred", "relu"), (3, 1, "centred", "none")]
+        and all(part.norm is not None for part in block.layers)
+    )
+
+
+def _residual_layers(steps: FrozenSteps) -> Iterator[tuple[str, Conv]]:
+    for index, block in enumerate(steps.stages[0][2:], start=1):
         assert isinstance(block, Residual)
         for place, layer in zip(("first", "second"), block.layers, strict=True):
             yield f"block {index}, {place}", layer
@@ -115,95 +99,61 @@ def encoder_bytes(network: PyramidFlow, size: tuple[int, int, int]) -> int:
         network: with any encoder.
         size: batch, height and width of the images in pixels.
     """
-    encoder = inner(network.encoder)
-    if not isinstance(encoder, LayeredNetwork) or _is_residual(encoder):
+    steps = network.encoder.steps()
+    if steps is None or _is_mix(steps) or _is_residual(steps):
         return 0
     batch, height, width = size
-    layers = encoder.layers(encoder.chosen[-1])
+    layers = layers_until(steps.stages, steps.chosen[-1])
     joined = 0
-    if len(encoder.chosen) > 1:  # the stages' maps, up-sampled, and side by side
-        joined = 3 * network.architecture.channels * prod(feature_size(network, height, width))
+    if len(steps.chosen) > 1:  # the stages' maps, up-sampled, and side by side
+        joined = 3 * network.architecture.channels * prod(network.feature_size(height, width))
     image = 2 * 3 * height * width  # normalised, by channels and by pixels
     return 4 * batch * (image + working_floats(layers, height, width) + joined)
 
 
-def feature_size(network: PyramidFlow, height: int, width: int) -> tuple[int, int]:
-    """Height and width of the feature map of an image."""
-    stride = network.architecture.stride
-    if stride is not None:
-        return -(-height // stride), -(-width // stride)
-    device = next(network.parameters()).device
-    with torch.inference_mode():
-        features = network.features(torch.zeros(1, 3, height, width, device=device))
-    return cast(tuple[int, int], tuple(features.shape[-2:]))
-
-
-def latent_shapes(
-    network: PyramidFlow, batch: int, features: tuple[int, int]
-) -> list[tuple[int, int, int, int]]:
-    """``(B, C, h_d, w_d)`` of each level of the latents of feature maps of a size."""
-    channels = network.architecture.channels
-    height, width = network.pyramid.padded_size(features)
-    levels = range(network.architecture.levels)
-    return [(batch, channels, height >> d, width >> d) for d in levels]
-
-
 def encoder_steps(
     network: PyramidFlow,
-    camera: Camera,
+    pixels: PixelBuffer,
     layers: Sequence[Layer],
     images: Sequence[Tensor],
     workspace: Workspace,
 ) -> list[Step]:
-    """What turns the camera's pixels into the feature map.
+    """What turns pixels into the feature map.
 
     Args:
         network: with any encoder, in evaluation mode.
-        camera: the input.
+        pixels: the input.
         layers: of the plan, as many as :func:`encoder_shapes` has.
-        images: ``[B, C, h, w]``, channels-last: the result, and two that ResNets use on the way.
+        images: ``[B, C, h, w]``, channels-last: the result, and two that residual blocks use on the
+            way.
         workspace: scratch memory.
     """
-    encoder, features = network.encoder, images[0]
-    if isinstance(encoder, Lift):
-        return [("lift", _lift(encoder, camera, features))]
-    if isinstance(encoder, LayeredNetwork) and _is_residual(encoder):
-        return _resnet(encoder, camera, layers, images, workspace)
-    encode: Encode
-    if isinstance(inner(encoder), LayeredNetwork):
-        encode = FoldedNetwork(encoder, features.device, torch.float32, strip_layers)
+    steps, features = network.encoder.steps(), images[0]
+    if steps is None:
+        encode = frozen_encoder(network.encoder, features.device, torch.float32)
+    elif _is_mix(steps):
+        return [("lift", _mix(steps, pixels, features))]
+    elif _is_residual(steps):
+        return _residual(steps, pixels, layers, images, workspace)
     else:
-        encode = frozen_encoder(encoder, features.device, torch.float32)
+        encode = FoldedNetwork(steps, features.device, torch.float32, strip_layers)
 
     def run() -> None:
-        image = ops.normalize_image(camera.pixels, camera.mean, camera.std)
+        image = ops.normalize_image(pixels.pixels, pixels.mean, pixels.std)
         features.copy_(encode(image.contiguous(memory_format=torch.channels_last)))
 
     return [("encoder", run)]
 
 
-def frozen_encoder(encoder: nn.Module, device: torch.device, dtype: torch.dtype) -> Encode:
-    """An encoder for inference: batch norms and standardisation folded, channels-last.
-
-    Args:
-        encoder: any; it stays as it is.
-        device: where it runs.
-        dtype: in which it runs.
-    """
-    if isinstance(inner(encoder), LayeredNetwork):
-        return FoldedNetwork(encoder, device, dtype)
-    frozen: Any = folded_copy(encoder)
-    return cast(Encode, frozen.to(device=device, dtype=dtype, memory_format=torch.channels_last))
-
-
-def _lift(encoder: Lift, camera: Camera, features: Tensor) -> Callable[[], object]:
+def _mix(steps: FrozenSteps, pixels: PixelBuffer, features: Tensor) -> Callable[[], object]:
     batch, channels, height, width = features.shape
-    weight = encoder.weight.contiguous()
+    (layer,) = convolutions_of(steps.stages[0])
+    weight = steps.weights(layer)[0].flatten(1).contiguous()  # [C, 3]
     return lambda: call(
-        f"lift_{camera.kind}",
-        camera.pixels,
-        camera.mean,
-        camera.std,
+        f"lift_{pixels.kind}",
+        pixels.pixels,
+        pixels.mean,
+        pixels.std,
         weight,
         features,
         batch * height * width,
@@ -211,15 +161,16 @@ def _lift(encoder: Lift, camera: Camera, features: Tensor) -> Callable[[], objec
     )
 
 
-def _resnet(
-    encoder: LayeredNetwork,
-    camera: Camera,
+def _residual(
+    steps: FrozenSteps,
+    pixels: PixelBuffer,
     layers: Sequence[Layer],
     images: Sequence[Tensor],
     workspace: Workspace,
 ) -> list[Step]:
-    weight, bias = folded(encoder, STEM[0])
-    batch, height, width = camera.size
+    first, *convolutions = convolutions_of(steps.stages[0])
+    weight, bias = _with_bias(steps, first)
+    batch, height, width = pixels.size
     features, hidden, other = images
     # The blocks' results alternate between two images, so that the last one is the feature map.
     count = len(layers) // 2
@@ -227,10 +178,10 @@ def _resnet(
 
     def stem() -> None:
         call(
-            f"resnet_stem_{camera.kind}",
-            camera.pixels,
-            camera.mean,
-            camera.std,
+            f"resnet_stem_{pixels.kind}",
+            pixels.pixels,
+            pixels.mean,
+            pixels.std,
             weight,
             bias,
             images[0],
@@ -240,18 +191,23 @@ def _resnet(
             len(bias),
         )
 
-    steps: list[Step] = [("encoder stem", stem)]
-    convolutions = list(_residual_layers(encoder))
+    made: list[Step] = [("encoder stem", stem)]
     for index in range(count):
         block_input, block_output = images[index % 2], images[(index + 1) % 2]
         for part, (x, y, added) in enumerate(
             ((block_input, hidden, None), (hidden, block_output, block_input))
         ):
             layer = layers[2 * index + part]
-            weight_, bias_ = folded(encoder, convolutions[2 * index + part][1])
+            weight_, bias_ = _with_bias(steps, convolutions[2 * index + part])
             convolution = FrozenConvolution(layer, weight_, [Input(x)], workspace)
-            steps.append((layer.name, _rectified(convolution, y, bias_, added)))
-    return steps
+            made.append((layer.name, _rectified(convolution, y, bias_, added)))
+    return made
+
+
+def _with_bias(steps: FrozenSteps, layer: Conv) -> tuple[Tensor, Tensor]:
+    weight, bias = steps.weights(layer)
+    assert bias is not None
+    return weight, bias
 
 
 def _rectified(

@@ -13,15 +13,10 @@ from torch import Tensor
 from pyramidflow import ops
 from pyramidflow.errors import InputError
 from pyramidflow.model import PyramidFlow
-from pyramidflow.model.coupling import (
-    LEAKY_SLOPE,
-    CouplingBlock,
-    DualCoupling,
-    SingleUpCoupling,
-)
+from pyramidflow.model.coupling import LEAKY_SLOPE, CouplingBlock
 from pyramidflow.ops.compiled_cpu import Image, call, has_bfloat16
 from pyramidflow.ops.convolution.methods import Convolution
-from pyramidflow.runtime.cpu.buffers import Buffers
+from pyramidflow.runtime.cpu.buffers import Buffers, PixelBuffer
 from pyramidflow.runtime.cpu.convolution import (
     FrozenConvolution,
     Input,
@@ -29,13 +24,10 @@ from pyramidflow.runtime.cpu.convolution import (
     carved,
 )
 from pyramidflow.runtime.cpu.encoder import (
-    Camera,
     Step,
     encoder_bytes,
     encoder_shapes,
     encoder_steps,
-    feature_size,
-    latent_shapes,
 )
 from pyramidflow.runtime.cpu.map_step import map_step
 from pyramidflow.runtime.cpu.plan import Layer, Plan
@@ -87,19 +79,19 @@ class CpuRuntime:
         self.size = size
         self.plan = plan
         self.precision: Precision = "bfloat16" if plan.bfloat16 else "float32"
-        self._camera = Camera(size, torch.tensor(trained.mean), torch.tensor(trained.std))
+        self._pixels = PixelBuffer(size, torch.tensor(trained.mean), torch.tensor(trained.std))
         self._region = Region()
         with torch.inference_mode(), self.using_threads():
-            self.feature_size = feature_size(network, height, width)
-            whole_size = self.feature_size if part_of is None else feature_size(network, *part_of)
-            comparison.check(latent_shapes(network, batch, whole_size))
+            self.feature_size = network.feature_size(height, width)
+            whole_size = self.feature_size if part_of is None else network.feature_size(*part_of)
+            comparison.check(network.latent_shapes(batch, whole_size))
             _check_means(network, whole_size)
             encoder_layers = len(encoder_shapes(network, (batch, *self.feature_size)))
             self._buffers = Buffers(network, batch, self.feature_size)
             self._workspace = Workspace()
             self._steps = encoder_steps(
                 network,
-                self._camera,
+                self._pixels,
                 self.plan.layers[:encoder_layers],
                 self._buffers.encoder_images,
                 self._workspace,
@@ -144,7 +136,7 @@ class CpuRuntime:
             ``[B, h, w]``: the runtime's own memory, overwritten by the next call.
         """
         with self.using_threads():
-            self._camera.read(images)
+            self._pixels.read(images)
             for _, run in (*self._steps, *self._last):
                 run()
         height, width = self.feature_size
@@ -162,7 +154,7 @@ class CpuRuntime:
             call.
         """
         with self.using_threads():
-            self._camera.read(images)
+            self._pixels.read(images)
             for _, run in self._steps:
                 run()
         return self._buffers.levels
@@ -210,10 +202,9 @@ def _flow_steps(
     steps: list[Step] = []
     # A tile's part of the running means: the blocks share the memory.
     plane = torch.empty(0 if region is None else buffers.maps[0][0].numel())
-    for index, block in enumerate(network.flow.blocks):
-        assert isinstance(block, CouplingBlock)
+    for index, block in enumerate(network.flow):
         first, second = layers[2 * index : 2 * index + 2]
-        level = buffers.levels[block.level]
+        level = buffers.levels[block.topology.writes]
         hidden = buffers.hidden(second.shape)
         conv1 = FrozenConvolution(
             first,
@@ -231,13 +222,13 @@ def _flow_steps(
         if mean.shape[2:] == (1, 1):
             channel_mean += mean.flatten()
         else:
-            if second.shape.resample == "down":
+            if block.topology.params_resample == "down":
                 mean = mean[:, :, ::2, ::2]
             if region is None:
                 pixel_mean = whole(mean.contiguous())
             else:
                 part = carved(plane, (1, 1, *level.shape[2:]))
-                pixel_mean = window(mean, region, block.level, part)
+                pixel_mean = window(mean, region, block.topology.writes, part)
         matrix = block.conv1x1.weight().detach()
         steps.append((second.name, _coupling_step(conv2, level, pixel_mean, channel_mean, matrix)))
     return steps
@@ -263,11 +254,13 @@ def _decompose(buffers: Buffers, reduction: ops.Reduction) -> None:
 
 
 def _conditions(block: CouplingBlock, levels: Sequence[Tensor]) -> list[Input]:
-    if isinstance(block, DualCoupling):
-        return [Input(levels[block.level - 1], -1), Input(levels[block.level + 1], 1)]
-    if isinstance(block, SingleUpCoupling):
-        return [Input(levels[1])]
-    return [Input(levels[block.level - 1])]
+    topology = block.topology
+    if topology.condition_resample == "up":  # the convolution's own
+        return [Input(levels[level]) for level in topology.reads]
+    return [
+        Input(levels[level], resize)
+        for level, resize in zip(topology.reads, topology.resizes, strict=True)
+    ]
 
 
 def _hidden_step(convolution: FrozenConvolution, hidden: Tensor) -> Callable[[], object]:
@@ -306,16 +299,16 @@ def demand(
     """
     network = trained.network
     batch, height, width = size
-    features = feature_size(network, height, width)
+    features = network.feature_size(height, width)
     padded = network.pyramid.padded_size(features)
     shapes = encoder_shapes(network, (batch, *features)) + flow_shapes(network, batch, padded)
     with torch.device("meta"):
         buffers = Buffers(network, batch, features)
-    total = buffers.bytes() + Camera.bytes_of(size) + encoder_bytes(network, size)
+    total = buffers.bytes() + PixelBuffer.bytes_of(size) + encoder_bytes(network, size)
     if is_part:
         total += 4 * prod(padded)  # the running mean of a block
     else:
-        latents = latent_shapes(network, batch, features)
+        latents = network.latent_shapes(batch, features)
         total += 4 * trained.comparison.working_floats(latents)
     return shapes, total
 
@@ -332,35 +325,30 @@ def flow_shapes(
     """
     channels, kernel = network.architecture.channels, network.architecture.kernel_size
     shapes = []
-    for index, block in enumerate(network.flow.blocks):
-        assert isinstance(block, CouplingBlock)
+    for index, block in enumerate(network.flow):
+        topology = block.topology
         stack = index // network.architecture.levels + 1
-        # Where the parameters are computed: at the level, except before a down block's resizing.
-        at = block.params_level
-        height, width = size[0] >> at, size[1] >> at
-        second = Convolution(batch, 2 * channels, 2 * channels, height, width, kernel)
-        if isinstance(block, SingleUpCoupling):
-            name = "up 1 → 0"
-            first = Convolution(
-                batch, channels, 2 * channels, height // 2, width // 2, kernel, "up"
+        first, second = (
+            Convolution(batch, inputs, 2 * channels, size[0] >> at, size[1] >> at, kernel, resample)
+            for inputs, at, resample in (
+                # An up-sampled condition is read as it lies, at its own level.
+                (
+                    len(topology.reads) * channels,
+                    topology.at + (topology.condition_resample == "up"),
+                    topology.condition_resample,
+                ),
+                (2 * channels, topology.at, topology.params_resample),
             )
-        elif isinstance(block, DualCoupling):
-            name = f"dual {block.level - 1}, {block.level + 1} → {block.level}"
-            first = second
-        else:
-            name = f"down {block.level - 1} → {block.level}"
-            first = Convolution(batch, channels, 2 * channels, height, width, kernel)
-            second = Convolution(batch, 2 * channels, 2 * channels, height, width, kernel, "down")
-        shapes.append((f"stack {stack}, {name}, first", first))
-        shapes.append((f"stack {stack}, {name}, second", second))
+        )
+        shapes.append((f"stack {stack}, {topology}, first", first))
+        shapes.append((f"stack {stack}, {topology}, second", second))
     return shapes
 
 
 def _check_means(network: PyramidFlow, features: tuple[int, int]) -> None:
-    sizes = [shape[2:] for shape in latent_shapes(network, 1, features)]
-    for block in network.flow.blocks:
-        assert isinstance(block, CouplingBlock)
-        at = block.params_level
+    sizes = [shape[2:] for shape in network.latent_shapes(1, features)]
+    for block in network.flow:
+        at = block.topology.at
         mean = tuple(block.volume_norm.running_mean.shape[2:])
         if mean not in ((1, 1), sizes[at]):
             raise InputError(

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from pyramidflow.runtime.cpu.convolution import channels_last
-from pyramidflow.runtime.cpu.encoder import feature_size, latent_shapes
 from pyramidflow.runtime.cpu.plan import Plan
 from pyramidflow.runtime.cpu.runtime import CpuRuntime
 from pyramidflow.runtime.cpu.tiling import Span, Tiling
@@ -51,8 +50,8 @@ class TiledRuntime:
         tile = (1, *tiling.size)
         self._runtime = CpuRuntime(trained, tile, plan, threads, part_of=(height, width))
         self.threads = self._runtime.threads
-        features = feature_size(trained.network, height, width)
-        self._shapes = latent_shapes(trained.network, 1, features)
+        features = trained.network.feature_size(height, width)
+        self._shapes = trained.network.latent_shapes(1, features)
         self._normal_means = self._runtime.normal_means
         self._passes = 1 if self._normal_means is None else 2
         self.plan = plan.in_tiles(tiling, self._passes)

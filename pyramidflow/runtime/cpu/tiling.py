@@ -5,166 +5,54 @@ part lies inside the tile, and at the borders of the image itself, where the til
 whole image sees: nothing beyond.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import reduce
 from itertools import pairwise, product
 from math import prod
 
-from pyramidflow.errors import InputError
-from pyramidflow.model import PyramidFlow
-from pyramidflow.model.coupling import (
-    CouplingBlock,
-    DualCoupling,
-    SingleDownCoupling,
-    SingleUpCoupling,
-)
-from pyramidflow.model.encoder import LayeredNetwork, Lift, inner
-from pyramidflow.model.layers import Layer, Residual
+from pyramidflow.model import topology
+from pyramidflow.model.architecture import Architecture
+from pyramidflow.model.encoders import encoder_of
+from pyramidflow.model.reach import Reach
 
 BLUR = 2
 """Radius of the pyramid's filter."""
 
 
-@dataclass(frozen=True)
-class Reach:
-    """Which image pixels each pixel of a signal depends on, along one axis of an endless image.
-
-    Pixel ``q`` depends on ``spacing · q + first … spacing · q + last``, the pair being that of
-    ``q`` modulo the number of pairs.
-
-    Attributes:
-        spacing: image pixels between neighbours.
-        spans: ``first`` and ``last``, for each place in a period.
-    """
-
-    spacing: int
-    spans: tuple[tuple[int, int], ...]
-
-    def window(self, first: int, last: int) -> "Reach":
-        """Of a signal whose pixel ``q`` reads ``q + first … q + last`` of this one."""
-        period = len(self.spans)
-        read = [
-            [(i * self.spacing, self.spans[(q + i) % period]) for i in range(first, last + 1)]
-            for q in range(period)
-        ]
-        spans = (
-            (min(at + span[0] for at, span in reads), max(at + span[1] for at, span in reads))
-            for reads in read
-        )
-        return Reach(self.spacing, tuple(spans))
-
-    def halved(self) -> "Reach":
-        """Of every other pixel, the first one included."""
-        return Reach(2 * self.spacing, self.spans[::2])
-
-    def doubled(self) -> "Reach":
-        """Of each pixel twice."""
-        spacing = self.spacing // 2
-        moved = ((a - odd * spacing, b - odd * spacing) for a, b in self.spans for odd in (0, 1))
-        return Reach(spacing, tuple(moved))
-
-    def joined(self, other: "Reach") -> "Reach":
-        """Of a signal that reads both at the same place."""
-        pairs = zip(self.spans, other.spans, strict=True)
-        return Reach(self.spacing, tuple((min(a[0], b[0]), max(a[1], b[1])) for a, b in pairs))
-
-    @cached_property
-    def lost_before(self) -> int:
-        """Pixels of the signal that are wrong where the image is cut off before its pixel 0."""
-        period = len(self.spans)
-        return max(
-            # The last pixel at this place of the period that reads a negative one.
-            max(0, q + period * ((-first - 1 - self.spacing * q) // (self.spacing * period)) + 1)
-            for q, (first, _) in enumerate(self.spans)
-        )
-
-    def lost_after(self, size: int) -> int:
-        """Pixels of the signal that are wrong where the image is cut off after ``size`` pixels."""
-        kept = min(
-            # The first pixel at this place of the period that reads pixel `size` or one after it.
-            q + len(self.spans) * -(-(size - last - self.spacing * q) // self.unit)
-            for q, (_, last) in enumerate(self.spans)
-        )
-        return -(-size // self.spacing) - kept
-
-    @property
-    def unit(self) -> int:
-        """Image pixels of a period: a cut at a multiple of it moves every level's pixels alike."""
-        return self.spacing * len(self.spans)
-
-
-def map_reach(network: PyramidFlow) -> Reach:
+def map_reach(architecture: Architecture) -> Reach | None:
     """Which image pixels a pixel of the anomaly map depends on.
 
-    Followed through the network as it is: encoder, decomposition, coupling blocks, composition.
+    Followed through the network: encoder, decomposition, coupling blocks, composition.
 
-    Raises:
-        InputError: it is not known how far the encoder looks, see :func:`is_known`.
+    Args:
+        architecture: of the network.
+
+    Returns:
+        ``None`` where it is not known how far the encoder looks.
     """
-    levels = network.architecture.levels
-    reach = [_feature_reach(network, 1 << (levels - 1))]
-    cell = int(network.pyramid.reduction == "max")  # pixels that a coarse one reads, less one
+    levels = architecture.levels
+    encoder = encoder_of(architecture.encoder)
+    features = encoder.reach(architecture.encoder_stages, 1 << (levels - 1))
+    if features is None:
+        return None
+    reach = [features]
+    cell = int(architecture.reduction == "max")  # pixels that a coarse one reads, less one
     for _ in range(levels - 1):
         reach.append(reach[-1].window(-BLUR, BLUR + cell).halved())
     reach[:-1] = [fine.joined(_up_sampled(coarse)) for fine, coarse in pairwise(reach)]
-    radius = network.architecture.kernel_size // 2
-    for block in network.flow.blocks:
-        assert isinstance(block, CouplingBlock)
-        params = _params_reach(block, reach, 2 * radius)
-        reach[block.level] = reach[block.level].joined(params)
+    radius = 2 * (architecture.kernel_size // 2)  # of two convolutions
+    for block in topology.blocks(levels, architecture.stacks):
+        reads = [
+            reach[level].resized(by) for level, by in zip(block.reads, block.resizes, strict=True)
+        ]
+        params = reduce(Reach.joined, reads).window(-radius, radius)
+        params = params.resized(block.at - block.writes)
+        reach[block.writes] = reach[block.writes].joined(params)
     composed = reach[-1]
     for residual in reach[-2::-1]:
         composed = _up_sampled(composed).joined(residual)
     return composed
-
-
-def is_known(network: PyramidFlow) -> bool:
-    """Whether it is known how far the encoder looks, so that images can be cut into tiles."""
-    return isinstance(inner(network.encoder), Lift | LayeredNetwork)
-
-
-def _feature_reach(network: PyramidFlow, period: int) -> Reach:
-    encoder = inner(network.encoder)
-    if isinstance(encoder, Lift):
-        return Reach(1, ((0, 0),) * period)
-    if not isinstance(encoder, LayeredNetwork):
-        raise InputError(
-            f"how far the encoder {network.architecture.encoder} looks is not known, so it cannot "
-            "work in tiles: use another one."
-        )
-    strides = encoder.strides
-    pixels = Reach(1, ((0, 0),) * (strides[-1] * period))
-    reach = _layers_reach(pixels, encoder.layers(encoder.chosen[0]))
-    for stage, stride in zip(encoder.chosen[1:], strides[1:], strict=True):
-        coarse = _layers_reach(pixels, encoder.layers(stage))
-        if stride > strides[0]:
-            coarse = coarse.window(-1, 1)  # that bilinear up-sampling reads
-        while coarse.spacing > strides[0]:
-            coarse = coarse.doubled()
-        reach = reach.joined(coarse)
-    return reach
-
-
-def _layers_reach(reach: Reach, layers: Sequence[Layer]) -> Reach:
-    for layer in layers:
-        if isinstance(layer, Residual):
-            reach = reach.joined(_layers_reach(reach, layer.layers))
-            continue
-        reach = reach.window(*layer.window)
-        for _ in range(layer.stride.bit_length() - 1):
-            reach = reach.halved()
-    return reach
-
-
-def _params_reach(block: CouplingBlock, reach: list[Reach], radius: int) -> Reach:
-    if isinstance(block, SingleUpCoupling):
-        return reach[1].doubled().window(-radius, radius)
-    above = reach[block.level - 1]
-    if isinstance(block, SingleDownCoupling):
-        return above.window(-radius, radius).halved()
-    assert isinstance(block, DualCoupling)
-    return above.halved().joined(reach[block.level + 1].doubled()).window(-radius, radius)
 
 
 def _up_sampled(coarse: Reach) -> Reach:

@@ -4,23 +4,17 @@ Nothing here is tied to a GPU: its equality with the network is proven on the CP
 """
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from pyramidflow import ops
-from pyramidflow.model import (
-    CouplingBlock,
-    DualCoupling,
-    PyramidFlow,
-    SingleDownCoupling,
-    SingleUpCoupling,
-)
+from pyramidflow.model import CouplingBlock
 from pyramidflow.model.coupling import LEAKY_SLOPE
 from pyramidflow.ops.convolution.direct import fold_upsampling, folded_size
-from pyramidflow.runtime.cpu.encoder import frozen_encoder
+from pyramidflow.runtime.folded import frozen_encoder
 from pyramidflow.runtime.settings import TrainedNetwork
 
 CHANNELS_LAST = torch.channels_last
@@ -40,33 +34,29 @@ class FrozenBlock:
             x = x.detach().to(device, dtype)
             return x.contiguous(memory_format=CHANNELS_LAST) if x.dim() == 4 else x.contiguous()
 
-        self.level = block.level
-        self.kind = _KINDS[type(block)]
+        self.topology = block.topology
         first = block.affine_params.conv1.weight
         self.kernel_size = first.shape[-1]
-        self.first = frozen(_phases(first) if self.kind == "up" else first)
+        self.first = frozen(_phases(first) if self.topology.condition_resample == "up" else first)
         self.second = frozen(block.affine_params.conv2.weight)
         self.mix = frozen(block.conv1x1.weight())
         mean = block.volume_norm.running_mean
-        self.resample: Literal["none", "down"] = "none"
-        if self.kind == "down":
-            self.resample = "down"
+        if self.topology.params_resample == "down":
             mean = mean[..., ::2, ::2]  # where the convolution's stride takes its pixels
         self.mean = mean.detach().to(device, dtype).contiguous()
 
     def __call__(self, levels: Sequence[Tensor]) -> Tensor:
         """The block's level, transformed: ``[B, C, h, w]``."""
         hidden = self._hidden(levels)
-        arguments = (levels[self.level], hidden, self.second, self.mix, self.mean)
-        return ops.conv_coupling_conv1x1(*arguments, resample=self.resample)
+        level = levels[self.topology.writes]
+        arguments = (level, hidden, self.second, self.mix, self.mean)
+        return ops.conv_coupling_conv1x1(*arguments, resample=self.topology.params_resample)
 
     def _hidden(self, levels: Sequence[Tensor]) -> Tensor:
-        if self.kind == "up":
-            return self._hidden_from_coarse(levels[1])
-        if self.kind == "down":
-            condition = levels[self.level - 1]
-        else:
-            condition = _beside(levels[self.level - 1], levels[self.level + 1])
+        conditions = [levels[level] for level in self.topology.reads]
+        if self.topology.condition_resample == "up":
+            return self._hidden_from_coarse(*conditions)
+        condition = _beside(conditions, self.topology.resizes)
         hidden = functional.conv2d(condition, self.first, padding=self.kernel_size // 2)
         return functional.leaky_relu_(hidden, LEAKY_SLOPE)  # [B, 2C, h', w']
 
@@ -100,13 +90,6 @@ class FrozenBlock:
         return hidden
 
 
-_KINDS: dict[type, Literal["dual", "up", "down"]] = {
-    DualCoupling: "dual",
-    SingleUpCoupling: "up",
-    SingleDownCoupling: "down",
-}
-
-
 def _phases(weight: Tensor) -> Tensor:
     """Folded weights ``[4 O, I, n, n]`` of the four phases, ``n = (k+1)/2``, without their frame.
 
@@ -134,18 +117,32 @@ def _cells(x: Tensor) -> Tensor:
     return x.view(batch, channels, height // 2, 2, width // 2, 2)
 
 
-def _beside(fine: Tensor, coarse: Tensor) -> Tensor:
-    """``fine`` down and ``coarse`` up to the level between them, as channels of one map."""
-    batch, channels, height, width = coarse.shape
+def _beside(conditions: Sequence[Tensor], resizes: Sequence[int]) -> Tensor:
+    """Levels resized by nearest neighbour, as channels of one map.
+
+    Args:
+        conditions: levels ``[B, C, h_i, w_i]``.
+        resizes: of each: 1 takes every pixel twice, −1 every other pixel, 0 all as they are.
+    """
+    if tuple(resizes) == (0,):
+        return conditions[0]
+    batch, channels, height, width = conditions[0].shape
+    if resizes[0] > 0:
+        height, width = 2 * height, 2 * width
+    elif resizes[0] < 0:
+        height, width = -(-height // 2), -(-width // 2)
     condition = torch.empty(
-        (batch, 2 * channels, 2 * height, 2 * width),
-        dtype=fine.dtype,
-        device=fine.device,
+        (batch, len(conditions) * channels, height, width),
+        dtype=conditions[0].dtype,
+        device=conditions[0].device,
         memory_format=CHANNELS_LAST,
     )
-    condition[:, :channels] = fine[..., ::2, ::2]
-    cells = _cells(condition[:, channels:])  # [B, C, h, 2, w, 2]
-    cells.copy_(coarse[:, :, :, None, :, None].expand_as(cells))
+    for part, x, resize in zip(condition.split(channels, 1), conditions, resizes, strict=True):
+        if resize > 0:
+            cells = _cells(part)  # [B, C, h, 2, w, 2]
+            cells.copy_(x[:, :, :, None, :, None].expand_as(cells))
+        else:
+            part.copy_(x[..., ::2, ::2] if resize < 0 else x)
     return condition
 
 
@@ -162,7 +159,7 @@ class FrozenNetwork:
         network = self.network = trained.network
         self.dtype = dtype
         self.encoder = frozen_encoder(network.encoder, device, dtype)
-        self.blocks = [FrozenBlock(b, device, dtype) for b in _blocks(network)]
+        self.blocks = [FrozenBlock(b, device, dtype) for b in network.flow]
         self.comparison = trained.comparison.to(device, dtype)
         self.mean, self.std = torch.tensor([trained.mean, trained.std], device=device)
 
@@ -180,11 +177,7 @@ class FrozenNetwork:
         features = self.encoder(x.contiguous(memory_format=CHANNELS_LAST))  # [B, C, h, w]
         levels = list(self.network.pyramid.decompose(features))
         for block in self.blocks:
-            levels[block.level] = block(levels)
+            levels[block.topology.writes] = block(levels)
         padded = self.comparison.map_of(levels)
         height, width = features.shape[-2:]
         return padded[:, :height, :width].float()
-
-
-def _blocks(network: PyramidFlow) -> list[CouplingBlock]:
-    return [block for block in network.flow.blocks if isinstance(block, CouplingBlock)]

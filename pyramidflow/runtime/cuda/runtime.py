@@ -13,7 +13,6 @@ from torch import Tensor
 
 from pyramidflow.errors import InputError
 from pyramidflow.ops.tf32 import convolutions_with_tf32
-from pyramidflow.runtime.cpu.encoder import feature_size, latent_shapes
 from pyramidflow.runtime.cuda.frozen import FrozenNetwork
 from pyramidflow.runtime.cuda.replay import Recording, ReplayedNetwork
 from pyramidflow.runtime.settings import Precision, TrainedNetwork
@@ -199,18 +198,19 @@ def describe(
         f"{size[0]} × {size[1]}, {precision} ({dtype}, channels-last), a CUDA graph for each of "
         f"the batch sizes {batches}"
     ]
-    shapes = latent_shapes(frozen.network, 1, feature_size(frozen.network, *size))
+    shapes = frozen.network.latent_shapes(1, frozen.network.feature_size(*size))
     for number, block in enumerate(frozen.blocks):
-        level = shapes[block.level][2:]
+        topology = block.topology
+        level = shapes[topology.writes][2:]
         window = block.kernel_size
         first = f"{window}×{window}"
-        if block.kind == "up":
+        if topology.condition_resample == "up":
             first = f"four phases of {block.first.shape[-1]}×{block.first.shape[-1]}"
         outputs, inputs = block.second.shape[:2]
-        stride = ", every second pixel" if block.resample == "down" else ""
+        stride = ", every second pixel" if topology.params_resample == "down" else ""
         lines.append(
-            f"block {number}: {block.kind} → level {block.level}, {level[0]}×{level[1]}; first "
-            f"{block.first.shape[1]} → {inputs}, {first}; second with coupling and 1×1 {inputs} → "
-            f"{outputs}, {window}×{window}{stride}"
+            f"block {number}: {topology.kind} → level {topology.writes}, {level[0]}×{level[1]}; "
+            f"first {block.first.shape[1]} → {inputs}, {first}; second with coupling and 1×1 "
+            f"{inputs} → {outputs}, {window}×{window}{stride}"
         )
     return "\n".join(lines)

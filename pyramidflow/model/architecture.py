@@ -1,9 +1,9 @@
 """Settings that fix a network's shape."""
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar
 
-from pyramidflow.model.description import Stages, stages_text
+from pyramidflow.model.encoder import Stages, stages_text
 from pyramidflow.model.encoders import (
     encoder_name,
     encoder_of,
@@ -11,10 +11,7 @@ from pyramidflow.model.encoders import (
     known_encoders,
 )
 from pyramidflow.settings import Validated, setting
-
-VolumeNormKind = Literal["cvn", "svn", "none"]
-Statistics = Literal["sample", "batch"]
-Reduction = Literal["nearest", "max"]
+from pyramidflow.variants import Reduction, Statistics, VolumeNormKind
 
 
 @dataclass(frozen=True)
@@ -43,8 +40,8 @@ class Architecture(Validated):
 
     encoder: str = setting(
         "none",
-        f"One of {known_encoders()}. none is the baseline, the others bring ImageNet features; "
-        "timm:NAME is a network of the package timm.",
+        f"One of {known_encoders()}. none is the baseline, the lift of the image itself; the "
+        "others bring ImageNet features; timm:NAME is a network of the package timm.",
         convert=encoder_name,
     )
     encoder_stages: Stages = setting(

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pyramidflow.errors import InputError
-from pyramidflow.model.description import Encoder, Stages, stages_text
+from pyramidflow.model.encoder import Encoder, Stages, stages_text
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from pyramidflow.model.encoder import FrozenModule
+    from pyramidflow.model.frozen import FrozenEncoder
 
 PREFIX = "timm:"
 
@@ -44,9 +44,10 @@ class TimmEncoder(Encoder):
             "std": network.pretrained_cfg["std"],
         }
 
-    def build(self, channels: int, stages: Stages) -> "FrozenModule":
+    def build(self, channels: int, stages: Stages) -> "FrozenEncoder":
         """See :meth:`Encoder.build`."""
-        from pyramidflow.model.encoder import CustomEncoder, JoinedFeatures, Standardised
+        from pyramidflow.model.encoders.timm_network.joined import JoinedFeatures
+        from pyramidflow.model.frozen import CustomEncoder, Standardised
 
         network = _network(self.name, stages)
         if network.pretrained_cfg["fixed_input_size"]:
@@ -62,10 +63,11 @@ class TimmEncoder(Encoder):
             )
         return Standardised(CustomEncoder(JoinedFeatures(network)), channels)
 
-    def load_weights(self, encoder: "FrozenModule", file: Path | None) -> None:
+    def load_weights(self, encoder: "FrozenEncoder", file: Path | None) -> None:
         """See :meth:`Encoder.load_weights`; without a file timm downloads them."""
-        from pyramidflow.model.encoder import CustomEncoder, JoinedFeatures, inner
         from pyramidflow.model.encoder_weights import read_state
+        from pyramidflow.model.encoders.timm_network.joined import JoinedFeatures
+        from pyramidflow.model.frozen import CustomEncoder, inner
 
         module = inner(encoder)
         assert isinstance(module, CustomEncoder)

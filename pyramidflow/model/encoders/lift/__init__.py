@@ -1,10 +1,17 @@
-"""No encoder: the lift from three channels to ``C``, frozen and invertible."""
+"""The lift from an image's three channels to ``C``, frozen and invertible.
+
+It is what a user asks for with ``encoder none``: the flow works on the image itself.
+"""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pyramidflow.errors import InputError
-from pyramidflow.model.description import Encoder, Stages
+from pyramidflow.model.encoder import Encoder, Stages
+from pyramidflow.model.reach import Reach
+
+if TYPE_CHECKING:
+    from pyramidflow.model.encoders.lift.network import Lift
 
 
 @dataclass(frozen=True)
@@ -23,15 +30,19 @@ class LiftEncoder(Encoder):
         """See :meth:`Encoder.stride`."""
         return 1
 
+    def reach(self, stages: Stages, period: int) -> Reach:
+        """See :meth:`Encoder.reach`."""
+        return Reach.of_pixels(period)
+
     def settings(self, stages: Stages) -> dict[str, Any]:
         """Nothing: the settings' own defaults are the baseline's."""
         return {}
 
-    def build(self, channels: int, stages: Stages) -> Any:
+    def build(self, channels: int, stages: Stages) -> "Lift":
         """See :meth:`Encoder.build`."""
-        from pyramidflow.model.encoder import Lift
+        from pyramidflow.model.encoders.lift.network import Lift
 
         return Lift(channels)
 
 
-ENCODERS = (LiftEncoder("none"),)
+ENCODERS = (LiftEncoder("none", released_names=(("inconv.weight", "weight"),)),)

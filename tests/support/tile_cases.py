@@ -31,7 +31,7 @@ def dependencies(network: PyramidFlow, first: int, last: int, size: int) -> Tens
 
 
 def small_tiling(network: PyramidFlow, size: tuple[int, int], rows: int, columns: int) -> Tiling:
-    reach = map_reach(network)
+    reach = map_reach(network.architecture)
     axes = [cut(reach, n, count) for n, count in zip(size, (rows, columns), strict=True)]
     assert axes[0] is not None
     assert axes[1] is not None

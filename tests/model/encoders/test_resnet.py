@@ -8,13 +8,13 @@ from safetensors.torch import save_file
 from pyramidflow import Detector
 from pyramidflow.errors import InputError
 from pyramidflow.model import LayeredNetwork, PyramidFlow
-from pyramidflow.model.encoder import FrozenModule
 from pyramidflow.model.encoders import encoder_of
+from pyramidflow.model.frozen import FrozenEncoder
 
 models = pytest.importorskip("torchvision.models", reason="torchvision is not installed")
 
 
-def build(name: str) -> FrozenModule:
+def build(name: str) -> FrozenEncoder:
     return encoder_of(name).build(64, ())
 
 

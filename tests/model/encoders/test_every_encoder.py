@@ -56,7 +56,7 @@ def test_every_name_leads_to_one_encoder():
 
 
 NEW_ENCODER = """
-from pyramidflow.model.description import LayeredEncoder
+from pyramidflow.model.encoder import LayeredEncoder
 from pyramidflow.model.layers import Conv, MaxPool
 
 LAYERS = (Conv("a", "an", 3, 6, 5, stride=2), MaxPool(3, 1), Conv("b", "bn", 6, 4, 3))

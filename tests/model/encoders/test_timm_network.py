@@ -11,8 +11,8 @@ from pyramidflow import Detector, ops
 from pyramidflow.errors import InputError
 from pyramidflow.model import PyramidFlow
 from pyramidflow.model.encoders import encoder_of
-from pyramidflow.runtime.cpu.encoder import frozen_encoder
 from pyramidflow.runtime.cuda.frozen import FrozenNetwork
+from pyramidflow.runtime.folded import frozen_encoder
 from pyramidflow.spec import IMAGENET_MEAN, IMAGENET_STD, Spec
 from tests.support.backends import require_backend
 from tests.support.numbers import relative_error

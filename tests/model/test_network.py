@@ -10,23 +10,21 @@ from pyramidflow.model import (
     Architecture,
     ComposedContrast,
     Contrast,
-    DualCoupling,
     Flow,
     InvertibleConv1x1,
     InvertiblePyramid,
-    Lift,
-    SingleDownCoupling,
-    SingleUpCoupling,
     VolumeNorm2d,
+    topology,
 )
+from pyramidflow.model.coupling import CouplingBlock
 from pyramidflow.model.encoders import encoder_of
-from pyramidflow.model.flow import stack_plan
+from pyramidflow.model.encoders.lift.network import Lift
 from pyramidflow.model.released import convert_released
 
 BLOCKS = {
-    "dual": lambda norm: DualCoupling(0, 3, 3, norm),
-    "up": lambda norm: SingleUpCoupling(3, 3, norm),
-    "down": lambda norm: SingleDownCoupling(1, 3, 3, norm),
+    "dual": topology.dual(0),
+    "up": topology.up(),
+    "down": topology.down(1),
 }
 SHAPES = [(4, 4), (2, 2), (1, 1)]
 
@@ -69,13 +67,13 @@ def jacobian_log_det(module, pyramid):
 @pytest.mark.parametrize("norm", ["cvn", "svn", "none"])
 @pytest.mark.parametrize("kind", BLOCKS)
 def test_block_contract(kind, norm, training):
-    block = randomized(BLOCKS[kind](norm))
+    block = randomized(CouplingBlock(BLOCKS[kind], 3, 3, norm))
     pyramid = random_pyramid(2)
     settle(block, pyramid)
     block.train(training)
     z, log_det = block(pyramid)
     changed = [not torch.equal(a, b) for a, b in zip(z, pyramid, strict=True)]
-    assert changed == [d == block.level for d in range(3)]
+    assert changed == [d == block.topology.writes for d in range(3)]
     x, inverse_log_det = block.inverse(z)
     for a, b in zip(x, pyramid, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-6)  # A⁻¹ is exact to float64 only
@@ -89,7 +87,7 @@ def test_block_contract(kind, norm, training):
 
 @pytest.mark.parametrize("kind", BLOCKS)
 def test_volume_is_preserved_in_training_where_the_mean_covers_what_is_transformed(kind):
-    block = randomized(BLOCKS[kind]("cvn")).train()
+    block = randomized(CouplingBlock(BLOCKS[kind], 3, 3, "cvn")).train()
     _, log_det = block(random_pyramid(2))
     torch.testing.assert_close(log_det, torch.zeros(2).double(), atol=1e-10, rtol=0)
 
@@ -131,7 +129,7 @@ def test_conv1x1_starts_orthogonal():
 
 
 def test_fresh_coupling_only_mixes_channels():
-    block = DualCoupling(0, 3, 3, "cvn").train()
+    block = CouplingBlock(topology.dual(0), 3, 3, "cvn").train()
     pyramid = tuple(x.float() for x in random_pyramid(1))
     z, _ = block(pyramid)
     torch.testing.assert_close(z[1], block.conv1x1(pyramid[1]))
@@ -170,13 +168,6 @@ def test_pyramid_composes_back_exactly_and_pads(size, reduction):
     torch.testing.assert_close(composed[..., : size[0], : size[1]], x)
     corner = x[..., -1:, -1:]
     assert torch.allclose(composed[..., size[0] :, size[1] :], corner)
-
-
-def test_stack_follows_the_paper():
-    assert stack_plan(2) == [("down", 0), ("up", 0)]
-    assert stack_plan(4) == [("dual", 0), ("down", 2), ("up", 0), ("dual", 1)]
-    assert stack_plan(5) == [("dual", 0), ("dual", 2), ("up", 0), ("dual", 1), ("down", 3)]
-    assert all(len(stack_plan(levels)) == levels for levels in range(2, 12))
 
 
 @pytest.mark.parametrize("norm", ["cvn", "svn", "none"])
@@ -292,8 +283,8 @@ def test_wrong_images_are_refused(image):
 def released_shapes(channels, levels, stacks, svn=False):
     """A state dictionary in the released code's names, with zeros of the right shapes."""
     state = {"inconv.weight": torch.zeros(channels, 3, 1, 1)}
-    for i, (kind, _) in enumerate(stack_plan(levels) * stacks):
-        width = 2 if kind == "dual" else 1
+    for i, block in enumerate(topology.blocks(levels, stacks)):
+        width = len(block.reads)
         prefix = f"nf.moduleslst.{i}."
         state[prefix + "affineParams.conv.0.weight"] = torch.zeros(
             2 * channels, width * channels, 3, 3

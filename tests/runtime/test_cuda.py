@@ -15,10 +15,10 @@ from pyramidflow import PyramidFlow, ops
 from pyramidflow.errors import InputError
 from pyramidflow.model import ComposedContrast, Contrast
 from pyramidflow.runtime import TrainedNetwork
-from pyramidflow.runtime.cpu.encoder import frozen_encoder
 from pyramidflow.runtime.cuda.frozen import FrozenNetwork
 from pyramidflow.runtime.cuda.replay import Recording, ReplayedNetwork, in_parts
 from pyramidflow.runtime.cuda.runtime import BATCH_SIZES, CudaRuntime, describe
+from pyramidflow.runtime.folded import frozen_encoder
 from pyramidflow.spec import IMAGENET_MEAN, IMAGENET_STD
 from tests.support.numbers import relative_error
 
@@ -244,7 +244,7 @@ def test_threads_take_turns_in_the_static_memory():
 
 INTERPRETED = """
 import torch
-import tests.test_runtime_cuda as t
+import tests.runtime.test_cuda as t
 from pyramidflow import ops
 from pyramidflow.ops.tf32 import convolutions_with_tf32
 settings = {"levels": 3, "stacks": 1, "channels": 3, "kernel_size": 3}

@@ -13,14 +13,14 @@ from pyramidflow.detector.artifact import KIND
 from pyramidflow.errors import InputError
 from pyramidflow.io.tensors import load_tensors, save_tensors
 from pyramidflow.model import PyramidFlow, Standardised
-from pyramidflow.model.encoder import inner
 from pyramidflow.model.encoders import encoder_of
 from pyramidflow.model.encoders.efficientnet_lite import STAGES
+from pyramidflow.model.frozen import inner
 from pyramidflow.runtime.cpu.bottleneck import strip_layers
-from pyramidflow.runtime.cpu.encoder import encoder_bytes, frozen_encoder
+from pyramidflow.runtime.cpu.encoder import encoder_bytes
 from pyramidflow.runtime.cpu.tiling import cut, map_reach
 from pyramidflow.runtime.cuda.frozen import FrozenNetwork
-from pyramidflow.runtime.folded import FoldedNetwork
+from pyramidflow.runtime.folded import FoldedNetwork, frozen_encoder
 from tests.support.backends import require_backend
 from tests.support.numbers import relative_error
 from tests.support.runtime_cases import (
@@ -181,7 +181,7 @@ def test_tiles_equal_the_whole_image(weights, stages, size, counts):
 def test_reach_covers_what_a_pixel_depends_on(parity):
     torch.manual_seed(0)
     network = PyramidFlow(**{**TINY, "kernel_size": 1}, volume_norm="svn").double().eval()
-    reach = map_reach(network)
+    reach = map_reach(network.architecture)
     period = len(reach.spans)
     furthest = max(max(-first, last) for first, last in reach.spans)
     middle = -(-(furthest + 1) // reach.unit) * period
@@ -295,7 +295,7 @@ def test_training_goes_on_with_the_same_statistics(tiny_set, tmp_path, weights_f
 @pytest.mark.parametrize("stages", [(2,), (2, 3, 5)])
 def test_a_plan_knows_the_encoder_s_memory(stages):
     network = PyramidFlow(**TINY, encoder_stages=stages).eval()
-    encode = FoldedNetwork(network.encoder, CPU, torch.float32, strip_layers)
+    encode = FoldedNetwork(network.encoder.steps(), CPU, torch.float32, strip_layers)
     pixels = torch.randn(1, 256, 256, 3)
     with torch.inference_mode():
         encode(pixels.permute(0, 3, 1, 2))

@@ -10,13 +10,14 @@ import torch
 from torch import Tensor, nn
 
 from pyramidflow.errors import InputError
-from pyramidflow.model import PyramidFlow
+from pyramidflow.model import Architecture, PyramidFlow
+from pyramidflow.model.reach import Reach
 from pyramidflow.ops.compiled_cpu import has_bfloat16
 from pyramidflow.runtime import CpuRuntime, Settings, TiledRuntime, make_runtime, runtime_on
 from pyramidflow.runtime.cpu import budget
 from pyramidflow.runtime.cpu.plan import make_plan
 from pyramidflow.runtime.cpu.runtime import demand
-from pyramidflow.runtime.cpu.tiling import Axis, Reach, cut, map_reach, tilings
+from pyramidflow.runtime.cpu.tiling import Axis, cut, map_reach, tilings
 from tests.support.backends import require_backend
 from tests.support.runtime_cases import (
     ERROR,
@@ -53,7 +54,7 @@ def test_reach_is_what_a_pixel_depends_on(name: str) -> None:
     for parameter_name, weight in network.named_parameters():
         if "affine_params.conv2" in parameter_name:
             nn.init.normal_(weight, std=0.5)  # the others start at random already
-    reach = map_reach(network)
+    reach = map_reach(network.architecture)
     period = len(reach.spans)
     furthest = max(max(-first, last) for first, last in reach.spans)
     middle = -(-(furthest + 1) // reach.unit) * period
@@ -70,7 +71,7 @@ def test_reach_is_what_a_pixel_depends_on(name: str) -> None:
 @pytest.mark.parametrize("size", [133, 160, 203])
 @pytest.mark.parametrize("name", ["three levels", "maxima", "resnet18"])
 def test_every_tile_sees_what_its_part_of_the_map_depends_on(name: str, size: int) -> None:
-    reach = map_reach(PyramidFlow(**REACHES[name]))
+    reach = map_reach(PyramidFlow(**REACHES[name]).architecture)
     found = [axis for count in range(1, 9) if (axis := cut(reach, size, count)) is not None]
     assert len(found) > 1
     assert all(a.length >= b.length for a, b in pairwise(found))
@@ -209,7 +210,7 @@ def test_profile_and_plan_of_tiles() -> None:
 
 
 def test_tilings_start_with_the_fewest_pixels() -> None:
-    found = tilings(map_reach(PyramidFlow(levels=2, stacks=1, kernel_size=3)), 300, 200)
+    found = tilings(map_reach(Architecture(levels=2, stacks=1, kernel_size=3)), 300, 200)
     pixels = [tiling.computed_pixels for tiling in found]
     assert pixels == sorted(pixels)
     assert pixels[0] > 300 * 200
@@ -278,8 +279,7 @@ def test_encoder_of_ones_own_is_not_cut(alone: int) -> None:
     arguments = (trained(network, contrast_of(network, SIZE)), (1, *SIZE))
     with pytest.raises(InputError, match="the encoder custom does not work in tiles"):
         make_runtime(*arguments, Settings(memory_budget=alone + (8 << 20)))
-    with pytest.raises(InputError, match="how far the encoder custom looks is not known"):
-        map_reach(network)
+    assert map_reach(network.architecture) is None
 
 
 def test_device_s_runtime_takes_tiles(alone: int) -> None:
@@ -310,7 +310,7 @@ torch.set_num_threads(1)
 side = 1024
 network = PyramidFlow(levels=3, stacks=1, kernel_size=3).eval()
 for block in network.flow.blocks:
-    at = side >> (block.level - (type(block).__name__ == "SingleDownCoupling"))
+    at = side >> (block.topology.at)
     block.volume_norm.running_mean = torch.full((1, 1, at, at), 0.01)
 template = [torch.full((1, 16, side >> d, side >> d), 0.1) for d in range(3)]
 images = torch.zeros(1, side, side, 3, dtype=torch.uint8)

@@ -19,6 +19,7 @@ class Rule(Protocol):
         light: whether each channel's mean over the image is taken off.
         templates_by: where the nearest template is looked for.
         tolerance: pixels of each level that a template may lie aside.
+        beside_template: whether a codebook stands beside the templates, or in their place.
     """
 
     @property
@@ -27,6 +28,8 @@ class Rule(Protocol):
     def templates_by(self) -> By: ...  # noqa: D102
     @property
     def tolerance(self) -> int: ...  # noqa: D102
+    @property
+    def beside_template(self) -> bool: ...  # noqa: D102
 
 
 def comparison_of(

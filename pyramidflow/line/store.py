@@ -182,16 +182,20 @@ class Store:
             until: only parts taken before it.
             marked: only parts that a person said something of.
         """
-        from sqlalchemy import func, select
+        from sqlalchemy import and_, func, select
 
         from pyramidflow.line.schema import marks, parts
 
-        last = select(func.max(marks.c.id)).where(
-            marks.c.station == parts.c.station, marks.c.identity == parts.c.identity
+        last = (
+            select(marks.c.station, marks.c.identity, func.max(marks.c.id).label("id"))
+            .group_by(marks.c.station, marks.c.identity)
+            .subquery()
         )
+        is_of_part = and_(last.c.station == parts.c.station, last.c.identity == parts.c.identity)
         query: Select[Any] = (
             select(parts.c.id, parts.c.record, marks.c.good)
-            .outerjoin(marks, marks.c.id == last.scalar_subquery())
+            .outerjoin(last, is_of_part)
+            .outerjoin(marks, marks.c.id == last.c.id)
             .order_by(parts.c.id)
             .limit(_AT_ONCE)
         )

@@ -13,12 +13,15 @@ from pydantic import Field, field_validator
 
 from pyramidflow.errors import InputError
 from pyramidflow.io.files import exclusive, unwritable
-from pyramidflow.io.names import safe_component
+from pyramidflow.io.names import printable, safe_component
 from pyramidflow.line.sinks.sink import Entry, SinkAway, SinkSettings
 
 _TAIL_BYTES: Final = 8_000_000
 _REMEMBERED: Final = 20_000
 """Lines that are compared with what comes again; many times more than one delivery has."""
+
+_ENOUGH: Final = 5_000
+"""Lines that are read at the start."""
 
 
 class RotatedSettings(SinkSettings):
@@ -96,7 +99,7 @@ class RotatedFile:
             if self._lock is None:
                 self._open()
             for entry, line in zip(entries, lines, strict=True):
-                key = (entry.record["station"], entry.record["identity"])
+                key = _key(entry.record["station"], entry.record["identity"])
                 if key not in self._known:
                     self._append(line)
                     self._remember(key)
@@ -129,11 +132,7 @@ class RotatedFile:
             paths = sorted(path for path in folder.iterdir() if self._name.fullmatch(path.name))
             if paths:
                 self._take_up(paths[-1])
-            for path in paths[-2:]:
-                for line in _last_lines(path):
-                    key = self._key_of(line)
-                    if key is not None:
-                        self._remember(key)
+            self._remember_ends(paths)
             self._lock = stack.pop_all()
 
     def _take_up(self, path: Path) -> None:
@@ -145,6 +144,16 @@ class RotatedFile:
             if end != size:
                 file.truncate(end)
         self._start(path)
+
+    def _remember_ends(self, paths: Sequence[Path]) -> None:
+        found: list[tuple[str, str]] = []
+        for path in reversed(paths):
+            keys = [self._key_of(line) for line in _last_lines(path)]
+            found[:0] = [_key(*key) for key in keys if key is not None]
+            if len(found) >= _ENOUGH:
+                break
+        for key in found:
+            self._remember(key)
 
     def _append(self, line: bytes) -> None:
         if self._file is None or not self._has_room(len(line)):
@@ -190,6 +199,11 @@ class RotatedFile:
             self._known.discard(self._recent.popleft())
         self._recent.append(key)
         self._known.add(key)
+
+
+def _key(station: str, identity: str) -> tuple[str, str]:
+    # As a line may have to write them.
+    return printable(station), printable(identity)
 
 
 def _last_lines(path: Path) -> Iterator[bytes]:

@@ -1,0 +1,106 @@
+import os
+
+import pytest
+
+from pyramidflow.line.sinks.pictures import PicturesSink
+from pyramidflow.line.sinks.sink import Entry, SinkAway
+from tests.line.records import record, records
+
+OK = {"verdict": "ok", "score": 1.0}
+NG = {"verdict": "ng", "score": 9.0}
+
+
+def sink(folder, **settings):
+    return PicturesSink(PicturesSink.Settings(folder=folder, **settings))
+
+
+def entry_of(sink, item, data=b"picture"):
+    places = sink.pictures(item)
+    changed = item.changed(pictures=places)
+    return Entry(changed.as_dict(), dict.fromkeys(places, data))
+
+
+def test_pictures_lie_by_day_and_station(tmp_path):
+    kept = sink(tmp_path, kinds=("image", "overlay", "map"))
+    item = record(3, findings=NG, station="press 1", path="in/00003.JPG")
+    places = kept.pictures(item)
+    assert {kind: place.rpartition(".")[2] for kind, place in places.items()} == {
+        "image": "jpg",
+        "overlay": "png",
+        "map": "tiff",
+    }
+    assert places["overlay"].startswith("2026-03-01/press 1/00003-")
+
+    kept.deliver([entry_of(kept, item)])
+    found = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.*"))
+    assert found == sorted(places.values())
+    assert (tmp_path / places["map"]).read_bytes() == b"picture"
+
+
+def test_two_parts_never_share_a_name(tmp_path):
+    kept = sink(tmp_path)
+    items = [
+        record(1, findings=NG, identity=name)
+        for name in ("a.png", "a.jpg", "b/a.png", "c/../a.png")
+    ]
+    places = [place for item in items for place in kept.pictures(item).values()]
+    assert len(set(places)) == 2 * len(items)
+    assert not any(".." in place.split("/") for place in places)
+
+
+def test_a_part_that_was_not_inspected_is_not_ok(tmp_path):
+    assert set(sink(tmp_path).pictures(record(1, findings={}, error="broken"))) == {
+        "image",
+        "overlay",
+    }
+
+
+def test_of_good_parts_a_share_is_kept_the_same_one_each_time(tmp_path):
+    good = records(4000, findings=OK)
+    assert not any(sink(tmp_path).pictures(item) for item in good)
+    assert all(sink(tmp_path, keep="all").pictures(item) for item in good)
+    sampled = [bool(sink(tmp_path, share_of_ok=0.1).pictures(item)) for item in good]
+    assert sampled == [bool(sink(tmp_path, share_of_ok=0.1).pictures(item)) for item in good]
+    # Five standard deviations of the binomial distribution.
+    assert abs(sum(sampled) - 400) < 5 * (4000 * 0.1 * 0.9) ** 0.5
+
+
+def test_old_pictures_are_removed_and_other_files_stay(tmp_path):
+    kept = sink(tmp_path, keep_days=10)
+    items = records(3, findings=NG)
+    kept.deliver([entry_of(kept, item) for item in items])
+    other = tmp_path / "2026-03-01" / "press" / "notes.txt"
+    other.write_text("mine")
+    for item in items[:2]:
+        for place in kept.pictures(item).values():
+            os.utime(tmp_path / place, (0, 0))
+    os.utime(other, (0, 0))
+
+    kept._next_tidying = 0
+    kept.tick()
+    left = sorted(path.name for path in tmp_path.rglob("*.*") if path.is_file())
+    expected = [place.rpartition("/")[2] for place in kept.pictures(items[2]).values()]
+    assert left == sorted([*expected, "notes.txt"])
+    assert kept.status() == {"pictures_removed": 4}
+
+
+def test_beyond_the_size_the_oldest_are_removed(tmp_path):
+    kept = sink(tmp_path, most_bytes=250, kinds=("overlay",))
+    items = [record(number, findings=NG, station=f"s{number}") for number in range(5)]
+    for age, item in enumerate(reversed(items)):
+        kept.deliver([entry_of(kept, item, bytes(100))])
+        [place] = kept.pictures(item).values()
+        os.utime(tmp_path / place, (1e9 - age, 1e9 - age))
+    kept._next_tidying = 0
+    kept.tick()
+    assert sorted(path.name for path in tmp_path.rglob("*.png")) == sorted(
+        place.rpartition("/")[2] for item in items[3:] for place in kept.pictures(item).values()
+    )
+    assert not (tmp_path / "2026-03-01" / "s0").exists()
+
+
+def test_a_folder_that_cannot_be_written_is_away(tmp_path):
+    (tmp_path / "taken").write_text("a file")
+    kept = sink(tmp_path / "taken")
+    with pytest.raises(SinkAway, match="could not be written"):
+        kept.deliver([entry_of(kept, record(1, findings=NG))])

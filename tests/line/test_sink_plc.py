@@ -1,0 +1,223 @@
+import asyncio
+import math
+import struct
+import threading
+
+import pytest
+from asyncua import ua
+from asyncua.sync import Server
+from pymodbus.server import ModbusTcpServer
+from pymodbus.simulator import DataType, SimData, SimDevice
+
+from pyramidflow.line.sinks.modbus import ModbusSink
+from pyramidflow.line.sinks.opcua import OpcuaSink
+from pyramidflow.line.sinks.sink import Entry, SinkAway
+from tests.line.records import record
+from tests.line.services import free_port
+
+OK = {"verdict": "ok", "score": 1.5}
+
+
+def part(number, **parts):
+    return Entry(record(number, **{"time": None, **parts}).as_dict())
+
+
+VERDICTS = [
+    ({"findings": OK}, 1),
+    ({"findings": {"verdict": "review", "score": 2.5}}, 2),
+    ({"findings": {"verdict": "ng", "score": 3.5}}, 3),
+    ({"findings": {}, "error": "broken"}, 4),
+    ({"findings": {}, "error": "let go", "dropped": True}, 4),
+]
+
+
+class Plc:
+    """A Modbus server with twenty registers; ``acknowledges`` copies the part counter to the tenth.
+
+    ``written`` holds the registers after each write request.
+    """
+
+    def __init__(self, acknowledges=False):
+        self.port = free_port()
+        self.written = []
+        self.acknowledges = acknowledges
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._thread.start()
+        self._server = asyncio.run_coroutine_threadsafe(self._start(), self._loop).result(10)
+
+    async def _start(self):
+        async def act(function, start, address, count, registers, values):
+            if function == 16:
+                self.written.append((address, list(values)))
+                if self.acknowledges and address == 0:
+                    registers[10] = values[0]
+
+        registers = SimData(0, values=[0] * 20, datatype=DataType.REGISTERS)
+        server = ModbusTcpServer(
+            SimDevice(1, simdata=[registers], action=act), address=("127.0.0.1", self.port)
+        )
+        await server.serve_forever(background=True)
+        return server
+
+    def close(self):
+        asyncio.run_coroutine_threadsafe(self._server.shutdown(), self._loop).result(10)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+
+
+@pytest.fixture
+def plc():
+    made = Plc()
+    yield made
+    made.close()
+
+
+def modbus(port, **settings):
+    return ModbusSink(ModbusSink.Settings(host="127.0.0.1", port=port, **settings))
+
+
+def float_of(registers):
+    return struct.unpack(">f", struct.pack(">HH", *registers))[0]
+
+
+@pytest.mark.parametrize(("parts", "code"), VERDICTS)
+def test_a_part_is_six_registers_in_one_request(plc, parts, code):
+    sink = modbus(plc.port)
+    entry = part(1, late=True, **parts)
+    sink.deliver([entry])
+    sink.close()
+
+    [(address, registers)] = plc.written
+    assert address == 0
+    assert registers[:2] == [1, code]
+    score = entry.record["score"]
+    found = float_of(registers[2:4])
+    assert math.isnan(found) if score is None else found == score
+    assert registers[4] == 1 | 2 * entry.record["dropped"]
+    assert registers[5] == 1
+
+
+def test_the_part_counter_counts_every_part_and_the_heartbeat_beats(plc):
+    sink = modbus(plc.port, address=4, little_words=True)
+    sink.deliver([part(1), part(2)])
+    sink.tick()
+    sink.deliver([part(3)])
+    sink.close()
+
+    assert [(address, values[0]) for address, values in plc.written] == [
+        (4, 1),
+        (4, 2),
+        (9, 3),
+        (4, 3),
+    ]
+    assert [values[-1] for _, values in plc.written] == [1, 2, 3, 4]
+    assert float_of(plc.written[0][1][3:1:-1]) == 1.5
+
+
+def test_a_verdict_that_comes_too_late_for_its_part_is_counted_and_not_told(plc):
+    sink = modbus(plc.port)
+    sink.deliver([part(1), Entry(record(2).as_dict()), part(3)])
+    assert [values[0] for _, values in plc.written] == [1, 3]
+    assert sink.status() == {"part_counter": 3, "stale": 1}
+    sink.close()
+
+
+def test_the_next_verdict_waits_for_the_acknowledgement():
+    plc = Plc(acknowledges=True)
+    sink = modbus(plc.port, acknowledge=10, acknowledge_seconds=0.2)
+    sink.deliver([part(1), part(2)])
+    plc.acknowledges = False
+    with pytest.raises(SinkAway, match="does not acknowledge part 3") as away:
+        sink.deliver([part(3), part(4)])
+    assert away.value.done == 0
+    plc.acknowledges = True
+    sink.deliver([part(3), part(4)])
+    assert [values[0] for _, values in plc.written] == [1, 2, 3, 3, 4]
+    sink.close()
+    plc.close()
+
+
+def test_a_plc_that_is_not_there_or_has_no_such_registers_is_away(plc):
+    with pytest.raises(SinkAway, match="refuses registers 100 to 105"):
+        modbus(plc.port, address=100).deliver([part(1)])
+    port = free_port()
+    with pytest.raises(SinkAway, match=f"the PLC 127.0.0.1:{port} cannot be reached"):
+        modbus(port).tick()
+
+
+class Variables:
+    """An OPC UA server with a variable for each value."""
+
+    def __init__(self, port):
+        self.url = f"opc.tcp://127.0.0.1:{port}/"
+        self._server = Server()
+        self._server.set_endpoint(self.url)
+        space = self._server.register_namespace("urn:test:line")
+        self.nodes = {}
+        kinds = {
+            "counter": (0, ua.VariantType.UInt32),
+            "verdict": (0, ua.VariantType.Int16),
+            "score": (0.0, ua.VariantType.Float),
+            "identity": ("", ua.VariantType.String),
+            "heartbeat": (0, ua.VariantType.UInt16),
+        }
+        for name, (value, kind) in kinds.items():
+            place = ua.NodeId(f"Line.{name}", space)
+            node = self._server.nodes.objects.add_variable(place, name, value, kind)
+            node.set_writable()
+            self.nodes[name] = node
+        self.settings = {name: f"ns={space};s=Line.{name}" for name in kinds}
+        self._server.start()
+
+    def values(self):
+        return {name: node.read_value() for name, node in self.nodes.items()}
+
+    def close(self):
+        self._server.stop()
+
+
+def test_each_value_has_a_node_of_its_own_type():
+    server = Variables(free_port())
+    sink = OpcuaSink(OpcuaSink.Settings(url=server.url, **server.settings))
+    for number, (parts, code) in enumerate(VERDICTS, 1):
+        entry = part(number, **parts)
+        sink.deliver([entry])
+        found = server.values()
+        assert (found["counter"], found["verdict"]) == (number, code)
+        assert found["identity"] == entry.record["identity"]
+        score = entry.record["score"]
+        assert math.isnan(found["score"]) if score is None else found["score"] == score
+    sink.tick()
+    assert server.values()["heartbeat"] == len(VERDICTS) + 1
+    sink.deliver([Entry(record(1).as_dict())])
+    assert sink.status() == {"part_counter": len(VERDICTS) + 1, "stale": 1}
+    sink.close()
+    server.close()
+
+
+def test_an_opcua_server_that_comes_back_is_written_again():
+    port = free_port()
+    settings = {"url": f"opc.tcp://127.0.0.1:{port}/", "timeout": 1}
+    sink = OpcuaSink(OpcuaSink.Settings(verdict="ns=2;s=Line.verdict", **settings))
+    with pytest.raises(SinkAway, match=f"opc.tcp://127.0.0.1:{port}/: "):
+        sink.deliver([part(1)])
+    server = Variables(port)
+    sink.deliver([part(1)])
+    assert server.values()["verdict"] == 1
+    server.close()
+    with pytest.raises(SinkAway):
+        sink.deliver([part(2)])
+    server = Variables(port)
+    sink.deliver([part(2, findings={"verdict": "ng", "score": 1.0})])
+    assert server.values()["verdict"] == 3
+    sink.close()
+    server.close()
+
+
+def test_a_node_that_is_not_there_is_said():
+    server = Variables(free_port())
+    sink = OpcuaSink(OpcuaSink.Settings(url=server.url, verdict="ns=2;s=Nowhere"))
+    with pytest.raises(SinkAway, match="BadNodeIdUnknown"):
+        sink.deliver([part(1)])
+    server.close()

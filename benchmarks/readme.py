@@ -84,7 +84,7 @@ def speed() -> list[str]:
         memory = f"{ours['peak_memory'] / 1000:.2f} GB"
         cells = [f"{times[1]:.0f} ms", f"{times[0]:.0f} ms", f"{times[1] / times[0]:.1f}×", memory]
         rows.append([name, *cells])
-    return table(["", "released code", "this package", "faster", "peak memory"], rows)
+    return table(["", "authors' code", "this package", "faster", "peak memory"], rows)
 
 
 def plain_pytorch() -> list[str]:

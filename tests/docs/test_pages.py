@@ -1,5 +1,6 @@
 """The README and the pages of ``docs/``: their numbers, examples, options and links."""
 
+import json
 import re
 from pathlib import Path
 
@@ -47,6 +48,12 @@ def test_numbers_are_those_of_their_files(page):
     assert text == readme.filled(text), "python -m benchmarks.readme fills the numbers in anew"
 
 
+@pytest.mark.parametrize("page", readme.pages(), ids=name)
+def test_no_number_begins_a_line(page):
+    # Markdown would take the line for HTML, and end the paragraph before it.
+    assert not re.findall(r"^<!-- from [\w-]+ -->\S.*", page.read_text("utf-8"), re.MULTILINE)
+
+
 def test_numbers_follow_their_files(monkeypatch):
     found = readme.cases("first_result")
     changed = found | {"ResNet18, 1024×1024": {"first_verdict": 7.0}}
@@ -65,7 +72,7 @@ def test_options_exist(page, commands):
     known = set().union(*commands.values()) | OTHERS
     text = page.read_text("utf-8")
     assert set(OPTION.findall(BLOCK.sub("", text))) <= known
-    for line in "".join(blocks(page, "bash")).splitlines():
+    for line in "".join(blocks(page, "bash")).replace("\\\n", " ").splitlines():
         words = line.partition("#")[0].split()
         if "pyramidflow" in words[:1]:
             assert set(OPTION.findall(line)) <= commands[words[1]], line
@@ -81,6 +88,18 @@ def test_every_command_is_listed(commands):
 def test_links_lead_somewhere(page):
     for target in re.findall(r"\]\(([^)#]+)", page.read_text("utf-8")):
         assert target.startswith("https://") or (ROOT / target).exists(), target
+
+
+def test_record_is_the_one_that_is_written(tiny_detector_file, tmp_path):
+    write_image(tmp_path / "part.png", np.random.default_rng(0), defect=True)
+    found = Detector.load(tiny_detector_file).inspect(tmp_path / "part.png").as_dict()
+    [example] = blocks(ROOT / "README.md", "json")
+    shown = json.loads(example)
+    assert list(shown) == ["path", *found, "overlay"]
+    assert list(shown["regions"][0]) == list(found["regions"][0])
+    told = (ROOT / "docs" / "files.md").read_text("utf-8")
+    for field in (*shown, *shown["regions"][0]):
+        assert f"`{field}`" in told, field
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ import torch
 
 from pyramidflow import PyramidFlow
 from pyramidflow.data import dataset, open_dataset
+from pyramidflow.line import registry
 from pyramidflow.line.sinks.sink import Entry
 from pyramidflow.model import encoders
 from tests.support.tiny import write_image
@@ -35,15 +36,21 @@ def placed(tmp_path, monkeypatch):
         monkeypatch.setattr(package, "__path__", [*package.__path__, str(tmp_path)])
         return import_module(f"{package.__name__}.{name}")
 
-    cached = (encoders.all_encoders, dataset.layouts)
+    found = (
+        encoders.all_encoders,
+        dataset.layouts,
+        registry.source_kinds,
+        registry.sink_kinds,
+    )
+    for function in found:
+        function.cache_clear()
     yield place
     monkeypatch.undo()
-    for function in cached:
+    for function in found:
         function.cache_clear()
 
 
 def test_an_encoder_is_found(placed):
-    encoders.all_encoders.cache_clear()
     placed("stem")
     network = PyramidFlow(encoder="stem", levels=2, stacks=1, kernel_size=3).eval()
     assert [tuple(z.shape) for z in network(torch.zeros(1, 3, 32, 32))] == [
@@ -53,7 +60,6 @@ def test_an_encoder_is_found(placed):
 
 
 def test_a_layout_is_found(placed, tmp_path):
-    dataset.layouts.cache_clear()
     placed("prefixed")
     rng = np.random.default_rng(0)
     for name in ("ok_1", "ok_2", "ng_1"):
@@ -66,6 +72,7 @@ def test_a_layout_is_found(placed, tmp_path):
 
 def test_a_source_gives_frames(placed):
     module = placed("listed")
+    assert registry.source_kinds()["listed"] is module.ListedSource
     settings = module.ListedSettings(files=("a.png", "b.png"))
     source = module.ListedSource(settings, "one", recorded=None)
     assert [frame.identity for frame in source.frames(Event())] == ["a.png", "b.png"]
@@ -73,6 +80,7 @@ def test_a_source_gives_frames(placed):
 
 def test_a_sink_takes_records(placed, tmp_path):
     module = placed("lamp")
+    assert registry.sink_kinds()["lamp"] is module.LampSink
     sink = module.LampSink(module.LampSettings(file=tmp_path / "lamp"))
     sink.deliver([Entry({"verdict": "ok"}), Entry({"verdict": "ng"})])
     assert (tmp_path / "lamp").read_text() == "ng"

@@ -90,6 +90,20 @@ def test_links_lead_somewhere(page):
         assert target.startswith("https://") or (ROOT / target).exists(), target
 
 
+def test_a_running_line_is_configured_so(tmp_path):
+    from pyramidflow.line.configuration import read_configuration
+    from pyramidflow.line.registry import sink_kinds, source_kinds
+
+    page = ROOT / "docs" / "line.md"
+    [example] = blocks(page, "toml")
+    (tmp_path / "line.toml").write_text(example)
+    found = read_configuration(tmp_path / "line.toml")
+    assert [station.name for station in found.stations] == ["lid"]
+    rows = re.findall(r"^\| (`.*?`) \| ", page.read_text("utf-8"), re.MULTILINE)
+    listed = {kind for row in rows for kind in re.findall(r"`(\w+)`", row)}
+    assert listed <= {*source_kinds(), *sink_kinds()}
+
+
 def test_record_is_the_one_that_is_written(tiny_detector_file, tmp_path):
     write_image(tmp_path / "part.png", np.random.default_rng(0), defect=True)
     found = Detector.load(tiny_detector_file).inspect(tmp_path / "part.png").as_dict()

@@ -48,8 +48,9 @@ def content(name: str) -> str:
 @cache
 def cases(name: str) -> dict[str, Any]:
     """The numbers of a result."""
-    found: dict[str, Any] = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
-    return found["cases"]
+    report = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+    found: dict[str, Any] = report["cases"]
+    return found
 
 
 def spread(values: Sequence[float], digits: int) -> str:
@@ -151,8 +152,8 @@ def found_on(result: str, named: dict[str, str]) -> list[list[str]]:
 
 
 def _median(rows: Sequence[dict[str, Any]], key: str) -> str:
-    values = [row.get(key) for row in rows]
-    return "–" if None in values else f"{100 * statistics.median(values):.1f}"
+    values = [row[key] for row in rows if row.get(key) is not None]
+    return f"{100 * statistics.median(values):.1f}" if values else "–"
 
 
 def quality(result: str, named: dict[str, str]) -> Callable[[], list[str]]:

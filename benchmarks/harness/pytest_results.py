@@ -74,7 +74,7 @@ def table(cases: dict[str, Any]) -> list[str]:
 
 
 def _flat(case: dict[str, Any]) -> dict[str, Any]:
-    found = {}
+    found: dict[str, Any] = {}
     for key, value in case.items():
         if key == "milliseconds":
             found |= {f"{name} ms": inner for name, inner in value.items()}

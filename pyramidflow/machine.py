@@ -6,6 +6,7 @@ groups say which, in the first or the second version of their interface.
 
 import math
 import os
+import platform
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -30,6 +31,18 @@ class _Mount:
     root: str
     point: Path
     controllers: frozenset[str]
+
+
+def processor_name() -> str:
+    """Model of the processor, as the system calls it."""
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines()
+        named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+        found = next(named, "")
+        if found:
+            return found
+    return platform.processor() or platform.machine() or "unknown processor"
 
 
 def usable_processors(process: Path = PROCESS) -> int:

@@ -1,7 +1,8 @@
 """The ways to compute one convolution on the CPU: directly, or in the frequency domain in tiles.
 
-The times come from a model of the work, not from a stopwatch: the same shapes give the same choice,
-and so the same bits, on every run.
+How long each takes is expected from its work and what that costs, not from a stopwatch: the same
+shapes and costs give the same choice, and so the same bits, on every run. The operation itself
+knows the nominal costs alone; a runtime measures those of its machine.
 """
 
 from collections.abc import Iterator
@@ -29,16 +30,74 @@ CORE_CACHE_BYTES = 1 << 20
 SHARED_CACHE_BYTES = 12 << 20
 """Weights that stay in the last-level cache while every block reads them again."""
 
-# Measured on one core of an AMD EPYC (Zen 4); only the ratios decide.
-_DIRECT_MACS = 50e6
-_PRODUCT_MACS = 48e6
-_ROUNDED_MACS = 96e6
-_TRANSFORM = {8: 45e-6, 12: 190e-6, 16: 450e-6, 20: 750e-6, 24: 1.1e-3, 32: 2.2e-3}
-_WEIGHT_BYTES = 25e6
-_SHARED_WEIGHT_BYTES = 150e6
-_PREPARED_BYTES = 1.3e6
-"""Per millisecond: multiply-adds, direct, in float32 and in bfloat16; bytes of weights from memory,
-from the last-level cache, and made. Milliseconds: two tiles of one channel."""
+
+@dataclass(frozen=True)
+class Work:
+    """What a method has to do for one convolution.
+
+    Attributes:
+        direct_macs: multiply-adds of the direct convolution, channels filled up to vectors.
+        product_macs: real multiply-adds of the spectral products in float32.
+        rounded_macs: those with operands rounded to bfloat16.
+        transforms: transforms of two tiles of one channel, the inverse ones included.
+        tile: their side ``N``.
+        weight_bytes: of transformed weights that are read from memory.
+        shared_weight_bytes: of those that are read from the last-level cache.
+    """
+
+    direct_macs: float = 0.0
+    product_macs: float = 0.0
+    rounded_macs: float = 0.0
+    transforms: float = 0.0
+    tile: int = 0
+    weight_bytes: float = 0.0
+    shared_weight_bytes: float = 0.0
+
+
+@dataclass(frozen=True)
+class Costs:
+    """What a convolution's parts cost on one core of a processor; only the ratios decide.
+
+    Attributes:
+        direct_macs: multiply-adds of the direct convolution in a millisecond.
+        product_macs: those of the spectral products in float32.
+        rounded_macs: those in bfloat16.
+        weight_bytes: bytes of transformed weights read from memory in a millisecond.
+        shared_weight_bytes: those from the last-level cache.
+        prepared_bytes: bytes of weights that are transformed in a millisecond.
+        transforms: milliseconds to transform two tiles of one channel, for each of ``TILES``.
+    """
+
+    direct_macs: float
+    product_macs: float
+    rounded_macs: float
+    weight_bytes: float
+    shared_weight_bytes: float
+    prepared_bytes: float
+    transforms: tuple[float, ...]
+
+    def milliseconds(self, work: Work) -> float:
+        """Expected of a method; what it costs to call it comes to this."""
+        spectral = work.product_macs / self.product_macs + work.rounded_macs / self.rounded_macs
+        transforms = work.transforms * self.transforms[TILES.index(work.tile)] if work.tile else 0.0
+        weights = work.weight_bytes / self.weight_bytes
+        weights += work.shared_weight_bytes / self.shared_weight_bytes
+        return work.direct_macs / self.direct_macs + transforms + spectral + weights
+
+
+NOMINAL = Costs(
+    direct_macs=50e6,
+    product_macs=48e6,
+    rounded_macs=96e6,
+    weight_bytes=25e6,
+    shared_weight_bytes=150e6,
+    prepared_bytes=1.3e6,
+    transforms=(45e-6, 190e-6, 450e-6, 750e-6, 1.1e-3, 2.2e-3),
+)
+"""Of an AMD EPYC (Zen 4): where nothing was measured, and where every machine must choose alike."""
+
+DIRECT_CALL, SPECTRAL_CALL = 0.02, 0.01
+"""Milliseconds that a call takes beside its work."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +134,7 @@ class Method:
         independent: whether each block belongs to one thread and its cache, the weights being read
             again for each; else all threads share one block, and the weights are read once.
         milliseconds: expected on one core.
+        work: that takes them.
         multiply_adds: real ones, of the products alone.
         weight_bytes: weights as they are kept.
         workspace_bytes: scratch memory, float32.
@@ -85,6 +145,7 @@ class Method:
     block: int
     independent: bool
     milliseconds: float
+    work: Work
     multiply_adds: int
     weight_bytes: int
     workspace_bytes: int
@@ -98,25 +159,27 @@ class Method:
         return f"spectral {self.tile}" + (" bf16" if self.bfloat16 else "")
 
 
-def methods(shape: Convolution, bfloat16: bool = False) -> list[Method]:
+def methods(shape: Convolution, bfloat16: bool = False, costs: Costs = NOMINAL) -> list[Method]:
     """Every way to compute a convolution, the fastest first.
 
     Args:
         shape: of the convolution.
         bfloat16: whether the spectral ways round the operands of their products to it.
+        costs: of the machine.
     """
-    return sorted(_methods(shape, bfloat16), key=lambda method: method.milliseconds)
+    return sorted(_methods(shape, bfloat16, costs), key=lambda method: method.milliseconds)
 
 
 @cache
 def fastest(shape: Convolution) -> Method:
     """The way that is expected to be fastest for weights that are used once, as in training.
 
-    Their transformation counts: it takes as long as it takes to write them.
+    Their transformation counts: it takes as long as it takes to write them. The costs are the
+    nominal ones, so that a training gives the same bits on every machine.
     """
     return min(
         _methods(shape),
-        key=lambda m: m.milliseconds + (m.weight_bytes / _PREPARED_BYTES if m.tile else 0.0),
+        key=lambda m: m.milliseconds + (m.weight_bytes / NOMINAL.prepared_bytes if m.tile else 0.0),
     )
 
 
@@ -140,14 +203,16 @@ def tiles(shape: Convolution) -> list[int]:
     return [method.tile for method in _methods(shape)]
 
 
-def _methods(shape: Convolution, bfloat16: bool = False) -> Iterator[Method]:
-    yield _direct(shape)
+def _methods(
+    shape: Convolution, bfloat16: bool = False, costs: Costs = NOMINAL
+) -> Iterator[Method]:
+    yield _direct(shape, costs)
     for tile in TILES:
         if spectral_kernel(shape) < tile and _padded(shape.in_channels) <= MAX_CHANNELS:
-            yield _spectral(shape, tile, bfloat16)
+            yield _spectral(shape, tile, bfloat16, costs)
 
 
-def _direct(shape: Convolution) -> Method:
+def _direct(shape: Convolution, costs: Costs) -> Method:
     taps = shape.kernel**2
     outputs: float = shape.batch * shape.height * shape.width
     if shape.resample == "up":
@@ -159,7 +224,8 @@ def _direct(shape: Convolution) -> Method:
     # A library's kernel fills its vectors with 16 channels.
     padded = _padded(shape.in_channels) * _padded(shape.out_channels)
     waste = padded / (shape.in_channels * shape.out_channels)
-    return Method(0, 0, False, 0.02 + waste * macs / _DIRECT_MACS, macs, weights, 0)
+    work = Work(direct_macs=waste * macs)
+    return Method(0, 0, False, DIRECT_CALL + costs.milliseconds(work), work, macs, weights, 0)
 
 
 def spectral_kernel(shape: Convolution) -> int:
@@ -167,7 +233,7 @@ def spectral_kernel(shape: Convolution) -> int:
     return folded_size(shape.kernel) if shape.resample == "up" else shape.kernel
 
 
-def _spectral(shape: Convolution, tile: int, bfloat16: bool) -> Method:
+def _spectral(shape: Convolution, tile: int, bfloat16: bool, costs: Costs) -> Method:
     inputs, outputs = _padded(shape.in_channels), _padded(shape.out_channels)
     if shape.resample == "up":
         outputs = _padded(4 * shape.out_channels)
@@ -185,16 +251,18 @@ def _spectral(shape: Convolution, tile: int, bfloat16: bool) -> Method:
     products = 4 if bfloat16 else 3
     macs = products * frequencies * 2 * pairs * inputs * outputs
     inverse = outputs * (0.6 if shape.resample == "down" else 1.0)
-    rate = _SHARED_WEIGHT_BYTES if independent else _WEIGHT_BYTES
-    milliseconds = (
-        0.01
-        + pairs * (inputs + inverse) * _TRANSFORM[tile]
-        + macs / (_ROUNDED_MACS if bfloat16 else _PRODUCT_MACS)
-        + -(-pairs // block) * weights / rate
+    read = -(-pairs // block) * weights
+    work = Work(
+        product_macs=0 if bfloat16 else macs,
+        rounded_macs=macs if bfloat16 else 0,
+        transforms=pairs * (inputs + inverse),
+        tile=tile,
+        weight_bytes=0 if independent else read,
+        shared_weight_bytes=read if independent else 0,
     )
-    return Method(
-        tile, block, independent, milliseconds, macs, weights, block * pair_bytes, bfloat16
-    )
+    milliseconds = SPECTRAL_CALL + costs.milliseconds(work)
+    scratch = block * pair_bytes
+    return Method(tile, block, independent, milliseconds, work, macs, weights, scratch, bfloat16)
 
 
 def _padded(channels: int) -> int:

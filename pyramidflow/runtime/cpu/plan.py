@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from pyramidflow.errors import InputError
-from pyramidflow.ops.convolution.methods import Convolution, Method, methods
+from pyramidflow.ops.convolution.methods import NOMINAL, Convolution, Costs, Method, methods
+from pyramidflow.runtime.cpu.costs import MachineCosts, machine_costs
 from pyramidflow.runtime.cpu.tiling import Tiling
 
 WORKSPACE_SHARE = 8
@@ -34,6 +35,7 @@ class Plan:
         layers: in the order in which they run.
         buffer_bytes: memory for images between the layers.
         memory_budget: bytes that the runtime was given, ``None`` for as many as it wants.
+        costs: that the expected times follow from.
         tiling: how images are cut; the rest of the plan is then a tile's.
         passes: how often each tile is computed.
     """
@@ -41,6 +43,7 @@ class Plan:
     layers: tuple[Layer, ...]
     buffer_bytes: int
     memory_budget: int | None
+    costs: MachineCosts
     tiling: Tiling | None = None
     passes: int = 1
 
@@ -105,8 +108,8 @@ class Plan:
         direct = tiles * sum(_direct_macs(layer.shape) for layer in self.layers)
         lines += [
             f"{self.multiply_adds / 1e9:.1f} billion multiply-adds instead of the plain "
-            f"convolutions' {direct / 1e9:.1f}; {self.milliseconds:.0f} ms expected on one core "
-            "of an AMD EPYC (Zen 4).",
+            f"convolutions' {direct / 1e9:.1f}; {self.milliseconds:.0f} ms expected on one core of "
+            f"{self.costs.origin}.",
             f"{self.total_bytes / 1e6:.0f} MB: weights {self.weight_bytes / 1e6:.0f}, workspace "
             f"{self.workspace_bytes / 1e6:.0f}, images {self.buffer_bytes / 1e6:.0f}"
             + (f"; budget {self.memory_budget / 1e6:.0f} MB." if self.memory_budget else "."),
@@ -124,6 +127,7 @@ def make_plan(
     buffer_bytes: int,
     memory_budget: int | None = None,
     bfloat16: bool = False,
+    costs: MachineCosts | None = None,
 ) -> Plan:
     """Choose the fastest methods whose memory fits.
 
@@ -136,17 +140,19 @@ def make_plan(
         buffer_bytes: memory that is needed beside the convolutions'.
         memory_budget: bytes for all of it; ``None`` takes the fastest methods.
         bfloat16: whether the products round their operands to it.
+        costs: of the machine; ``None`` takes those measured here.
 
     Raises:
         InputError: not even the smallest plan fits.
     """
-    options = _options(shapes, memory_budget, bfloat16)
+    costs = costs or machine_costs()
+    options = _options(shapes, memory_budget, bfloat16, costs.costs)
 
     def plan(chosen: Sequence[Method], budget: int | None) -> Plan:
         layers = tuple(
             Layer(name, shape, method) for (name, shape), method in zip(shapes, chosen, strict=True)
         )
-        return Plan(layers, buffer_bytes, budget)
+        return Plan(layers, buffer_bytes, budget, costs)
 
     if memory_budget is None:
         chosen = [candidates[0] for candidates in options]
@@ -182,7 +188,8 @@ def least_bytes(
     bfloat16: bool = False,
 ) -> int:
     """Memory of the smallest plan; arguments as :func:`make_plan`'s."""
-    chosen = [_smallest(candidates) for candidates in _options(shapes, memory_budget, bfloat16)]
+    options = _options(shapes, memory_budget, bfloat16, NOMINAL)
+    chosen = [_smallest(candidates) for candidates in options]
     workspace = max((method.workspace_bytes for method in chosen), default=0)
     return buffer_bytes + workspace + sum(method.weight_bytes for method in chosen)
 
@@ -192,13 +199,17 @@ def _smallest(candidates: list[Method]) -> Method:
 
 
 def _options(
-    shapes: Sequence[tuple[str, Convolution]], memory_budget: int | None, bfloat16: bool
+    shapes: Sequence[tuple[str, Convolution]],
+    memory_budget: int | None,
+    bfloat16: bool,
+    costs: Costs,
 ) -> list[list[Method]]:
-    return [_limited(_without_allocation(shape, bfloat16), memory_budget) for _, shape in shapes]
+    found = (_without_allocation(shape, bfloat16, costs) for _, shape in shapes)
+    return [_limited(candidates, memory_budget) for candidates in found]
 
 
-def _without_allocation(shape: Convolution, bfloat16: bool) -> list[Method]:
-    found = methods(shape, bfloat16)
+def _without_allocation(shape: Convolution, bfloat16: bool, costs: Costs) -> list[Method]:
+    found = methods(shape, bfloat16, costs)
     return [method for method in found if method.tile] or found
 
 

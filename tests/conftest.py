@@ -18,6 +18,9 @@ from tests.support.triton_interpreter import INTERPRETED
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 torch.set_num_threads(1)
 
+# The same plans on every machine, and nothing written to the caches of whoever runs the tests.
+os.environ.setdefault("PYRAMIDFLOW_COSTS", "nominal")
+
 # A shell that starts the tests in the background has them ignore Ctrl-C, nohup the end of the
 # terminal, and the program then keeps ignoring it; the tests of its stops need both.
 for stop, usual in (("SIGINT", signal.default_int_handler), ("SIGHUP", signal.SIG_DFL)):

@@ -25,6 +25,7 @@ VARIABLES = (
     "OMP_NUM_THREADS",
     "MKL_NUM_THREADS",
     "PYRAMIDFLOW_BACKEND",
+    "PYRAMIDFLOW_COSTS",
     "TRITON_INTERPRET",
 )
 """Environment that changes what runs, and how."""
@@ -116,6 +117,19 @@ def _cuda_type() -> list[str]:
     return ["cuda"] if torch.cuda.is_available() else []
 
 
+def probe_costs() -> Finding:
+    """What the parts of a convolution cost on this machine: what a plan is made with."""
+    from pyramidflow.ops import library
+    from pyramidflow.runtime.cpu.costs import machine_costs
+
+    try:
+        found = machine_costs()
+    except library.LibraryError as error:
+        return Finding("absent", str(error))
+    details = asdict(found.costs) | {"file": None if found.file is None else str(found.file)}
+    return Finding("ok", f"{found.origin}.", details)
+
+
 def probe_inspection(device_type: str) -> Finding:
     """One inspection of a tiny network on the runtime of every device of a type.
 
@@ -150,6 +164,7 @@ PROBES: Mapping[str, Callable[[], Finding]] = {
     "backend cuda": partial(probe_backend, "cuda"),
     "backend triton": partial(probe_backend, "triton"),
     "operations": probe_choice,
+    "costs on cpu": probe_costs,
     "inspection on cpu": partial(probe_inspection, "cpu"),
     "inspection on cuda": partial(probe_inspection, "cuda"),
 }

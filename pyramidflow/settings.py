@@ -39,6 +39,7 @@ class Setting:
         convert: brings a value to the form that the field has, or raises what is wrong with it, as
             the rest of a sentence; the annotation is then not looked at.
         text: how a person writes a value; by default as Python does.
+        is_several: whether commands take it several times, and convert a list of texts.
         default: the field's.
     """
 
@@ -52,6 +53,7 @@ class Setting:
     implied: tuple[str, ...] = ()
     convert: Callable[[Any], Any] | None = None
     text: Callable[[Any], str] = str
+    is_several: bool = False
     default: Any = None
 
 

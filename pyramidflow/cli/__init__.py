@@ -14,6 +14,7 @@ from typing import Any
 
 EXIT_INPUT_ERROR = 2
 EXIT_INTERRUPTED = 130
+AREA_OPTIONS = ("--region-of-interest", "--exclude")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -31,6 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     debug = "--debug" in given
     if debug:  # accepted anywhere, declared on the program
         given = ["--debug", *(argument for argument in given if argument != "--debug")]
+    given = _with_rectangles(given)
     with lasting_streams() as output_failure:
         code = _run(given, debug)
         failure = output_failure()
@@ -39,6 +41,25 @@ def main(arguments: Sequence[str] | None = None) -> None:
             print(f"error: {reason}: write it to another place.", file=sys.stderr)
             code = EXIT_INPUT_ERROR
     sys.exit(code)
+
+
+def _with_rectangles(given: Sequence[str]) -> list[str]:
+    """Four numbers behind an option for areas as one word: options take one each."""
+    found, left = [], list(given)
+    while left:
+        found.append(left.pop(0))
+        if found[-1] in AREA_OPTIONS and len(left) >= 4 and all(map(_is_number, left[:4])):
+            found.append(",".join(left[:4]))
+            del left[:4]
+    return found
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _run(given: Sequence[str], debug: bool) -> int:

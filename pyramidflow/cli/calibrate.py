@@ -1,7 +1,7 @@
 """``pyramidflow calibrate``."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -18,10 +18,16 @@ from pyramidflow.cli.options import (
     detector_file,
     pixels_of,
 )
+from pyramidflow.cli.settings import with_verdict
+
+if TYPE_CHECKING:
+    from pyramidflow.detector import Detector
 
 
+@with_verdict
 def calibrate(
     model: ModelFile,
+    settings: dict[str, Any],
     good: Annotated[
         Path | None,
         typer.Argument(
@@ -46,8 +52,9 @@ def calibrate(
     """Set the thresholds of a detector from good images, for wanted rates of good parts.
 
     From images all thresholds are set anew. Without images those that are given by hand are set,
-    and the others stay. Calibrate in the precision that the line inspects in; the file says which
-    it was.
+    and the others stay. Settings of the verdict change the detector without a training; where they
+    change the scores, thresholds are needed with them. Calibrate in the precision that the line
+    inspects in; the file says which it was.
     """
     from pyramidflow.cli.summary import left_out_lines, print_facts, threshold_facts
     from pyramidflow.data import find_images
@@ -57,7 +64,8 @@ def calibrate(
     from pyramidflow.io.names import printable
 
     by_hand = (threshold, review_threshold, pixel_threshold)
-    if (good is not None and threshold is not None) or (good is None and set(by_hand) == {None}):
+    nothing = good is None and set(by_hand) == {None} and not settings
+    if (good is not None and threshold is not None) or nothing:
         raise InputError(
             "calibrate takes either a folder of good images or thresholds such as --threshold: "
             "give one of them."
@@ -75,7 +83,32 @@ def calibrate(
             for line in left_out_lines(find_images(good).left_out):
                 typer.echo(line, err=True)
             detector.prepare(precision=precision, max_pixels=pixels_of(max_megapixels))
-            detector.calibrate(good, target_false_reject_rate, target_review_rate)
-        detector.set_thresholds(*by_hand)
+            detector.calibrate(good, target_false_reject_rate, target_review_rate, **settings)
+        elif settings:
+            _set_verdict(detector, settings, has_threshold=threshold is not None)
+        if set(by_hand) != {None}:
+            detector.set_thresholds(*by_hand)
         detector.save(target)
     print_facts({"detector": printable(target)} | threshold_facts(detector.described().calibration))
+
+
+def _set_verdict(detector: "Detector", settings: dict[str, Any], *, has_threshold: bool) -> None:
+    """Change settings of the verdict without images.
+
+    Raises:
+        InputError: the scores change, and no threshold is given for them.
+    """
+    import warnings
+
+    from pyramidflow.errors import CalibrationWarning, InputError
+
+    before = detector.spec.rule
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", CalibrationWarning)  # it is refused, or settled by hand
+        detector.set_verdict(**settings)
+    if not (has_threshold or before.scores_as(detector.spec.rule)):
+        names = ", ".join(f"--{name.replace('_', '-')}" for name in settings)
+        raise InputError(
+            f"{names} changes the scores, so that the threshold would be another one's: give a "
+            "folder of good images to calibrate on, or --threshold."
+        )

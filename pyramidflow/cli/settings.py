@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Optional, get_args, get_origin
 import typer
 
 from pyramidflow.settings import Setting, without_none
-from pyramidflow.spec import names
+from pyramidflow.spec import VerdictRule, names
 
 
 def with_settings(command: Callable[..., None], but: Collection[str] = ()) -> Callable[..., None]:
@@ -39,6 +39,12 @@ def with_settings(command: Callable[..., None], but: Collection[str] = ()) -> Ca
     return run
 
 
+def with_verdict(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command an option for every setting of the verdict."""
+    others = [name for name, (group, *_) in names().items() if group != VerdictRule.group]
+    return with_settings(command, others)
+
+
 def _option(name: str, group: str, kind: Any, described: Setting) -> inspect.Parameter:
     default = described.shown_default or _shown(described.default)
     option = typer.Option(
@@ -55,7 +61,7 @@ def _option(name: str, group: str, kind: Any, described: Setting) -> inspect.Par
 def _parsed(kind: Any, described: Setting) -> Any:
     """What typer takes for a setting's type; of lists it knows those of enumerations."""
     if described.convert is not None:
-        return str
+        return list[str] if described.is_several else str
     kind = without_none(kind)
     if get_origin(kind) is tuple and get_args(kind)[-1] is Ellipsis:
         choices = get_args(get_args(kind)[0])

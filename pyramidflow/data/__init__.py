@@ -14,7 +14,7 @@ from pyramidflow.data.images import (
 from pyramidflow.data.imageset import CACHE_BYTES, ImageSet, check_readable, content_digest, stack
 from pyramidflow.data.layouts.common import Category, Sample
 from pyramidflow.data.listing import LeftOut, Listing, find_images, list_images
-from pyramidflow.data.masks import read_mask
+from pyramidflow.data.masks import read_mask, read_picture_mask
 from pyramidflow.data.preprocessing import network_input, picture_of
 from pyramidflow.data.reading import Reading
 from pyramidflow.data.split import check_trainable, split_validation
@@ -48,6 +48,7 @@ __all__ = [
     "read_encoded",
     "read_image",
     "read_mask",
+    "read_picture_mask",
     "resize_image",
     "split_validation",
     "stack",

@@ -36,18 +36,40 @@ def read_mask(
         InputError: the mask's size is not the image's, its format is lossy, its alpha contradicts
             its colours, its values are not finite, or the file cannot be decoded.
     """
-    name = printable(path)
     decoded = decode_file(Path(path), decoding.max_pixels)
+    if decoded.values.shape[:2] != tuple(shape):
+        raise InputError(
+            f"mask {printable(path)} is {_size(decoded.values.shape)} but its image is "
+            f"{_size(shape)} (height × width in pixels): equal sizes are expected; save the mask "
+            "at the size of its image."
+        )
+    return _mask_of(decoded, printable(path))
+
+
+def read_picture_mask(
+    path: str | os.PathLike[str], decoding: Decoding = DEFAULT_DECODING
+) -> npt.NDArray[np.bool_]:
+    """Decode a mask that belongs to no single image, as :func:`read_mask`.
+
+    Args:
+        path: the mask file.
+        decoding: the most pixels.
+
+    Returns:
+        ``[H, W]`` bool.
+
+    Raises:
+        InputError: as :func:`read_mask`, but for the size.
+    """
+    return _mask_of(decode_file(Path(path), decoding.max_pixels), printable(path))
+
+
+def _mask_of(decoded: Decoded, name: str) -> npt.NDArray[np.bool_]:
     if decoded.is_lossy:
         raise InputError(
             f"mask {name} is in a format that changes values (JPEG, JPEG 2000 or lossy WebP), "
             "which frays the defect's edge: a format without loss is expected; draw or export it "
             "anew as PNG."
-        )
-    if decoded.values.shape[:2] != tuple(shape):
-        raise InputError(
-            f"mask {name} is {_size(decoded.values.shape)} but its image is {_size(shape)} (height "
-            "× width in pixels): equal sizes are expected; save the mask at the size of its image."
         )
     if decoded.values.dtype.kind == "f" and not np.isfinite(decoded.values).all():
         raise InputError(

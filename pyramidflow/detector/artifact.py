@@ -32,6 +32,9 @@ KIND = "detector"
 REFERENCE = "alignment/"
 """Beginning of the names of the tensors that poses are measured against."""
 
+MASK = "mask/"
+"""Likewise of the mask pictures of the verdict; a number follows."""
+
 TENSORS_OF_A_BLOCK = 8
 """Of a coupling block's state: two convolutions, a running mean, five of the 1×1 convolution."""
 
@@ -53,6 +56,7 @@ class Artifact:
         reference: what the poses of parts are measured against, as the spec's alignment has it;
             ``None`` where it has none.
         trials: how the settings were chosen; empty where they were given.
+        masks: of the mask pictures that the spec's verdict names, uint8 ``[H, W]`` each, in order.
 
     Raises:
         InputError: there is a spread, a codebook or a reference that the spec does not ask for, or
@@ -69,6 +73,7 @@ class Artifact:
     codebook: Codebook | None = None
     reference: Reference | None = None
     trials: tuple[Trial, ...] = ()
+    masks: tuple[Tensor, ...] = ()
 
     def __post_init__(self) -> None:
         share = self.spec.contrast.codebook
@@ -129,6 +134,7 @@ class Artifact:
             tensors |= {f"codebook/{k}": v for k, v in self.codebook.tensors.items()}
         if self.reference is not None:
             tensors |= {f"{REFERENCE}{k}": v for k, v in self.reference.tensors.items()}
+        tensors |= {f"{MASK}{number}": mask for number, mask in enumerate(self.masks)}
         return tensors | {f"inverse_spread/{d}": w for d, w in enumerate(self.inverse_spread or ())}
 
     def check(self) -> None:
@@ -290,6 +296,7 @@ def read(path: Path, encoder: nn.Module | None = None) -> Artifact:
         codebook,
         reference,
         header.trials,
+        tuple(tensors[f"{MASK}{number}"] for number in range(len(header.spec.rule.masks))),
     )
 
 
@@ -345,6 +352,11 @@ def _check_tensors(spec: Spec, network: PyramidFlow, tensors: Mapping[str, Tenso
         size = spec.preprocessing.size
         for name, wanted in (("picture", (3, *size)), ("shown", size)):
             expected[f"{REFERENCE}{name}"] = TensorKind((wanted,), torch.float32, 0.0, 1.0)
+    for number in range(len(spec.rule.masks)):
+        name = f"{MASK}{number}"
+        mask = tensors.get(name, torch.empty(0))
+        sides = tuple(mask.shape) if mask.dim() == 2 and mask.numel() else (1, 1)
+        expected[name] = TensorKind((sides,), torch.uint8, 0, 1)
     check_tensors(tensors, expected)
     for name, weights in tensors.items():
         if name.startswith("inverse_spread/") and not bool((weights > 0).all()):

@@ -29,6 +29,7 @@ class _Made:
             ours.network is artifact.network
             and ours.template is artifact.template
             and ours.spec == artifact.spec
+            and ours.masks is artifact.masks
             and self.state == state
         )
 

@@ -27,6 +27,8 @@ from pyramidflow.detector import artifact as files
 from pyramidflow.detector.artifact import Artifact
 from pyramidflow.detector.findings import Inspection
 from pyramidflow.detector.fitting import Run, fit
+from pyramidflow.detector.interest import masks_of
+from pyramidflow.detector.judging import judging, masks_with
 from pyramidflow.detector.session import Session
 from pyramidflow.detector.state import DetectorState, on_device
 from pyramidflow.detector.threshold import calibrated_on
@@ -84,7 +86,8 @@ class Detector(DetectorState):
         network = _initial(spec, module)
         file = None if encoder_weights is None else Path(encoder_weights)
         encoder_of(spec.network.encoder).load_weights(network.encoder, file)
-        self._become(Artifact(spec, network.eval().to(target), ()))
+        masks = tuple(mask.to(target) for mask in masks_of(spec.rule, {}))
+        self._become(Artifact(spec, network.eval().to(target), (), masks=masks))
 
     def changed(self, trials: Sequence[Trial] = (), **settings: Any) -> "Detector":
         """An untrained detector with other settings, whose encoder has the same weights.
@@ -101,9 +104,9 @@ class Detector(DetectorState):
         module = copy.deepcopy(encoder.module) if isinstance(encoder, CustomEncoder) else None
         network = _initial(spec, module)
         network.encoder.load_state_dict(encoder.state_dict())
-        return Detector._of(
-            Artifact(spec, network.eval().to(self.device), (), trials=tuple(trials))
-        )
+        masks = masks_with(self._artifact, spec.rule, settings)
+        network = network.eval().to(self.device)
+        return Detector._of(Artifact(spec, network, (), trials=tuple(trials), masks=masks))
 
     def fit(
         self,
@@ -147,11 +150,11 @@ class Detector(DetectorState):
             data = open_dataset(data, category)
         file = None if checkpoint is None else Path(checkpoint)
         run = Run(file, resume, show_progress, cache_bytes, max_pixels)
-        fitted = fit(self.model, spec, data, run)
+        fitted = fit(self.model, spec, data, run, self._artifact.masks)
         # The memory budget is for the line: after a training the process has more than it already.
         settings = replace(self._current.settings, memory_budget=None)
         session = Session(fitted.artifact, self.device, settings)
-        good = fitted.good_pixels()
+        good = fitted.good_pixels(max_pixels)
         calibration = calibrated_on(fitted.artifact, session, good, 0.01, fitted.origin)
         with self._changing:
             trials = self._artifact.trials
@@ -163,6 +166,7 @@ class Detector(DetectorState):
         good: "str | os.PathLike[str] | Iterable[Image]",
         target_false_reject_rate: float = 0.01,
         target_review_rate: float | None = None,
+        **verdict: Any,
     ) -> "Detector":
         """Set the thresholds from good images that were not trained on.
 
@@ -176,13 +180,14 @@ class Detector(DetectorState):
             target_false_reject_rate: share of good parts that may be rejected, in (0, 1).
             target_review_rate: share of good parts that may be for review or rejected, above that
                 of false rejects.
+            verdict: settings of the verdict that change with it, see :meth:`set_verdict`.
 
         Returns:
             The detector itself.
 
         Raises:
-            InputError: no images, a rate outside (0, 1), the detector is not trained, or another
-                thread has changed it meanwhile.
+            InputError: no images, a rate outside (0, 1), a setting that is refused, the detector is
+                not trained, or another thread has changed it meanwhile.
 
         Warns:
             CalibrationWarning: some of the images were trained on.
@@ -192,19 +197,30 @@ class Detector(DetectorState):
             good = list_images(folder)
             if not good:
                 raise InputError(f"there are no images in {folder}: give a folder of good images.")
-        artifact = self._artifact
-        session = self._current.get(artifact, self.device)
+        before = self._artifact
+        artifact = judging(before, verdict) if verdict else before
+        if verdict:
+            session = Session(artifact, self.device, self._current.settings)
+        else:
+            session = self._current.get(artifact, self.device)
         pixels = (as_pixels(image, session.decoding) for image in good)
-        rates = (target_false_reject_rate, "given", target_review_rate)
-        found = calibrated_on(artifact, session, pixels, *rates)
+        found = calibrated_on(
+            artifact,
+            session,
+            pixels,
+            target_false_reject_rate,
+            "given",
+            review_rate=target_review_rate,
+        )
         with self._changing:
             now = self._artifact
-            if now.network is not artifact.network or now.spec != artifact.spec:
+            if now.network is not before.network or now.spec != before.spec:
                 raise InputError(
                     "the detector was changed while it was calibrated, so the threshold would be "
                     "another detector's: calibrate again."
                 )
-            self._artifact = replace(now, calibration=found)
+            spec, masks = artifact.spec, artifact.masks
+            self._artifact = replace(now, calibration=found, spec=spec, masks=masks)
         return self
 
     @overload
@@ -384,7 +400,16 @@ class Detector(DetectorState):
         if inverse_spread is not None:
             spread = tuple(w.detach() for w in inverse_spread)
         means = tuple(z.detach() for z in template)
-        artifact = Artifact(spec, network.eval(), means, inverse_spread=spread, codebook=codebook)
+        device = next(network.parameters()).device
+        masks = tuple(mask.to(device) for mask in masks_of(spec.rule, {}))
+        artifact = Artifact(
+            spec,
+            network.eval(),
+            means,
+            inverse_spread=spread,
+            codebook=codebook,
+            masks=masks,
+        )
         artifact.check()
         return cls._of(artifact)
 

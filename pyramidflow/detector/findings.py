@@ -27,12 +27,24 @@ class Region:
         area: in pixels.
         peak: largest value of the anomaly map inside.
         peak_at: ``(x, y)`` of that value.
+        area_mm2: the area in square millimetres; ``None`` where no scale is known.
     """
 
     box: Box
     area: int
     peak: float
     peak_at: tuple[int, int]
+    area_mm2: float | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """The region as a JSON object."""
+        found: dict[str, Any] = {
+            "box": list(self.box),
+            "area": self.area,
+            "peak": self.peak,
+            "peak_at": list(self.peak_at),
+        }
+        return found if self.area_mm2 is None else found | {"area_mm2": self.area_mm2}
 
 
 @dataclass(frozen=True)
@@ -81,7 +93,8 @@ class Inspection:
     """What a detector finds in one image.
 
     Attributes:
-        score: maximum of the anomaly map.
+        score: maximum of the anomaly map; with a minimum area the largest value that connected
+            pixels of that area lie at or above, see :func:`pyramidflow.detector.area.area_score`.
         threshold: largest score that is not ``"ng"``; ``None`` before calibration.
         verdict: ``"ok"``, ``"ng"``, or ``"review"`` where the score lies above the review threshold
             or the part has no pose; ``None`` before calibration.
@@ -95,6 +108,9 @@ class Inspection:
         review_threshold: largest score that is ``"ok"``; ``None`` where none is for review.
         pixel_threshold: the map's value above which pixels belong to a region; ``None`` before
             calibration.
+        counted: ``[h, w]`` of the network's map as the image lies, true where defects count;
+            ``None`` where they do everywhere.
+        has_least_area: whether regions below a minimum area are left out.
     """
 
     score: float
@@ -106,6 +122,8 @@ class Inspection:
     pose: PartPose | None = None
     review_threshold: float | None = None
     pixel_threshold: float | None = None
+    counted: npt.NDArray[np.bool_] | None = field(default=None, compare=False)
+    has_least_area: bool = False
 
     def as_dict(self) -> dict[str, Any]:
         """Score, thresholds, verdict, regions and, where there is one, pose as a JSON object."""
@@ -116,21 +134,17 @@ class Inspection:
             "review_threshold": self.review_threshold,
             "pixel_threshold": self.pixel_threshold,
             "verdict": self.verdict,
-            "regions": [
-                {
-                    "box": list(r.box),
-                    "area": r.area,
-                    "peak": r.peak,
-                    "peak_at": list(r.peak_at),
-                }
-                for r in self.regions
-            ],
+            "regions": [region.as_dict() for region in self.regions],
             **pose,
         }
 
 
 def find_regions(
-    anomaly_map: Map, threshold: float, image_size: tuple[int, int]
+    anomaly_map: Map,
+    threshold: float,
+    image_size: tuple[int, int],
+    pixels: int = 1,
+    scale: float | None = None,
 ) -> tuple[Region, ...]:
     """Connected parts (8-neighbourhood) of an anomaly map above a threshold.
 
@@ -138,6 +152,8 @@ def find_regions(
         anomaly_map: ``[h, w]``.
         threshold: values above it belong to a region.
         image_size: ``(H, W)`` of the image that the map covers; boxes and areas are scaled to it.
+        pixels: of the map that a region has at least.
+        scale: millimetres per pixel of the image, where it is known.
 
     Returns:
         Regions, highest peak first.
@@ -151,6 +167,9 @@ def find_regions(
     labels, count = ndimage.label(above, structure=np.ones((3, 3), dtype=bool))
     index = np.arange(1, count + 1)
     areas = np.bincount(labels.ravel(), minlength=count + 1)[1:]
+    kept = areas >= pixels
+    if not kept.any():
+        return ()
     peaks = ndimage.maximum_position(anomaly_map, labels, index)
     scale_y, scale_x = image_size[0] / above.shape[0], image_size[1] / above.shape[1]
     regions = [
@@ -164,10 +183,12 @@ def find_regions(
             area=max(1, round(float(area) * scale_x * scale_y)),
             peak=float(anomaly_map[peak]),
             peak_at=_image_pixel(peak, above.shape, image_size)[::-1],
+            area_mm2=None if scale is None else float(area) * scale_x * scale_y * scale**2,
         )
-        for (rows, columns), area, peak in zip(
-            ndimage.find_objects(labels), areas, peaks, strict=True
+        for (rows, columns), area, peak, is_kept in zip(
+            ndimage.find_objects(labels), areas, peaks, kept, strict=True
         )
+        if is_kept
     ]
     return tuple(sorted(regions, key=lambda region: (-region.peak, region.box)))
 

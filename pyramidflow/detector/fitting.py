@@ -3,7 +3,7 @@
 import copy
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
 from importlib.metadata import version
@@ -21,11 +21,13 @@ from pyramidflow.data import (
     Reading,
     check_trainable,
     network_input,
+    read_image,
     split_validation,
 )
 from pyramidflow.detector.artifact import Artifact
 from pyramidflow.detector.brightness import with_brightness
 from pyramidflow.detector.calibration import Origin
+from pyramidflow.detector.interest import Interest
 from pyramidflow.detector.lie import lie_of
 from pyramidflow.detector.record import TrainingRecord
 from pyramidflow.detector.size import image_sizes, resolved, too_small
@@ -76,12 +78,25 @@ class Fitted:
     good: ImageSet
     origin: Origin
 
-    def good_pixels(self) -> list[Pixels]:
-        """The images to calibrate on, at the size that the network works at."""
-        return [self.good[index] for index in range(len(self.good))]
+    def good_pixels(self, max_pixels: int | None = None) -> Iterator[Pixels]:
+        """The images to calibrate on, at the size that the network works at.
+
+        Where the verdict depends on their own size, they are read anew.
+
+        Args:
+            max_pixels: of the largest picture that is decoded; ``None`` is the package's own.
+        """
+        spec = self.artifact.spec
+        if spec.rule.depends_on_size:
+            decoding = decoding_of(spec, max_pixels)
+            yield from (read_image(path, decoding) for path in self.good.paths)
+        else:
+            yield from (self.good[index] for index in range(len(self.good)))
 
 
-def fit(network: PyramidFlow, spec: Spec, data: Category, run: Run) -> Fitted:
+def fit(
+    network: PyramidFlow, spec: Spec, data: Category, run: Run, masks: Sequence[Tensor] = ()
+) -> Fitted:
     """Train a copy of a network and take its template.
 
     Args:
@@ -89,9 +104,10 @@ def fit(network: PyramidFlow, spec: Spec, data: Category, run: Run) -> Fitted:
         spec: every setting.
         data: good images to train from. Test images are never looked at.
         run: how.
+        masks: of the verdict's mask pictures.
 
     Raises:
-        InputError: images or checkpoint cannot be used.
+        InputError: images or checkpoint cannot be used, or nothing counts for the verdict.
         Interrupted: a stop was requested; the checkpoint is written.
     """
     check_trainable(data.train)
@@ -103,6 +119,10 @@ def fit(network: PyramidFlow, spec: Spec, data: Category, run: Run) -> Fitted:
     spec = resolved(spec, sizes)
     _warn(too_small(spec.preprocessing, sizes))
     size = spec.preprocessing.size
+    # Before hours of training, not behind them.
+    interest = Interest(spec.rule, masks, network.feature_size(*size))
+    for image_size in sizes:
+        interest.of(image_size)
     reading = Reading(size, decoding, run.cache_bytes)
     prepared = training_images(spec, training, held_out, reading, sizes)
     images, others = prepared.images, prepared.held_out
@@ -151,6 +171,7 @@ def fit(network: PyramidFlow, spec: Spec, data: Category, run: Run) -> Fitted:
         inverse_spread=result.normal.inverse_spread,
         codebook=result.normal.codebook,
         reference=prepared.reference,
+        masks=tuple(masks),
     )
     # The threshold is set as the line inspects, which aligns images itself.
     if len(others):

@@ -16,6 +16,8 @@ _COLOUR_MAP_START: Final = 0.3
 _STRONGEST_OPACITY: Final = 0.85
 _CONTOUR_COLOUR: Final = (0, 229, 255)
 _BOX_COLOUR: Final = (57, 255, 90)
+_INTEREST_COLOUR: Final = (255, 255, 255)
+_DARKENED: Final = 0.6
 _PIXELS_PER_LINE_WIDTH: Final = 256
 _WIDEST_LINE: Final = 3
 _ROWS_AT_ONCE: Final = 64
@@ -27,11 +29,14 @@ def overlay(
     scale: float,
     threshold: float | None,
     boxes: Sequence[Box] = (),
+    counted: NDArray[np.bool_] | None = None,
+    outlined: Sequence[Box] | None = None,
 ) -> NDArray[np.uint8]:
     """Draw an anomaly map over its image, on a colour scale that is the same for every image.
 
     With ``v = clip(map / scale, 0, 1)``: ``out = (1 − a(v)) · image + a(v) · colour(v)``, where the
-    opacity ``a(v) = 0.85 · v`` grows from nothing. Where the map is zero the image is untouched.
+    opacity ``a(v) = 0.85 · v`` grows from nothing. Where the map is zero the image is untouched,
+    but for parts of it that do not count: they are darker, and a line goes around what counts.
 
     Args:
         image: The picture, uint8 ``[H, W, 3]``, RGB.
@@ -39,6 +44,9 @@ def overlay(
         scale: Map value that gets the hottest colour; larger values saturate. Keep one for a model.
         threshold: Regions where the map is greater than this are outlined; ``None``: no outline.
         boxes: Frames to draw, in pixels; what lies outside the image is cut off.
+        counted: ``[h, w]``, of any size, stretched to the image: true where defects count; ``None``
+            where they do everywhere.
+        outlined: Boxes that regions are outlined in; ``None``: everywhere.
 
     Returns:
         uint8 ``[H, W, 3]``, a new array.
@@ -54,9 +62,17 @@ def overlay(
         rows = slice(top, top + _ROWS_AT_ONCE)
         out[rows] = _blended(image[rows], anomaly_map[rows] / scale)
 
+    seen = None if counted is None else _stretched(counted, (height, width))
+    if seen is not None:
+        out[~seen] = np.rint(_DARKENED * out[~seen])
     line = min(_WIDEST_LINE, max(1, round(min(height, width) / _PIXELS_PER_LINE_WIDTH)))
+    if seen is not None:
+        out[_outline(seen, line)] = _INTEREST_COLOUR
     if threshold is not None:
-        out[_outline(anomaly_map > threshold, line)] = _CONTOUR_COLOUR
+        above = anomaly_map > threshold
+        if outlined is not None:
+            above &= _within(outlined, above.shape)
+        out[_outline(above, line)] = _CONTOUR_COLOUR
     for box in boxes:
         _draw_frame(out, box, line)
     return out
@@ -100,6 +116,22 @@ def _outline(regions: NDArray[np.bool_], line: int) -> NDArray[np.bool_]:
 
     inside: NDArray[np.bool_] = binary_erosion(regions, iterations=line, border_value=1)
     return regions & ~inside
+
+
+def _stretched(mask: NDArray[np.bool_], size: tuple[int, int]) -> NDArray[np.bool_]:
+    rows, columns = (
+        (2 * np.arange(n) + 1) * extent // (2 * n)
+        for n, extent in zip(size, mask.shape, strict=True)
+    )
+    stretched: NDArray[np.bool_] = mask[rows[:, None], columns]
+    return stretched
+
+
+def _within(boxes: Sequence[Box], size: tuple[int, ...]) -> NDArray[np.bool_]:
+    inside = np.zeros(size, np.bool_)
+    for x0, y0, x1, y1 in boxes:
+        inside[max(y0, 0) : max(y1, 0), max(x0, 0) : max(x1, 0)] = True
+    return inside
 
 
 def _draw_frame(out: NDArray[np.uint8], box: Box, line: int) -> None:

@@ -10,6 +10,7 @@ from torch import Tensor
 from pyramidflow.alignment import Aligner, Placed, Reference
 from pyramidflow.data import Pixels
 from pyramidflow.detector.findings import Map, PartPose
+from pyramidflow.detector.interest import Mask
 from pyramidflow.spec import AlignmentRule, ImageSize
 
 
@@ -28,6 +29,10 @@ class Batch:
     def back(self, maps: Sequence[Map]) -> list[Map]:
         """The network's maps, as the images lie."""
         return list(maps)
+
+    def back_masks(self, masks: "Sequence[Mask | None]") -> "list[Mask | None]":
+        """Masks of the network's maps, as the images lie."""
+        return list(masks)
 
     def poses(self, sizes: Sequence[ImageSize]) -> list[PartPose | None]:
         """Of each part, in pixels of images of some sizes."""
@@ -51,6 +56,13 @@ class AlignedBatch(Batch):
         return [
             self.aligner.back(anomaly_map, each.pose)
             for anomaly_map, each in zip(maps, self.placed, strict=True)
+        ]
+
+    def back_masks(self, masks: "Sequence[Mask | None]") -> "list[Mask | None]":
+        """Masks of the network's maps, as the images lie."""
+        return [
+            None if mask is None else self.aligner.back(mask.astype(np.float32), each.pose) >= 0.5
+            for mask, each in zip(masks, self.placed, strict=True)
         ]
 
     def poses(self, sizes: Sequence[ImageSize]) -> list[PartPose | None]:

@@ -8,11 +8,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 
+import numpy as np
 import torch
+from torch import Tensor
 
 from pyramidflow import ops
 from pyramidflow.data import Image, Pixels, as_pixels, resize_image, to_mean_level
 from pyramidflow.data.imageset import stack
+from pyramidflow.detector.area import area_score
 from pyramidflow.detector.artifact import Artifact
 from pyramidflow.detector.calibration import Calibration, Conditions
 from pyramidflow.detector.findings import (
@@ -26,9 +29,10 @@ from pyramidflow.detector.findings import (
     resize_map,
 )
 from pyramidflow.detector.fitting import decoding_of
+from pyramidflow.detector.interest import Field, Interest, Mask
 from pyramidflow.detector.placing import Batch, Placing
 from pyramidflow.detector.smoothing import Smoothing
-from pyramidflow.detector.verdict import Verdict, interest_mask, judge, overlay_scale
+from pyramidflow.detector.verdict import Verdict, judge, overlay_scale
 from pyramidflow.errors import InputError
 from pyramidflow.runtime import Settings, TrainedNetwork, images_at_once, runtime_on
 from pyramidflow.runtime.device import Runtime
@@ -39,11 +43,13 @@ class WorkingMap:
     """What the network says about one image, at the size that it works at.
 
     Attributes:
-        score: maximum of the map; finite.
+        score: maximum of the map, or what a minimum area makes of it; finite.
         anomaly_map: float32 ``[h, w]``, the feature map's size, as the image lies.
         image_size: ``(H, W)`` of the image.
         times: how long it took.
         pose: of the part; ``None`` where the detector does not align.
+        pixels: of the map that a region has at least.
+        counted: ``[h, w]``, true where defects count, as the image lies; ``None`` everywhere.
     """
 
     score: float
@@ -51,6 +57,8 @@ class WorkingMap:
     image_size: tuple[int, int]
     times: StageTimes
     pose: PartPose | None = None
+    pixels: int = 1
+    counted: Mask | None = None
 
     @property
     def is_placed(self) -> bool:
@@ -93,11 +101,13 @@ class Session:
         self.runtime: Runtime = runtime_on(device, trained, self.size, settings)
         map_size = artifact.network.feature_size(*self.size)
         self._place = Placing(artifact.reference, self.spec.alignment, map_size, device)
-        self._interest = interest_mask(self.spec.rule, map_size, device)
+        self._interest = Interest(self.spec.rule, artifact.masks, map_size)
+        fixed = self._interest.fixed
+        self._mask = None if fixed is None else torch.from_numpy(fixed).float().to(device)
         self._smoothing: Smoothing | None = None
         if self.spec.rule.smoothing > 0:
             sigma = self.spec.rule.smoothing
-            self._smoothing = Smoothing(sigma, map_size, self._interest, device)
+            self._smoothing = Smoothing(sigma, map_size, self._mask, device)
         self._at_once = images_at_once(device)
         self._turn = threading.Lock()
         self.conditions = Conditions(
@@ -213,13 +223,20 @@ class Session:
             if self.threshold is not None and self.pixel_threshold is not None:
                 limits = (self.threshold, self.review_threshold)
                 verdict = judge(found.score, *limits, is_placed=found.is_placed)
-                regions = find_regions(found.anomaly_map, self.pixel_threshold, found.image_size)
+                regions = find_regions(
+                    found.anomaly_map,
+                    self.pixel_threshold,
+                    found.image_size,
+                    found.pixels,
+                    self.spec.rule.scale,
+                )
             full = image_map(found.anomaly_map, regions, found.image_size)
             after = 1e3 * (time.perf_counter() - started)
             times = replace(found.times, inspecting=found.times.inspecting + after)
             found_there = (verdict, regions, full, times, found.pose)
             lower = (self.review_threshold, self.pixel_threshold)
-            yield Inspection(found.score, self.threshold, *found_there, *lower)
+            where = (found.counted, found.pixels > 1)
+            yield Inspection(found.score, self.threshold, *found_there, *lower, *where)
 
     def working_maps(self, pixels: Iterable[Pixels]) -> Iterator[WorkingMap]:
         """Score and map of images at the size that the network works at.
@@ -240,39 +257,56 @@ class Session:
         ready = time.perf_counter()
         batch = self._place(resized)
         aligned = time.perf_counter()
-        scores, maps = self._run(batch)
+        sizes = [(image.shape[0], image.shape[1]) for image in pictures]
+        fields = [self._interest.of(size) for size in sizes]
+        scores, maps = self._run(batch, fields)
+        precision = self.runtime.precision
+        finite = [_finite(float(score), precision) for score in scores]
         maps = batch.back(maps)
+        # As the image lies, where the regions are: else a part could be ng without one.
+        least = [
+            score if field.pixels == 1 else area_score(found, field.pixels)
+            for score, found, field in zip(finite, maps, fields, strict=True)
+        ]
+        counted = batch.back_masks([field.mask for field in fields])
         share = 1e3 / len(pictures)
         times = StageTimes(
             share * (ready - started),
             share * (aligned - ready),
             share * (time.perf_counter() - aligned),
         )
-        sizes = [(image.shape[0], image.shape[1]) for image in pictures]
         return [
-            WorkingMap(_finite(float(score), self.runtime.precision), found, size, times, pose)
-            for score, found, size, pose in zip(
-                scores, maps, sizes, batch.poses(sizes), strict=True
+            WorkingMap(score, found, size, times, pose, field.pixels, mask)
+            for score, found, size, pose, field, mask in zip(
+                least, maps, sizes, batch.poses(sizes), fields, counted, strict=True
             )
         ]
 
     @torch.inference_mode()
-    def _run(self, batch: Batch) -> tuple[list[float], list[Map]]:
+    def _run(self, batch: Batch, fields: Sequence[Field]) -> tuple[list[float], list[Map]]:
         if os.getpid() != self._process:
             raise InputError(
                 "this session was made before the process was forked: make one in this process, or "
                 "start it with the method 'spawn'."
             )
         images = stack([to_mean_level(image, self._mean_level) for image in batch.images])
-        seen = batch.seen
+        seen = self._seen(batch, fields)
         with self._turn:
             maps = self.runtime.inspect(images)  # [B, h, w], the runtime's own memory
-            maps = maps.clone() if self._interest is None else maps * self._interest
+            maps = maps.clone() if self._mask is None else maps * self._mask
             if seen is not None:
                 maps *= seen
             if self._smoothing is not None:
                 maps = self._smoothing(maps, seen)
         return maps.amax((1, 2)).tolist(), list(maps.float().cpu().numpy())
+
+    def _seen(self, batch: Batch, fields: Sequence[Field]) -> Tensor | None:
+        """What the images show, and of that what counts where this depends on their size."""
+        if not self._interest.varies:
+            return batch.seen
+        masks = [field.mask for field in fields if field.mask is not None]  # where it varies, all
+        counted = torch.from_numpy(np.stack(masks)).float().to(self.device)
+        return counted if batch.seen is None else batch.seen * counted
 
     def resized(self, found: WorkingMap) -> Map:
         """The map of an image at the size that the image was resized to."""

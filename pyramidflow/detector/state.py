@@ -1,6 +1,7 @@
 """What a detector holds: settings, network, template and threshold."""
 
 import threading
+import warnings
 from dataclasses import replace
 from typing import Any
 
@@ -13,9 +14,10 @@ from pyramidflow.data import picture_of
 from pyramidflow.detector.artifact import Artifact, Header
 from pyramidflow.detector.calibration import Calibration
 from pyramidflow.detector.current import CurrentSession
+from pyramidflow.detector.judging import judging
 from pyramidflow.detector.trials import as_records
 from pyramidflow.detector.verdict import overlay_scale
-from pyramidflow.errors import InputError
+from pyramidflow.errors import CalibrationWarning, InputError
 from pyramidflow.model import PyramidFlow
 from pyramidflow.runtime import Settings
 from pyramidflow.spec import Preprocessing, RegionOfInterest, Spec
@@ -172,7 +174,8 @@ class DetectorState:
     def region_of_interest(self) -> RegionOfInterest | None:
         """Where defects count: ``(left, top, right, bottom)`` as fractions of width and height.
 
-        The anomaly map is zero outside; ``None`` is the whole image.
+        Or areas as texts, see :class:`pyramidflow.spec.VerdictRule`. The anomaly map is zero
+        outside; ``None`` is the whole image. The thresholds stay as they are.
 
         Raises:
             InputError: on assignment, of a region that is none or holds no pixel.
@@ -182,9 +185,33 @@ class DetectorState:
     @region_of_interest.setter
     def region_of_interest(self, region: RegionOfInterest | None) -> None:
         with self._changing:
-            rule = replace(self.spec.rule, region_of_interest=region)
-            spec = replace(self.spec, rule=rule)
-            self._artifact = replace(self._artifact, spec=spec)
+            self._artifact = judging(self._artifact, {"region_of_interest": region})
+
+    def set_verdict(self, **settings: Any) -> None:
+        """Change settings of the verdict, without a training.
+
+        Args:
+            settings: any of ``region_of_interest``, ``exclude``, ``smoothing``, ``minimum_area``
+                and ``scale``, see :class:`pyramidflow.spec.VerdictRule`.
+
+        Raises:
+            InputError: a setting is no such, or is refused, or a mask picture cannot be read.
+
+        Warns:
+            CalibrationWarning: the scores change, and the thresholds come from the scores before.
+        """
+        with self._changing:
+            before = self._artifact
+            self._artifact = judging(before, settings)
+        found = before.calibration
+        is_from_images = found is not None and found.source != "by hand"
+        if is_from_images and not before.spec.rule.scores_as(self.spec.rule):
+            warnings.warn(
+                f"{', '.join(settings)} changed, and with it the scores: the thresholds are still "
+                "those of the scores before; calibrate again.",
+                CalibrationWarning,
+                stacklevel=2,
+            )
 
     def _change(self, **parts: Any) -> None:
         with self._changing:
@@ -232,4 +259,5 @@ def on_device(artifact: Artifact, device: torch.device) -> Artifact:
         inverse_spread=spread and tuple(w.to(device) for w in spread),
         codebook=codebook and codebook.to(device, torch.float32),
         reference=reference and reference.to(device),
+        masks=tuple(mask.to(device) for mask in artifact.masks),
     )

@@ -1,37 +1,13 @@
-"""From an anomaly map to a verdict: where defects count, and what is still good."""
+"""From a score to a verdict: what is still good."""
 
 import math
 from typing import Literal
 
-import torch
-from torch import Tensor
-
 from pyramidflow.errors import InputError
-from pyramidflow.spec import VerdictRule
 
 Verdict = Literal["ok", "review", "ng"]
 """``"review"``: a person has to look, since the score lies between two thresholds, or the part was
 not found where parts lie."""
-
-
-def interest_mask(rule: VerdictRule, size: tuple[int, int], device: torch.device) -> Tensor | None:
-    """Mask of the region of interest.
-
-    Args:
-        rule: with the region.
-        size: height and width of the anomaly map.
-        device: where the mask lives.
-
-    Returns:
-        ``[h, w]``, 1 for pixels whose centre lies inside, else 0; ``None`` where all do.
-    """
-    if rule.region_of_interest is None:
-        return None
-    left, top, right, bottom = rule.region_of_interest
-    y = (torch.arange(size[0], dtype=torch.float64) + 0.5) / size[0]
-    x = (torch.arange(size[1], dtype=torch.float64) + 0.5) / size[1]
-    inside = ((y >= top) & (y < bottom))[:, None] & ((x >= left) & (x < right))  # [h, w]
-    return inside.float().to(device)
 
 
 def judge(

@@ -61,7 +61,9 @@ def _encoded(
     boxes = [region.box for region in inspection.regions]
     # Without a region nothing is above the threshold, and looking for outlines takes time.
     threshold = inspection.pixel_threshold if boxes else None
-    return png(overlay(to_uint8(pixels), inspection.anomaly_map, scale, threshold, boxes))
+    outlined = boxes if inspection.has_least_area else None
+    where = (boxes, inspection.counted, outlined)
+    return png(overlay(to_uint8(pixels), inspection.anomaly_map, scale, threshold, *where))
 
 
 def _image(frame: Frame, pixels: Pixels) -> bytes:

@@ -1,10 +1,12 @@
 """Settings of what follows the network: how latents are compared, and how a map is judged."""
 
+import numbers
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from pyramidflow.errors import InputError
 from pyramidflow.settings import Validated, setting
+from pyramidflow.spec.areas import Areas, MaskPicture, Polygon, areas, areas_text, listed
 
 
 @dataclass(frozen=True)
@@ -157,28 +159,76 @@ DEFAULT_CONTRAST = ContrastRule()
 PLAIN_CONTRAST = ContrastRule(spread="none", light=False)
 """With the template alone, as published."""
 
-RegionOfInterest = tuple[float, float, float, float]
+RegionOfInterest = Areas
+"""Where defects count: a rectangle in fractions of the image, or areas as texts."""
+
+SQUARE_MILLIMETRES = "mm2"
+
+
+def minimum_area(value: Any) -> float | str:
+    """An area as people write it: ``20`` or ``"20px"`` in pixels, ``"0.5mm2"`` or ``"0.5mm²"``.
+
+    Raises:
+        ValueError: it is none of these.
+    """
+    unit = ""
+    if isinstance(value, str):
+        text = value.strip().lower().replace("²", "2").replace(" ", "")
+        unit = SQUARE_MILLIMETRES if text.endswith(SQUARE_MILLIMETRES) else ""
+        value = text.removesuffix(SQUARE_MILLIMETRES).removesuffix("px")
+    elif not isinstance(value, numbers.Real) or isinstance(value, bool):
+        raise ValueError(_MINIMUM_AREA)
+    try:
+        area = float(value)
+    except (ValueError, OverflowError):
+        raise ValueError(_MINIMUM_AREA) from None
+    if not 0 <= area <= LARGEST_AREA:
+        raise ValueError(_MINIMUM_AREA)
+    return f"{area!r}{unit}" if unit else area
+
+
+LARGEST_AREA = 1e12
+
+_MINIMUM_AREA = "give pixels of the image such as 20, or square millimetres such as 0.5mm2"
 
 
 @dataclass(frozen=True)
 class VerdictRule(Validated):
-    """Where on an image defects count, and what is done to the map before it is judged.
+    """Where on an image defects count, how large they are, and what is done to the map before.
 
     Attributes:
-        region_of_interest: ``(left, top, right, bottom)`` as fractions of width and height; the
-            anomaly map is zero outside. ``None`` is the whole image.
+        region_of_interest: where defects count: ``(left, top, right, bottom)`` as fractions of
+            width and height, or areas as :mod:`pyramidflow.spec.areas` reads them, all together;
+            the anomaly map is zero outside. ``None`` is the whole image.
+        exclude: areas that do not count, likewise, whatever the region of interest says.
         smoothing: standard deviation of a Gaussian on the anomaly map, in the map's pixels.
+        minimum_area: of a region that can make a part ``"ng"``, in pixels of the image, or as a
+            text in square millimetres.
+        scale: millimetres per pixel of the image; ``None`` where it is not known.
 
     Raises:
-        InputError: a setting is out of its range.
+        InputError: a setting is out of its range, or an area is in millimetres without a scale.
     """
 
     group: ClassVar[str] = "verdict settings"
 
-    region_of_interest: RegionOfInterest | None = setting(
+    region_of_interest: Areas | None = setting(
         None,
-        "Left, top, right, bottom as fractions of the image; defects outside are ignored.",
+        "Where defects count; those outside are ignored. rect:LEFT,TOP,RIGHT,BOTTOM, "
+        "polygon:X,Y;X,Y;X,Y (fractions of the image, or pixels with px at the end) or mask:FILE "
+        "(a picture, above 0 where defects count); give it several times for several areas.",
         shown_default="the whole image",
+        convert=areas,
+        text=areas_text,
+        is_several=True,
+    )
+    exclude: Areas | None = setting(
+        None,
+        "Where defects do not count, as the region of interest; it wins over that.",
+        shown_default="nothing",
+        convert=areas,
+        text=areas_text,
+        is_several=True,
     )
     smoothing: float = setting(
         0.0,
@@ -186,19 +236,71 @@ class VerdictRule(Validated):
         least=0,
         most=64,
     )
+    minimum_area: float | str = setting(
+        0.0,
+        "Smallest region that can make a part ng: in pixels of the image such as 20, or with a "
+        "scale in square millimetres such as 0.5mm2. The score is then the largest value that a "
+        "region of this area lies at or above.",
+        convert=minimum_area,
+    )
+    scale: float | None = setting(
+        None,
+        "Millimetres per pixel of the image; areas are then given in square millimetres, too.",
+        above=0,
+        most=1e6,
+        shown_default="not known",
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        box = self.region_of_interest
-        if box is not None and not (0 <= box[0] < box[2] <= 1 and 0 <= box[1] < box[3] <= 1):
+        if isinstance(self.minimum_area, str) and self.scale is None:
             raise InputError(
-                f"region_of_interest is {list(box)}: give left, top, right, bottom as fractions of "
-                "the image, 0 ≤ left < right ≤ 1 and 0 ≤ top < bottom ≤ 1."
+                f"minimum_area is {self.minimum_area} and there is no scale: give scale, the "
+                "millimetres per pixel of the image, or an area in pixels."
             )
 
+    @property
+    def least_area(self) -> float:
+        """The minimum area in pixels of the image."""
+        if isinstance(self.minimum_area, str):
+            area = float(self.minimum_area.removesuffix(SQUARE_MILLIMETRES))
+            return area / (self.scale or 1.0) ** 2
+        return self.minimum_area
+
+    @property
+    def masks(self) -> tuple[str, ...]:
+        """Files of the mask pictures, each once."""
+        found = (*listed(self.region_of_interest), *listed(self.exclude))
+        return tuple(dict.fromkeys(a.file for a in found if isinstance(a, MaskPicture)))
+
+    @property
+    def has_pixel_areas(self) -> bool:
+        """Whether areas are in pixels, so that they depend on the image's size."""
+        found = (*listed(self.region_of_interest), *listed(self.exclude))
+        return any(isinstance(area, Polygon) and area.in_pixels for area in found)
+
+    @property
+    def depends_on_size(self) -> bool:
+        """Whether an image's score depends on its size in pixels."""
+        return self.least_area > 0 or self.has_pixel_areas
+
+    def scores_as(self, other: "VerdictRule") -> bool:
+        """Whether an image has the same score by another rule, so that thresholds stay right."""
+        return replace(self, minimum_area=self.least_area, scale=None) == replace(
+            other, minimum_area=other.least_area, scale=None
+        )
+
     def holds_a_pixel(self, size: tuple[int, int]) -> bool:
-        """Whether a pixel's centre of an anomaly map of ``(h, w)`` lies inside."""
-        left, top, right, bottom = self.region_of_interest or (0, 0, 1, 1)
+        """Whether a rectangle in fractions holds a pixel's centre of a map of ``(h, w)``.
+
+        Of other areas it is seen where the map is made.
+        """
+        region = listed(self.region_of_interest)
+        if len(region) != 1 or not isinstance(region[0], Polygon) or not region[0].is_box:
+            return True
+        if region[0].in_pixels:
+            return True
+        (left, top), _, (right, bottom), _ = region[0].corners
         sides = ((top, bottom, size[0]), (left, right, size[1]))
         return all(any(a <= (i + 0.5) / n < b for i in range(n)) for a, b, n in sides)
 

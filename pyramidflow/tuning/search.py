@@ -235,7 +235,10 @@ class _Search:
         trained = time.perf_counter()
         fitted = self._fitted[network]
         # A training may have put numbers in place of "auto": they stay.
-        resulting = replace(fitted.artifact.spec, contrast=spec.contrast, rule=spec.rule)
+        rule = spec.rule
+        if rule.masks or rule.depends_on_size:  # the exam's images have other sizes
+            rule = VerdictRule(smoothing=rule.smoothing)
+        resulting = replace(fitted.artifact.spec, contrast=spec.contrast, rule=rule)
         artifact = compared(fitted.artifact, resulting, fitted.images)
         answers = self._exam.taken_by(Session(artifact, self._detector.device), self._stop_if)
         ended = time.perf_counter()

@@ -17,11 +17,10 @@ from pyramidflow import Detector, ops
 from pyramidflow.detector import Session
 from pyramidflow.detector.calibration import TOLERANCES, Calibration
 from pyramidflow.detector.findings import Region, find_regions, image_map
-from pyramidflow.detector.verdict import interest_mask, judge
+from pyramidflow.detector.verdict import judge
 from pyramidflow.errors import CalibrationWarning, InputError
 from pyramidflow.ops.compiled_cpu import has_bfloat16
 from pyramidflow.runtime import EagerRuntime, Settings
-from pyramidflow.spec import VerdictRule
 from tests.support.tiny import TINY, write_image
 
 
@@ -325,12 +324,6 @@ def test_peaks_survive_a_map_that_shrinks():
     small = image_map(anomaly_map, regions, (4, 4))
     assert (small[0, 0], small[3, 2]) == (5, 4)
     assert find_regions(anomaly_map, 2.0, (8, 8))[1] == Region((5, 6, 6, 7), 1, 4.0, (5, 6))
-
-
-def test_interest_is_where_centres_of_pixels_lie():
-    mask = interest_mask(VerdictRule((0.25, 0.0, 1.0, 0.5)), (4, 8), torch.device("cpu"))
-    assert mask.tolist() == [[0, 0, 1, 1, 1, 1, 1, 1]] * 2 + [[0] * 8] * 2
-    assert interest_mask(VerdictRule(), (4, 8), torch.device("cpu")) is None
 
 
 @pytest.mark.parametrize("device", ["meta", "gpu", "cpu:99x", "mps", "", 3.5])

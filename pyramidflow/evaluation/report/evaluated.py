@@ -135,6 +135,8 @@ class _Examples:
             score=score,
             verdict=outcome.verdict or "",
             image=image,
-            overlay=overlay(image, anomaly_map, self._session.map_scale, threshold),
+            overlay=overlay(
+                image, anomaly_map, self._session.map_scale, threshold, counted=found.counted
+            ),
             mask=mask,
         )

@@ -63,8 +63,9 @@ def run(
     from pyramidflow.line.line import Line
 
     logging.basicConfig(
-        level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s"
+        level=logging.WARNING, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s"
     )
+    logging.getLogger("pyramidflow").setLevel(logging.INFO)
     line = Line(configuration)
     if check:
         typer.echo(f"{printable(configuration)} is in order: {_described(line)}")

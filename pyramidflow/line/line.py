@@ -67,6 +67,7 @@ class Line:
         self._stations: dict[str, Station] = {}
         self._outbox: Outbox | None = None
         self._held = ExitStack()
+        self._is_running = False
 
     def __enter__(self) -> "Line":
         self.start()
@@ -112,6 +113,7 @@ class Line:
                 outbox,
                 turn,
             )
+        self._is_running = True
         outbox.start()
         for station in self._stations.values():
             station.start()
@@ -136,12 +138,13 @@ class Line:
 
         What still waits then is delivered after the next start.
         """
-        if self._outbox is None:
+        if self._outbox is None or not self._is_running:
             return
         for station in self._stations.values():
             station.stop()
         for station in self._stations.values():
             station.join(None)
+        self._is_running = False
         self._outbox.close(self.settings.stop_seconds)
         for sink in self._sinks.values():
             sink.close()
@@ -207,10 +210,10 @@ class Line:
         return said
 
     def status(self) -> dict[str, Any]:
-        """Every station, and what waits for the sinks; JSON values."""
+        """Every station and, while the line runs, what waits for the sinks; JSON values."""
         return {
             "stations": {name: station.status() for name, station in self._stations.items()},
-            "outbox": {} if self._outbox is None else self._outbox.status(),
+            "outbox": self._outbox.status() if self._is_running else {},
         }
 
     @property

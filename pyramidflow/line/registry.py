@@ -3,16 +3,13 @@
 import inspect
 from collections.abc import Mapping
 from functools import cache
-from importlib import import_module
-from pkgutil import iter_modules
-from typing import Annotated, Any, Literal, TypeVar, Union
+from typing import Annotated, Any, Literal, Union
 
 from pydantic import BaseModel, Field, create_model
 
+from pyramidflow.discovery import offered
 from pyramidflow.line.sinks.sink import Sink
 from pyramidflow.line.sources.source import Source
-
-Kind = TypeVar("Kind", Source, Sink)
 
 
 @cache
@@ -27,15 +24,12 @@ def sink_kinds() -> dict[str, type[Sink]]:
     return _kinds("pyramidflow.line.sinks", Sink)
 
 
-def _kinds(package: str, base: Any) -> dict[str, type[Kind]]:
-    found: dict[str, type[Kind]] = {}
-    for module in iter_modules(import_module(package).__path__):
-        name = f"{package}.{module.name}"
-        for value in vars(import_module(name)).values():
-            is_kind = inspect.isclass(value) and issubclass(value, base)
-            if is_kind and value.__module__ == name and not inspect.isabstract(value):
-                found[module.name] = value
-    return dict(sorted(found.items()))
+def _kinds(package: str, base: type[Any]) -> dict[str, Any]:
+    return {
+        found.__module__.removeprefix(f"{package}."): found
+        for found in offered(package, type)
+        if issubclass(found, base) and found.__module__.startswith(package) and found is not base
+    }
 
 
 def settings_of(kinds: Mapping[str, type[Source] | type[Sink]]) -> Any:

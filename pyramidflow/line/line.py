@@ -211,9 +211,10 @@ class Line:
 
     def status(self) -> dict[str, Any]:
         """Every station and, while the line runs, what waits for the sinks; JSON values."""
+        outbox = self._outbox if self._is_running else None
         return {
             "stations": {name: station.status() for name, station in self._stations.items()},
-            "outbox": self._outbox.status() if self._is_running else {},
+            "outbox": {} if outbox is None else outbox.status(),
         }
 
     @property

@@ -6,7 +6,7 @@ import re
 import shutil
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from hashlib import blake2b
@@ -32,6 +32,8 @@ log = logging.getLogger(__name__)
 
 _LOOK_AGAIN: Final = 0.02
 """Seconds for which a file whose end mark could be one in its middle must not grow."""
+
+_A_DAY: Final = 86_400.0
 
 _ASKED_AT_ONCE: Final = 500
 """Identities."""
@@ -105,6 +107,7 @@ class FolderSource(Source):
         self._taken: set[bytes] = set()
         self._in_hand: dict[str, tuple[int, int]] = {}
         self._held = ExitStack()
+        self._device = 0
         self._archive: Path | None = None
         if settings.after == "archive":
             if settings.archive is None:
@@ -117,6 +120,7 @@ class FolderSource(Source):
             self._folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise unwritable(self._folder, error) from error
+        self._device = os.stat(self._folder).st_dev
         if self.settings.after != "keep":  # two lines would take each other's pictures away
             lock = self._folder / "pyramidflow-line"
             self._held.enter_context(
@@ -126,12 +130,16 @@ class FolderSource(Source):
     def frames(self, stop: Event) -> Iterator[Frame]:
         """Frames of complete files, oldest first, those that lie there at the start included."""
         rescan = 0.0
+        pruning = time.monotonic() + _A_DAY
         for changed in changes_in(
             self._folder, stop, self.settings.recursive, self.settings.polling
         ):
             if time.monotonic() >= rescan:
                 self._look_at_all()
                 rescan = time.monotonic() + self.settings.rescan_seconds
+            if time.monotonic() >= pruning:
+                self._forget_what_is_gone()
+                pruning = time.monotonic() + _A_DAY
             for path in changed:
                 self._look_at_changed(path)
             for frame in self._complete():
@@ -175,6 +183,21 @@ class FolderSource(Source):
             return
         self._taken &= present
         self._candidates = {p: c for p, c in self._candidates.items() if p.exists()}
+
+    def _forget_what_is_gone(self) -> None:
+        """Let the store forget identities of files that are gone, so that it does not grow.
+
+        Not where the folder is empty or another one: a disk that is away comes back.
+        """
+        if self.settings.identity == "content":
+            return
+        present = []
+        for path in self._files(self._folder):
+            if self._is_picture(path):
+                with suppress(OSError):
+                    present.append(self._identity(path, *_changed_and_size(path)))
+        if present and os.stat(self._folder).st_dev == self._device:
+            self.recorded.keep_only(present)
 
     def _look_at_changed(self, path: Path) -> None:
         # Of a new folder's files the system may not tell: they came before it was watched.
@@ -252,13 +275,8 @@ class FolderSource(Source):
 
     def _frame(self, path: Path, seen: _Candidate) -> Frame:
         relative = path.relative_to(self._folder)
-        fits = self._pattern.search(path.name)
-        told = {} if fits is None else {k: v for k, v in fits.groupdict().items() if v is not None}
-        identity = told.pop("identity", None)
-        if identity is None and self.settings.identity == "content":
-            identity = content_identity(path)
-        if identity is None:
-            identity = file_identity(relative.as_posix(), seen.changed, seen.size)
+        identity = self._identity(path, seen.changed, seen.size)
+        told = {key: value for key, value in self._told(path).items() if key != "identity"}
         self._in_hand[identity] = (seen.changed, seen.size)
         changed = datetime.fromtimestamp(seen.changed / 1e9, timezone.utc)
         return Frame(
@@ -268,6 +286,20 @@ class FolderSource(Source):
             station=self.station,
             metadata={**told, "modified": changed.isoformat()},
         )
+
+    def _told(self, path: Path) -> dict[str, str]:
+        """What a name says, by the groups of the pattern."""
+        fits = self._pattern.search(path.name)
+        groups = {} if fits is None else fits.groupdict()
+        return {key: value for key, value in groups.items() if value is not None}
+
+    def _identity(self, path: Path, changed: int, size: int) -> str:
+        told = self._told(path).get("identity")
+        if told is not None:
+            return told
+        if self.settings.identity == "content":
+            return content_identity(path)
+        return file_identity(path.relative_to(self._folder).as_posix(), changed, size)
 
     def _put_away(self, path: Path) -> None:
         if self._archive is None:

@@ -12,6 +12,7 @@ from pyramidflow.errors import InputError
 from pyramidflow.io.names import printable, user_path
 from pyramidflow.line.outbox import Limits
 from pyramidflow.line.registry import settings_of, sink_kinds, source_kinds
+from pyramidflow.line.service_settings import ServiceSettings
 from pyramidflow.line.sinks.sink import SinkSettings
 from pyramidflow.line.sources.source import SourceSettings
 from pyramidflow.settings import shown
@@ -118,6 +119,9 @@ class LineSettings(BaseModel):
     limits: LimitsSettings = Field(
         default_factory=lambda: LimitsSettings.model_validate({}),
         description="How much may wait, and how far the history goes back.",
+    )
+    service: ServiceSettings | None = Field(
+        None, description="Page and HTTP interface of the line; none where the table is left out."
     )
     stations: tuple[StationSettings, ...]
     sinks: tuple[SinkSettings, ...] = ()

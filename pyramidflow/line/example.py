@@ -13,6 +13,7 @@ from pydantic_core import PydanticUndefined
 
 from pyramidflow.line.configuration import LimitsSettings, LineSettings, StationSettings, line_model
 from pyramidflow.line.registry import sink_kinds, source_kinds
+from pyramidflow.line.service_settings import ServiceSettings
 from pyramidflow.line.sinks.sink import Sink
 from pyramidflow.line.sources.source import Source
 
@@ -31,8 +32,10 @@ path = "incoming"
 
 def example() -> str:
     """A TOML text that is a valid configuration, with every key of every kind in comments."""
-    lines = [_HEAD, *_keys(LineSettings, leave_out=("limits", "stations", "sinks"))]
+    lines = [_HEAD, *_keys(LineSettings, leave_out=("limits", "service", "stations", "sinks"))]
     lines += ["", "# [limits]", *_keys(LimitsSettings, ())]
+    lines += ["", "# The page and the HTTP interface; the extra service.", "# [service]"]
+    lines += _keys(ServiceSettings, ())
     lines += ["", "[[stations]]", 'name = "line"', 'detector = "part.safetensors"']
     lines += _keys(StationSettings, leave_out=("name", "detector", "source"))
     lines += ["", _WORKING_SOURCE.rstrip(), *_keys(source_kinds()["folder"].Settings, ("path",))]

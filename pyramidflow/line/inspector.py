@@ -1,7 +1,7 @@
 """What inspects in a line: the session of a detector file, with the file's digest."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,17 @@ class Inspector:
         """What verdicts are given by."""
         names = ("threshold", "review_threshold", "pixel_threshold")
         return {name: getattr(self.session, name) for name in names}
+
+    def with_thresholds(self, **thresholds: float) -> "Inspector":
+        """This inspector with other thresholds.
+
+        Args:
+            thresholds: as for :meth:`pyramidflow.detector.Session.with_thresholds`.
+
+        Raises:
+            InputError: as there.
+        """
+        return replace(self, session=self.session.with_thresholds(**thresholds))
 
     def warm_up(self) -> None:
         """Inspect a black picture, so that the first part does not wait for memory."""

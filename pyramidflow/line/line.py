@@ -22,6 +22,7 @@ from pyramidflow.line.configuration import (
     sink_name,
 )
 from pyramidflow.line.inspector import Inspector
+from pyramidflow.line.moved_thresholds import MovedThresholds
 from pyramidflow.line.outbox import Limits, Outbox
 from pyramidflow.line.queues import Turn
 from pyramidflow.line.record import Record
@@ -29,6 +30,7 @@ from pyramidflow.line.registry import sink_kinds, source_kinds
 from pyramidflow.line.sinks.sink import Sink
 from pyramidflow.line.sources.python import PythonSource
 from pyramidflow.line.station import Station, inspector_of
+from pyramidflow.line.viewer import Viewer
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +60,9 @@ class Line:
         else:
             self.settings = read_configuration(Path(configuration))
         self._sinks = _sinks_of(self.settings)
-        self._inspectors = {x.name: inspector_of(x) for x in self.settings.stations}
+        self._moved = MovedThresholds(_moved_file(self.settings.store))
+        self._configured = {x.name: x.thresholds for x in self.settings.stations}
+        self._inspectors = {x.name: self._inspector_of(x) for x in self.settings.stations}
         self._recorded = {x.name: _Recorded(x.name) for x in self.settings.stations}
         self._sources = {
             x.name: source_kinds()[_kind(x.source)](x.source, x.name, self._recorded[x.name])
@@ -66,6 +70,7 @@ class Line:
         }
         self._stations: dict[str, Station] = {}
         self._outbox: Outbox | None = None
+        self._viewer: Viewer | None = None
         self._held = ExitStack()
         self._is_running = False
 
@@ -112,11 +117,25 @@ class Line:
                 [sink for sink in self._sinks.values() if _serves(sink, name)],
                 outbox,
                 turn,
+                self._viewer,
             )
         self._is_running = True
         outbox.start()
         for station in self._stations.values():
             station.start()
+
+    def watch(self, viewer: Viewer) -> None:
+        """Let a viewer look on; before the start.
+
+        Args:
+            viewer: that sees each part.
+
+        Raises:
+            InputError: the line was started already.
+        """
+        if self._outbox is not None:
+            raise InputError("the line was started already: let viewers look on before.")
+        self._viewer = viewer
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until every source has come to its end; cameras and watched folders have none.
@@ -206,8 +225,45 @@ class Line:
             if name not in wanted:
                 said.append(_logged(f"{name}: is gone from the configuration: start again"))
                 continue
-            said += _reloaded(station, wanted[name])
+            said += self._reloaded(station, wanted[name])
         return said
+
+    def move_thresholds(
+        self, station: str, threshold: float, review_threshold: float, who: str
+    ) -> str:
+        """Judge a station's further parts by other thresholds, also after the next start.
+
+        They are kept beside the store, and count until the detector or the station's thresholds in
+        the configuration change.
+
+        Args:
+            station: its name.
+            threshold: largest score that is not ng.
+            review_threshold: largest score that is ok.
+            who: moves them.
+
+        Returns:
+            A sentence that says so.
+
+        Raises:
+            InputError: there is no such station, the line does not run, nobody moves them, they
+                are no thresholds, or they cannot be kept.
+        """
+        if station not in self._stations:
+            names = ", ".join(self._stations) or "none, the line does not run"
+            raise InputError(f"the station is {station!r}: one of {names} is expected.")
+        if not who.strip():
+            raise InputError("who moves the thresholds is empty: give a name.")
+        changed = self._stations[station]
+        old = changed.inspector
+        wanted = {"threshold": threshold, "review_threshold": review_threshold}
+        found = old.with_thresholds(**wanted)
+        self._moved.move(station, old.digest, self._configured[station], wanted, who)
+        changed.inspector = found
+        return _logged(
+            f"{station}: {printable(who)} moved the thresholds to {_said(found)}; before, "
+            f"{_said(old)}"
+        )
 
     def status(self) -> dict[str, Any]:
         """Every station and, while the line runs, what waits for the sinks; JSON values."""
@@ -218,9 +274,42 @@ class Line:
         }
 
     @property
+    def thresholds(self) -> dict[str, dict[str, float | None]]:
+        """What the verdicts of each station are given by now."""
+        return {name: x.inspector.thresholds for name, x in self._stations.items()}
+
+    @property
     def has_errors(self) -> bool:
         """Whether a part had no verdict, or a station ended before its time."""
         return any(x.counts.errors or x.failure for x in self._stations.values())
+
+    def _reloaded(self, station: Station, wanted: StationSettings) -> list[str]:
+        name = wanted.name
+        said = []
+        taken = {"detector": wanted.detector, **wanted.thresholds}
+        if wanted != station.settings.model_copy(update=taken):
+            said.append(_logged(f"{name}: only detector and thresholds change while it runs"))
+        try:
+            found = self._inspector_of(station.settings.model_copy(update=taken))
+        except Exception as error:  # whatever is wrong with the new one, the old one works
+            return [*said, _logged(f"{name}: the old detector stays: {printable(error)}")]
+        self._configured[name] = wanted.thresholds
+        old = station.inspector
+        if (found.digest, found.thresholds) == (old.digest, old.thresholds):
+            return said
+        station.inspector = found
+        return [
+            *said,
+            _logged(
+                f"{name}: inspects with {found.digest[:12]} at {_said(found)}; before, with "
+                f"{old.digest[:12]} at {_said(old)}"
+            ),
+        ]
+
+    def _inspector_of(self, settings: StationSettings) -> Inspector:
+        found = inspector_of(settings)
+        moved = self._moved.of(settings.name, found.digest, settings.thresholds)
+        return found.with_thresholds(**moved) if moved else found
 
 
 class _Recorded:
@@ -235,29 +324,6 @@ class _Recorded:
 
     def keep_only(self, present: Iterable[str]) -> int:
         return 0 if self.outbox is None else self.outbox.keep_only(self._station, present)
-
-
-def _reloaded(station: Station, wanted: StationSettings) -> list[str]:
-    name = wanted.name
-    said = []
-    taken = {"detector": wanted.detector, **wanted.thresholds}
-    if wanted != station.settings.model_copy(update=taken):
-        said.append(_logged(f"{name}: only detector and thresholds change while it runs"))
-    try:
-        found = inspector_of(station.settings.model_copy(update=taken))
-    except Exception as error:  # whatever is wrong with the new one, the old one works
-        return [*said, _logged(f"{name}: the old detector stays: {printable(error)}")]
-    old = station.inspector
-    if (found.digest, found.thresholds) == (old.digest, old.thresholds):
-        return said
-    station.inspector = found
-    return [
-        *said,
-        _logged(
-            f"{name}: inspects with {found.digest[:12]} at {_said(found)}; before, with "
-            f"{old.digest[:12]} at {_said(old)}"
-        ),
-    ]
 
 
 def _said(inspector: Inspector) -> str:
@@ -276,6 +342,10 @@ def _sinks_of(settings: LineSettings) -> dict[str, Sink]:
 
 def _serves(sink: Sink, station: str) -> bool:
     return not sink.settings.stations or station in sink.settings.stations
+
+
+def _moved_file(store: Path) -> Path:
+    return store.with_name(f"{store.name}.thresholds.json")
 
 
 def _kind(settings: Any) -> str:

@@ -1,7 +1,7 @@
 """A part on its way through the stages: decode, inspect, draw."""
 
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from time import perf_counter
 
@@ -29,6 +29,7 @@ class Part:
         queues: what waited before each stage when the part came out of it.
         is_dropped: it was let go before it was inspected.
         places: of its pictures, by kind.
+        views: what a viewer drew of it.
         is_ready: set when the next stage can take it.
     """
 
@@ -42,6 +43,7 @@ class Part:
     queues: dict[str, int] = field(default_factory=dict)
     is_dropped: bool = False
     places: dict[str, str] = field(default_factory=dict)
+    views: Mapping[str, bytes] = field(default_factory=dict)
     is_ready: threading.Event = field(default_factory=threading.Event)
 
     @property

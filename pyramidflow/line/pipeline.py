@@ -51,6 +51,7 @@ class Pipeline:
         kinds: of pictures to draw of an inspected part; asked for each.
         flow: how parts go through.
         turn: at the machine; pipelines of one process share one.
+        look: called with each inspected part and the overlays' scale, once its pictures are drawn.
     """
 
     def __init__(
@@ -59,11 +60,13 @@ class Pipeline:
         kinds: Callable[[Part], Sequence[str]],
         flow: Flow | None = None,
         turn: Turn | None = None,
+        look: Callable[[Part, float], None] | None = None,
     ) -> None:
         self._inspector = inspector
         self._kinds = kinds
         self._flow = flow or Flow()
         self._turn = turn or Turn()
+        self._look = look
         self._decoding: StageQueue[Part] = StageQueue(self._flow.waiting)
         self._drawing: StageQueue[Part] = StageQueue(self._flow.waiting)
         # Apart: a picture that waits for room to be decoded must not hold up what makes room.
@@ -241,8 +244,12 @@ class Pipeline:
             part.is_ready.set()
 
     def _draw(self, part: Part) -> None:
-        if part.inspection is not None and (kinds := self._kinds(part)):
-            stages.draw_pictures(part, kinds, self._inspector().session.map_scale)
+        if part.inspection is not None:
+            scale = self._inspector().session.map_scale
+            if kinds := self._kinds(part):
+                stages.draw_pictures(part, kinds, scale)
+            if self._look is not None:
+                self._look(part, scale)
         part.pixels = None
 
 

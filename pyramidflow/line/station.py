@@ -21,6 +21,7 @@ from pyramidflow.line.queues import Turn
 from pyramidflow.line.record import Record
 from pyramidflow.line.sinks.sink import Sink
 from pyramidflow.line.sources.source import Source
+from pyramidflow.line.viewer import Viewer
 
 log = logging.getLogger(__name__)
 
@@ -82,6 +83,7 @@ class Station:
         sinks: that get its records.
         keeper: of the records.
         turn: at the machine.
+        viewer: that looks on.
     """
 
     settings: StationSettings
@@ -90,12 +92,14 @@ class Station:
     sinks: Sequence[Sink]
     keeper: Keeper
     turn: Turn
+    viewer: Viewer | None = None
     counts: Counts = field(default_factory=Counts)
     failure: InputError | None = None
 
     def __post_init__(self) -> None:
         flow = Flow(self.settings.waiting, self.settings.when_full)
-        self._pipeline = Pipeline(lambda: self.inspector, self._kinds, flow, self.turn)
+        look = None if self.viewer is None else self._look
+        self._pipeline = Pipeline(lambda: self.inspector, self._kinds, flow, self.turn, look)
         self._stop = Event()
         self._thread = threading.Thread(target=self._run, name=self.settings.name, daemon=True)
 
@@ -153,6 +157,14 @@ class Station:
                 part.places.setdefault(kind, place)
         return [kind for kind in KINDS if kind in part.places]
 
+    def _look(self, part: Part, scale: float) -> None:
+        if self.viewer is None or part.inspection is None or part.pixels is None:
+            return
+        try:
+            part.views = self.viewer.look(self._record(part), part.pixels, part.inspection, scale)
+        except Exception:  # who looks on must not stop the line
+            log.exception("%s: a part cannot be shown", self.settings.name)
+
     def _record(self, part: Part) -> Record:
         total = 1e3 * (monotonic() - part.frame.arrived)
         deadline = self.settings.deadline_ms
@@ -184,6 +196,15 @@ class Station:
         for record, part in zip(records, parts, strict=True):
             self.counts.add(record)
             self.source.acknowledge(part.frame, record)
+            self._show(record, part)
+
+    def _show(self, record: Record, part: Part) -> None:
+        if self.viewer is None:
+            return
+        try:
+            self.viewer.shown(record, part.views)
+        except Exception:  # as above
+            log.exception("%s: a part cannot be shown", self.settings.name)
 
     def _is_kept(self, outgoing: Sequence[Outgoing]) -> bool:
         try:

@@ -101,6 +101,11 @@ class Store:
             )
         return cls(engine, name)
 
+    @property
+    def engine(self) -> "Engine":
+        """Of SQLAlchemy, for further questions."""
+        return self._engine
+
     def close(self) -> None:
         """Close all connections."""
         self._engine.dispose()

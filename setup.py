@@ -26,7 +26,9 @@ from setuptools.command.build_ext import build_ext
 ROOT = Path(__file__).parent.resolve()
 
 # Run from its file: the package that it belongs to needs PyTorch.
-SOURCES: dict[str, Any] = runpy.run_path(str(ROOT / "pyramidflow" / "ops" / "sources.py"))
+SOURCES: dict[str, Any] = runpy.run_path(
+    str(ROOT / "pyramidflow" / "ops" / "libraries" / "sources.py")
+)
 
 CUDA_MAJORS = ("75", "80", "90", "100", "120")
 """Architectures of a build that knows of no GPU: every major version, the last one as PTX too."""

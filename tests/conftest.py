@@ -110,14 +110,13 @@ def model_device(request):
 @pytest.fixture(params=[0, 1, 2], ids=["baseline", "avx2", "avx512"])
 def level(request):
     """Each instruction set of the CPU library."""
-    from pyramidflow.ops import backend_cpu
+    from pyramidflow.ops.libraries import cpu
 
     require_backend("cpu")
-    limit = backend_cpu.compiled().pyramidflow_cpu_limit_level
-    if limit(request.param) != request.param:
+    if cpu.limit_level(request.param) != request.param:
         pytest.skip("this processor does not have the instruction set")
     yield request.param
-    limit(2)
+    cpu.limit_level(2)
 
 
 @pytest.fixture

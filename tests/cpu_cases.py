@@ -5,10 +5,11 @@ import math
 import torch
 from torch import Tensor
 
-from pyramidflow.ops import backend_cpu as cpu
-from pyramidflow.ops import backend_reference as oracle
+from pyramidflow.ops.dispatch import steps
 from tests.support.guarded import surrounded
 from tests.support.maxima import assert_same_places
+
+cpu, oracle = steps("cpu"), steps("reference")
 
 FORWARD, GRADIENT = 1e-5, 1e-4
 """Relative errors allowed by the design."""

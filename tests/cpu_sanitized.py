@@ -13,7 +13,7 @@ from unittest import mock
 import pytest
 import torch
 
-from pyramidflow.ops import library
+from pyramidflow.ops.libraries import loading
 from tests.support import guarded
 
 FOLDER = Path(__file__).parent
@@ -26,7 +26,7 @@ def main(folder: Path) -> int:
     """Exit code of the tests; their output is not captured, as the sanitizer ends the process."""
     options = ["-q", "-s", "-p", "no:cacheprovider", "-k", f"not {LEFT_OUT}"]
     with (
-        mock.patch.object(library, "FOLDER", folder),
+        mock.patch.object(loading, "FOLDER", folder),
         mock.patch.object(guarded, "surrounded", lambda value: value),
         mock.patch.object(guarded, "guarded_memory", nullcontext),
         mock.patch.object(torch, "get_num_threads", return_value=3),

@@ -15,10 +15,15 @@ from unittest import mock
 import torch
 from torch import Tensor
 
-from pyramidflow.ops import allocation, backend_cuda, backend_reference, reference, registry
+from pyramidflow.ops import allocation
+from pyramidflow.ops.coupling.schema import log_det_dtype
+from pyramidflow.ops.dispatch import steps
+from pyramidflow.ops.op import OPS
 from tests.support import cuda_host
 from tests.support.devices import moved
 from tests.support.maxima import assert_same_places
+
+ours_of, oracle_of = steps("cuda"), steps("reference")
 
 FORWARD_TOLERANCE = 1e-5
 GRADIENT_TOLERANCE = 1e-4
@@ -26,7 +31,7 @@ TYPES = (torch.float32, torch.float16, torch.bfloat16)
 LAYOUTS = ("contiguous", "channels_last", "strided", "misaligned")
 CLAMP = 2.0
 UNINITIALISED = allocation.empty
-FAKES = {op.name: op.fake for op in registry.OPS}
+FAKES = {op.name: op.taking_schema(op.fake) for op in OPS.values()}
 
 SHAPES = (
     (2, 3, 17, 13),
@@ -65,13 +70,13 @@ def check(op: str, *arguments: Any, device: str = "cpu", scales: Any = ()) -> An
     are sums of terms which cancel.
     """
     with mock.patch.object(allocation, "empty", _nan_filled):
-        actual = _outputs(getattr(backend_cuda, op)(*moved(arguments, device)))
-    exact = _outputs(getattr(backend_reference, op)(*_converted(arguments, torch.float64)))
+        actual = _outputs(getattr(ours_of, op)(*moved(arguments, device)))
+    exact = _outputs(getattr(oracle_of, op)(*_converted(arguments, torch.float64)))
     promised = _outputs(FAKES[op](*arguments))
     assert len(actual) == len(exact) == len(promised), op
     plain = []
     if actual[0].dtype != torch.float32:
-        plain = _outputs(getattr(backend_reference, op)(*arguments))
+        plain = _outputs(getattr(oracle_of, op)(*arguments))
     tolerance = GRADIENT_TOLERANCE if op.endswith("backward") else FORWARD_TOLERANCE
     for k, (ours, oracle) in enumerate(zip(actual, exact, strict=True)):
         assert ours.shape == oracle.shape == promised[k].shape, (op, k, ours.shape, oracle.shape)
@@ -160,17 +165,22 @@ def coupling_arguments(shape, params_size, mode, dtype, layout):
     return x, params, mean, norm, statistics
 
 
+def log_scale_size(shape, params, mean, settings):
+    """``Σ |s|``, from the factor that the oracle gives a level of ones when the shift is zero."""
+    s0, t = params.double().chunk(2, 1)
+    ones, silent = torch.ones(shape, dtype=torch.float64), torch.cat([s0, 0 * t], 1)
+    given = None if mean is None else mean.double()
+    return oracle_of.affine_coupling(ones, silent, given, *settings)[0].log().abs().sum().item()
+
+
 def affine_coupling(shape, params_size, mode, dtype, layout, device="cpu"):
     x, params, mean, *settings = coupling_arguments(shape, params_size, mode, dtype, layout)
     settings = (*settings, CLAMP)
-    s, _, _ = reference._scale_and_shift(
-        shape[2:], params.double(), None if mean is None else mean.double(), *settings
-    )
-    scales = (0.0, 0.0, s.abs().sum().item())
+    scales = (0.0, 0.0, log_scale_size(shape, params, mean, settings))
     for op in ("affine_coupling", "affine_coupling_inverse"):
         _, used, _ = check(op, x, params, mean, *settings, device=device, scales=scales)
         grad = random(shape, dtype, layout, seed=3)
-        grad_log_det = random((shape[0],), registry.log_det_dtype(x), "contiguous", seed=4)
+        grad_log_det = random((shape[0],), log_det_dtype(x), "contiguous", seed=4)
         check(
             f"{op}_backward",
             grad,
@@ -188,17 +198,14 @@ def coupling_conv1x1(shape, params_size, mode, dtype, layout, device="cpu"):
     x, params, mean, *settings = coupling_arguments(shape, params_size, mode, dtype, layout)
     settings = (*settings, CLAMP)
     weight = random((shape[1], shape[1]), dtype, "contiguous", seed=5)
-    s, _, _ = reference._scale_and_shift(
-        shape[2:], params.double(), None if mean is None else mean.double(), *settings
-    )
-    scales = (0.0, 0.0, s.abs().sum().item())
+    scales = (0.0, 0.0, log_scale_size(shape, params, mean, settings))
     _, used, _ = check(
         "coupling_conv1x1", x, params, mean, weight, *settings, device=device, scales=scales
     )
     check(
         "coupling_conv1x1_backward",
         random(shape, dtype, layout, seed=3),
-        random((shape[0],), registry.log_det_dtype(x), "contiguous", seed=4),
+        random((shape[0],), log_det_dtype(x), "contiguous", seed=4),
         x,
         params,
         used if mean is None else mean,

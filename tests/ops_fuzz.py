@@ -7,6 +7,8 @@ import torch
 from hypothesis import strategies as st
 from torch import Tensor
 
+from pyramidflow.ops import CouplingMode
+
 SIZES = st.fixed_dictionaries(
     {
         "batch": st.sampled_from([1, 2, 3, 0]),
@@ -146,12 +148,12 @@ def _coupling(level: str, *, matrix: bool = False) -> Any:
         mean = draw(st.sampled_from([None, None, *means, (batch, 1, *size)]))
         if mean is not None:
             shapes["mean"] = mean
-        options = {
-            "volume_norm": draw(st.sampled_from(["cvn", "svn", "none", "cvn", "svn", "bn"])),
-            "statistics": draw(st.sampled_from(["sample", "batch"] * 3 + ["all"])),
-            "clamp": draw(st.sampled_from([2.0, 2.0, 1.3, 2.0, 0.0, float("nan")])),
-        }
-        return shapes, options
+        mode = CouplingMode(
+            draw(st.sampled_from(["cvn", "svn", "none", "cvn", "svn", "bn"])),
+            draw(st.sampled_from(["sample", "batch"] * 3 + ["all"])),
+            draw(st.sampled_from([2.0, 2.0, 1.3, 2.0, 0.0, float("nan")])),
+        )
+        return shapes, {"mode": draw(st.sampled_from([mode] * 9 + ["cvn"]))}
 
     return strategy
 
@@ -190,7 +192,6 @@ def _conv2d(
     }
     options = {
         "resample": draw(st.sampled_from(["none", "up", "down"] * 2 + ["both"])),
-        "tile": draw(st.sampled_from([None, None, 0, 8, 12, 16, 32, -1, 9, 8.0])),
     }
     return shapes, options
 

@@ -14,8 +14,14 @@ import pytest
 import torch
 
 from pyramidflow.errors import InputError
-from pyramidflow.ops import backend_cpu, compiled_cpu, library, sources
-from pyramidflow.ops.backend_cuda import compiled as compiled_cuda
+from pyramidflow.ops import dispatch
+from pyramidflow.ops.backend.cpu import BACKEND
+from pyramidflow.ops.convolution import spectral
+from pyramidflow.ops.coupling import cpu as coupling
+from pyramidflow.ops.coupling import cuda as coupling_cuda
+from pyramidflow.ops.libraries import cpu, cuda, loading, sources
+from pyramidflow.ops.libraries.declaration import POINTER, SIZE, argument_types
+from pyramidflow.runtime.cpu import stem
 from tests.support.backends import require_backend
 from tests.support.builds import build_script
 from tests.support.places import ROOT
@@ -27,14 +33,19 @@ if not CPU_HEADER.exists():
     pytest.skip("csrc is not here: it comes with the repository only", allow_module_level=True)
 
 STRUCTURES = {
-    "PyramidflowImage": compiled_cpu.Image,
-    "PyramidflowCoupling": compiled_cpu.Coupling,
-    "PyramidflowSource": compiled_cpu.Source,
-    "PyramidflowSpectral": compiled_cpu.Spectral,
-    "PyramidflowEpilogue": compiled_cpu.Epilogue,
-    "pyramidflow_coupling": compiled_cuda.Coupling,
+    "PyramidflowImage": cpu.Image,
+    "PyramidflowCoupling": coupling.Coupling,
+    "PyramidflowSource": spectral.Source,
+    "PyramidflowSpectral": spectral.Spectral,
+    "PyramidflowEpilogue": spectral.Epilogue,
+    "pyramidflow_coupling": coupling_cuda.Coupling,
 }
-KINDS = {"int64_t": compiled_cpu.SIZE, "float": ctypes.c_float, **STRUCTURES}
+KINDS = {"int64_t": SIZE, "float": ctypes.c_float, "cudaStream_t": POINTER, **STRUCTURES}
+TEXTS = {"level", "compiler", "architectures", "sources", "error_name", "interface"}
+"""Functions that say something of the library; they are called by their names."""
+
+TESTED = {"exp", "atan", "copy"}
+"""Functions that are there for the tests."""
 
 
 def declarations(header: Path) -> str:
@@ -43,7 +54,7 @@ def declarations(header: Path) -> str:
 
 def kind(declared: str) -> object:
     """What ``ctypes`` passes for a parameter or a field."""
-    return compiled_cpu.POINTER if "*" in declared else KINDS[declared.split()[0]]
+    return POINTER if "*" in declared else KINDS[declared.split()[0]]
 
 
 def fields(body: str) -> list[tuple[str, object]]:
@@ -54,12 +65,13 @@ def fields(body: str) -> list[tuple[str, object]]:
     return found
 
 
-@pytest.mark.parametrize("module", [compiled_cpu, compiled_cuda], ids=["cpu", "cuda"])
+@pytest.mark.parametrize("module", [cpu, cuda], ids=["cpu", "cuda"])
 def test_number_is_that_of_the_header(module) -> None:
-    header = CPU_HEADER if module is compiled_cpu else CUDA_HEADER
+    header = CPU_HEADER if module is cpu else CUDA_HEADER
     number = build_script()["interface"](header)
     assert f"{module.INTERFACE:#017x}" == number, (
-        f"{header.name} has changed: declare the same in {module.__name__}, then set INTERFACE"
+        f"{header.name} has changed: declare the same in Python, then set INTERFACE of "
+        f"{module.__name__}"
     )
 
 
@@ -87,10 +99,37 @@ def test_structures_have_the_header_s_fields(header: Path) -> None:
         assert list(STRUCTURES[name]._fields_) == fields(body)
 
 
-def test_functions_have_the_header_s_parameters() -> None:
+def parameters_of(text: str) -> dict[str, object]:
+    parameters = [p.split() for p in filter(None, map(str.strip, text.split(",")))]
+    return {words[-1].lstrip("*"): kind(" ".join(words)) for words in parameters}
+
+
+def declared(module) -> dict[str, dict[str, object]]:
+    for backend in ("cpu", "cuda"):
+        dispatch.left_out(dispatch.load(backend))  # every family's file is imported
+    # Tests declare functions of their own.
+    ours = {n: f for n, f in module.DECLARED.items() if f.__module__.startswith("pyramidflow.")}
+    return {name: argument_types(function) for name, function in ours.items()}
+
+
+def test_functions_of_the_cpu_library_are_declared_alike() -> None:
     found = re.findall(r"FUNCTION\(\s*(\w+),\s*\((.*?)\)", declarations(CPU_HEADER), re.DOTALL)
-    parameters = {name: [kind(p) for p in re.split(r",\s*", text)] for name, text in found}
-    assert parameters == compiled_cpu._ARGUMENTS
+    header = {name: parameters_of(text) for name, text in found if name not in TESTED}
+    python = {name: {**types, "threads": SIZE} for name, types in declared(cpu).items()}
+    assert "lift_uint8" in python, stem.__name__  # what an engine alone calls, too
+    assert python == header
+
+
+def test_functions_of_the_cuda_library_are_declared_alike() -> None:
+    pattern = r"\bpyramidflow_cuda_(\w+)\((.*?)\);"
+    found = re.findall(pattern, declarations(CUDA_HEADER), re.DOTALL)
+    header = {name: parameters_of(text) for name, text in found if name not in TEXTS}
+    for parameters in header.values():
+        parameters.pop("stream", None)
+    python = declared(cuda)
+    for types in python.values():  # structures are passed by reference
+        types.update({name: POINTER for name, t in types.items() if t is coupling_cuda.Coupling})
+    assert python == header
 
 
 STALE = {
@@ -104,25 +143,25 @@ def another_library(source: str, folder: Path, monkeypatch: pytest.MonkeyPatch) 
     """A library of C code in place of the compiled one."""
     if shutil.which("gcc") is None:
         pytest.skip("gcc is not installed: it compiles the other library")
-    monkeypatch.setattr(library, "FOLDER", folder)
+    monkeypatch.setattr(loading, "FOLDER", folder)
     folder.mkdir(parents=True, exist_ok=True)
-    command = ["gcc", "-shared", "-x", "c", "-", "-o", str(library.path("cpu"))]
+    command = ["gcc", "-shared", "-x", "c", "-", "-o", str(loading.path("cpu"))]
     subprocess.run(command, input=source, text=True, check=True)
-    for cached in (library.load, compiled_cpu.compiled):
+    for cached in (loading.load, cpu.compiled):
         cached.cache_clear()
     try:
         yield
     finally:
-        for cached in (library.load, compiled_cpu.compiled):
+        for cached in (loading.load, cpu.compiled):
             cached.cache_clear()
 
 
 @pytest.mark.parametrize("source", STALE.values(), ids=STALE)
 def test_library_of_other_code_is_refused(source: str, tmp_path, monkeypatch) -> None:
     with another_library(source, tmp_path, monkeypatch):
-        with pytest.raises(library.LibraryError, match=r"other Python code.*install again from so"):
-            compiled_cpu.compiled()
-        state = backend_cpu.status()
+        with pytest.raises(loading.LibraryError, match=r"other Python code.*install again from so"):
+            cpu.compiled()
+        state = BACKEND.status()
     assert not state.available
     assert "interface 0x" in state.reason
 
@@ -134,11 +173,11 @@ def test_library_of_other_code_is_refused(source: str, tmp_path, monkeypatch) ->
 def test_library_of_other_sources_is_refused(said, in_the_sentence, tmp_path, monkeypatch) -> None:
     (tmp_path / "csrc").mkdir()
     shutil.copytree(ROOT / "csrc" / "cpu", tmp_path / "csrc" / "cpu")
-    code = f"long long pyramidflow_cpu_interface(void) {{ return {compiled_cpu.INTERFACE}; }}"
+    code = f"long long pyramidflow_cpu_interface(void) {{ return {cpu.INTERFACE}; }}"
     if said:
         code += f" const char* pyramidflow_cpu_sources(void) {{ {said} }}"
     with another_library(code, tmp_path / "pyramidflow" / "ops", monkeypatch):
-        state = backend_cpu.status()
+        state = BACKEND.status()
     assert not state.available
     assert f"other sources than those in {tmp_path / 'csrc' / 'cpu'}" in state.reason
     assert f"({in_the_sentence} instead of {sources.digest(ROOT, 'cpu')})" in state.reason
@@ -165,7 +204,7 @@ def test_hash_is_of_every_source_and_flag(name: str, tmp_path, monkeypatch) -> N
 
 def test_compiled_library_says_what_it_was_built_from() -> None:
     require_backend("cpu")
-    assert backend_cpu.status().details["sources"] == sources.digest(ROOT, "cpu")
+    assert BACKEND.status().details["sources"] == sources.digest(ROOT, "cpu")
 
 
 def test_openmp_runtime_is_found_among_names_that_are_not_text(tmp_path, monkeypatch) -> None:
@@ -179,11 +218,11 @@ def test_openmp_runtime_is_found_among_names_that_are_not_text(tmp_path, monkeyp
     maps = tmp_path / "maps"
     maps.write_bytes(b"\n".join([*lines, b"7f02-7f03 rw-p 00000000 00:00 0 ", b""]))
     opened = []
-    monkeypatch.setattr(library, "MAPS", maps)
-    monkeypatch.setattr(library.ctypes, "CDLL", lambda name, mode: opened.append(name))
-    library.share_openmp_runtime()
-    monkeypatch.setattr(library, "MAPS", tmp_path / "none")
-    library.share_openmp_runtime()
+    monkeypatch.setattr(loading, "MAPS", maps)
+    monkeypatch.setattr(loading.ctypes, "CDLL", lambda name, mode: opened.append(name))
+    loading.share_openmp_runtime()
+    monkeypatch.setattr(loading, "MAPS", tmp_path / "none")
+    loading.share_openmp_runtime()
     assert opened == [os.fsdecode(names[1]), "libgomp.so.1"]
 
 
@@ -206,9 +245,13 @@ print(dispatch.status("cpu").available)
     assert run.stdout.split() == ["True"], run.stderr
 
 
+@cpu.function("copy")
+def copy_into(x: torch.Tensor, y: torch.Tensor, count: int, threads: int | None = None) -> None: ...
+
+
 @pytest.mark.parametrize("threads", [0, -1])
 def test_less_than_one_thread_is_refused(threads: int) -> None:
     require_backend("cpu")
     x = torch.ones(4)
     with pytest.raises(InputError, match=f"threads is {threads}: give one at least"):
-        compiled_cpu.call("copy", x, torch.empty_like(x), x.numel(), threads=threads)
+        copy_into(x, torch.empty_like(x), x.numel(), threads=threads)

@@ -7,16 +7,10 @@ import torch
 
 from pyramidflow import ops
 from pyramidflow.errors import InputError
-from pyramidflow.ops import (
-    backend_cpu,
-    backend_cuda,
-    backend_reference,
-    dispatch,
-    library,
-    registry,
-    selftest,
-)
-from pyramidflow.ops.backend_cuda import compiled, targets
+from pyramidflow.ops import dispatch, selftest
+from pyramidflow.ops.backend.cuda import BACKEND as CUDA
+from pyramidflow.ops.libraries import cuda, loading, targets
+from pyramidflow.ops.op import OPS
 from tests.support import cuda_host
 from tests.support.backends import require_backend
 
@@ -58,12 +52,12 @@ def test_driver_of_a_build(driver: int, runtime: int, runs: bool) -> None:
 def gpu(monkeypatch):
     """A GPU of compute capability 7.0, and a library that was built for others."""
     state = SimpleNamespace(capability=(7, 0), architectures="80_90PTX", driver=13000)
-    numbers = {"runtime_version": 13000}
-    texts = {"compiler": "nvcc 13.0"}
-    monkeypatch.setattr(compiled, "loaded", lambda: object())
-    monkeypatch.setattr(compiled, "run", lambda n: numbers.get(n, state.driver))
-    monkeypatch.setattr(compiled, "text", lambda n: texts.get(n, state.architectures))
-    monkeypatch.setattr(library, "source_digest", lambda *_: "0123456789abcdef")
+    monkeypatch.setattr(cuda, "loaded", lambda: object())
+    monkeypatch.setattr(cuda, "runtime_version", lambda: 13000)
+    monkeypatch.setattr(cuda, "driver_version", lambda: state.driver)
+    monkeypatch.setattr(cuda, "compiler", lambda: "nvcc 13.0")
+    monkeypatch.setattr(cuda, "architectures", lambda: state.architectures)
+    monkeypatch.setattr(loading, "source_digest", lambda *_: "0123456789abcdef")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "Tesla V100")
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: state.capability)
@@ -71,7 +65,7 @@ def gpu(monkeypatch):
 
 
 def test_status_of_cuda_on_a_gpu_without_code(gpu) -> None:
-    state = backend_cuda.status()
+    state = CUDA.status()
     assert not state.available
     assert "no code for Tesla V100 (compute capability 7.0, built for 8.0, 9.0+PTX)" in state.reason
     assert state.details["architectures"] == "8.0, 9.0+PTX"
@@ -80,9 +74,9 @@ def test_status_of_cuda_on_a_gpu_without_code(gpu) -> None:
 
 def test_status_of_cuda_on_other_gpus_and_drivers(gpu) -> None:
     gpu.capability = (12, 0)
-    assert backend_cuda.status().available
+    assert CUDA.status().available
     gpu.driver = 12040
-    state = backend_cuda.status()
+    state = CUDA.status()
     assert not state.available
     assert "driver knows CUDA 12.4" in state.reason
 
@@ -90,9 +84,10 @@ def test_status_of_cuda_on_other_gpus_and_drivers(gpu) -> None:
 @pytest.mark.parametrize("error", [OSError("no libcuda\nat all."), AssertionError(), KeyError("x")])
 def test_triton_without_a_driver_is_not_available(error, monkeypatch) -> None:
     triton = pytest.importorskip("triton", reason="triton is not installed")
-    from pyramidflow.ops import backend_triton
+    from pyramidflow.ops.backend.launch import INTERPRETED
+    from pyramidflow.ops.backend.triton import BACKEND
 
-    if backend_triton.INTERPRETED:
+    if INTERPRETED:
         pytest.skip("the interpreter needs no driver")
 
     class Driver:
@@ -101,7 +96,7 @@ def test_triton_without_a_driver_is_not_available(error, monkeypatch) -> None:
             raise error
 
     monkeypatch.setattr(triton.runtime, "driver", Driver())
-    state = backend_triton.status.__wrapped__()
+    state = BACKEND.status()
     assert not state.available
     assert "\n" not in state.reason
     assert state.reason.endswith("run on a GPU with its driver.")
@@ -130,7 +125,7 @@ def test_an_unknown_backend_is_refused(name) -> None:
 
 
 def assert_all_ok(results: list[selftest.SelfTest]) -> None:
-    assert [r.operation for r in results] == [op.name for op in registry.OPS]
+    assert [r.operation for r in results] == list(OPS)
     assert [r.reason for r in results if not r.ok] == []
     assert all(r.relative_error is not None and r.relative_error <= r.tolerance for r in results)
 
@@ -162,7 +157,7 @@ def raising(*arguments):
 
 def wrong(factor: float):
     def pyramid_down(x, reduction):
-        y, index = backend_reference.pyramid_down(x, reduction)
+        y, index = dispatch.steps("reference").pyramid_down(x, reduction)
         return factor * y, index
 
     return pyramid_down
@@ -179,15 +174,21 @@ FAULTS = {
 @pytest.mark.parametrize(("function", "words"), FAULTS.values(), ids=FAULTS)
 def test_selftest_finds_a_fault(function, words, monkeypatch) -> None:
     require_backend("cpu")
-    monkeypatch.setattr(backend_cpu, "pyramid_down", function)
-    results = selftest.selftest("cpu")
-    assert [r.operation for r in results if not r.ok] == ["pyramid_down"]
-    assert words in results[0].reason
-    assert "\n" not in results[0].reason
+    right = dispatch.implementation
+
+    def implementation(backend, operation):
+        faulty = (backend.name, operation) == ("cpu", "pyramid_down")
+        return function if faulty else right(backend, operation)
+
+    monkeypatch.setattr(dispatch, "implementation", implementation)
+    (failed,) = [r for r in selftest.selftest("cpu") if not r.ok]
+    assert failed.operation == "pyramid_down"
+    assert words in failed.reason
+    assert "\n" not in failed.reason
 
 
 def test_selftest_of_a_backend_that_cannot_run() -> None:
     results = selftest.selftest("no such")
-    assert [r.operation for r in results] == [op.name for op in registry.OPS]
+    assert [r.operation for r in results] == list(OPS)
     assert not any(r.ok for r in results)
     assert all("the backend is 'no such'" in r.reason for r in results)

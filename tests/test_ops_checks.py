@@ -108,7 +108,9 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
         "image, or fewer at a time.",
     ),
     "a clamp of nothing": (
-        lambda: ops.affine_coupling(ones(1, 2, 4, 4), ones(1, 4, 4, 4), clamp=0.0),
+        lambda: ops.affine_coupling(
+            ones(1, 2, 4, 4), ones(1, 4, 4, 4), mode=ops.CouplingMode(clamp=0.0)
+        ),
         "clamp is 0.0: give a positive number.",
     ),
 }
@@ -133,7 +135,7 @@ def test_empty_batches_give_empty_results_and_gradients(backend) -> None:
         ops.pyramid_residual(fine, coarse): (0, 2, 5, 6),
         ops.pyramid_merge(coarse, fine): (0, 2, 5, 6),
         ops.affine_coupling(fine, params)[0]: (0, 2, 5, 6),
-        ops.affine_coupling_inverse(fine, params, volume_norm="svn")[0]: (0, 2, 5, 6),
+        ops.affine_coupling_inverse(fine, params, mode=ops.CouplingMode("svn"))[0]: (0, 2, 5, 6),
         ops.coupling_conv1x1(fine, params, matrix)[0]: (0, 2, 5, 6),
         ops.invertible_conv1x1(fine, matrix): (0, 2, 5, 6),
         ops.conv2d(fine, kernel, "up"): (0, 5, 10, 12),

@@ -1,6 +1,5 @@
 """Every operation of the CPU library but the convolutions against the oracle in float64."""
 
-import ctypes
 import itertools
 import math
 import subprocess
@@ -14,13 +13,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from pyramidflow.ops import allocation, registry
-from pyramidflow.ops import backend_cpu as cpu
-from pyramidflow.ops import backend_reference as oracle
+from pyramidflow.ops import CouplingMode, allocation
 from pyramidflow.ops.allocation import dense
-from pyramidflow.ops.compiled_cpu import call
+from pyramidflow.ops.anomaly_map.cpu import pixel_means_into
+from pyramidflow.ops.coupling.schema import mean_shape as shape_of_mean
+from pyramidflow.ops.dispatch import steps
+from pyramidflow.ops.libraries.cpu import Image, function, image_of
+from pyramidflow.ops.pyramid.cpu import pyramid_down_max_backward_into
 from tests.cpu_cases import FORWARD, GRADIENT, LAYOUTS, Maker, compare
 from tests.support.backends import require_backend
+
+cpu, oracle = steps("cpu"), steps("reference")
 
 require_backend("cpu")
 
@@ -117,7 +120,7 @@ def check_others(make: Maker, batch: int, channels: int, height: int, width: int
 def check_pixel_means(x: Tensor) -> None:
     x = dense(x, like=x)
     means = torch.full(x.shape[:2], math.nan)
-    call("pixel_means", x, means, cpu._image(x))
+    pixel_means_into(x, means, image_of(x))
     expected = x.double().mean((2, 3))
     assert (means - expected).norm() <= FORWARD * x.norm() / math.sqrt(x[0, 0].numel())
 
@@ -202,7 +205,7 @@ def test_nothing_in_nothing_out(size: tuple[int, int, int, int], layout: str) ->
     params = make(batch, 2 * channels, height, width)
     for mode in MODES:
         y, mean, log_det = cpu.affine_coupling(x, params, None, *mode, 2.0)
-        assert list(mean.shape) == registry.mean_shape(params, *mode)
+        assert list(mean.shape) == shape_of_mean(params, CouplingMode(*mode))
         assert y.shape == size
         assert torch.equal(log_det, torch.zeros(batch))
         grads = cpu.affine_coupling_backward(x, log_det, x, params, mean, False, *mode, 2.0)
@@ -250,23 +253,31 @@ def test_normalize_image(dtype: torch.dtype, shape: tuple[int, ...], level: int)
     )
 
 
-def apply(name: str, x: Tensor) -> Tensor:
+@function("exp")
+def exp_into(x: Tensor, y: Tensor, count: int) -> None: ...
+
+
+@function("atan")
+def atan_into(x: Tensor, y: Tensor, count: int) -> None: ...
+
+
+def apply(write, x: Tensor) -> Tensor:
     y = torch.full_like(x, math.nan)
-    cpu.call(name, x, y, x.numel())
+    write(x, y, x.numel())
     return y
 
 
 SPECIAL = [0.0, -0.0, math.inf, -math.inf, 1e-45, -1e-45, 1e-38, 3e38, -3e38, 1.0, -1.0, 1e-20]
 
 
-@pytest.mark.parametrize(("name", "exact"), [("exp", np.exp), ("atan", np.arctan)])
-def test_vector_functions(name: str, exact, level: int) -> None:
+@pytest.mark.parametrize(("write", "exact"), [(exp_into, np.exp), (atan_into, np.arctan)])
+def test_vector_functions(write, exact, level: int) -> None:
     # Every 8191st of all floats, both signs, and all that are special.
     bits = torch.arange(0, 0x7F800000, 8191, dtype=torch.int32)
     positive = bits.view(torch.float32)
     dense = torch.linspace(-105, 90, 200_001)
     x = torch.cat([positive, -positive, dense, torch.tensor(SPECIAL)])
-    got = apply(name, x).double().numpy()
+    got = apply(write, x).double().numpy()
     with np.errstate(over="ignore", under="ignore"):
         want = exact(x.double().numpy())
         as_float = want.astype(np.float32)
@@ -279,7 +290,7 @@ def test_vector_functions(name: str, exact, level: int) -> None:
     # Denormal results have fewer digits: within one unit in their last place.
     tiny = ~infinite & ~normal
     assert np.abs(got[tiny] - want[tiny]).max() <= 1.5e-45
-    assert torch.isnan(apply(name, torch.full((40,), math.nan))).all()
+    assert torch.isnan(apply(write, torch.full((40,), math.nan))).all()
 
 
 @pytest.mark.parametrize("layout", LAYOUTS[:2])
@@ -421,7 +432,5 @@ def test_no_second_openmp_runtime() -> None:
 
 def test_memory_that_cannot_be_had_is_an_error() -> None:
     x = torch.ones(1, 1, 2, 2)
-    huge = cpu.Image(1, 1 << 52, 2, 1, 1)
-    function = cpu.compiled().pyramidflow_cpu_pyramid_down_max_backward
-    assert function(x.data_ptr(), x.data_ptr(), x.data_ptr(), huge, 1) == 1
-    assert isinstance(function, ctypes._CFuncPtr)
+    with pytest.raises(MemoryError, match="scratch buffers of pyramid_down_max_backward"):
+        pyramid_down_max_backward_into(x, x, x, Image(1, 1 << 52, 2, 1, 1))

@@ -1,7 +1,9 @@
 """The CPU library's convolutions and what is fused to them, against the oracle in float64."""
 
 import math
+from contextlib import contextmanager
 from dataclasses import replace
+from unittest import mock
 
 import pytest
 import torch
@@ -10,16 +12,29 @@ from hypothesis import strategies as st
 from torch.nn import functional
 
 from pyramidflow.errors import InputError
-from pyramidflow.ops import backend_cpu as cpu
-from pyramidflow.ops import backend_reference as oracle
-from pyramidflow.ops.compiled_cpu import call
 from pyramidflow.ops.convolution import methods, spectral
+from pyramidflow.ops.dispatch import steps
+from pyramidflow.runtime.cpu.stem import lift_into, resnet_stem_into
 from tests.cpu_cases import FORWARD, GRADIENT, LAYOUTS, Maker, compare
 from tests.support.backends import require_backend
 
 require_backend("cpu")
+cpu, oracle = steps("cpu"), steps("reference")
 
 pytestmark = pytest.mark.usefixtures("one_thread", "poisoned_memory")
+
+
+@contextmanager
+def chosen(tile: int):
+    """Compute convolutions in tiles of one size where they can be, 0 for directly, −1 as usual."""
+
+    def choose(shape):
+        fits = tile in methods.tiles(shape)
+        return methods.with_tile(shape, tile) if fits else usual(shape)
+
+    usual = methods.fastest
+    with mock.patch.object(methods, "fastest", usual if tile < 0 else choose):
+        yield
 
 
 def check_convolution(
@@ -36,9 +51,10 @@ def check_convolution(
         shape = methods.Convolution(batch, inputs, outputs, *size, kernel, resample)
         if tile > 0 and methods.spectral_kernel(shape) >= tile:
             continue
-        compare("conv2d", (x, weight, resample, tile))
         grad = make(batch, outputs, *spectral.output_size(shape))
-        compare("conv2d_backward", (grad, x, weight, resample, tile, True, True), GRADIENT)
+        with chosen(tile):
+            compare("conv2d", (x, weight, resample))
+            compare("conv2d_backward", (grad, x, weight, resample, True, True), GRADIENT)
 
 
 CONVOLUTIONS = [
@@ -74,8 +90,8 @@ def test_convolution_of_any_shape(batch, inputs, outputs, size, kernel, tile) ->
 
 def test_convolution_of_no_image() -> None:
     x, weight = torch.empty(0, 3, 4, 4), torch.ones(2, 3, 3, 3)
-    assert cpu.conv2d(x, weight, "none", -1).shape == (0, 2, 4, 4)
-    grads = cpu.conv2d_backward(torch.empty(0, 2, 4, 4), x, weight, "none", -1, True, True)
+    assert cpu.conv2d(x, weight, "none").shape == (0, 2, 4, 4)
+    grads = cpu.conv2d_backward(torch.empty(0, 2, 4, 4), x, weight, "none", True, True)
     assert torch.equal(grads[1], torch.zeros_like(weight))
 
 
@@ -151,7 +167,7 @@ def test_coupling_behind_a_convolution(level, channels, norm, resample, tile) ->
     prepared.run_coupling(
         (spectral.source(hidden),), z, pixel_mean, channel_mean, matrix, z, workspace, 2.0
     )
-    params = oracle.conv2d(hidden.double(), weight.double(), resample, 0)
+    params = oracle.conv2d(hidden.double(), weight.double(), resample)
     mean = (zeros[:, None, None] if pixel_mean is None else pixel_mean) + channel_mean[
         :, None, None
     ]
@@ -174,20 +190,19 @@ def test_camera_pixels_to_features(level, size: tuple[int, int, int, int], dtype
     mean, std = torch.rand(3), 0.2 + torch.rand(3)
     pixels = ((image.double() / top - mean) / std).permute(0, 3, 1, 2)
     weight, bias = torch.randn(channels, 3, 7, 7), torch.randn(channels)
-    kind = str(dtype).removeprefix("torch.")
 
     expected = functional.conv2d(pixels, weight[:, :, :1, :1].double())
     lift = weight[:, :, 0, 0].contiguous()
     y = torch.full_like(expected, math.nan, dtype=torch.float32)
     y = y.contiguous(memory_format=torch.channels_last)
-    call(f"lift_{kind}", image, mean, std, lift, y, batch * height * width, channels)
+    lift_into(image, mean, std, lift, y)
     assert (y - expected).norm() <= FORWARD * expected.norm()
 
     stem = functional.conv2d(pixels, weight.double(), bias.double(), stride=2, padding=3).relu()
     expected = functional.max_pool2d(stem, 3, stride=2, padding=1)
     y = torch.full_like(expected, math.nan, dtype=torch.float32)
     y = y.contiguous(memory_format=torch.channels_last)
-    call(f"resnet_stem_{kind}", image, mean, std, weight, bias, y, *size)
+    resnet_stem_into(image, mean, std, weight, bias, y)
     assert (y - expected).norm() <= FORWARD * expected.norm()
 
 
@@ -197,13 +212,14 @@ def test_convolution_does_not_depend_on_the_number_of_threads() -> None:
     results = []
     for threads in (1, 2, 3):
         torch.set_num_threads(threads)
-        y = cpu.conv2d(x, weight, "none", 32)
-        results.append((y, *cpu.conv2d_backward(grad, x, weight, "none", 32, True, True)))
+        with chosen(32):
+            y = cpu.conv2d(x, weight, "none")
+            results.append((y, *cpu.conv2d_backward(grad, x, weight, "none", True, True)))
     for other in results[1:]:
         assert all(torch.equal(a, b) for a, b in zip(results[0], other, strict=True))
 
 
-def test_planner_prefers_what_is_faster() -> None:
+def test_the_fastest_method_is_that_of_the_size() -> None:
     """Direct on a few pixels, in the frequency domain on an image; the memory is what is kept."""
     few, many = (methods.Convolution(1, 128, 128, n, n, 7) for n in (4, 256))
     assert methods.fastest(few).tile == 0

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pyramidflow.ops import sources
+from pyramidflow.ops.libraries import sources
 from tests.sanitizers import run_with
 from tests.support.backends import require_backend, unproven
 from tests.support.builds import build_script, folder_of

@@ -1,17 +1,19 @@
 """The CUDA sources, compiled unchanged for the host, against the oracle."""
 
-import ctypes
-
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pyramidflow.ops import backend_cuda, backend_reference, registry
-from pyramidflow.ops.backend_cuda import compiled, coupling
+from pyramidflow.ops import CouplingMode
+from pyramidflow.ops.coupling import cuda as coupling
+from pyramidflow.ops.coupling.schema import mean_shape
+from pyramidflow.ops.dispatch import steps
 from tests import cuda_cases
 from tests.sanitizers import run_with
 from tests.support import cuda_host
+
+ours_of, oracle_of = steps("cuda"), steps("reference")
 
 SANITIZERS = ("-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 
@@ -54,17 +56,17 @@ def test_pyramid_in_half_types(dtype, layout):
 
 def test_pyramid_down_takes_the_first_of_equal_maxima():
     x = torch.full((1, 1, 20, 20), 3.0)
-    _, index = backend_cuda.pyramid_down(x, "max")
+    _, index = ours_of.pyramid_down(x, "max")
     assert (index[0, 0, 1:-1, 1:-1] == 0).all()
-    _, expected = backend_reference.pyramid_down(x, "max")
+    _, expected = oracle_of.pyramid_down(x, "max")
     assert torch.equal(index, expected)
 
 
 def test_pyramid_down_keeps_a_nan_maximum():
     x = torch.zeros(1, 1, 16, 16)
     x[0, 0, 7, 7] = torch.nan  # cells at its border hold one NaN, not the first of their pixels
-    y, _ = backend_cuda.pyramid_down(x, "max")
-    expected, _ = backend_reference.pyramid_down(x, "max")
+    y, _ = ours_of.pyramid_down(x, "max")
+    expected, _ = oracle_of.pyramid_down(x, "max")
     assert torch.equal(y.isnan(), expected.isnan())
 
 
@@ -144,7 +146,7 @@ def test_anomaly_map(dtype, layout):
 
 def test_anomaly_map_has_no_gradient_where_nothing_differs():
     z = torch.randn(1, 4, 6, 6)
-    (grad,) = backend_cuda.anomaly_map_backward(torch.ones(1, 6, 6), [z], [z.clone()])
+    (grad,) = ours_of.anomaly_map_backward(torch.ones(1, 6, 6), [z], [z.clone()])
     assert torch.equal(grad, torch.zeros_like(z))
 
 
@@ -214,31 +216,31 @@ def test_nothing_in_nothing_out(shape):
         torch.randn(batch, channels, (height + 1) // 2, (width + 1) // 2),
     )
     for reduction in ("nearest", "max"):
-        y, index = backend_cuda.pyramid_down(x, reduction)
+        y, index = ours_of.pyramid_down(x, reduction)
         assert y.shape == coarse.shape
-        assert backend_cuda.pyramid_down_backward(y, index, height, width, reduction).shape == shape
-    assert backend_cuda.pyramid_merge(coarse, x).shape == shape
-    assert backend_cuda.pyramid_up_backward(x).shape == coarse.shape
+        assert ours_of.pyramid_down_backward(y, index, height, width, reduction).shape == shape
+    assert ours_of.pyramid_merge(coarse, x).shape == shape
+    assert ours_of.pyramid_up_backward(x).shape == coarse.shape
     params = torch.randn(batch, 2 * channels, height, width)
     for norm, statistics, _ in cuda_cases.coupling_modes():
-        y, mean, log_det = backend_cuda.affine_coupling(x, params, None, norm, statistics, 2.0)
+        y, mean, log_det = ours_of.affine_coupling(x, params, None, norm, statistics, 2.0)
         assert y.shape == shape
-        assert list(mean.shape) == registry.mean_shape(params, norm, statistics)
+        assert list(mean.shape) == mean_shape(params, CouplingMode(norm, statistics))
         assert torch.equal(log_det, torch.zeros(batch))
         backward = (x, log_det, x, params, mean, False, norm, statistics, 2.0)
-        grads = backend_cuda.affine_coupling_backward(*backward)
+        grads = ours_of.affine_coupling_backward(*backward)
         assert [grad.shape for grad in grads] == [x.shape, params.shape]
-    _, grad_weight = backend_cuda.invertible_conv1x1_backward(x, x, torch.eye(channels))
+    _, grad_weight = ours_of.invertible_conv1x1_backward(x, x, torch.eye(channels))
     assert torch.equal(grad_weight, torch.zeros(channels, channels))
-    assert backend_cuda.anomaly_map([x], [x[:1]]).shape == (batch, height, width)
+    assert ours_of.anomaly_map([x], [x[:1]]).shape == (batch, height, width)
 
 
 def test_two_runs_give_the_same_bits():
     x, params = torch.randn(2, 20, 17, 13), torch.randn(2, 40, 17, 13)
     arguments = (x, params, None, "svn", "batch", 2.0)
     for first, second in zip(
-        backend_cuda.affine_coupling(*arguments),
-        backend_cuda.affine_coupling(*arguments),
+        ours_of.affine_coupling(*arguments),
+        ours_of.affine_coupling(*arguments),
         strict=True,
     ):
         assert torch.equal(first, second)
@@ -246,9 +248,9 @@ def test_two_runs_give_the_same_bits():
 
 def test_a_refused_launch_is_an_error_with_its_name():
     x = torch.randn(1, 310, 1, 1)
-    described, _, mean = coupling._means(x, torch.randn(1, 620, 1, 1), None, "svn", "sample", 2.0)
+    described, _, mean = coupling._means(x, torch.randn(1, 620, 1, 1), None, CouplingMode("svn"))
     with pytest.raises(RuntimeError, match=r"coupling_conv1x1.*cudaErrorInvalidValue"):
-        compiled.call("coupling_conv1x1", x, x, mean, x, None, x, x, x, ctypes.byref(described))
+        coupling._coupling_conv1x1(x, x, mean, x, None, x, x, x, described)
 
 
 def test_the_sanitizers_find_nothing():

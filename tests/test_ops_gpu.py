@@ -99,7 +99,9 @@ class Step:
         params, resized, weight, kernel = self.leaves
         params = ops.conv2d(params, kernel)
         x = ops.normalize_image(self.image, self.rgb, self.rgb)
-        z, mean, log_det = ops.coupling_conv1x1(x, params, weight, None, "svn", "batch")
+        z, mean, log_det = ops.coupling_conv1x1(
+            x, params, weight, None, ops.CouplingMode("svn", "batch")
+        )
         y, _ = ops.affine_coupling_inverse(z, params, mean)
         coarse = ops.pyramid_down(ops.invertible_conv1x1(y, weight), "max")
         coarse, _, _ = ops.affine_coupling(coarse, resized)  # parameters of the finer level's size

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from pyramidflow import ops
 from pyramidflow.errors import InputError
-from pyramidflow.ops import reference
+from pyramidflow.ops import CouplingMode
+from pyramidflow.ops.pyramid.reference import binomial_filter
 
 torch.manual_seed(0)
 
@@ -84,7 +85,7 @@ MEAN_AXES = {
 @pytest.mark.parametrize(("volume_norm", "statistics"), MEAN_AXES)
 def test_coupling_follows_algorithms_1_and_2(volume_norm, statistics):
     x, params = coupling_inputs()
-    y, mean, log_det = ops.affine_coupling(x, params, None, volume_norm, statistics)
+    y, mean, log_det = ops.affine_coupling(x, params, None, CouplingMode(volume_norm, statistics))
     s0, t = params[:, :3].numpy(), params[:, 3:].numpy()
     clamped = 2 * 0.636 * np.arctan(s0 / 2)
     expected_mean = clamped.mean(axis=MEAN_AXES[volume_norm, statistics], keepdims=True)
@@ -98,17 +99,17 @@ def test_coupling_subtracts_a_given_mean_and_none_subtracts_nothing():
     x, params = coupling_inputs()
     given_mean = torch.full((1, 1, 4, 5), 0.25, dtype=torch.float64)
     s = 2 * 0.636 * torch.atan(params[:, :3] / 2)
-    y, mean, _ = ops.affine_coupling(x, params, given_mean, "cvn")
+    y, mean, _ = ops.affine_coupling(x, params, given_mean, CouplingMode("cvn"))
     torch.testing.assert_close(y, torch.exp(s - 0.25) * x + params[:, 3:])
     torch.testing.assert_close(mean, given_mean)
-    y, _, log_det = ops.affine_coupling(x, params, None, "none")
+    y, _, log_det = ops.affine_coupling(x, params, None, CouplingMode("none"))
     torch.testing.assert_close(y, torch.exp(s) * x + params[:, 3:])
     torch.testing.assert_close(log_det, s.sum((1, 2, 3)))
 
 
 def test_coupling_resizes_parameters_after_the_mean():
     x, params = coupling_inputs(size=(2, 3), params_size=(4, 6))
-    y, mean, _ = ops.affine_coupling(x, params, None, "svn")
+    y, mean, _ = ops.affine_coupling(x, params, None, CouplingMode("svn"))
     s = 2 * 0.636 * torch.atan(params[:, :3] / 2)
     expected_mean = s.mean((2, 3), keepdim=True)  # over every pixel, not only those that are kept
     torch.testing.assert_close(mean, expected_mean)
@@ -119,18 +120,18 @@ def test_coupling_resizes_parameters_after_the_mean():
 @pytest.mark.parametrize("volume_norm", ["cvn", "svn", "none"])
 def test_coupling_inverse_undoes_the_coupling(volume_norm):
     x, params = coupling_inputs()
-    y, _, log_det = ops.affine_coupling(x, params, None, volume_norm)
-    back, inverse_log_det = ops.affine_coupling_inverse(y, params, None, volume_norm)
+    y, _, log_det = ops.affine_coupling(x, params, None, CouplingMode(volume_norm))
+    back, inverse_log_det = ops.affine_coupling_inverse(y, params, None, CouplingMode(volume_norm))
     torch.testing.assert_close(back, x, rtol=1e-12, atol=1e-12)
     torch.testing.assert_close(inverse_log_det, -log_det)
 
 
 def test_samples_do_not_leak_into_one_another():
     x, params = coupling_inputs()
-    together = ops.affine_coupling(x, params, None, "svn", "sample")[0]
-    alone = ops.affine_coupling(x[:1], params[:1], None, "svn", "sample")[0]
+    together = ops.affine_coupling(x, params, None, CouplingMode("svn", "sample"))[0]
+    alone = ops.affine_coupling(x[:1], params[:1], None, CouplingMode("svn", "sample"))[0]
     torch.testing.assert_close(together[:1], alone)
-    batch = ops.affine_coupling(x, params, None, "svn", "batch")[0]
+    batch = ops.affine_coupling(x, params, None, CouplingMode("svn", "batch"))[0]
     assert (batch[:1] - alone).abs().max() > 1e-3
 
 
@@ -217,7 +218,7 @@ def test_normalize_image_scales_by_the_type(dtype, full):
 def test_clamp_keeps_the_log_scale_bounded():
     params = torch.tensor([1e9, -1e9, 0.0, 0.0]).reshape(1, 4, 1, 1)
     _, _, log_det = ops.affine_coupling(
-        torch.ones(1, 2, 1, 1), params[:, [0, 0, 2, 3]], None, "none"
+        torch.ones(1, 2, 1, 1), params[:, [0, 0, 2, 3]], None, CouplingMode("none")
     )
     assert math.isclose(float(log_det), 2 * 2 * 0.636 * math.pi / 2, rel_tol=1e-6)
 
@@ -226,10 +227,12 @@ def test_gradients_match_finite_differences():
     x, params = (t.requires_grad_() for t in coupling_inputs(size=(2, 2), params_size=(4, 4)))
     for volume_norm in ("cvn", "svn", "none"):
         assert torch.autograd.gradcheck(
-            lambda a, b, v=volume_norm: ops.affine_coupling(a, b, None, v)[::2], (x, params)
+            lambda a, b, v=volume_norm: ops.affine_coupling(a, b, None, CouplingMode(v))[::2],
+            (x, params),
         )
         assert torch.autograd.gradcheck(
-            lambda a, b, v=volume_norm: ops.affine_coupling_inverse(a, b, None, v), (x, params)
+            lambda a, b, v=volume_norm: ops.affine_coupling_inverse(a, b, None, CouplingMode(v)),
+            (x, params),
         )
     fine = torch.randn(1, 2, 5, 4, dtype=torch.float64, requires_grad=True)
     coarse = torch.randn(1, 2, 3, 2, dtype=torch.float64, requires_grad=True)
@@ -299,4 +302,4 @@ def test_wrong_arguments_are_refused_with_a_reason(call, words):
 
 def test_filter_sums_to_one():
     image = torch.ones(1, 2, 9, 9, dtype=torch.float64)
-    assert torch.allclose(reference.binomial_filter(image)[..., 2:-2, 2:-2], image[..., 2:-2, 2:-2])
+    assert torch.allclose(binomial_filter(image)[..., 2:-2, 2:-2], image[..., 2:-2, 2:-2])

@@ -25,11 +25,12 @@ from triton.runtime.autotuner import Autotuner  # noqa: E402
 
 from pyramidflow import ops  # noqa: E402
 from pyramidflow.kernels import coupling  # noqa: E402
-from pyramidflow.ops import backend_reference, backend_triton  # noqa: E402
+from pyramidflow.ops.backend.launch import INTERPRETED  # noqa: E402
+from pyramidflow.ops.dispatch import load, steps  # noqa: E402
 from pyramidflow.ops.tf32 import convolutions_with_tf32  # noqa: E402
 from tests.triton_cases import DEVICE, compare, draw, relative_error  # noqa: E402
 
-INTERPRETED = backend_triton.INTERPRETED
+ours_of, oracle_of = steps("triton"), steps("reference")
 CLAMP = 2.0
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 LAYOUTS = ("contiguous", "channels_last", "strided")
@@ -107,15 +108,15 @@ def _compare_pyramid_down(
         compare("pyramid_down", x, reduction, tolerance=FORWARD)
     else:
         # Rounding makes ties, and a tie goes to another pixel in another type.
-        y, index = backend_triton.pyramid_down(x.to(DEVICE), reduction)
-        exact, _ = backend_reference.pyramid_down(x.double(), reduction)
-        theirs, _ = backend_reference.pyramid_down(x, reduction)
+        y, index = ours_of.pyramid_down(x.to(DEVICE), reduction)
+        exact, _ = oracle_of.pyramid_down(x.double(), reduction)
+        theirs, _ = oracle_of.pyramid_down(x, reduction)
         assert relative_error(y, exact) <= 2 * relative_error(theirs, exact)
         assert index.shape == (half if reduction == "max" else (0,))
     grad = draw(*half, layout=layout, dtype=dtype)
     index = torch.zeros(0, dtype=torch.uint8)
     if reduction == "max":
-        index = backend_reference.pyramid_down(x.double(), reduction)[1]
+        index = oracle_of.pyramid_down(x.double(), reduction)[1]
     compare("pyramid_down_backward", grad, index, *size[2:], reduction, tolerance=GRADIENT)
 
 
@@ -135,8 +136,8 @@ def test_maximum_of_ties_and_nan_equals_oracle() -> None:
     x = torch.ones(1, 1, 9, 9)
     compare("pyramid_down", x, "max", tolerance=FORWARD)
     x[0, 0, 5, 5] = float("nan")  # filtered, it begins inside a cell, not at its first pixel
-    y, _ = backend_triton.pyramid_down(x.to(DEVICE), "max")
-    expected, _ = backend_reference.pyramid_down(x, "max")
+    y, _ = ours_of.pyramid_down(x.to(DEVICE), "max")
+    expected, _ = oracle_of.pyramid_down(x, "max")
     assert torch.equal(y.cpu().isnan(), expected.isnan())
 
 
@@ -190,7 +191,7 @@ def _compare_coupling(
     compare(name, x, params, mean, *rest, tolerance=FORWARD, log_det=2)
     used = mean
     if used is None:
-        used = getattr(backend_reference, name)(x, params, None, *rest)[1]
+        used = getattr(oracle_of, name)(x, params, None, *rest)[1]
     grad = torch.empty_like(x).copy_(torch.randn(x.shape))
     # Expanded, as the gradient of a summed log-determinant is.
     grad_log_det = torch.full((1,), 0.7).expand(x.shape[0])
@@ -343,7 +344,7 @@ def test_coupling_conv1x1_equals_oracle(
     compare("coupling_conv1x1", x, params, mean, weight, *rest, tolerance=FORWARD, log_det=2)
     used = mean
     if used is None:
-        used = backend_reference.coupling_conv1x1(x, params, None, weight, *rest)[1]
+        used = oracle_of.coupling_conv1x1(x, params, None, weight, *rest)[1]
     grad = draw(*size, layout=layout, dtype=dtype)
     grad_log_det = torch.randn(size[0])
     arguments = (grad, grad_log_det, x, params, used, mean is not None, weight, *rest)
@@ -439,11 +440,9 @@ def test_normalize_image_equals_oracle(
     if planar:
         image = image.permute(3, 0, 1, 2).contiguous().permute(1, 2, 3, 0)
     mean, std = torch.rand(3), torch.rand(3) + 0.1
-    expected = backend_reference.normalize_image(image, mean.double(), std.double(), torch.float64)
+    expected = oracle_of.normalize_image(image, mean.double(), std.double(), torch.float64)
     for dtype in DTYPES:
-        ours = backend_triton.normalize_image(
-            image.to(DEVICE), mean.to(DEVICE), std.to(DEVICE), dtype
-        )
+        ours = ours_of.normalize_image(image.to(DEVICE), mean.to(DEVICE), std.to(DEVICE), dtype)
         assert ours.shape == expected.shape
         assert ours.dtype == dtype
         assert ours.is_contiguous()
@@ -459,16 +458,14 @@ def test_empty_levels_equals_oracle(size: tuple[int, ...]) -> None:
     x, half = torch.randn(size), torch.randn(_halved(size))
     index = half.to(torch.uint8)
     for reduction in ("nearest", "max"):
-        assert backend_triton.pyramid_down(x.to(DEVICE), reduction)[0].shape == half.shape
+        assert ours_of.pyramid_down(x.to(DEVICE), reduction)[0].shape == half.shape
         arguments = (half.to(DEVICE), index.to(DEVICE), *size[2:], reduction)
-        assert backend_triton.pyramid_down_backward(*arguments).shape == size
-    assert backend_triton.pyramid_merge(half.to(DEVICE), x.to(DEVICE)).shape == size
-    assert backend_triton.pyramid_up_backward(x.to(DEVICE)).shape == half.shape
+        assert ours_of.pyramid_down_backward(*arguments).shape == size
+    assert ours_of.pyramid_merge(half.to(DEVICE), x.to(DEVICE)).shape == size
+    assert ours_of.pyramid_up_backward(x.to(DEVICE)).shape == half.shape
     weight = torch.randn(size[1], size[1])
-    assert backend_triton.invertible_conv1x1(x.to(DEVICE), weight.to(DEVICE)).shape == size
-    _, grad = backend_triton.invertible_conv1x1_backward(
-        x.to(DEVICE), x.to(DEVICE), weight.to(DEVICE)
-    )
+    assert ours_of.invertible_conv1x1(x.to(DEVICE), weight.to(DEVICE)).shape == size
+    _, grad = ours_of.invertible_conv1x1_backward(x.to(DEVICE), x.to(DEVICE), weight.to(DEVICE))
     assert torch.equal(grad.cpu(), torch.zeros_like(weight))
 
 
@@ -480,7 +477,7 @@ def test_default_blocks_equals_oracle(layout: str) -> None:
     x, half = draw(*size, layout=layout), draw(*_halved(size), layout=layout)
     for reduction in ("nearest", "max"):
         compare("pyramid_down", x, reduction, tolerance=FORWARD)
-        index = backend_reference.pyramid_down(x, reduction)[1]
+        index = oracle_of.pyramid_down(x, reduction)[1]
         arguments = (half, index, *size[2:], reduction)
         compare("pyramid_down_backward", *arguments, tolerance=GRADIENT)
     compare("pyramid_residual", x, half, tolerance=FORWARD)
@@ -652,6 +649,6 @@ def test_in_the_interpreter(test: str, interpreted: dict[str, list[tuple[str, st
 @pytest.mark.skipif(INTERPRETED, reason="the interpreter runs anywhere")
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a CUDA device is here")
 def test_without_a_device_the_status_says_what_is_missing() -> None:
-    status = backend_triton.status()
+    status = load("triton").status()
     assert not status.available
     assert "device" in status.reason

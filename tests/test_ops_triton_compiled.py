@@ -24,11 +24,9 @@ from pyramidflow.kernels import (  # noqa: E402
     pyramid_up,
     tuning,
 )
-from pyramidflow.ops import backend_triton  # noqa: E402
+from pyramidflow.ops.backend.launch import INTERPRETED  # noqa: E402
 
-pytestmark = pytest.mark.skipif(
-    backend_triton.INTERPRETED, reason="the interpreter compiles and tunes nothing"
-)
+pytestmark = pytest.mark.skipif(INTERPRETED, reason="the interpreter compiles and tunes nothing")
 
 
 @pytest.mark.parametrize(

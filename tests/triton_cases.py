@@ -6,12 +6,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pyramidflow.ops import allocation, backend_reference, backend_triton
+from pyramidflow.ops import allocation
+from pyramidflow.ops.backend.launch import INTERPRETED
+from pyramidflow.ops.dispatch import steps
 from tests.support.devices import moved
 from tests.support.guarded import guarded_memory, surrounded
 from tests.support.maxima import assert_same_places
 
-DEVICE = "cpu" if backend_triton.INTERPRETED else "cuda"
+ours_of, oracle_of = steps("triton"), steps("reference")
+
+DEVICE = "cpu" if INTERPRETED else "cuda"
 
 
 def draw(*size: int, layout: str = "contiguous", dtype: torch.dtype = torch.float32) -> Tensor:
@@ -55,9 +59,9 @@ def compare(name: str, *arguments: Any, tolerance: float, log_det: int | None = 
     arguments = surrounded(arguments)
     first = arguments[0] if isinstance(arguments[0], Tensor) else arguments[0][0]
     with guarded_memory():
-        actual = _results(getattr(backend_triton, name)(*moved(arguments, DEVICE)))
-    oracle = _results(getattr(backend_reference, name)(*_map(_double, arguments)))
-    plain = _results(getattr(backend_reference, name)(*arguments))
+        actual = _results(getattr(ours_of, name)(*moved(arguments, DEVICE)))
+    oracle = _results(getattr(oracle_of, name)(*_map(_double, arguments)))
+    plain = _results(getattr(oracle_of, name)(*arguments))
     assert len(actual) == len(oracle)
     for number, (ours, exact, theirs) in enumerate(zip(actual, oracle, plain, strict=True)):
         assert ours.shape == exact.shape

@@ -15,7 +15,7 @@ import torch
 from benchmarks.gpu.parts import Record, Run
 from benchmarks.gpu.timing import difference, milliseconds
 from benchmarks.operations import cases as ops
-from pyramidflow.ops import backend_reference, dispatch
+from pyramidflow.ops import dispatch
 from pyramidflow.ops.tf32 import convolutions_with_tf32
 
 SECONDS = 0.1
@@ -99,10 +99,10 @@ def _in_half(case: ops.Case) -> ops.Case:
 
 def _measure(run: Run, case: ops.Case, layout: str, candidates: Sequence[str]) -> None:
     """Tell a record for each candidate; what goes wrong is one, too."""
-    exact = _call(backend_reference, case.op, _in(torch.float64, case.arguments))
-    least = ops.least_bytes(case, _call(backend_reference, case.op, case.arguments))
+    exact = _call("reference", case.op, _in(torch.float64, case.arguments))
+    least = ops.least_bytes(case, _call("reference", case.op, case.arguments))
     copied = _copy_time(run, least)
-    plain = _call(backend_reference, case.op, case.arguments)
+    plain = _call("reference", case.op, case.arguments)
     dtype = next(x.dtype for x in plain if x.is_floating_point())
     least = ops.least_bytes(case, plain)
     copied = _copy_time(run, least)
@@ -130,12 +130,13 @@ def _measure(run: Run, case: ops.Case, layout: str, candidates: Sequence[str]) -
 
 def _function(run: Run, case: ops.Case, name: str) -> Callable[[], object]:
     if name == "compiled":
-        return partial(run.compiled(getattr(backend_reference, case.op)), *case.arguments)
+        plain = getattr(dispatch.steps("reference"), case.op)
+        return partial(run.compiled(plain), *case.arguments)
     return ops.candidate(case, name)
 
 
-def _call(backend: Any, op: str, arguments: Any) -> list[torch.Tensor]:
-    return ops.flat(getattr(backend, op)(*arguments))
+def _call(backend: str, op: str, arguments: Any) -> list[torch.Tensor]:
+    return ops.flat(getattr(dispatch.steps(backend), op)(*arguments))
 
 
 def _error(found: Sequence[torch.Tensor], exact: Sequence[torch.Tensor]) -> float:

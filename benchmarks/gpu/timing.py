@@ -1,18 +1,21 @@
 """Times on a device: CUDA events from an empty cache, and the same with a clock on the CPU."""
 
+import importlib
 import statistics
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import cache
+from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
 import torch
 from torch import Tensor
 
-from pyramidflow.ops import backend_reference
-from pyramidflow.ops.functions import convolution, coupling, image, pyramid
+from pyramidflow.ops.dispatch import OPERATIONS, steps
+
+FAMILIES = ("anomaly_map", "conv1x1", "convolution", "coupling", "normalize", "pyramid")
 
 FLUSHED_BYTES = 256 << 20
 """Written before each run: four times the largest cache of a GPU so far."""
@@ -29,12 +32,11 @@ def plain_operations() -> Iterator[None]:
 
     A registered operation is one opaque step to the compiler, whatever backend computes it.
     """
-    with (
-        mock.patch.object(convolution, "NAMESPACE_OPS", backend_reference),
-        mock.patch.object(coupling, "NAMESPACE_OPS", backend_reference),
-        mock.patch.object(image, "NAMESPACE_OPS", backend_reference),
-        mock.patch.object(pyramid, "NAMESPACE_OPS", backend_reference),
-    ):
+    plain = SimpleNamespace(**{name: getattr(steps("reference"), name) for name in OPERATIONS})
+    with ExitStack() as patches:
+        for family in FAMILIES:
+            module = importlib.import_module(f"pyramidflow.ops.{family}")
+            patches.enter_context(mock.patch.object(module, "NAMESPACE_OPS", plain))
         yield
 
 

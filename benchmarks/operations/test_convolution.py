@@ -16,7 +16,7 @@ from torch import Tensor
 
 from benchmarks.conftest import Scale
 from benchmarks.harness.turns import compare
-from pyramidflow.ops import dispatch, reference
+from pyramidflow.ops import dispatch
 from pyramidflow.ops.convolution import direct, methods, spectral
 from pyramidflow.ops.convolution.methods import Convolution
 from pyramidflow.runtime.cpu.plan import make_plan
@@ -69,21 +69,22 @@ def in_training(
     """A convolution or one of its gradients; the backend chooses the method."""
     x, weight, grad_y = operands
     if direction == "forward":
-        return lambda: backend.conv2d(x, weight, resample, spectral.AUTOMATIC)
+        return lambda: backend.conv2d(x, weight, resample)
     index = DIRECTIONS.index(direction) - 1
     needs = [index == 0, index == 1]
-    return lambda: backend.conv2d_backward(grad_y, x, weight, resample, spectral.AUTOMATIC, *needs)[
-        index
-    ]
+    return lambda: backend.conv2d_backward(grad_y, x, weight, resample, *needs)[index]
+
+
+ORACLE = dispatch.steps("reference")
 
 
 class OneDnn:
     """What PyTorch does for an up-sampling and a convolution."""
 
     @staticmethod
-    def conv2d(x: Tensor, weight: Tensor, resample: str, tile: int) -> Tensor:
+    def conv2d(x: Tensor, weight: Tensor, resample: str) -> Tensor:
         """The result."""
-        return reference.conv2d(x, weight, resample)
+        return ORACLE.conv2d(x, weight, resample)
 
     conv2d_backward = staticmethod(direct.conv2d_backward)
 
@@ -100,7 +101,7 @@ def relative_error(found: Tensor, direction: str, operands: Operands, resample: 
         x, grad_y = x[..., :side, :side], grad_y[..., : factor * side, : factor * side]
     x.requires_grad_()
     weight.requires_grad_()
-    y = reference.conv2d(x, weight, resample)
+    y = ORACLE.conv2d(x, weight, resample)
     if direction == "forward":
         exact = y.detach()
     else:
@@ -147,7 +148,7 @@ def test_prepared(benchmark: Any, scale: Scale, shape: Convolution) -> None:
         return result
 
     def library() -> Tensor:
-        return OneDnn.conv2d(given.x, weight, shape.resample, 0)
+        return OneDnn.conv2d(given.x, weight, shape.resample)
 
     weight = given.weight.contiguous(memory_format=torch.channels_last)
     benchmark.group = f"convolution, prepared: {shown(shape)}"
@@ -167,7 +168,7 @@ def test_training(benchmark: Any, scale: Scale, shape: Convolution, direction: s
     """The planner's choice where the weights are new every time."""
     shape = sized(shape, scale.small)
     given = operands(shape)
-    planned = in_training(direction, given, shape.resample, dispatch.load("cpu"))
+    planned = in_training(direction, given, shape.resample, dispatch.steps("cpu"))
     library = in_training(direction, given, shape.resample, OneDnn)
     benchmark.group = f"convolution, {direction}: {shown(shape)}"
     benchmark.extra_info.update(

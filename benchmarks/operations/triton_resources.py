@@ -25,7 +25,7 @@ from triton.runtime.jit import JITFunction
 
 from benchmarks.harness import options as common
 from benchmarks.harness import results
-from pyramidflow.ops import backend_triton
+from pyramidflow.ops import dispatch
 from pyramidflow.ops.tf32 import convolutions_with_tf32
 
 ARCHITECTURES = (80, 86, 89, 90, 100, 120)
@@ -140,6 +140,7 @@ def variants(shape: Shape, dtype: torch.dtype) -> Iterator[tuple[str, Any, tuple
         x = torch.empty(size, dtype=kind, device="meta")
         return x.contiguous(memory_format=shape.memory_format) if len(size) == 4 else x
 
+    backend = dispatch.steps("triton")
     batch, channels, height, width = shape.size
     x = tensor(*shape.size)
     half = tensor(batch, channels, height // 2, width // 2)
@@ -151,19 +152,19 @@ def variants(shape: Shape, dtype: torch.dtype) -> Iterator[tuple[str, Any, tuple
     weight = tensor(channels, channels)
     own = ("cvn", "sample", 2.0)
     svn = ("svn", "sample", 2.0)
-    yield "nearest", backend_triton.pyramid_down, (x, "nearest")
-    yield "max", backend_triton.pyramid_down, (x, "max")
-    yield "nearest", backend_triton.pyramid_down_backward, (half, index, height, width, "nearest")
-    yield "max", backend_triton.pyramid_down_backward, (half, index, height, width, "max")
-    yield "", backend_triton.pyramid_merge, (half, x)
-    yield "", backend_triton.pyramid_up_backward, (x,)
-    yield "own mean", backend_triton.affine_coupling, (x, params, None, *own)
-    yield "given mean", backend_triton.affine_coupling, (x, params, mean_cvn, *own)
-    yield "resized", backend_triton.affine_coupling, (level, larger, mean_cvn, *own)
-    yield "inverse, own mean", backend_triton.affine_coupling_inverse, (x, params, None, *own)
+    yield "nearest", backend.pyramid_down, (x, "nearest")
+    yield "max", backend.pyramid_down, (x, "max")
+    yield "nearest", backend.pyramid_down_backward, (half, index, height, width, "nearest")
+    yield "max", backend.pyramid_down_backward, (half, index, height, width, "max")
+    yield "", backend.pyramid_merge, (half, x)
+    yield "", backend.pyramid_up_backward, (x,)
+    yield "own mean", backend.affine_coupling, (x, params, None, *own)
+    yield "given mean", backend.affine_coupling, (x, params, mean_cvn, *own)
+    yield "resized", backend.affine_coupling, (level, larger, mean_cvn, *own)
+    yield "inverse, own mean", backend.affine_coupling_inverse, (x, params, None, *own)
     for label, backward in (
-        ("", backend_triton.affine_coupling_backward),
-        ("inverse, ", backend_triton.affine_coupling_inverse_backward),
+        ("", backend.affine_coupling_backward),
+        ("inverse, ", backend.affine_coupling_inverse_backward),
     ):
         for mode, arguments in (
             ("own mean", (x, grad_log_det, x, params, mean_cvn, False, *own)),
@@ -172,11 +173,11 @@ def variants(shape: Shape, dtype: torch.dtype) -> Iterator[tuple[str, Any, tuple
             ("resized", (level, grad_log_det, level, larger, mean_cvn, True, *own)),
         ):
             yield label + mode, backward, arguments
-    yield "SVN", backend_triton.affine_coupling, (x, params, None, *svn)
-    yield "", backend_triton.invertible_conv1x1, (x, weight)
-    yield "", backend_triton.invertible_conv1x1_backward, (x, x, weight)
-    yield "own mean", backend_triton.coupling_conv1x1, (x, params, None, weight, *own)
-    yield "given mean", backend_triton.coupling_conv1x1, (x, params, mean_cvn, weight, *own)
+    yield "SVN", backend.affine_coupling, (x, params, None, *svn)
+    yield "", backend.invertible_conv1x1, (x, weight)
+    yield "", backend.invertible_conv1x1_backward, (x, x, weight)
+    yield "own mean", backend.coupling_conv1x1, (x, params, None, weight, *own)
+    yield "given mean", backend.coupling_conv1x1, (x, params, mean_cvn, weight, *own)
     kernel = tensor(2 * channels, 2 * channels, 7, 7)
     for label, level, resample in (("7×7", x, "none"), ("7×7, down", half, "down")):
         mean = tensor(1, 1, *level.shape[2:])
@@ -184,20 +185,20 @@ def variants(shape: Shape, dtype: torch.dtype) -> Iterator[tuple[str, Any, tuple
         for products in ("TF32", "exact") if dtype == torch.float32 else ("",):
             with convolutions_with_tf32(products == "TF32"):
                 mode = f"{label} {products}".strip()
-                yield mode, backend_triton.conv_coupling_conv1x1, arguments
+                yield mode, backend.conv_coupling_conv1x1, arguments
     template = tensor(1, channels, height, width)
     shift = tensor(batch, channels, 1, 1, kind=torch.float32)
-    yield "", backend_triton.anomaly_map, ([x], [template])
-    yield "spread", backend_triton.anomaly_map, ([x], [template], [template], None)
-    yield "spread and shift", backend_triton.anomaly_map, ([x], [template], [template], [shift])
-    yield "", backend_triton.anomaly_map, ([x], [template], None, None, 1)
-    yield "spread and shift", backend_triton.anomaly_map, ([x], [template], [template], [shift], 1)
-    yield "", backend_triton.anomaly_map_backward, (x[:, 0], [x], [template])
+    yield "", backend.anomaly_map, ([x], [template])
+    yield "spread", backend.anomaly_map, ([x], [template], [template], None)
+    yield "spread and shift", backend.anomaly_map, ([x], [template], [template], [shift])
+    yield "", backend.anomaly_map, ([x], [template], None, None, 1)
+    yield "spread and shift", backend.anomaly_map, ([x], [template], [template], [shift], 1)
+    yield "", backend.anomaly_map_backward, (x[:, 0], [x], [template])
     statistics = tensor(3)
     for kind in (torch.uint8, torch.uint16):
         image = torch.empty((batch, height, width, 3), dtype=kind, device="meta")
         label = str(kind).removeprefix("torch.")
-        yield label, backend_triton.normalize_image, (image, statistics, statistics, dtype)
+        yield label, backend.normalize_image, (image, statistics, statistics, dtype)
 
 
 def resources(

@@ -17,7 +17,7 @@ from pyramidflow import Detector, ops
 from pyramidflow.data import Category, open_dataset, read_image, resize_image, stack
 from pyramidflow.detector.calibration import TOLERANCES
 from pyramidflow.model import Contrast
-from pyramidflow.ops.compiled_cpu import has_bfloat16
+from pyramidflow.ops.libraries.cpu import has_bfloat16
 from pyramidflow.runtime import TrainedNetwork
 from pyramidflow.runtime.cuda.frozen import FrozenNetwork
 

@@ -58,12 +58,13 @@ def probe_backend(name: str) -> Finding:
     Args:
         name: of the backend.
     """
-    from pyramidflow.ops import dispatch, library
+    from pyramidflow.ops import dispatch
+    from pyramidflow.ops.libraries import loading
     from pyramidflow.ops.selftest import selftest
 
     state = dispatch.status(name)
     details: dict[str, Any] = {k.replace(" ", "_"): v for k, v in state.details.items()}
-    file = library.path(name)
+    file = loading.path(name)
     if file.exists():
         details["file"] = str(file)
     if not state.available:
@@ -84,16 +85,15 @@ def _should_work(name: str) -> bool:
     """Whether a backend that cannot run is a fault: its library is there, or a GPU for it."""
     import torch
 
-    from pyramidflow.ops import library
-    from pyramidflow.ops.backend_cuda import compiled
+    from pyramidflow.ops.libraries import cuda, loading
 
     if name == "triton":
         return torch.cuda.is_available() and importlib.util.find_spec("triton") is not None
-    if not library.path(name).exists() or name == "cpu":
-        return library.path(name).exists()
+    if not loading.path(name).exists() or name == "cpu":
+        return loading.path(name).exists()
     try:
-        compiled.loaded()
-    except library.LibraryError:
+        cuda.loaded()
+    except loading.LibraryError:
         return True
     return torch.cuda.is_available()  # without a GPU the library is at rest, not broken
 
@@ -119,12 +119,12 @@ def _cuda_type() -> list[str]:
 
 def probe_costs() -> Finding:
     """What the parts of a convolution cost on this machine: what a plan is made with."""
-    from pyramidflow.ops import library
+    from pyramidflow.ops.libraries import loading
     from pyramidflow.runtime.cpu.costs import machine_costs
 
     try:
         found = machine_costs()
-    except library.LibraryError as error:
+    except loading.LibraryError as error:
         return Finding("absent", str(error))
     details = asdict(found.costs) | {"file": None if found.file is None else str(found.file)}
     return Finding("ok", f"{found.origin}.", details)

@@ -47,6 +47,11 @@ class VolumeNorm2d(nn.Module):
         self.momentum = momentum
         self.register_buffer("running_mean", torch.zeros(1, 1, 1, 1))
 
+    @property
+    def mode(self) -> ops.CouplingMode:
+        """What a coupling is told of the normalisation."""
+        return ops.CouplingMode(self.kind, self.statistics)
+
     def mean(self) -> Tensor | None:
         """What the coupling subtracts: the running mean, or ``None`` for the sample's own."""
         return None if self.training and self.kind != "none" else self.running_mean
@@ -287,7 +292,7 @@ class CouplingBlock(nn.Module):
         """
         norm = self.volume_norm
         z, mean_used, log_det = ops.coupling_conv1x1(
-            x, params, self.conv1x1.weight(), mean, norm.kind, norm.statistics
+            x, params, self.conv1x1.weight(), mean, norm.mode
         )
         return z, mean_used, log_det + self.conv1x1.log_det(z)
 
@@ -295,7 +300,7 @@ class CouplingBlock(nn.Module):
         """Undo :meth:`couple`; the log-determinant is that of the inverse."""
         norm = self.volume_norm
         y = self.conv1x1.inverse(z)
-        x, log_det = ops.affine_coupling_inverse(y, params, mean, norm.kind, norm.statistics)
+        x, log_det = ops.affine_coupling_inverse(y, params, mean, norm.mode)
         return x, log_det - self.conv1x1.log_det(y)
 
     def _replace(self, pyramid: Pyramid, level: Tensor) -> Pyramid:

@@ -1,48 +1,24 @@
-"""Stateless operations: what the model computes with, one function each.
+"""Stateless operations: what the model computes with, a folder for each family.
 
-``functions`` holds the public functions, ``registry`` the table of operations that they call,
-``dispatch.py`` the choice among the implementations, ``reference.py`` the oracle in plain PyTorch.
-Where operations are spread over files, the files are the same families everywhere: ``pyramid``,
-``coupling``, ``convolution``, ``image``.
+A family's ``__init__.py`` holds its public functions, ``schema.py`` what PyTorch knows of them,
+``reference.py`` the oracle in plain PyTorch, ``cpu.py``, ``cuda.py`` and ``triton.py`` the faster
+implementations. ``dispatch.py`` chooses among these. A family lists in ``__all__`` what is public.
 """
 
-from pyramidflow.ops.convolution.methods import Resampling
+from pyramidflow.ops import anomaly_map as _anomaly_map
+from pyramidflow.ops import conv1x1, convolution, coupling, normalize, pyramid
+from pyramidflow.ops.anomaly_map import *  # noqa: F403
+from pyramidflow.ops.conv1x1 import *  # noqa: F403
+from pyramidflow.ops.convolution import *  # noqa: F403
+from pyramidflow.ops.coupling import *  # noqa: F403
 from pyramidflow.ops.dispatch import BackendRecord, active_backend, backends, use_backend
-from pyramidflow.ops.functions.convolution import conv2d, invertible_conv1x1
-from pyramidflow.ops.functions.coupling import (
-    CLAMP,
-    affine_coupling,
-    affine_coupling_inverse,
-    conv_coupling_conv1x1,
-    coupling_conv1x1,
-)
-from pyramidflow.ops.functions.image import anomaly_map, normalize_image
-from pyramidflow.ops.functions.pyramid import (
-    pyramid_down,
-    pyramid_merge,
-    pyramid_residual,
-)
-from pyramidflow.variants import Reduction, Statistics, VolumeNormKind
+from pyramidflow.ops.normalize import *  # noqa: F403
+from pyramidflow.ops.pyramid import *  # noqa: F403
 
-__all__ = [
-    "CLAMP",
-    "BackendRecord",
-    "Reduction",
-    "Resampling",
-    "Statistics",
-    "VolumeNormKind",
-    "active_backend",
-    "affine_coupling",
-    "affine_coupling_inverse",
-    "anomaly_map",
-    "backends",
-    "conv2d",
-    "conv_coupling_conv1x1",
-    "coupling_conv1x1",
-    "invertible_conv1x1",
-    "normalize_image",
-    "pyramid_down",
-    "pyramid_merge",
-    "pyramid_residual",
-    "use_backend",
-]
+__all__ = ["BackendRecord", "active_backend", "backends", "use_backend"]
+__all__ += _anomaly_map.__all__
+__all__ += conv1x1.__all__
+__all__ += convolution.__all__
+__all__ += coupling.__all__
+__all__ += normalize.__all__
+__all__ += pyramid.__all__

@@ -1,35 +1,30 @@
-"""Which implementation of the operations runs: the backends, and the choice among them.
+"""Which backend runs an operation, and what stands in for an operation that it leaves out.
 
-A backend is a module with one function for each operation of ``registry``, of the same name and
-arguments, and three names more:
+PyTorch dispatches: each operation is registered once, for every device, and what is registered
+chooses among the backends. A registration for each dispatch key could not: two backends share
+``CUDA``, :func:`use_backend` and ``PYRAMIDFLOW_BACKEND`` override the choice at any time, an
+element type may send a call to the reference, and the tests run the CUDA sources on CPU tensors.
 
-- ``DEVICES``: device types whose tensors it takes;
-- ``DTYPES``: element types that it computes in;
-- ``status()``: a :class:`Status`, whether it can run here and if not, why.
-
-Modules load on first use, so that importing the package never fails for want of one.
+An operation that a backend leaves out is computed, in this order, by a backend that lends it, by
+the operation's composite of the same backend's steps, or by the reference.
 """
 
 import importlib
 import os
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from functools import cache
-from types import ModuleType
+from dataclasses import dataclass
+from functools import cache, partial
+from typing import Any
 
 import torch
 
 from pyramidflow.errors import InputError, SlowOperationsWarning
+from pyramidflow.ops.backend import Backend, Status
 
-MODULES = {
-    "reference": "pyramidflow.ops.backend_reference",
-    "cpu": "pyramidflow.ops.backend_cpu",
-    "cuda": "pyramidflow.ops.backend_cuda",
-    "triton": "pyramidflow.ops.backend_triton",
-}
-"""Module of each backend."""
+BACKENDS = ("reference", "cpu", "cuda", "triton")
+"""Names of all backends; each is an object ``BACKEND`` of ``ops/backend/<name>.py``."""
 
 PREFERENCE = {"cpu": ("cpu",), "cuda": ("cuda", "triton")}
 """Backends to try by device type, best first; ``triton`` on other devices, then the reference."""
@@ -40,23 +35,29 @@ _override: str | None = None
 
 
 @dataclass(frozen=True)
-class Status:
-    """Whether a backend can run here.
+class Operation:
+    """What the choice needs to know of an operation.
 
     Attributes:
-        available: whether it can.
-        reason: one sentence: what it runs on, or why it cannot run and what to do.
-        details: compiler, instruction set, architectures, runtime and driver versions, by name.
+        name: as in ``torch.ops.pyramidflow``.
+        package: of its family.
+        taking_schema: turns a backend's function into one of the schema's arguments.
+        composite: see :class:`pyramidflow.ops.op.Op`.
     """
 
-    available: bool
-    reason: str
-    details: Mapping[str, str] = field(default_factory=dict)
+    name: str
+    package: str
+    taking_schema: Callable[[Callable[..., Any]], Callable[..., Any]]
+    composite: Callable[..., Any] | None
+
+
+OPERATIONS: dict[str, Operation] = {}
+"""Every registered operation, by name."""
 
 
 @dataclass(frozen=True)
 class BackendRecord:
-    """A backend's name and :class:`Status`, as ``pyramidflow doctor`` prints them."""
+    """A backend's name and :class:`~pyramidflow.ops.backend.Status`, as ``doctor`` prints them."""
 
     name: str
     available: bool
@@ -67,7 +68,7 @@ class BackendRecord:
 def backends() -> list[BackendRecord]:
     """State of every backend on this machine, the reference first."""
     records = []
-    for name in MODULES:
+    for name in BACKENDS:
         state = status(name)
         records.append(BackendRecord(name, state.available, state.reason, state.details))
     return records
@@ -79,24 +80,22 @@ def active_backend(device_type: str) -> str:
     Raises:
         InputError: the override is unknown, cannot run here, or does not take this device.
     """
-    chosen = select(device_type, torch.float32)
-    return next(name for name, module in MODULES.items() if module == chosen.__name__)
+    return select(device_type, torch.float32).name
 
 
 @cache
 def status(name: str) -> Status:
     """State of one backend; whatever keeps it from running is a reason, not an error."""
     try:
-        module = load(name)
+        backend = load(name)
     except InputError:
         raise
     except Exception as error:
         return Status(False, f"its module does not load: {one_line(error)}.")
     try:
-        state: Status = module.status()
+        return backend.status()
     except Exception as error:
         return Status(False, f"it cannot say what it runs on: {one_line(error)}.")
-    return state
 
 
 def one_line(error: Exception) -> str:
@@ -105,24 +104,25 @@ def one_line(error: Exception) -> str:
 
 
 @cache
-def load(name: str) -> ModuleType:
-    """Module of a backend.
+def load(name: str) -> Backend:
+    """A backend, loaded on first use: importing the package never fails for want of one.
 
     Raises:
         InputError: no backend has this name.
-        ImportError: the module, or something it needs, is not installed.
+        ImportError: its module, or something it needs, is not installed.
     """
     _check_name(name)
-    return importlib.import_module(MODULES[name])
+    backend: Backend = importlib.import_module(f"pyramidflow.ops.backend.{name}").BACKEND
+    return backend
 
 
 def _check_name(name: str, given: str = "the backend") -> None:
-    if name not in tuple(MODULES):
-        raise InputError(f"{given} is {name!r}: choose one of {', '.join(MODULES)}.")
+    if name not in BACKENDS:
+        raise InputError(f"{given} is {name!r}: choose one of {', '.join(BACKENDS)}.")
 
 
-def require(name: str) -> ModuleType:
-    """Module of a backend that can run.
+def require(name: str) -> Backend:
+    """A backend that can run.
 
     Raises:
         InputError: no backend has this name, or it cannot run here.
@@ -159,7 +159,7 @@ def use_backend(name: str) -> Iterator[None]:
         _override = previous
 
 
-def select(device_type: str, dtype: torch.dtype) -> ModuleType:
+def select(device_type: str, dtype: torch.dtype) -> Backend:
     """Backend that computes on tensors of this device and type.
 
     The override if there is one, else the best one available for the device: the reference, with a
@@ -176,20 +176,18 @@ def select(device_type: str, dtype: torch.dtype) -> ModuleType:
 
 
 @cache
-def _select(forced: str | None, device_type: str, dtype: torch.dtype) -> ModuleType:
-    module = _best_of(device_type) if forced is None else require(forced)
-    if device_type not in module.DEVICES:
-        raise InputError(
-            f"the backend {forced!r} does not take tensors on {device_type!r}: move them to "
-            f"{', '.join(sorted(module.DEVICES))}, or choose another backend."
-        )
-    return module if dtype in module.DTYPES else load("reference")
+def _select(forced: str | None, device_type: str, dtype: torch.dtype) -> Backend:
+    backend = _best_of(device_type) if forced is None else require(forced)
+    refusal = backend.refusal(device_type)
+    if refusal:
+        raise InputError(refusal)
+    return backend if dtype in backend.dtypes else load("reference")
 
 
-def _best_of(device_type: str) -> ModuleType:
+def _best_of(device_type: str) -> Backend:
     names = PREFERENCE.get(device_type, ("triton",))
     for name in names:
-        if status(name).available and device_type in load(name).DEVICES:
+        if status(name).available and not load(name).refusal(device_type):
             return load(name)
     reasons = " ".join(f"{name}: {status(name).reason}" for name in names)
     warnings.warn(
@@ -198,3 +196,60 @@ def _best_of(device_type: str) -> ModuleType:
         stacklevel=2,
     )
     return load("reference")
+
+
+def implementation(backend: Backend, operation: str) -> Callable[..., Any]:
+    """What computes an operation in a backend, from the schema's arguments."""
+    return _implementation(backend.name, operation)[0]
+
+
+def left_out(backend: Backend) -> dict[str, str]:
+    """Operations that a backend leaves out, and what stands in for each."""
+    found = {name: _implementation(backend.name, name)[1] for name in OPERATIONS}
+    return {name: instead for name, instead in found.items() if instead}
+
+
+@cache
+def _implementation(backend: str, name: str) -> tuple[Callable[..., Any], str]:
+    operation = OPERATIONS[name]
+    own = _function(backend, operation)
+    if own is not None:
+        return operation.taking_schema(own), ""
+    for lender in load(backend).lenders:
+        lent = _function(lender, operation) if status(lender).available else None
+        if lent is not None:
+            return operation.taking_schema(lent), f"the backend {lender}"
+    if operation.composite is not None:
+        composed = partial(operation.composite, steps(backend))
+        return operation.taking_schema(composed), "its composite"
+    return _implementation("reference", name)[0], "the reference"
+
+
+def _function(backend: str, operation: Operation) -> Callable[..., Any] | None:
+    try:
+        module = importlib.import_module(f"{operation.package}.{backend}")
+    except ModuleNotFoundError as error:
+        if error.name != f"{operation.package}.{backend}":
+            raise
+        return None
+    return getattr(module, operation.name, None)
+
+
+class Steps:
+    """The operations of one backend as functions of the schema's arguments, by name."""
+
+    def __init__(self, backend: str) -> None:
+        self._backend = backend
+
+    def __getattr__(self, operation: str) -> Callable[..., Any]:
+        if operation not in OPERATIONS:
+            raise AttributeError(f"there is no operation {operation!r}.")
+        found = _implementation(self._backend, operation)[0]
+        setattr(self, operation, found)  # the next time it is found without a search
+        return found
+
+
+@cache
+def steps(backend: str) -> Steps:
+    """The operations of a backend, whatever the choice of backends: for composites and proofs."""
+    return Steps(backend)

@@ -4,13 +4,14 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from types import ModuleType
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from pyramidflow.ops import backend_reference, dispatch, registry
+from pyramidflow.ops import dispatch
+from pyramidflow.ops.backend import Backend
+from pyramidflow.ops.op import OPS
 from pyramidflow.ops.tf32 import convolutions_with_tf32
 
 FORWARD_TOLERANCE, GRADIENT_TOLERANCE = 1e-5, 1e-4
@@ -52,13 +53,13 @@ def selftest(backend: str) -> list[SelfTest]:
     goes wrong is the reason of the operation that it went wrong in.
 
     Args:
-        backend: name of a backend, as :func:`pyramidflow.ops.backends` lists them.
+        backend: name of a backend, as :func:`pyramidflow.ops.backend` lists them.
 
     Returns:
         One result for each operation, in the order of the table.
     """
     calls = cases()
-    return [_test(backend, op.name, calls[op.name]) for op in registry.OPS]
+    return [_test(backend, name, calls[name]) for name in OPS]
 
 
 def _test(backend: str, operation: str, calls: Sequence[tuple[Any, ...]]) -> SelfTest:
@@ -78,12 +79,15 @@ def _test(backend: str, operation: str, calls: Sequence[tuple[Any, ...]]) -> Sel
     return SelfTest(operation, error, tolerance, True)
 
 
-def _error(backend: ModuleType, operation: str, arguments: tuple[Any, ...]) -> float:
+def _error(backend: Backend, operation: str, arguments: tuple[Any, ...]) -> float:
     device = _device(backend)
+    reference = dispatch.implementation(dispatch.load("reference"), operation)
     exact = convolutions_with_tf32(False) if device == "cuda" else nullcontext()
     with exact:
-        results = _tensors(getattr(backend, operation)(*_each(arguments, _on(device))))
-    expected = _tensors(getattr(backend_reference, operation)(*_each(arguments, _double)))
+        results = _tensors(
+            dispatch.implementation(backend, operation)(*_each(arguments, _on(device)))
+        )
+    expected = _tensors(reference(*_each(arguments, _double)))
     if [r.shape for r in results] != [e.shape for e in expected]:
         return math.inf
     errors = [_relative_error(*pair) for pair in zip(results, expected, strict=True)]
@@ -91,10 +95,9 @@ def _error(backend: ModuleType, operation: str, arguments: tuple[Any, ...]) -> f
     return max(errors) if all(map(math.isfinite, errors)) else math.inf
 
 
-def _device(backend: ModuleType) -> str:
-    if "cpu" in backend.DEVICES:
-        return "cpu"
-    return "cuda" if torch.cuda.is_available() else min(backend.DEVICES - {"cuda"}, default="cuda")
+def _device(backend: Backend) -> str:
+    candidates = ("cpu", "cuda", "xpu") if torch.cuda.is_available() else ("cpu", "xpu", "cuda")
+    return next(device for device in candidates if not backend.refusal(device))
 
 
 def _relative_error(result: Tensor, expected: Tensor) -> float:
@@ -160,9 +163,9 @@ def cases() -> Mapping[str, list[tuple[Any, ...]]]:
         ],
         "invertible_conv1x1": [(level, matrix)],
         "invertible_conv1x1_backward": [(grad, level, matrix)],
-        "conv2d": [(level, kernel, resample, -1) for resample in RESAMPLED],
+        "conv2d": [(level, kernel, resample) for resample in RESAMPLED],
         "conv2d_backward": [
-            (draw(BATCH, CHANNELS, *side), level, kernel, resample, -1, True, True)
+            (draw(BATCH, CHANNELS, *side), level, kernel, resample, True, True)
             for resample, side in RESAMPLED.items()
         ],
         "anomaly_map": [
@@ -182,12 +185,13 @@ def cases() -> Mapping[str, list[tuple[Any, ...]]]:
 def _couplings(draw: Callable[..., Tensor]) -> tuple[list[tuple[Any, ...]], list[tuple[Any, ...]]]:
     size = (BATCH, CHANNELS, HEIGHT, WIDTH)
     level, grad, log_det = draw(*size), draw(*size), draw(BATCH)
+    reference = dispatch.steps("reference")
     calls, gradients = [], []
     for scale in (1, 2):
         params = draw(BATCH, 2 * CHANNELS, scale * HEIGHT, scale * WIDTH)
         for kind in COUPLINGS:
             taken = (level, params, None, *kind, CLAMP)
-            _, mean, _ = backend_reference.affine_coupling(*taken)
+            _, mean, _ = reference.affine_coupling(*taken)
             for given in (False, True):
                 calls.append((level, params, mean if given else None, *kind, CLAMP))
                 gradients.append((grad, log_det, level, params, mean, given, *kind, CLAMP))

@@ -224,8 +224,8 @@ def test_slow_operations_are_one_line_on_standard_error(tiny_set, tiny_detector_
     image = tiny_set / "test" / "good" / "000.png"
     arguments = ["inspect", str(image), "--model", str(tiny_detector_file), "--output", "out"]
     script = (
-        "import pathlib; from pyramidflow.ops import library\n"
-        "library.FOLDER = pathlib.Path('/nowhere')\n"
+        "import pathlib; from pyramidflow.ops.libraries import loading\n"
+        "loading.FOLDER = pathlib.Path('/nowhere')\n"
         f"from pyramidflow.cli import main; main({arguments})\n"
     )
     result = subprocess.run(

@@ -19,7 +19,7 @@ from pyramidflow.detector.calibration import TOLERANCES, Calibration
 from pyramidflow.detector.findings import Region, find_regions, image_map
 from pyramidflow.detector.verdict import judge
 from pyramidflow.errors import CalibrationWarning, InputError
-from pyramidflow.ops.compiled_cpu import has_bfloat16
+from pyramidflow.ops.libraries.cpu import has_bfloat16
 from pyramidflow.runtime import EagerRuntime, Settings
 from tests.support.tiny import TINY, write_image
 

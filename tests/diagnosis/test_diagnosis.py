@@ -11,7 +11,8 @@ import torch
 
 from pyramidflow.diagnosis import Finding, devices, diagnose, diagnosis, packages, probes
 from pyramidflow.diagnosis.inspection import TOLERANCES, inspection_error
-from pyramidflow.ops import dispatch, library, selftest
+from pyramidflow.ops import dispatch, selftest
+from pyramidflow.ops.libraries import cuda, loading
 from tests.support.places import ROOT
 
 
@@ -104,16 +105,15 @@ def test_a_reader_that_goes_away_ends_nothing():
 @pytest.fixture
 def damaged(tmp_path, monkeypatch):
     """Libraries in a folder of the test's own, where the processes of the probes look for them."""
-    place = (
-        f"import pathlib; from pyramidflow.ops import library; library.FOLDER = {str(tmp_path)!r}"
-    )
-    with_prelude(monkeypatch, f"{place}; library.FOLDER = pathlib.Path(library.FOLDER)")
+    loader = "from pyramidflow.ops.libraries import loading"
+    place = f"loading.FOLDER = pathlib.Path({str(tmp_path)!r})"
+    with_prelude(monkeypatch, f"import pathlib; {loader}; {place}")
     return tmp_path
 
 
 @pytest.mark.parametrize("size", [0, 100, 0.5])
 def test_a_cut_library_is_broken(damaged, size):
-    whole = library.path("cpu")
+    whole = loading.path("cpu")
     if not whole.exists():
         pytest.skip("the cpu library is not built")
     content = whole.read_bytes()
@@ -249,11 +249,10 @@ def test_a_gpu_that_torch_cannot_use_is_broken(monkeypatch, tmp_path):
 def test_a_backend_that_does_not_take_the_gpu_is_broken(monkeypatch, tmp_path, name):
     status = dispatch.Status(False, "the library has no code for this GPU.")
     monkeypatch.setattr(dispatch, "status", lambda _: status)
-    monkeypatch.setattr(library, "FOLDER", tmp_path)
+    monkeypatch.setattr(loading, "FOLDER", tmp_path)
     assert probes.run_probe(f"backend {name}").state == "absent"
-    from pyramidflow.ops.backend_cuda import compiled
 
-    monkeypatch.setattr(compiled, "loaded", lambda: None)
+    monkeypatch.setattr(cuda, "loaded", lambda: None)
     (tmp_path / "libpyramidflow_cuda.so").touch()
     assert probes.run_probe(f"backend {name}").state == "absent"  # no GPU that could use it
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)

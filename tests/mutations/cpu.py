@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from pyramidflow.ops.compiled_cpu import INTERFACE
+from pyramidflow.ops.libraries.cpu import INTERFACE
 from tests.mutations.places import changed
 from tests.support.places import ROOT
 
@@ -291,8 +291,8 @@ def try_mutant(
     subprocess.run(link, check=True)
     script = (
         "import sys, pytest, pathlib\n"
-        "from pyramidflow.ops import library\n"
-        f"library.FOLDER = pathlib.Path({str(folder)!r})\n"
+        "from pyramidflow.ops.libraries import loading\n"
+        f"loading.FOLDER = pathlib.Path({str(folder)!r})\n"
         "sys.exit(pytest.main(['-x', '-q', '-p', 'no:cacheprovider', '-k', 'not avx',"
         f" *{[str(file) for file in TESTS]!r}]))\n"
     )

@@ -12,8 +12,8 @@ from torch import nn
 from pyramidflow import ops
 from pyramidflow.errors import InputError
 from pyramidflow.model import Contrast, PyramidFlow
-from pyramidflow.ops.compiled_cpu import has_bfloat16
 from pyramidflow.ops.convolution.methods import Convolution
+from pyramidflow.ops.libraries.cpu import has_bfloat16
 from pyramidflow.runtime import CpuRuntime, EagerRuntime, Settings, runtime_on
 from pyramidflow.runtime.cpu.plan import make_plan
 from tests.support.backends import require_backend

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from pyramidflow.errors import InputError
 from pyramidflow.model import Architecture, PyramidFlow
 from pyramidflow.model.reach import Reach
-from pyramidflow.ops.compiled_cpu import has_bfloat16
+from pyramidflow.ops.libraries.cpu import has_bfloat16
 from pyramidflow.runtime import CpuRuntime, Settings, TiledRuntime, make_runtime, runtime_on
 from pyramidflow.runtime.cpu import budget
 from pyramidflow.runtime.cpu.plan import make_plan

@@ -10,8 +10,9 @@ from pathlib import Path
 from unittest import mock
 
 from pyramidflow import ops
-from pyramidflow.ops import backend_cuda, dispatch
-from pyramidflow.ops.backend_cuda import compiled
+from pyramidflow.ops import dispatch
+from pyramidflow.ops.backend.cuda import CudaBackend
+from pyramidflow.ops.libraries import cuda
 from tests.support.builds import folder_of
 from tests.support.places import ROOT
 
@@ -76,7 +77,7 @@ def library_or_skip() -> Path:
 def library(path: Path) -> Iterator[None]:
     """Let the CUDA backend call this library."""
     host = ctypes.CDLL(str(path))
-    with mock.patch.object(compiled, "loaded", return_value=host):
+    with mock.patch.object(cuda, "loaded", return_value=host):
         yield
 
 
@@ -110,8 +111,8 @@ def backend(path: Path) -> Iterator[None]:
     try:
         with (
             library(path),
-            mock.patch.object(backend_cuda, "DEVICES", frozenset({"cpu"})),
-            mock.patch.object(dispatch, "require", return_value=backend_cuda),
+            mock.patch.object(CudaBackend, "devices", frozenset({"cpu"})),
+            mock.patch.object(dispatch, "require", return_value=dispatch.load("cuda")),
             ops.use_backend("cuda"),
         ):
             yield

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from pyramidflow.ops import reference
+from pyramidflow.ops.pyramid.reference import binomial_filter
 
 ROUNDING = 1e-6
 """Of the largest pixel: more than two filtered values in float32 are off by, together."""
@@ -19,11 +19,19 @@ def assert_same_places(x: Tensor, ours: Tensor, exact: Tensor) -> None:
     differ = ours != exact
     if not differ.any():
         return
-    blurred = reference.binomial_filter(x.double())
+    blurred = binomial_filter(x.double())
+
+    def spread(values: Tensor, places: Tensor) -> Tensor:
+        cells = torch.zeros(*places.shape[:2], 2 * places.shape[2], 2 * places.shape[3])
+        cells = cells.to(values)
+        for place in range(4):
+            cells[..., place // 2 :: 2, place % 2 :: 2] = values * (places == place)
+        return cells
 
     def value(places: Tensor) -> Tensor:
         ones = torch.ones_like(places, dtype=torch.float64)
-        taken = reference.spread_to_cells(ones, places, *x.shape[-2:])
+        height, width = x.shape[-2:]
+        taken = spread(ones, places)[..., :height, :width]
         filled, values = (
             functional.avg_pool2d(a, 2, ceil_mode=True, divisor_override=1)
             for a in (taken, taken * blurred)

@@ -14,7 +14,7 @@ from torch.nn import functional
 from pyramidflow.ops.allocation import dense, empty
 
 
-def conv2d(x: Tensor, weight: Tensor, resample: str, tile: int) -> Tensor:
+def conv2d(x: Tensor, weight: Tensor, resample: str) -> Tensor:
     """Direct convolution; with ``resample="up"`` in four phases on the coarse map."""
     if resample == "up":
         return _upsampled(x, weight)
@@ -45,7 +45,6 @@ def conv2d_backward(
     x: Tensor,
     weight: Tensor,
     resample: str,
-    tile: int,
     need_x: bool,
     need_weight: bool,
 ) -> tuple[Tensor, Tensor]:

@@ -18,9 +18,6 @@ Resampling = Literal["none", "up", "down"]
 TILES = (8, 12, 16, 20, 24, 32)
 """Sides ``N`` of the transforms that the compiled kernels have."""
 
-AUTOMATIC = -1
-"""In place of a tile: the planner chooses."""
-
 MAX_CHANNELS = 512
 """Channels that an operand of the kernels' product has room for."""
 

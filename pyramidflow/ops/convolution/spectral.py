@@ -11,10 +11,11 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from pyramidflow.ops.allocation import dense, empty
-from pyramidflow.ops.compiled_cpu import SIZE, Epilogue, Source, Spectral, call
+from pyramidflow.ops.allocation import empty
 from pyramidflow.ops.convolution import direct, methods
-from pyramidflow.ops.convolution.methods import AUTOMATIC, Convolution, Method
+from pyramidflow.ops.convolution.methods import Convolution, Method
+from pyramidflow.ops.libraries.cpu import function
+from pyramidflow.ops.libraries.declaration import POINTER, SIZE
 
 SAME, PHASES, HALF = range(3)
 """Layouts of a result: as it is; pixels of 2×2 cells from channels; every other pixel."""
@@ -22,62 +23,108 @@ SAME, PHASES, HALF = range(3)
 _LAYOUTS = {"none": SAME, "up": PHASES, "down": HALF}
 
 
-def conv2d(x: Tensor, weight: Tensor, resample: str, tile: int) -> Tensor:
-    """Convolution in the frequency domain, or directly where that is faster."""
-    shape = described(x, weight, resample)
-    method = methods.fastest(shape) if tile == AUTOMATIC else methods.with_tile(shape, tile)
-    if method.tile == 0 or x.numel() == 0:
-        return direct.conv2d(x, weight, resample, 0)
-    prepared = PreparedConvolution(shape, method, weight)
-    pixels = x.contiguous(memory_format=torch.channels_last)
-    size = (len(x), len(weight), *output_size(shape))
-    height, width = size[2:]
-    y = empty((math.prod(size),), like=x).view(len(x), height, width, -1).permute(0, 3, 1, 2)
-    prepared.run((source(pixels),), y, empty((prepared.workspace_size,), like=x))
-    return dense(y, like=x)
+class Source(ctypes.Structure):
+    """An image that a convolution reads, nearest-resized on the way."""
+
+    _fields_ = [
+        ("data", POINTER),
+        *((name, SIZE) for name in ("channels", "height", "width", "resize")),
+    ]
 
 
-def conv2d_backward(
-    grad_y: Tensor,
+Sources = Source * 2
+"""One source or two, concatenated; the second may have no channels."""
+
+
+class Spectral(ctypes.Structure):
+    """A convolution in the frequency domain."""
+
+    _fields_ = [
+        (name, SIZE)
+        for name in (
+            "batch",
+            "height",
+            "width",
+            "channels0",
+            "channels1",
+            "out_channels",
+            "kernel",
+            "tile",
+            "block",
+            "independent",
+            "layout",
+            "bfloat16",
+        )
+    ]
+
+
+class Epilogue(ctypes.Structure):
+    """What happens to a convolution's result before it is stored."""
+
+    _fields_ = [("bias", POINTER), ("added", POINTER), ("slope", ctypes.c_float)]
+
+
+@function("spectral_sizes")
+def _sizes(
+    shape: Spectral, weights: Tensor, workspace: Tensor, coupling_workspace: Tensor
+) -> None: ...
+
+
+@function("spectral_weights")
+def _weights(weight: Tensor, spectra: Tensor, shape: Spectral) -> None: ...
+
+
+@function("spectral_conv")
+def _convolve(
+    sources: ctypes.Array[Source],
+    spectra: Tensor,
+    y: Tensor,
+    workspace: Tensor,
+    shape: Spectral,
+    epilogue: Epilogue,
+    threads: int | None = None,
+) -> None: ...
+
+
+@function("spectral_coupling")
+def _couple(
+    sources: ctypes.Array[Source],
+    spectra: Tensor,
     x: Tensor,
+    pixel_mean: Tensor | None,
+    channel_mean: Tensor,
     weight: Tensor,
-    resample: str,
-    tile: int,
-    need_x: bool,
-    need_weight: bool,
-) -> tuple[Tensor, Tensor]:
-    """Gradients of :func:`conv2d`; what is not needed is empty."""
-    shape = described(x, weight, resample)
-    method = methods.fastest(shape) if tile == AUTOMATIC else methods.with_tile(shape, tile)
-    if method.tile == 0 or resample == "down" or x.numel() == 0:
-        return direct.conv2d_backward(grad_y, x, weight, resample, 0, need_x, need_weight)
-    taps = weight
-    if resample == "up":
-        grad_y, taps = direct.phases_of(grad_y), direct.fold_upsampling(weight)
-    grad_x, grad_weight = x.new_empty(0), weight.new_empty(0)
-    if need_x:
-        turned = taps.flip(2, 3).transpose(0, 1)  # [I, O, k, k]
-        # The gradient has the result's channels, which may be more than the kernels take.
-        fits = tile in methods.tiles(described(grad_y, turned, "none"))
-        grad_x = dense(conv2d(grad_y, turned, "none", tile if fits else AUTOMATIC), like=x)
-    if need_weight:
-        grad_weight = _grad_weight(grad_y, x, taps, method.tile)
-        if resample == "up":
-            grad_weight = direct.unfold_gradient(grad_weight, weight.shape[-1])
-    return grad_x, grad_weight.contiguous()
+    z: Tensor,
+    workspace: Tensor,
+    shape: Spectral,
+    clamp: float,
+    threads: int | None = None,
+) -> None: ...
 
 
-def _grad_weight(grad_y: Tensor, x: Tensor, taps: Tensor, tile: int) -> Tensor:
-    grad = empty((taps.numel(),), like=x).view(taps.shape)
-    outputs, inputs = taps.shape[:2]
+@function("spectral_grad_weight")
+def _grad_weight_into(x: Tensor, grad_y: Tensor, grad_weight: Tensor, shape: Spectral) -> None: ...
+
+
+def grad_weight_of(x: Tensor, grad_y: Tensor, kernel: int, tile: int) -> Tensor:
+    """Gradient ``[O, I, k, k]`` of the weights of a convolution without a resizing.
+
+    Args:
+        x: the input ``[B, I, H, W]``.
+        grad_y: of the result ``[B, O, H, W]``.
+        kernel: odd ``k``.
+        tile: side of the transforms.
+    """
+    inputs, outputs = x.shape[1], grad_y.shape[1]
+    size = (outputs, inputs, kernel, kernel)
+    grad = empty((math.prod(size),), like=x).view(size)
     # The sums over all tiles are read and written once a block, the spectra stay in cache.
     block = 8 if inputs * outputs <= 64 * 64 else 32
-    call(
-        "spectral_grad_weight",
+    _grad_weight_into(
         x.contiguous(memory_format=torch.channels_last),
         grad_y.contiguous(memory_format=torch.channels_last),
         grad,
-        Spectral(len(x), *x.shape[2:], inputs, 0, outputs, taps.shape[-1], tile, block, 0, SAME, 0),
+        Spectral(len(x), *x.shape[2:], inputs, 0, outputs, kernel, tile, block, 0, SAME, 0),
     )
     return grad
 
@@ -111,7 +158,7 @@ class PreparedConvolution:
     Args:
         shape: of the convolution.
         method: of :mod:`pyramidflow.ops.convolution.methods`, not the direct one; one in bfloat16
-            only where :func:`pyramidflow.ops.compiled_cpu.has_bfloat16`.
+            only where :func:`pyramidflow.ops.libraries.cpu.has_bfloat16`.
         weight: ``[O, I, k, k]``.
         channels: inputs of each of two sources, where there are two.
     """
@@ -140,11 +187,11 @@ class PreparedConvolution:
         )
         # The workspace has room for this many threads: runs use no other number.
         self.threads = torch.get_num_threads()
-        sizes = [SIZE() for _ in range(3)]
-        call("spectral_sizes", self.spectral, *map(ctypes.byref, sizes))
-        weights, self.workspace_size, self.coupling_workspace_size = (s.value for s in sizes)
+        sizes = torch.empty(3, dtype=torch.int64)
+        _sizes(self.spectral, *sizes.unbind())
+        weights, self.workspace_size, self.coupling_workspace_size = sizes.tolist()
         self.spectra = empty((weights,), like=weight)
-        call("spectral_weights", weight.contiguous(), self.spectra, self.spectral)
+        _weights(weight.contiguous(), self.spectra, self.spectral)
         if method.bfloat16:  # they were rounded into the first half of their memory
             self.spectra = self.spectra[: weights // 2].clone()
 
@@ -172,10 +219,8 @@ class PreparedConvolution:
             None if added is None else added.data_ptr(),
             slope,
         )
-        pair = (Source * 2)(*sources)
-        call(
-            "spectral_conv",
-            pair,
+        _convolve(
+            Sources(*sources),
             self.spectra,
             y,
             workspace,
@@ -209,9 +254,8 @@ class PreparedConvolution:
             workspace: float32, at least :attr:`coupling_workspace_size`.
             clamp: bound of the soft clamp.
         """
-        call(
-            "spectral_coupling",
-            (Source * 2)(*sources),
+        _couple(
+            Sources(*sources),
             self.spectra,
             x,
             pixel_mean,

@@ -32,11 +32,6 @@ class PixelBuffer:
         self.pixels = self._buffer(images.dtype)
         self.pixels.copy_(images)
 
-    @property
-    def kind(self) -> str:
-        """Suffix of the compiled functions for the input's type."""
-        return str(self.pixels.dtype).removeprefix("torch.")
-
     @staticmethod
     def bytes_of(size: tuple[int, int, int]) -> int:
         """Memory for pixels of both depths."""

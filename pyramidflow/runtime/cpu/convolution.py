@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from pyramidflow import ops
-from pyramidflow.ops.convolution import spectral
+from pyramidflow.ops.convolution import direct, spectral
 from pyramidflow.runtime.cpu.plan import Layer
 
 
@@ -145,4 +145,4 @@ class FrozenConvolution:
     def convolved(self) -> Tensor:
         """The direct convolution, newly allocated."""
         x = torch.cat([x.resized() for x in self.inputs], 1)
-        return ops.conv2d(x, self.weight, self.resample, 0)
+        return direct.conv2d(x, self.weight, self.resample)

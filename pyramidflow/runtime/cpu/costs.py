@@ -23,9 +23,8 @@ from filelock import FileLock, Timeout
 from pyramidflow import machine
 from pyramidflow.errors import InputError
 from pyramidflow.io.files import write_atomically
-from pyramidflow.ops import library
-from pyramidflow.ops.compiled_cpu import compiled
 from pyramidflow.ops.convolution.methods import NOMINAL, TILES, Costs
+from pyramidflow.ops.libraries import cpu, loading
 from pyramidflow.runtime.cpu import probe
 
 VARIABLE = "PYRAMIDFLOW_COSTS"
@@ -93,9 +92,8 @@ def _nominal(reason: str) -> MachineCosts:
 
 def _key(processor: str) -> str:
     """Of everything that changes what is measured."""
-    loaded = compiled()
-    level = loaded.pyramidflow_cpu_level().decode()
-    parts = (VERSION, processor, level, library.source_digest(loaded, "cpu"))
+    sources = loading.source_digest(cpu.compiled(), "cpu")
+    parts = (VERSION, processor, cpu.level(), sources)
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
 

@@ -15,12 +15,12 @@ from torch import Tensor
 from pyramidflow import ops
 from pyramidflow.model import FrozenSteps, PyramidFlow
 from pyramidflow.model.layers import Conv, MaxPool, Residual, convolutions_of, layers_until
-from pyramidflow.ops.compiled_cpu import call
 from pyramidflow.ops.convolution.methods import Convolution
 from pyramidflow.runtime.cpu.bottleneck import strip_layers, working_floats
 from pyramidflow.runtime.cpu.buffers import PixelBuffer
 from pyramidflow.runtime.cpu.convolution import FrozenConvolution, Input, Workspace
 from pyramidflow.runtime.cpu.plan import Layer
+from pyramidflow.runtime.cpu.stem import lift_into, resnet_stem_into
 from pyramidflow.runtime.folded import FoldedNetwork, frozen_encoder
 
 Step = tuple[str, Callable[[], object]]
@@ -146,19 +146,9 @@ def encoder_steps(
 
 
 def _mix(steps: FrozenSteps, pixels: PixelBuffer, features: Tensor) -> Callable[[], object]:
-    batch, channels, height, width = features.shape
     (layer,) = convolutions_of(steps.stages[0])
     weight = steps.weights(layer)[0].flatten(1).contiguous()  # [C, 3]
-    return lambda: call(
-        f"lift_{pixels.kind}",
-        pixels.pixels,
-        pixels.mean,
-        pixels.std,
-        weight,
-        features,
-        batch * height * width,
-        channels,
-    )
+    return lambda: lift_into(pixels.pixels, pixels.mean, pixels.std, weight, features)
 
 
 def _residual(
@@ -170,26 +160,13 @@ def _residual(
 ) -> list[Step]:
     first, *convolutions = convolutions_of(steps.stages[0])
     weight, bias = _with_bias(steps, first)
-    batch, height, width = pixels.size
     features, hidden, other = images
     # The blocks' results alternate between two images, so that the last one is the feature map.
     count = len(layers) // 2
     images = [features, other] if count % 2 == 0 else [other, features]
 
     def stem() -> None:
-        call(
-            f"resnet_stem_{pixels.kind}",
-            pixels.pixels,
-            pixels.mean,
-            pixels.std,
-            weight,
-            bias,
-            images[0],
-            batch,
-            height,
-            width,
-            len(bias),
-        )
+        resnet_stem_into(pixels.pixels, pixels.mean, pixels.std, weight, bias, images[0])
 
     made: list[Step] = [("encoder stem", stem)]
     for index in range(count):

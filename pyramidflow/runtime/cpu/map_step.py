@@ -8,7 +8,9 @@ import torch
 from torch import Tensor
 
 from pyramidflow.model import Comparison, Contrast
-from pyramidflow.ops.compiled_cpu import Image, call
+from pyramidflow.ops.anomaly_map.cpu import anomaly_level_into, pixel_means_into
+from pyramidflow.ops.libraries.cpu import image_of
+from pyramidflow.ops.pyramid.cpu import pyramid_merge_into
 from pyramidflow.runtime.cpu.buffers import Buffers
 from pyramidflow.runtime.cpu.views import Reader, Region, whole, window
 
@@ -95,16 +97,16 @@ class TemplateStep:
         for d, (z, level) in enumerate(zip(self._levels, self._maps, strict=True)):
             spread = None if self._inverse_spread is None else self._inverse_spread[d]()
             operands = (self._template[d](), spread, self._shift_of(d, z))
-            call("anomaly_level", z, *operands, level, _image(z), 1)
+            anomaly_level_into(z, *operands, level, image_of(z), 1)
         for fine, coarse in zip(self._maps[-2::-1], self._maps[:0:-1], strict=True):
-            call("pyramid_merge", coarse, fine, fine, _image(fine))
+            pyramid_merge_into(coarse, fine, fine, image_of(fine))
 
     def _shift_of(self, d: int, z: Tensor) -> Tensor | None:
         if self._shift is None:
             return None
         shift = self._shift[d]
         if self._own_means is not None:
-            call("pixel_means", z, shift, _image(z))
+            pixel_means_into(z, shift, image_of(z))
             shift -= self._own_means[d]
         return shift
 
@@ -130,7 +132,3 @@ def _readers(levels: Sequence[Tensor], region: Region | None, rooms: list[Tensor
         return [whole(x.contiguous(memory_format=torch.channels_last)) for x in levels]
     windows = zip(levels, rooms, strict=True)
     return [window(x, region, level, room) for level, (x, room) in enumerate(windows)]
-
-
-def _image(x: Tensor) -> Image:
-    return Image(*x.shape, not x.is_contiguous())

@@ -20,7 +20,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from pyramidflow.ops.compiled_cpu import has_bfloat16
 from pyramidflow.ops.convolution.methods import (
     DIRECT_CALL,
     NOMINAL,
@@ -33,6 +32,7 @@ from pyramidflow.ops.convolution.methods import (
     methods,
 )
 from pyramidflow.ops.convolution.spectral import PreparedConvolution, source
+from pyramidflow.ops.libraries.cpu import has_bfloat16
 
 KERNEL = 3
 """Of the convolutions: every tile has it."""

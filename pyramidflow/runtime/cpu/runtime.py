@@ -10,12 +10,16 @@ from statistics import median
 import torch
 from torch import Tensor
 
-from pyramidflow import ops
 from pyramidflow.errors import InputError
 from pyramidflow.model import PyramidFlow
 from pyramidflow.model.coupling import LEAKY_SLOPE, CouplingBlock
-from pyramidflow.ops.compiled_cpu import Image, call, has_bfloat16
 from pyramidflow.ops.convolution.methods import Convolution
+from pyramidflow.ops.libraries.cpu import has_bfloat16, image_of
+from pyramidflow.ops.pyramid.cpu import (
+    pyramid_down_into,
+    pyramid_down_max_into,
+    pyramid_residual_into,
+)
 from pyramidflow.runtime.cpu.buffers import Buffers, PixelBuffer
 from pyramidflow.runtime.cpu.convolution import (
     FrozenConvolution,
@@ -97,8 +101,7 @@ class CpuRuntime:
                 self._workspace,
             )
             # No step may hold the runtime: a cycle would keep its memory when it is replaced.
-            reduction = network.pyramid.reduction
-            self._steps.append(("pyramid", partial(_decompose, self._buffers, reduction)))
+            self._steps.append(("pyramid", partial(_decompose, self._buffers)))
             region = None if part_of is None else self._region
             layers = self.plan.layers[encoder_layers:]
             self._steps += _flow_steps(network, layers, self._buffers, self._workspace, region)
@@ -234,7 +237,7 @@ def _flow_steps(
     return steps
 
 
-def _decompose(buffers: Buffers, reduction: ops.Reduction) -> None:
+def _decompose(buffers: Buffers) -> None:
     features = buffers.encoder_images[0]
     height, width = features.shape[2:]
     fine = buffers.padded
@@ -245,11 +248,11 @@ def _decompose(buffers: Buffers, reduction: ops.Reduction) -> None:
     for coarse, residual, index in zip(
         buffers.coarse, buffers.levels[:-1], buffers.indices, strict=True
     ):
-        if reduction == "max":
-            call("pyramid_down_max", fine, coarse, index, _image(fine))
+        if index is None:
+            pyramid_down_into(fine, coarse, image_of(fine))
         else:
-            call("pyramid_down", fine, coarse, _image(fine))
-        call("pyramid_residual", fine, coarse, residual, _image(fine))
+            pyramid_down_max_into(fine, coarse, index, image_of(fine))
+        pyramid_residual_into(fine, coarse, residual, image_of(fine))
         fine = coarse
 
 
@@ -277,10 +280,6 @@ def _coupling_step(
     return lambda: convolution.couple(
         level, None if pixel_mean is None else pixel_mean(), channel_mean, matrix
     )
-
-
-def _image(x: Tensor) -> Image:
-    return Image(*x.shape, not x.is_contiguous())
 
 
 def demand(

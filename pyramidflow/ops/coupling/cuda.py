@@ -1,0 +1,327 @@
+"""The affine coupling on a GPU, by the kernels of ``csrc/cuda``."""
+
+import ctypes
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from pyramidflow.ops import allocation
+from pyramidflow.ops.allocation import dense
+from pyramidflow.ops.coupling import composite
+from pyramidflow.ops.coupling.mode import CouplingMode
+from pyramidflow.ops.coupling.schema import mean_shape
+from pyramidflow.ops.dispatch import steps
+from pyramidflow.ops.libraries.cuda import kernel, kind, new_workspace, query
+from pyramidflow.ops.libraries.declaration import SIZE
+
+_VOLUME_NORMS = {"cvn": 0, "svn": 1, "none": 2}
+_STATISTICS = {"sample": 0, "batch": 1}
+
+
+class Coupling(ctypes.Structure):
+    """Sizes and settings of a coupling."""
+
+    _fields_ = [
+        *(
+            (name, SIZE)
+            for name in (
+                "batch",
+                "channels",
+                "height",
+                "width",
+                "params_height",
+                "params_width",
+                "mean_given",
+                "mean_stride_sample",
+                "mean_stride_channel",
+                "mean_stride_pixel",
+                "volume_norm",
+                "statistics",
+                "type",
+                "channels_last",
+            )
+        ),
+        ("clamp", ctypes.c_float),
+    ]
+
+
+@query("affine_coupling_workspace")
+def _workspace(coupling: Coupling) -> int: ...
+
+
+@query("coupling_conv1x1_channels")
+def _fused_channels() -> int: ...
+
+
+@kernel("affine_coupling")
+def _affine_coupling(
+    x: Tensor,
+    params: Tensor,
+    mean: Tensor | None,
+    y: Tensor,
+    log_det: Tensor,
+    workspace: Tensor,
+    coupling: Coupling,
+) -> None: ...
+
+
+@kernel("affine_coupling_inverse")
+def _affine_coupling_inverse(
+    y: Tensor,
+    params: Tensor,
+    mean: Tensor | None,
+    x: Tensor,
+    log_det: Tensor,
+    workspace: Tensor,
+    coupling: Coupling,
+) -> None: ...
+
+
+@kernel("affine_coupling_backward")
+def _affine_coupling_backward(
+    grad_y: Tensor,
+    grad_log_det: Tensor,
+    x: Tensor,
+    params: Tensor,
+    mean: Tensor | None,
+    grad_x: Tensor,
+    grad_params: Tensor,
+    workspace: Tensor,
+    coupling: Coupling,
+) -> None: ...
+
+
+@kernel("affine_coupling_inverse_backward")
+def _affine_coupling_inverse_backward(
+    grad_x: Tensor,
+    grad_log_det: Tensor,
+    y: Tensor,
+    params: Tensor,
+    mean: Tensor | None,
+    grad_y: Tensor,
+    grad_params: Tensor,
+    workspace: Tensor,
+    coupling: Coupling,
+) -> None: ...
+
+
+@kernel("coupling_conv1x1")
+def _coupling_conv1x1(
+    x: Tensor,
+    params: Tensor,
+    mean: Tensor | None,
+    weight_transposed: Tensor,
+    y: Tensor | None,
+    z: Tensor,
+    log_det: Tensor,
+    workspace: Tensor,
+    coupling: Coupling,
+) -> None: ...
+
+
+def affine_coupling(
+    x: Tensor,
+    params: Tensor,
+    mean: Tensor | None,
+    mode: CouplingMode,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """``y = exp(s) ⊙ x + t``."""
+    return _couple(_affine_coupling, x, params, mean, mode)
+
+
+def affine_coupling_inverse(
+    y: Tensor,
+    params: Tensor,
+    mean: Tensor | None,
+    mode: CouplingMode,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """``x = (y − t) ⊙ exp(−s)``."""
+    return _couple(_affine_coupling_inverse, y, params, mean, mode)
+
+
+def affine_coupling_backward(
+    grad_y: Tensor,
+    grad_log_det: Tensor,
+    x: Tensor,
+    params: Tensor,
+    mean_used: Tensor,
+    mean_given: bool,
+    mode: CouplingMode,
+) -> tuple[Tensor, Tensor]:
+    """Gradients of ``affine_coupling``, through the mean where it was taken from ``params``."""
+    return _couple_backward(
+        _affine_coupling_backward,
+        grad_y,
+        grad_log_det,
+        x,
+        params,
+        mean_used,
+        mean_given,
+        mode,
+    )
+
+
+def affine_coupling_inverse_backward(
+    grad_x: Tensor,
+    grad_log_det: Tensor,
+    y: Tensor,
+    params: Tensor,
+    mean_used: Tensor,
+    mean_given: bool,
+    mode: CouplingMode,
+) -> tuple[Tensor, Tensor]:
+    """Gradients of ``affine_coupling_inverse``."""
+    return _couple_backward(
+        _affine_coupling_inverse_backward,
+        grad_x,
+        grad_log_det,
+        y,
+        params,
+        mean_used,
+        mean_given,
+        mode,
+    )
+
+
+def coupling_conv1x1(
+    x: Tensor,
+    params: Tensor,
+    mean: Tensor | None,
+    weight: Tensor,
+    mode: CouplingMode,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """``z = A (exp(s) ⊙ x + t)``."""
+    if x.shape[1] > _fused_channels():
+        return composite.coupling_conv1x1(steps("cuda"), x, params, mean, weight, mode)
+    x = dense(x, like=x)
+    ready = dense(params, like=x)
+    coupling, mean_read, mean_written = _means(x, params, mean, mode)
+    workspace = new_workspace(x, _workspace(coupling))
+    z = allocation.empty(x.shape, like=x)
+    log_det = allocation.empty((x.shape[0],), like=x, dtype=torch.float32)
+    _coupling_conv1x1(
+        x,
+        ready,
+        mean_read if mean_written is None else mean_written,
+        weight.t().float().contiguous(),
+        None,
+        z,
+        log_det,
+        workspace,
+        coupling,
+    )
+    return z, _mean_result(params, mean_written), log_det
+
+
+def _couple(
+    launch: Callable[..., None],
+    x: Tensor,
+    params: Tensor,
+    mean: Tensor | None,
+    mode: CouplingMode,
+) -> tuple[Tensor, Tensor, Tensor]:
+    x = dense(x, like=x)
+    ready = dense(params, like=x)
+    coupling, mean_read, mean_written = _means(x, params, mean, mode)
+    workspace = new_workspace(x, _workspace(coupling))
+    y = allocation.empty(x.shape, like=x)
+    log_det = allocation.empty((x.shape[0],), like=x, dtype=torch.float32)
+    launch(
+        x,
+        ready,
+        mean_read if mean_written is None else mean_written,
+        y,
+        log_det,
+        workspace,
+        coupling,
+    )
+    return y, _mean_result(params, mean_written), log_det
+
+
+def _couple_backward(
+    launch: Callable[..., None],
+    grad: Tensor,
+    grad_log_det: Tensor,
+    x: Tensor,
+    params: Tensor,
+    mean_used: Tensor,
+    mean_given: bool,
+    mode: CouplingMode,
+) -> tuple[Tensor, Tensor]:
+    x = dense(x, like=x)
+    ready = dense(params, like=x)
+    coupling, mean_read, _ = _means(x, params, mean_used, mode)
+    coupling.mean_given = mean_given
+    workspace = new_workspace(x, _workspace(coupling))
+    grad_x = allocation.empty(x.shape, like=x)
+    grad_params = allocation.empty(ready.shape, like=ready)
+    launch(
+        dense(grad, like=x),
+        grad_log_det.float().contiguous(),
+        x,
+        ready,
+        mean_read,
+        grad_x,
+        grad_params,
+        workspace,
+        coupling,
+    )
+    return grad_x, dense(grad_params, like=params)
+
+
+def _means(
+    x: Tensor,
+    params: Tensor,
+    mean: Tensor | None,
+    mode: CouplingMode,
+) -> tuple[Coupling, Tensor | None, Tensor | None]:
+    """What to tell the kernels, the mean they read, and the mean they write or need not touch."""
+    batch, channels, height, width = x.shape
+    type_code, layout = kind(x)
+    coupling = Coupling(
+        batch=batch,
+        channels=channels,
+        height=height,
+        width=width,
+        params_height=params.shape[2],
+        params_width=params.shape[3],
+        mean_given=mean is not None,
+        volume_norm=_VOLUME_NORMS[mode.volume_norm],
+        statistics=_STATISTICS[mode.statistics],
+        type=type_code,
+        channels_last=layout,
+        clamp=mode.clamp,
+    )
+    if mean is None:
+        shape = mean_shape(params, mode)
+        written = allocation.empty(shape, like=params, dtype=torch.float32)
+        if mode.volume_norm == "none":
+            written.zero_()
+        elif 0 in x.shape:
+            written.fill_(torch.nan)  # as the mean of nothing is
+        return coupling, None, written
+    full = (batch, channels, *params.shape[2:])
+    read = _with_flat_pixels(mean.float().expand(full))
+    coupling.mean_stride_sample, coupling.mean_stride_channel = read.stride()[:2]
+    coupling.mean_stride_pixel = _pixel_stride(read)
+    return coupling, read, None
+
+
+def _pixel_stride(x: Tensor) -> int:
+    return x.stride(2) if x.shape[3] == 1 else x.stride(3)
+
+
+def _with_flat_pixels(x: Tensor) -> Tensor:
+    # The kernels count pixels in one dimension: rows must follow each other in memory.
+    if 1 in x.shape[2:] or x.stride(2) == x.shape[3] * x.stride(3):
+        return x
+    return x.contiguous()
+
+
+def _mean_result(params: Tensor, written: Tensor | None) -> Tensor:
+    if written is None:
+        return allocation.empty((0,), like=params)
+    if written.dtype == params.dtype:
+        return written
+    return allocation.empty(written.shape, like=params).copy_(written)

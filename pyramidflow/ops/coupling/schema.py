@@ -1,0 +1,360 @@
+"""The affine coupling's operations: alone, inverted, and with the convolutions around it."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pyramidflow.errors import InputError
+from pyramidflow.ops import allocation
+from pyramidflow.ops.checks import (
+    check_choice,
+    check_level,
+    check_operands,
+    check_same_shape,
+    check_shape,
+    half,
+)
+from pyramidflow.ops.conv1x1.schema import check_matrix
+from pyramidflow.ops.convolution.schema import check_kernel
+from pyramidflow.ops.coupling import composite
+from pyramidflow.ops.coupling.mode import CouplingMode
+from pyramidflow.ops.op import NAMESPACE_OPS, Op, empty_like, nothing, register
+
+_COUPLING = "str volume_norm, str statistics, float clamp"
+
+MEAN_DIMS = {
+    ("cvn", "sample"): (1,),
+    ("cvn", "batch"): (0, 1),
+    ("svn", "sample"): (2, 3),
+    ("svn", "batch"): (0, 2, 3),
+    ("none", "sample"): (0, 1, 2, 3),
+    ("none", "batch"): (0, 1, 2, 3),
+}
+"""Dimensions of size 1 in the mean that a coupling takes from its parameters."""
+
+
+def mean_shape(params: Tensor, mode: CouplingMode) -> list[int]:
+    """Shape of the mean that a coupling takes from parameters ``[B, 2C, H', W']``."""
+    full = [params.shape[0], params.shape[1] // 2, params.shape[2], params.shape[3]]
+    reduced = MEAN_DIMS[mode.volume_norm, mode.statistics]
+    return [1 if dim in reduced else size for dim, size in enumerate(full)]
+
+
+def check_affine_coupling(
+    x: Tensor,
+    params: Tensor,
+    mean: Tensor | None,
+    mode: CouplingMode,
+) -> None:
+    """Of a level, the parameters of its coupling and the mean that it loses."""
+    check_operands(x=x, params=params, **_optional(mean))
+    _check_shapes(x, params, mode)
+    if mean is not None:
+        _check_mean(mean, (*x.shape[:2], *params.shape[2:]))
+
+
+def check_affine_coupling_backward(
+    grad_y: Tensor,
+    grad_log_det: Tensor,
+    x: Tensor,
+    params: Tensor,
+    mean_used: Tensor,
+    mean_given: bool,
+    mode: CouplingMode,
+) -> None:
+    """Of the gradients of a coupling's results, and of its arguments."""
+    check_operands(
+        grad_y=grad_y, grad_log_det=grad_log_det, x=x, params=params, mean_used=mean_used
+    )
+    _check_shapes(x, params, mode)
+    check_same_shape(grad_y=grad_y, x=x)
+    check_shape("grad_log_det", grad_log_det, x.shape[:1], "x", x.shape)
+    if mean_given:
+        _check_mean(mean_used, (*x.shape[:2], *params.shape[2:]))
+    else:
+        taken = mean_shape(params, mode)
+        check_shape("mean_used", mean_used, taken, "params", params.shape)
+
+
+def check_coupling_conv1x1(
+    x: Tensor,
+    params: Tensor,
+    mean: Tensor | None,
+    weight: Tensor,
+    mode: CouplingMode,
+) -> None:
+    """Of :func:`check_affine_coupling`'s arguments and a matrix."""
+    check_operands(x=x, params=params, weight=weight, **_optional(mean))
+    _check_shapes(x, params, mode)
+    if mean is not None:
+        _check_mean(mean, (*x.shape[:2], *params.shape[2:]))
+    check_matrix(weight, x)
+
+
+def check_coupling_conv1x1_backward(
+    grad_z: Tensor,
+    grad_log_det: Tensor,
+    x: Tensor,
+    params: Tensor,
+    mean_used: Tensor,
+    mean_given: bool,
+    weight: Tensor,
+    mode: CouplingMode,
+) -> None:
+    """Of :func:`check_affine_coupling_backward`'s arguments and a matrix."""
+    coupling = (x, params, mean_used, mean_given, mode)
+    check_affine_coupling_backward(grad_z, grad_log_det, *coupling)
+    check_operands(x=x, weight=weight)
+    check_matrix(weight, x)
+
+
+def check_conv_coupling_conv1x1(
+    x: Tensor,
+    hidden: Tensor,
+    kernel: Tensor,
+    mean: Tensor,
+    weight: Tensor,
+    resample: str,
+    clamp: float,
+) -> None:
+    """Of a level, and of what its coupling's parameters are convolved from."""
+    check_operands(x=x, hidden=hidden, kernel=kernel, mean=mean, weight=weight)
+    check_level("x", x)
+    check_level("hidden", hidden)
+    check_matrix(weight, x)
+    batch, channels, height, width = x.shape
+    check_kernel("kernel", kernel, hidden.shape[1], outputs=2 * channels)
+    check_choice("resample", resample, ("none", "down"))
+    reached = half(hidden.shape[2:]) if resample == "down" else tuple(hidden.shape[2:])
+    if (batch, height, width) != (hidden.shape[0], *reached):
+        raise InputError(
+            f"x has shape {list(x.shape)}, but hidden {list(hidden.shape)} "
+            f"gives {[hidden.shape[0], channels, *reached]}: give levels of fitting sizes."
+        )
+    _check_mean(mean, x.shape)
+    _check_clamp(clamp)
+
+
+def _optional(mean: Tensor | None) -> dict[str, Tensor]:
+    return {} if mean is None else {"mean": mean}
+
+
+def _check_shapes(x: Tensor, params: Tensor, mode: CouplingMode) -> None:
+    if not isinstance(mode, CouplingMode):
+        raise InputError(f"mode is of type {type(mode).__name__}: give a CouplingMode.")
+    check_level("the transformed level", x)
+    check_level("params", params)
+    check_choice("volume_norm", mode.volume_norm, ("cvn", "svn", "none"))
+    check_choice("statistics", mode.statistics, ("sample", "batch"))
+    _check_clamp(mode.clamp)
+    batch, channels = x.shape[:2]
+    if tuple(params.shape[:2]) != (batch, 2 * channels):
+        raise InputError(
+            f"params has shape {list(params.shape)}, but the level has {list(x.shape)}: "
+            f"give [{batch}, {2 * channels}, H', W']."
+        )
+
+
+def _check_mean(mean: Tensor, full: Sequence[int]) -> None:
+    if mean.dim() != 4 or any(m not in (1, n) for m, n in zip(mean.shape, full, strict=True)):
+        raise InputError(
+            f"the mean has shape {list(mean.shape)}, which does not broadcast to {list(full)}: "
+            "a model with channel volume normalisation works only at its training's image size."
+        )
+
+
+def _check_clamp(clamp: object) -> None:
+    if not isinstance(clamp, (int, float)) or not 0 < clamp < math.inf:
+        raise InputError(f"clamp is {clamp!r}: give a positive number.")
+
+
+def log_det_dtype(x: Tensor) -> torch.dtype:
+    """Type of a coupling's log-determinants: a sum over a sample leaves float16's range."""
+    return torch.promote_types(x.dtype, torch.float32)
+
+
+def _fake_affine_coupling(
+    x: Tensor,
+    params: Tensor,
+    mean: Tensor | None,
+    mode: CouplingMode,
+) -> tuple[Tensor, Tensor, Tensor]:
+    return empty_like(x), _fake_mean(params, mean, mode), _fake_log_det(x)
+
+
+def _fake_mean(params: Tensor, mean: Tensor | None, mode: CouplingMode) -> Tensor:
+    if mean is not None:
+        return nothing(params)
+    return allocation.empty(mean_shape(params, mode), like=params)
+
+
+def _fake_log_det(x: Tensor) -> Tensor:
+    return allocation.empty((x.shape[0],), like=x, dtype=log_det_dtype(x))
+
+
+def _fake_affine_coupling_backward(
+    grad_y: Tensor,
+    grad_log_det: Tensor,
+    x: Tensor,
+    params: Tensor,
+    mean_used: Tensor,
+    mean_given: bool,
+    mode: CouplingMode,
+) -> tuple[Tensor, Tensor]:
+    return empty_like(x), empty_like(params)
+
+
+def _save_affine_coupling(
+    ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]
+) -> None:
+    x, params, mean, *ctx.mode = inputs
+    _, mean_used, _ = output
+    ctx.mean_given = mean is not None
+    ctx.save_for_backward(x, params, mean_used if mean is None else mean)
+    ctx.mark_non_differentiable(mean_used)
+
+
+def _affine_coupling_backward(
+    ctx: Any, grad_y: Tensor, _grad_mean: Any, grad_log_det: Tensor
+) -> tuple[Any, ...]:
+    x, params, mean = ctx.saved_tensors
+    grad_x, grad_params = NAMESPACE_OPS.affine_coupling_backward(
+        grad_y, grad_log_det, x, params, mean, ctx.mean_given, *ctx.mode
+    )
+    return grad_x, grad_params, None, None, None, None
+
+
+def _affine_coupling_inverse_backward(
+    ctx: Any, grad_x: Tensor, _grad_mean: Any, grad_log_det: Tensor
+) -> tuple[Any, ...]:
+    y, params, mean = ctx.saved_tensors
+    grad_y, grad_params = NAMESPACE_OPS.affine_coupling_inverse_backward(
+        grad_x, grad_log_det, y, params, mean, ctx.mean_given, *ctx.mode
+    )
+    return grad_y, grad_params, None, None, None, None
+
+
+def _fake_coupling_conv1x1(
+    x: Tensor,
+    params: Tensor,
+    mean: Tensor | None,
+    weight: Tensor,
+    mode: CouplingMode,
+) -> tuple[Tensor, Tensor, Tensor]:
+    return empty_like(x), _fake_mean(params, mean, mode), _fake_log_det(x)
+
+
+def _fake_coupling_conv1x1_backward(
+    grad_z: Tensor,
+    grad_log_det: Tensor,
+    x: Tensor,
+    params: Tensor,
+    mean_used: Tensor,
+    mean_given: bool,
+    weight: Tensor,
+    mode: CouplingMode,
+) -> tuple[Tensor, Tensor, Tensor]:
+    return empty_like(x), empty_like(params), allocation.empty(weight.shape, like=weight)
+
+
+def _save_coupling_conv1x1(
+    ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]
+) -> None:
+    x, params, mean, weight, *ctx.mode = inputs
+    _, mean_used, _ = output
+    ctx.mean_given = mean is not None
+    ctx.save_for_backward(x, params, mean_used if mean is None else mean, weight)
+    ctx.mark_non_differentiable(mean_used)
+
+
+def _coupling_conv1x1_backward(
+    ctx: Any, grad_z: Tensor, _grad_mean: Any, grad_log_det: Tensor
+) -> tuple[Any, ...]:
+    x, params, mean, weight = ctx.saved_tensors
+    grad_x, grad_params, grad_weight = NAMESPACE_OPS.coupling_conv1x1_backward(
+        grad_z, grad_log_det, x, params, mean, ctx.mean_given, weight, *ctx.mode
+    )
+    return grad_x, grad_params, None, grad_weight, None, None, None
+
+
+def _fake_conv_coupling_conv1x1(
+    x: Tensor,
+    hidden: Tensor,
+    kernel: Tensor,
+    mean: Tensor,
+    weight: Tensor,
+    resample: str,
+    clamp: float,
+) -> Tensor:
+    return empty_like(x)
+
+
+register(
+    __package__,
+    Op(
+        f"affine_coupling(Tensor x, Tensor params, Tensor? mean, {_COUPLING})"
+        " -> (Tensor y, Tensor mean_used, Tensor log_det)",
+        check=check_affine_coupling,
+        gathered=CouplingMode,
+        fake=_fake_affine_coupling,
+        save=_save_affine_coupling,
+        backward=_affine_coupling_backward,
+    ),
+    Op(
+        "affine_coupling_backward(Tensor grad_y, Tensor grad_log_det, Tensor x, Tensor params,"
+        f" Tensor mean_used, bool mean_given, {_COUPLING})"
+        " -> (Tensor grad_x, Tensor grad_params)",
+        check=check_affine_coupling_backward,
+        gathered=CouplingMode,
+        apart=("grad_log_det",),
+        fake=_fake_affine_coupling_backward,
+    ),
+    Op(
+        f"affine_coupling_inverse(Tensor y, Tensor params, Tensor? mean, {_COUPLING})"
+        " -> (Tensor x, Tensor mean_used, Tensor log_det)",
+        check=check_affine_coupling,
+        gathered=CouplingMode,
+        fake=_fake_affine_coupling,
+        save=_save_affine_coupling,
+        backward=_affine_coupling_inverse_backward,
+    ),
+    Op(
+        "affine_coupling_inverse_backward(Tensor grad_x, Tensor grad_log_det, Tensor y,"
+        f" Tensor params, Tensor mean_used, bool mean_given, {_COUPLING})"
+        " -> (Tensor grad_y, Tensor grad_params)",
+        check=check_affine_coupling_backward,
+        gathered=CouplingMode,
+        apart=("grad_log_det",),
+        fake=_fake_affine_coupling_backward,
+    ),
+    Op(
+        f"coupling_conv1x1(Tensor x, Tensor params, Tensor? mean, Tensor weight, {_COUPLING})"
+        " -> (Tensor z, Tensor mean_used, Tensor log_det)",
+        check=check_coupling_conv1x1,
+        gathered=CouplingMode,
+        fake=_fake_coupling_conv1x1,
+        composite=composite.coupling_conv1x1,
+        save=_save_coupling_conv1x1,
+        backward=_coupling_conv1x1_backward,
+    ),
+    Op(
+        "coupling_conv1x1_backward(Tensor grad_z, Tensor grad_log_det, Tensor x, Tensor params,"
+        f" Tensor mean_used, bool mean_given, Tensor weight, {_COUPLING})"
+        " -> (Tensor grad_x, Tensor grad_params, Tensor grad_weight)",
+        check=check_coupling_conv1x1_backward,
+        gathered=CouplingMode,
+        apart=("grad_log_det",),
+        fake=_fake_coupling_conv1x1_backward,
+        composite=composite.coupling_conv1x1_backward,
+    ),
+    Op(
+        "conv_coupling_conv1x1(Tensor x, Tensor hidden, Tensor kernel, Tensor mean, Tensor weight,"
+        " str resample, float clamp) -> Tensor",
+        check=check_conv_coupling_conv1x1,
+        fake=_fake_conv_coupling_conv1x1,
+        composite=composite.conv_coupling_conv1x1,
+    ),
+)

@@ -1,0 +1,1 @@
+"""The compiled libraries: how they are found, loaded and called."""

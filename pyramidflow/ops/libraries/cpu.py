@@ -1,0 +1,127 @@
+"""The compiled CPU library: its functions are declared where they are used, with :func:`function`.
+
+``csrc/cpu`` says what each one does and what the numbers of a structure are.
+"""
+
+import ctypes
+from collections.abc import Callable
+from functools import cache, wraps
+from typing import Any, ParamSpec
+
+import torch
+from torch import Tensor
+
+from pyramidflow.errors import InputError
+from pyramidflow.ops.allocation import memory_format
+from pyramidflow.ops.libraries import loading
+from pyramidflow.ops.libraries.declaration import SIZE, argument_types
+
+P = ParamSpec("P")
+
+DECLARED: dict[str, Callable[..., None]] = {}
+"""Every function of the library that a module which was imported declares."""
+
+INTERFACE = 0x651C9E17E5A51FB
+"""Of ``csrc/cpu/api.h``, as it is declared here; see ``interface`` in ``setup.py``."""
+
+
+class Image(ctypes.Structure):
+    """Sizes and memory format of a tensor."""
+
+    _fields_ = [(name, SIZE) for name in ("batch", "channels", "height", "width", "channels_last")]
+
+
+def image_of(x: Tensor) -> Image:
+    """The description of a dense tensor ``[B, C, H, W]``."""
+    return Image(*x.shape, is_channels_last(x))
+
+
+def is_channels_last(x: Tensor) -> bool:
+    """Whether a dense tensor is in channels-last order."""
+    return memory_format(x) is torch.channels_last
+
+
+def function(name: str) -> Callable[[Callable[P, None]], Callable[P, None]]:
+    """Make a declaration call the library's function of a name.
+
+    Tensors are passed as pointers, ``None`` as a null pointer, structures by value. Every function
+    takes a number of threads last: PyTorch's, unless the declaration ends in ``threads`` and is
+    called with it.
+
+    Args:
+        name: in the library, without its prefix.
+
+    Returns:
+        A decorator of a function without a body. What it makes raises a ``MemoryError`` where the
+        kernel could not get its scratch memory, and an ``InputError`` for less than one thread.
+    """
+
+    def declare(declared: Callable[P, None]) -> Callable[P, None]:
+        bound: list[Any] = []
+        DECLARED[name] = declared
+
+        @wraps(declared)
+        def run(*arguments: P.args, **named: P.kwargs) -> None:
+            if not bound:
+                bound.append(_bind(name, declared))
+            threads = named.get("threads")
+            if threads is None:
+                threads = torch.get_num_threads()
+            elif threads < 1:  # type: ignore[operator]
+                raise InputError(
+                    f"threads is {threads}: give one at least, or None for PyTorch's number."
+                )
+            pointers = [a.data_ptr() if isinstance(a, Tensor) else a for a in arguments]
+            if bound[0](*pointers, threads) != 0:
+                raise MemoryError(f"no memory for the scratch buffers of {name}.")
+
+        return run
+
+    return declare
+
+
+def _bind(name: str, declared: Callable[..., None]) -> Any:
+    function = getattr(compiled(), f"pyramidflow_cpu_{name}")
+    types = argument_types(declared)
+    types.pop("threads", None)
+    function.argtypes, function.restype = [*types.values(), SIZE], ctypes.c_int
+    return function
+
+
+@cache
+def compiled() -> ctypes.CDLL:
+    """The compiled library.
+
+    Raises:
+        LibraryError: it was not built, does not load, or was built for other declarations.
+    """
+    loaded = loading.load("cpu", INTERFACE)
+    for name in ("level", "compiler"):
+        getattr(loaded, f"pyramidflow_cpu_{name}").restype = ctypes.c_char_p
+    return loaded
+
+
+def level() -> str:
+    """Name of the instruction set that the kernels use."""
+    name: bytes = compiled().pyramidflow_cpu_level()
+    return name.decode()
+
+
+def limit_level(limit: int) -> int:
+    """Let the kernels use no better instruction set than one, counted from the baseline's 0.
+
+    Returns:
+        The one that they use.
+    """
+    return int(compiled().pyramidflow_cpu_limit_level(limit))
+
+
+def compiler() -> str:
+    """Version of the compiler that made the library."""
+    version: bytes = compiled().pyramidflow_cpu_compiler()
+    return version.decode()
+
+
+def has_bfloat16() -> bool:
+    """Whether this processor has products of bfloat16 (AVX-512 BF16), and the library uses them."""
+    return bool(compiled().pyramidflow_cpu_has_bfloat16())

@@ -13,6 +13,7 @@ from pyramidflow.cli.compare import compare
 from pyramidflow.cli.demo import demo
 from pyramidflow.cli.doctor import doctor
 from pyramidflow.cli.evaluate import evaluate
+from pyramidflow.cli.history import ShownByDefault, export, mark, show
 from pyramidflow.cli.info import info
 from pyramidflow.cli.inspect import inspect
 from pyramidflow.cli.reproduce import reproduce
@@ -97,3 +98,12 @@ COMMANDS = (
 
 for command in COMMANDS:
     app.command()(_adapted(command))
+
+history = typer.Typer(
+    cls=ShownByDefault,
+    help="What a line said of its parts, what people said of them, and whether scores drift.",
+    no_args_is_help=False,
+)
+for command in (show, export, mark):
+    history.command()(_adapted(command))
+app.add_typer(history, name="history")

@@ -1,7 +1,8 @@
 """The history of a line in a database: SQLite in the line's folder, or PostgreSQL by its URL."""
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -13,7 +14,7 @@ from pyramidflow.line.frame import now
 from pyramidflow.line.parts import part_columns, record_text
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection, Engine, Select
+    from sqlalchemy import Column, Connection, Engine, Select
     from sqlalchemy.engine import URL
 
 VERSION: Final = "0001"
@@ -36,6 +37,45 @@ class Part(NamedTuple):
     number: int
     record: Mapping[str, Any]
     good: bool | None
+
+
+class Judged(NamedTuple):
+    """What the line said of a part, in short.
+
+    Attributes:
+        station: that it belongs to.
+        time: when it was taken.
+        detector: digest of the detector's file.
+        verdict: ``None`` where there is none.
+        score: ``None`` where there is none.
+        late: whether it came after its deadline.
+        dropped: whether it was let go unseen.
+        good: what a person said of it last; ``None`` where nobody did.
+    """
+
+    station: str
+    time: datetime
+    detector: str
+    verdict: str | None
+    score: float | None
+    late: bool
+    dropped: bool
+    good: bool | None
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """Which parts of a history.
+
+    Attributes:
+        station: of this station only.
+        since: taken at or after it.
+        until: taken before it.
+    """
+
+    station: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
 
 
 def sqlite_url(path: Path) -> str:
@@ -169,24 +209,37 @@ class Store:
             connection.execute(insert(marks).values(**values, time=now(), note=note or None))
         return str(stations[0])
 
-    def parts(
-        self,
-        *,
-        station: str | None = None,
-        since: datetime | None = None,
-        until: datetime | None = None,
-        marked: bool = False,
-    ) -> Iterator[Part]:
+    def parts(self, chosen: Chosen | None = None, *, marked: bool = False) -> Iterator[Part]:
         """Parts in the order of their rows.
 
         A page at a time: a reader that takes long holds up nothing.
 
         Args:
-            station: only its parts.
-            since: only parts taken at or after it.
-            until: only parts taken before it.
+            chosen: which; ``None`` for all.
             marked: only parts that a person said something of.
         """
+        from pyramidflow.line.schema import parts
+
+        for number, record, good in self._pages([parts.c.record], chosen, marked):
+            yield Part(number, record, good)
+
+    def judged(self, chosen: Chosen | None = None) -> Iterator[Judged]:
+        """What was judged, without the records, in the order of the rows.
+
+        Args:
+            chosen: which parts; ``None`` for all.
+        """
+        from pyramidflow.line.schema import parts
+
+        c = parts.c
+        columns = [c.station, c.time, c.detector, c.verdict, c.score, c.late, c.dropped]
+        for row in self._pages(columns, chosen, False):
+            yield Judged(*row[1:])
+
+    def _pages(
+        self, columns: "Sequence[Column[Any]]", chosen: Chosen | None, marked: bool
+    ) -> Iterator[Any]:
+        """Rows: number, columns, what a person said last."""
         from sqlalchemy import and_, func, select
 
         from pyramidflow.line.schema import marks, parts
@@ -198,20 +251,20 @@ class Store:
         )
         is_of_part = and_(last.c.station == parts.c.station, last.c.identity == parts.c.identity)
         query: Select[Any] = (
-            select(parts.c.id, parts.c.record, marks.c.good)
+            select(parts.c.id, *columns, marks.c.good)
             .outerjoin(last, is_of_part)
             .outerjoin(marks, marks.c.id == last.c.id)
             .order_by(parts.c.id)
             .limit(_AT_ONCE)
         )
-        query = _within(query, station, since, until)
+        query = _within(query, Chosen() if chosen is None else chosen)
         if marked:
             query = query.where(marks.c.good.is_not(None))
         number = 0
         while True:
             with self._engine.connect() as connection:
                 page = connection.execute(query.where(parts.c.id > number)).all()
-            yield from (Part(*row) for row in page)
+            yield from page
             if len(page) < _AT_ONCE:
                 return
             number = page[-1][0]
@@ -318,19 +371,11 @@ def _migrate(engine: "Engine") -> None:
         command.upgrade(config, "head")
 
 
-def _within(
-    query: "Select[Any]", station: str | None, since: datetime | None, until: datetime | None
-) -> "Select[Any]":
+def _within(query: "Select[Any]", chosen: Chosen) -> "Select[Any]":
     from pyramidflow.line.schema import parts
 
-    if station is not None:
-        query = query.where(parts.c.station == station)
-    if since is not None:
-        query = query.where(parts.c.time >= since)
-    return query if until is None else query.where(parts.c.time < until)
-
-
-def exported(parts: Iterable[Part]) -> Iterator[dict[str, Any]]:
-    """Records of parts with what people said of them, as JSON objects."""
-    for part in parts:
-        yield {**part.record, "marked_good": part.good}
+    if chosen.station is not None:
+        query = query.where(parts.c.station == chosen.station)
+    if chosen.since is not None:
+        query = query.where(parts.c.time >= chosen.since)
+    return query if chosen.until is None else query.where(parts.c.time < chosen.until)

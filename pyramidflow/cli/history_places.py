@@ -1,0 +1,98 @@
+"""Where a history lies, as commands are told."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from datetime import tzinfo
+
+    from pyramidflow.line.store import Store
+
+HistoryPlace = Annotated[
+    str,
+    typer.Argument(
+        metavar="[LINE.TOML|URL]",
+        help="The line's configuration, its store, or the URL of a database that it writes to.",
+    ),
+]
+FromHistory = Annotated[
+    str | None,
+    typer.Option(
+        metavar="LINE.TOML|URL",
+        help="A line's configuration, its store, or the URL of a database that it writes to.",
+        show_default=False,
+    ),
+]
+PictureFolders = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--pictures",
+        help="Folder of a sink that keeps pictures; a line's configuration names its own.",
+        show_default=False,
+    ),
+]
+
+
+@contextmanager
+def open_history(text: str) -> "Iterator[Store]":
+    """Open a history for the time of the context.
+
+    Raises:
+        InputError: there is none, or the configuration cannot be read.
+    """
+    from pyramidflow.line.store import Store
+
+    store = Store.open(place_of(text)[0])
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+def place_of(text: str) -> tuple[str, list[Path]]:
+    """The URL of a history, and the folders of its line's pictures where they are known.
+
+    Args:
+        text: a configuration (``.toml``), a SQLite file or a URL.
+
+    Raises:
+        InputError: the configuration cannot be read.
+    """
+    from pyramidflow.line.store import history_url, sqlite_url
+
+    if "://" in text or not text.endswith(".toml"):
+        return history_url(text), []
+    from pyramidflow.line.configuration import read_configuration
+
+    settings = read_configuration(Path(text).expanduser())
+    folders = [sink.folder for sink in settings.sinks if _kind(sink) == "pictures"]  # type: ignore[attr-defined]
+    return sqlite_url(settings.store), folders
+
+
+def zone_of(name: str | None) -> "tzinfo | None":
+    """A time zone by its name; ``None`` for this machine's.
+
+    Raises:
+        InputError: there is none of that name.
+    """
+    if name is None:
+        return None
+    from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+    from pyramidflow.errors import InputError
+    from pyramidflow.io.names import printable
+
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise InputError(
+            f"the time zone is {printable(name)}: give a name such as Europe/Berlin."
+        ) from error
+
+
+def _kind(settings: Any) -> str:
+    return str(settings.kind)

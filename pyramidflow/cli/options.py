@@ -30,6 +30,16 @@ EncoderWeights = Annotated[
 CacheSize = Annotated[
     int, typer.Option("--cache-size", min=0, metavar="MB", help="Memory for decoded images.")
 ]
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        "--workers",
+        min=0,
+        help="Processes that prepare images; by default none where all images fit into the memory "
+        "for them, else as many as there are processors, at most 4.",
+        show_default="auto",
+    ),
+]
 FalseRejectRate = Annotated[
     float,
     typer.Option(

@@ -10,6 +10,7 @@ from pyramidflow.cli.options import (
     Device,
     EncoderWeights,
     MaxMegapixels,
+    Workers,
     detector_file,
     pixels_of,
 )
@@ -56,6 +57,7 @@ def train(
     encoder_weights: EncoderWeights = None,
     cache_size: CacheSize = 2048,
     max_megapixels: MaxMegapixels = None,
+    workers: Workers = None,
     device: Device = "auto",
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from the checkpoint beside the output.")
@@ -88,7 +90,7 @@ def train(
         if tune:
             detector = _tuned(detector, dataset, tuple(settings), results, resume, reading)
             resume = resume and checkpoint.exists()  # the tuning may have been stopped before it
-        detector.fit(dataset, checkpoint=checkpoint, resume=resume, **reading)
+        detector.fit(dataset, checkpoint=checkpoint, resume=resume, workers=workers, **reading)
         detector.save(output)
     print_training(detector, output, checkpoint)
 

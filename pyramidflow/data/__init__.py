@@ -15,7 +15,7 @@ from pyramidflow.data.imageset import CACHE_BYTES, ImageSet, check_readable, con
 from pyramidflow.data.layouts.common import Category, Sample
 from pyramidflow.data.listing import LeftOut, Listing, find_images, list_images
 from pyramidflow.data.masks import read_mask, read_picture_mask
-from pyramidflow.data.preprocessing import network_input, picture_of
+from pyramidflow.data.preprocessing import batch_of, network_input, normalised, picture_of
 from pyramidflow.data.reading import Reading
 from pyramidflow.data.split import check_trainable, split_validation
 from pyramidflow.data.transforms import augment_texture, mean_level, resize_image, to_mean_level
@@ -34,6 +34,7 @@ __all__ = [
     "Sample",
     "as_pixels",
     "augment_texture",
+    "batch_of",
     "check_readable",
     "check_trainable",
     "content_digest",
@@ -43,6 +44,7 @@ __all__ = [
     "list_images",
     "mean_level",
     "network_input",
+    "normalised",
     "open_dataset",
     "picture_of",
     "read_encoded",

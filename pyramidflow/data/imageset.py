@@ -127,6 +127,11 @@ class ImageSet:
         return bad
 
     @property
+    def is_kept(self) -> bool:
+        """Whether every image is in memory, so that none is decoded again."""
+        return all(path in self._kept for path in self.paths)
+
+    @property
     def contents(self) -> tuple[str, ...]:
         """:func:`content_digest` of each image, in order; they were read before."""
         return tuple(self._digests[path] for path in self.paths)

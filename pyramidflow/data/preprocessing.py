@@ -26,9 +26,29 @@ def network_input(
     Returns:
         ``[B, 3, H, W]``, float32.
     """
+    return normalised(batch_of(images, preprocessing), preprocessing, device)
+
+
+def batch_of(images: Sequence[npt.NDArray[np.generic]], preprocessing: Preprocessing) -> Tensor:
+    """Bring images to one brightness and stack them: ``[B, H, W, 3]``, uint8 or uint16.
+
+    Args:
+        images: ``[H, W, 3]`` each, uint8 or uint16.
+        preprocessing: with the brightness.
+    """
+    return stack([to_mean_level(image, preprocessing.mean_level) for image in images])
+
+
+def normalised(batch: Tensor, preprocessing: Preprocessing, device: torch.device) -> Tensor:
+    """Normalise a batch by mean and deviation: ``[B, 3, H, W]``, float32.
+
+    Args:
+        batch: ``[B, H, W, 3]``, uint8 or uint16.
+        preprocessing: with mean and deviation.
+        device: where the result lives.
+    """
     mean, std = torch.tensor([preprocessing.mean, preprocessing.std], device=device)
-    evened = [to_mean_level(image, preprocessing.mean_level) for image in images]
-    return ops.normalize_image(stack(evened).to(device), mean, std)
+    return ops.normalize_image(batch.to(device), mean, std)
 
 
 def picture_of(image: Tensor, preprocessing: Preprocessing) -> npt.NDArray[np.uint8]:

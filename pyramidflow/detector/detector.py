@@ -118,6 +118,7 @@ class Detector(DetectorState):
         show_progress: bool = True,
         cache_bytes: int = CACHE_BYTES,
         max_pixels: int | None = None,
+        workers: int | None = None,
         **recipe: Any,
     ) -> "Detector":
         """Train on good images, take the template, and calibrate on the held-out share.
@@ -134,6 +135,7 @@ class Detector(DetectorState):
             show_progress: show a progress bar and a line for each epoch on standard error.
             cache_bytes: memory for decoded images.
             max_pixels: pixels of the largest picture that is decoded; by default 178 million.
+            workers: processes that prepare images; by default as many as help.
             recipe: settings of the training that differ from the detector's own, as ``epochs``,
                 ``batch_size``, ``augment``, ``validation_share`` or ``deterministic``; see
                 :class:`pyramidflow.training.Recipe`.
@@ -149,7 +151,7 @@ class Detector(DetectorState):
         if not isinstance(data, Category):
             data = open_dataset(data, category)
         file = None if checkpoint is None else Path(checkpoint)
-        run = Run(file, resume, show_progress, cache_bytes, max_pixels)
+        run = Run(file, resume, show_progress, cache_bytes, max_pixels, workers)
         fitted = fit(self.model, spec, data, run, self._artifact.masks)
         # The memory budget is for the line: after a training the process has more than it already.
         settings = replace(self._current.settings, memory_budget=None)

@@ -53,6 +53,7 @@ class Run:
         show_progress: show a bar and a line for each epoch on standard error.
         cache_bytes: memory for decoded images.
         max_pixels: pixels of the largest picture that is decoded; ``None`` is the package's own.
+        workers: processes that prepare images; ``None`` takes as many as help.
     """
 
     checkpoint: Path | None = None
@@ -60,6 +61,7 @@ class Run:
     show_progress: bool = True
     cache_bytes: int = CACHE_BYTES
     max_pixels: int | None = None
+    workers: int | None = None
 
 
 @dataclass(frozen=True)
@@ -139,6 +141,7 @@ def fit(
         checkpoint=run.checkpoint,
         resume=run.resume,
         show_progress=run.show_progress,
+        workers=run.workers,
     )
     _warn(images.looks_dark())
     lying = images if prepared.reference is None else reading.images(images.paths)

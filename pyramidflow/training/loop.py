@@ -1,29 +1,29 @@
 """The training loop: the published recipe, resumable to the bit."""
 
-import os
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from rich.console import Console
 from torch import Tensor
 
-from pyramidflow.data import ImageSet, augment_texture, network_input
+from pyramidflow.data import ImageSet, network_input, normalised
 from pyramidflow.errors import CheckpointError, InputError
 from pyramidflow.interrupt import Interrupted, StopRequest
 from pyramidflow.model import PyramidFlow
 from pyramidflow.model.frozen import Standardised
 from pyramidflow.spec import PLAIN_CONTRAST, ContrastRule, Preprocessing, Recipe
+from pyramidflow.training.batches import Batches, DrawnImages, EpochSampler
 from pyramidflow.training.checkpoint import Position, load_checkpoint, save_checkpoint
 from pyramidflow.training.contents import fingerprint, read_all
+from pyramidflow.training.determinism import determinism
 from pyramidflow.training.loss import Loss, choose_loss
 from pyramidflow.training.memory import Mode, activation_bytes, fitting_mode, network_of
+from pyramidflow.training.parallel import OneProcess, Parallel
 from pyramidflow.training.progress import SilentProgress, TrainingProgress, console_progress
 from pyramidflow.training.standardise import standardise
 from pyramidflow.training.statistics import Normal, normal_of, passes
@@ -62,6 +62,8 @@ class Trainer:
         contrast: what of the latents is wanted in the end.
         progress: told how it goes.
         checkpoint: file to write after each epoch and on a stop request; ``None`` writes none.
+        workers: processes that prepare images; ``None`` takes as many as help.
+        parallel: the processes that train together; ``None`` is this one alone.
 
     Raises:
         InputError: there are fewer images than a step needs.
@@ -77,6 +79,8 @@ class Trainer:
         contrast: ContrastRule,
         progress: TrainingProgress,
         checkpoint: Path | None = None,
+        workers: int | None = None,
+        parallel: Parallel | None = None,
     ) -> None:
         self.model = model
         self.preprocessing = preprocessing
@@ -96,7 +100,11 @@ class Trainer:
             weight_decay=recipe.weight_decay,
             betas=recipe.betas,
         )
-        if len(self._batches(range(len(images)))) == 0:
+        self.workers = workers
+        self.parallel = parallel or OneProcess()
+        self.batches = self._batches(images, recipe.seed, recipe.augment)
+        self.held_out_batches = self._batches(held_out, None)
+        if len(self.batches) == 0:
             raise InputError(
                 f"there are {len(images)} training images, but a step needs at least 2: pairs of "
                 "good images are contrasted."
@@ -127,13 +135,12 @@ class Trainer:
         )
         self._check_memory(checkpoint)
         position = self.position
-        if position.step > len(self._batches(range(len(self.images)))):
+        if position.step > len(self.batches):
             raise InputError(
                 f"the checkpoint {checkpoint} is in step {position.step}, but an epoch has "
-                f"{len(self._batches(range(len(self.images))))}: start without --resume."
+                f"{len(self.batches)}: start without --resume."
             )
-        behind = position.epoch + (position.step > 0)
-        if behind > self.recipe.epochs:
+        if (behind := position.epoch + (position.step > 0)) > self.recipe.epochs:
             raise InputError(
                 f"the checkpoint {checkpoint} is in epoch {behind}, but only "
                 f"{self.recipe.epochs} are wanted: ask for as many or more."
@@ -149,11 +156,11 @@ class Trainer:
             Interrupted: a stop was requested (Ctrl-C, SIGTERM); the checkpoint is written.
             InputError: an image cannot be read, or the loss is not finite.
         """
-        with _determinism(self.recipe.deterministic), StopRequest() as stop:
+        with determinism(self.recipe.deterministic), StopRequest() as stop:
             self._standardise(stop)
-            batches = self._batches(range(len(self.images)))
-            done = self.position.epoch * len(batches) + self.position.step
-            self.progress.begin("training", done, self.recipe.epochs * len(batches))
+            steps = len(self.batches)
+            done = self.position.epoch * steps + self.position.step
+            self.progress.begin("training", done, self.recipe.epochs * steps)
             while self.position.epoch < self.recipe.epochs:
                 self._epoch(stop)
             normal = self._normal(stop)
@@ -171,37 +178,34 @@ class Trainer:
         self.progress.begin("features", 0, len(self.images))
 
         def inputs() -> Iterator[Tensor]:
-            with closing(self.images.in_turn([i] for i in range(len(self.images)))) as decoded:
-                for image in decoded:
-                    yield network_input(image, self.preprocessing, self._device())
-                    self.progress.advance()
-                    self._stop_if(stop)
+            order = EpochSampler(len(self.images), 1, None)
+            singles = Batches(DrawnImages(self.images), order, self.preprocessing, self.workers)
+            for image in singles.of_epoch():
+                yield self._normalised(image)
+                self.progress.advance()
+                self._stop_if(stop)
 
         standardise(encoder, inputs())
 
     def _epoch(self, stop: StopRequest) -> None:
         position, recipe = self.position, self.recipe
         epoch = position.epoch
-        order = np.random.default_rng((recipe.seed, epoch)).permutation(len(self.images))
-        batches = self._batches(order)
         self.model.train()
-        remaining = batches[position.step :]
         started = time.perf_counter()
-        with closing(self.images.in_turn(remaining)) as decoded:
-            for batch, images in zip(remaining, decoded, strict=True):
-                loss = self._step(epoch, batch, images)
-                position.step += 1
-                position.loss_sum += loss
-                position.seconds += time.perf_counter() - started
-                self.progress.advance(loss)
-                self._stop_if(stop)
-                started = time.perf_counter()
+        for batch in self.batches.of_epoch(epoch, position.step):
+            loss = self._step(epoch, batch)
+            position.step += 1
+            position.loss_sum += loss
+            position.seconds += time.perf_counter() - started
+            self.progress.advance(loss)
+            self._stop_if(stop)
+            started = time.perf_counter()
         started = time.perf_counter()
         validation_loss = self._validation_loss()
         position.seconds += time.perf_counter() - started
         record = {
             "epoch": epoch + 1,
-            "loss": position.loss_sum / len(batches),
+            "loss": position.loss_sum / len(self.batches),
             "validation_loss": validation_loss,
             "seconds": position.seconds - sum(r["seconds"] for r in position.history),
         }
@@ -211,29 +215,26 @@ class Trainer:
         self._save_checkpoint()
         self.progress.epoch(record, recipe.epochs)
 
-    def _step(self, epoch: int, batch: list[int], images: list[npt.NDArray[Any]]) -> float:
-        if self.recipe.augment == "texture":
-            images = [
-                augment_texture(image, np.random.default_rng((self.recipe.seed, epoch, i)))
-                for image, i in zip(images, batch, strict=True)
-            ]
+    def _step(self, epoch: int, batch: Tensor) -> float:
         network = network_of(self.model, self.position.memory)
-        loss = self.loss(network, network_input(images, self.preprocessing, self._device()))
-        value = _finite(float(loss.detach()), "loss", epoch)
+        loss = self.loss(network, self._normalised(batch))
+        value = _finite(self._mean(loss.detach()), "loss", epoch)
         self.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
+        self.parallel.reduce(*(p.grad for p in self.model.parameters() if p.grad is not None))
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip_norm)
         self.optimizer.step()
         return value
 
+    def _mean(self, loss: Tensor) -> float:
+        self.parallel.reduce(loss)  # over the processes
+        return float(loss)
+
     @torch.no_grad()
     def _validation_loss(self) -> float | None:
         self.model.eval()
-        batches = self._batches(range(len(self.held_out)))
-        losses = [
-            float(self.loss(self.model, network_input(images, self.preprocessing, self._device())))
-            for images in self.held_out.in_turn(batches)
-        ]
+        batches = map(self._normalised, self.held_out_batches.of_epoch())
+        losses = [self._mean(self.loss(self.model, batch)) for batch in batches]
         if not losses:
             return None
         return _finite(sum(losses) / len(losses), "held-out loss", self.position.epoch)
@@ -254,8 +255,7 @@ class Trainer:
             return None if seen is None else torch.from_numpy(seen)
 
         height, width = self.model.features(self._input(0)).shape[-2:]
-        map_size = (height, width)
-        has_template = "template" not in self.recipe.without
+        map_size, has_template = (height, width), "template" not in self.recipe.without
         return normal_of(self.model, latents_of, count, self.contrast, has_template, seen_of)
 
     def _level_size(self) -> tuple[int, int]:
@@ -263,6 +263,9 @@ class Trainer:
 
     def _input(self, index: int) -> Tensor:
         return network_input([self.images[index]], self.preprocessing, self._device())
+
+    def _normalised(self, batch: Tensor) -> Tensor:
+        return normalised(batch, self.preprocessing, self._device())
 
     def _memory(self) -> Mode:
         memory, batch_size = self.recipe.memory, self.recipe.batch_size
@@ -286,11 +289,10 @@ class Trainer:
                 f"{wanted!r}: use the same setting or 'auto', or start without --resume."
             )
 
-    def _batches(self, order: Iterable[int]) -> list[list[int]]:
-        indices = [int(i) for i in order]
-        size = self.recipe.batch_size
-        batches = [indices[i : i + size] for i in range(0, len(indices), size)]
-        return [batch for batch in batches if len(batch) >= min(size, 2)]
+    def _batches(self, images: ImageSet, seed: int | None, augment: str = "none") -> Batches:
+        drawn = DrawnImages(images, augment, self.recipe.seed)
+        sampler = EpochSampler(len(images), self.recipe.batch_size, seed, self.parallel)
+        return Batches(drawn, sampler, self.preprocessing, self.workers)
 
     def _device(self) -> torch.device:
         return next(self.model.parameters()).device
@@ -307,10 +309,11 @@ class Trainer:
         raise Interrupted(f"stopped at {where}; go on from {self.checkpoint} with --resume.")
 
     def _save_checkpoint(self) -> None:
-        if self.checkpoint is not None:
+        if self.checkpoint is not None and self.parallel.rank == 0:
             save_checkpoint(
                 self.checkpoint, self._identity(), self.position, self.model, self.optimizer
             )
+        self.parallel.barrier()
 
     def _identity(self) -> dict[str, Any]:
         recipe = self.recipe.as_dict()
@@ -320,6 +323,8 @@ class Trainer:
             **self.model.architecture.as_dict(),
             "image_size": list(self.preprocessing.size),
             "brightness": self.preprocessing.mean_level,
+            "mean": list(self.preprocessing.mean),
+            "std": list(self.preprocessing.std),
             "images": fingerprint(self.images),
             "held-out images": fingerprint(self.held_out),
         }
@@ -336,6 +341,8 @@ def train(
     checkpoint: Path | None = None,
     resume: bool = False,
     show_progress: bool = True,
+    workers: int | None = None,
+    parallel: Parallel | None = None,
 ) -> TrainingResult:
     """Train a network, see :class:`Trainer`.
 
@@ -349,6 +356,8 @@ def train(
         checkpoint: file to write after each epoch and on a stop request.
         resume: go on from the checkpoint.
         show_progress: show a bar and a line for each epoch on standard error.
+        workers: processes that prepare images; ``None`` takes as many as help.
+        parallel: the processes that train together; ``None`` is this one alone.
 
     Returns:
         What is normal, and history.
@@ -360,8 +369,18 @@ def train(
     """
 
     def run(progress: TrainingProgress) -> TrainingResult:
-        sets = (images, held_out)
-        trainer = Trainer(model, preprocessing, *sets, recipe, contrast, progress, checkpoint)
+        trainer = Trainer(
+            model,
+            preprocessing,
+            images,
+            held_out,
+            recipe,
+            contrast,
+            progress,
+            checkpoint,
+            workers,
+            parallel,
+        )
         if resume:
             trainer.resume()
         return trainer.run()
@@ -379,18 +398,3 @@ def _finite(loss: float, name: str, epoch: int) -> float:
             "learning rate."
         )
     return loss
-
-
-@contextmanager
-def _determinism(wanted: bool) -> Iterator[None]:
-    enabled = torch.are_deterministic_algorithms_enabled()
-    benchmark = torch.backends.cudnn.benchmark
-    if wanted:
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS asks for it
-        torch.use_deterministic_algorithms(True)
-        torch.backends.cudnn.benchmark = False
-    try:
-        yield
-    finally:
-        torch.use_deterministic_algorithms(enabled)
-        torch.backends.cudnn.benchmark = benchmark

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from torch.optim import Adam
 
 from pyramidflow import Detector
 from pyramidflow.data import open_dataset
 from pyramidflow.errors import CalibrationWarning
 from pyramidflow.evaluation import evaluate
-from pyramidflow.training import Trainer
 from tests.support.command_line import assert_one_sentence
 from tests.support.places import SHARED_DATA
 from tests.support.tiny import write_image
@@ -150,16 +150,16 @@ def test_a_test_image_that_is_not_in_the_numbers_is_named_each_time(reproduced, 
 @pytest.fixture
 def stopped_at(monkeypatch):
     """Make a training send itself Ctrl-C at its step of a number, once."""
-    step, steps = Trainer._step, []
+    step, steps = Adam.step, []
 
     def arm(number):
-        def counted(self, *arguments):
+        def counted(self, *arguments, **named):
             steps.append(number)
             if len(steps) == number:
                 os.kill(os.getpid(), signal.SIGINT)
-            return step(self, *arguments)
+            return step(self, *arguments, **named)
 
-        monkeypatch.setattr(Trainer, "_step", counted)
+        monkeypatch.setattr(Adam, "step", counted)
 
     return arm
 

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from pyramidflow import Detector, PyramidFlow
-from pyramidflow.data import ImageSet, list_images, network_input
+from pyramidflow.data import ImageSet, batch_of, list_images, network_input
 from pyramidflow.errors import InputError
 from pyramidflow.interrupt import StopRequest
 from pyramidflow.model import ComposedContrast, InvertiblePyramid
@@ -308,7 +308,7 @@ def test_first_step_follows_the_published_optimiser(tiny_set):
     detector, made = trainer(tiny_set, 1, SilentProgress(), None)
     before = {k: v.detach().clone() for k, v in detector.model.named_parameters()}
     detector.model.train()
-    made._step(0, [0, 1], [made.images[0], made.images[1]])
+    made._step(0, batch_of([made.images[0], made.images[1]], made.preprocessing))
     total = torch.sqrt(sum(p.grad.square().sum() for p in detector.model.parameters()))
     assert float(total) <= 1.0 + 1e-5  # clipped
     for name, parameter in detector.model.named_parameters():

@@ -1,0 +1,138 @@
+"""The order of a training's images, their workers, and the processes that share them."""
+
+import numpy as np
+import pytest
+import torch
+
+from pyramidflow import Detector
+from pyramidflow.data import ImageSet, augment_texture, list_images
+from pyramidflow.errors import InputError
+from pyramidflow.spec import PLAIN_CONTRAST, Preprocessing
+from pyramidflow.training import Recipe, Trainer
+from pyramidflow.training.batches import Batches, DrawnImages, EpochSampler, fitting_workers
+from pyramidflow.training.parallel import OneProcess
+from pyramidflow.training.progress import SilentProgress
+from tests.support.tiny import TINY
+
+SEED = 3
+
+
+class Share(OneProcess):
+    """A process that says it is one of several, and counts what it is asked."""
+
+    def __init__(self, rank=0, world=1):
+        self.rank, self.world = rank, world
+        self.reduced, self.waits = [], 0
+
+    def reduce(self, *tensors):
+        self.reduced.append(len(tensors))
+
+    def barrier(self):
+        self.waits += 1
+
+
+@pytest.fixture
+def images(tiny_set):
+    return ImageSet(list_images(tiny_set / "train" / "good")[:9], 16, cache_bytes=0)
+
+
+def of_epoch(images, epoch, start, workers, size=2):
+    drawn = DrawnImages(images, "texture", SEED)
+    batches = Batches(drawn, EpochSampler(9, size, SEED), Preprocessing(16), workers)
+    return list(batches.of_epoch(epoch, start))
+
+
+@pytest.mark.parametrize("size", [1, 2, 4, 9, 10])
+def test_an_epoch_is_a_permutation_in_batches(size):
+    sampler = EpochSampler(9, size, SEED)
+    sampler.epoch = 5
+    order = np.random.default_rng((SEED, 5)).permutation(9)
+    expected = [[(5, int(i)) for i in order[k : k + size]] for k in range(0, 9, size)]
+    if len(expected[-1]) < min(size, 2):
+        expected.pop()
+    assert list(sampler) == expected
+    assert len(sampler) == len(expected)
+    sampler.start = 1
+    assert list(sampler) == expected[1:]
+
+
+def test_processes_share_every_batch():
+    whole = list(EpochSampler(9, 4, SEED))
+    shares = [list(EpochSampler(9, 4, SEED, Share(rank, 2))) for rank in range(2)]
+    for batch, *parts in zip(whole, *shares, strict=True):
+        assert sorted(batch) == sorted(draw for part in parts for draw in part)
+        assert abs(len(parts[0]) - len(parts[1])) <= 1
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_batches_are_the_augmented_images(images, workers):
+    torch.manual_seed(7)
+    state = torch.get_rng_state()
+    found = of_epoch(images, 2, 1, workers)
+    assert torch.equal(torch.get_rng_state(), state)
+    order = np.random.default_rng((SEED, 2)).permutation(9)
+    assert len(found) == 3
+    for step, batch in enumerate(found, 1):
+        for image, i in zip(batch, order[2 * step : 2 * step + 2], strict=True):
+            expected = augment_texture(images[i], np.random.default_rng((SEED, 2, i)))
+            np.testing.assert_array_equal(image.numpy(), expected)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_an_image_that_went_bad_is_one_sentence(tiny_set, tmp_path, workers):
+    path = tmp_path / "bad.png"
+    path.write_bytes(b"no picture")
+    images = ImageSet([*list_images(tiny_set / "train" / "good")[:8], path], 16, cache_bytes=0)
+    with pytest.raises(InputError, match=r"bad\.png is not an image") as caught:
+        of_epoch(images, 0, 0, workers, size=9)
+    assert "\n" not in str(caught.value)
+
+
+def test_workers_help_where_images_are_decoded_again(images):
+    assert fitting_workers(images) >= 1
+    kept = ImageSet(images.paths, 16)
+    assert fitting_workers(kept) >= 1
+    kept.check()
+    assert fitting_workers(kept) == 0
+
+
+def trainer(images, parallel=None, checkpoint=None, workers=None, std=None, batch_size=2):
+    torch.manual_seed(0)
+    model = Detector(16, **TINY).model
+    preprocessing = Preprocessing(16) if std is None else Preprocessing(16, std=std)
+    sets = (images, ImageSet(images.paths[:batch_size], 16))
+    how = {"checkpoint": checkpoint, "workers": workers, "parallel": parallel}
+    recipe = Recipe(epochs=1, augment="texture", batch_size=batch_size)
+    return Trainer(model, preprocessing, *sets, recipe, PLAIN_CONTRAST, SilentProgress(), **how)
+
+
+def test_a_training_with_workers_is_bit_equal(images):
+    alone, helped = (trainer(images, workers=workers) for workers in (0, 2))
+    first, second = alone.run(), helped.run()
+    assert first.history[0]["loss"] == second.history[0]["loss"]
+    assert first.history[0]["validation_loss"] == second.history[0]["validation_loss"]
+    for a, b in zip(first.normal.template, second.normal.template, strict=True):
+        assert torch.equal(a, b)
+
+
+def test_losses_and_gradients_are_means_over_the_processes(images, tmp_path):
+    first = Share()
+    made = trainer(images, first, tmp_path / "c.safetensors")
+    made.run()
+    parameters = sum(p.requires_grad for p in made.model.parameters())
+    assert first.reduced == [1, parameters] * 4 + [1]  # 4 steps, and the held-out images
+    assert first.waits == 1
+    assert (tmp_path / "c.safetensors").exists()
+
+
+def test_the_first_process_writes_the_checkpoint(images, tmp_path):
+    made = trainer(images, Share(1, 2), tmp_path / "c.safetensors", batch_size=4)
+    made.run()
+    assert not (tmp_path / "c.safetensors").exists()
+
+
+def test_a_checkpoint_of_another_normalisation_is_refused(images, tmp_path):
+    path = tmp_path / "c.safetensors"
+    trainer(images, checkpoint=path).run()
+    with pytest.raises(InputError, match=r"was made with std = \[0\.229, 0\.224, 0\.225\]"):
+        trainer(images, checkpoint=path, std=(0.5, 0.5, 0.5)).resume()

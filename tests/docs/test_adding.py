@@ -1,6 +1,8 @@
 """The examples of ``docs/adding.md``, put where they say and found there."""
 
 import re
+import subprocess
+import sys
 from importlib import import_module
 from pathlib import Path
 from threading import Event
@@ -86,5 +88,34 @@ def test_a_sink_takes_records(placed, tmp_path):
     assert (tmp_path / "lamp").read_text() == "ng"
 
 
+OPERATION = """
+import pyramidflow.ops, sys
+pyramidflow.ops.__path__.append(sys.argv[1])
+import torch
+from pyramidflow.ops import dispatch
+from pyramidflow.ops.mirror import mirror
+x = torch.arange(6.0).reshape(1, 1, 2, 3).requires_grad_()
+y = mirror(x)
+assert torch.equal(y, x.detach().flip(-1))
+(y * torch.arange(6.0).reshape(1, 1, 2, 3)).sum().backward()
+assert torch.equal(x.grad, torch.arange(6.0).reshape(1, 1, 2, 3).flip(-1))
+assert dispatch.left_out(dispatch.load("cpu"))["mirror"] == "the reference"
+torch.library.opcheck(torch.ops.pyramidflow.mirror.default, (x,))
+"""
+
+
+def test_an_operation_works_everywhere(tmp_path):
+    # In a process of its own: a registration lasts as long as its process.
+    files = [file for file in EXAMPLES if file.parent.name == "mirror"]
+    for file in files:
+        (tmp_path / "mirror").mkdir(exist_ok=True)
+        (tmp_path / "mirror" / file.name).write_text(EXAMPLES[file])
+    assert len(files) == 3
+    command = [sys.executable, "-c", OPERATION, str(tmp_path)]
+    done = subprocess.run(command, cwd=PAGE.parents[1], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
 def test_every_example_is_tried():
-    assert {file.stem for file in EXAMPLES} == {"stem", "prefixed", "listed", "lamp"}
+    tried = {"stem", "prefixed", "listed", "lamp", "__init__", "schema", "reference"}
+    assert {file.stem for file in EXAMPLES} == tried

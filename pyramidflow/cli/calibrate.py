@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pyramidflow.cli.history_places import FromHistory, PictureFolders
 from pyramidflow.cli.options import (
     Device,
     FalseRejectRate,
@@ -36,6 +37,8 @@ def calibrate(
             show_default=False,
         ),
     ] = None,
+    from_history: FromHistory = None,
+    pictures: PictureFolders = None,
     target_false_reject_rate: FalseRejectRate = 0.01,
     target_review_rate: ReviewRate = None,
     threshold: ThresholdByHand = None,
@@ -51,11 +54,14 @@ def calibrate(
 ) -> None:
     """Set the thresholds of a detector from good images, for wanted rates of good parts.
 
-    From images all thresholds are set anew. Without images those that are given by hand are set,
-    and the others stay. Settings of the verdict change the detector without a training; where they
-    change the scores, thresholds are needed with them. Calibrate in the precision that the line
-    inspects in; the file says which it was.
+    The images are those of a folder, or, with --from-history, those of parts that people marked
+    good; it then says how many marked parts are judged wrongly, before and after. From images all
+    thresholds are set anew. Without images those that are given by hand are set, and the others
+    stay. Settings of the verdict change the detector without a training; where they change the
+    scores, thresholds are needed with them. Calibrate in the precision that the line inspects in;
+    the file says which it was.
     """
+    from pyramidflow.cli.from_history import before_and_after, judged_by, marked_in
     from pyramidflow.cli.summary import left_out_lines, print_facts, threshold_facts
     from pyramidflow.data import find_images
     from pyramidflow.detector import Detector
@@ -64,32 +70,43 @@ def calibrate(
     from pyramidflow.io.names import printable
 
     by_hand = (threshold, review_threshold, pixel_threshold)
-    nothing = good is None and set(by_hand) == {None} and not settings
-    if (good is not None and threshold is not None) or nothing:
+    given = [value for value in (good, from_history, threshold) if value is not None]
+    nothing = not given and set(by_hand) == {None} and not settings
+    if len(given) > 1 or nothing:
         raise InputError(
-            "calibrate takes either a folder of good images or thresholds such as --threshold: "
-            "give one of them."
+            "calibrate takes either a folder of good images or thresholds such as --threshold, or "
+            "--from-history: give one of them."
         )
-    if target_review_rate is not None and (good is None or review_threshold is not None):
+    has_images = good is not None or from_history is not None
+    if target_review_rate is not None and (not has_images or review_threshold is not None):
         raise InputError(
             "--target-review-rate sets the review threshold from good images: give a folder of "
             "them and no --review-threshold, or --review-threshold in place of it."
         )
     target = model if output is None else detector_file(output)
     # Not only while it is saved: a training that ends meanwhile would be overwritten.
+    facts: dict[str, str] = {}
+    rates = (target_false_reject_rate, target_review_rate)
     with exclusive(target):
         detector = Detector.load(model, device=device)
+        if has_images:
+            detector.prepare(precision=precision, max_pixels=pixels_of(max_megapixels))
         if good is not None:
             for line in left_out_lines(find_images(good).left_out):
                 typer.echo(line, err=True)
-            detector.prepare(precision=precision, max_pixels=pixels_of(max_megapixels))
-            detector.calibrate(good, target_false_reject_rate, target_review_rate, **settings)
+            detector.calibrate(good, *rates, **settings)
+        elif from_history is not None:
+            marked = marked_in(from_history, pictures)
+            before = judged_by(detector, marked.good, marked.bad)
+            detector.calibrate(marked.good, *rates, **settings)
+            facts = before_and_after(before, judged_by(detector, marked.good, marked.bad))
         elif settings:
             _set_verdict(detector, settings, has_threshold=threshold is not None)
         if set(by_hand) != {None}:
             detector.set_thresholds(*by_hand)
         detector.save(target)
-    print_facts({"detector": printable(target)} | threshold_facts(detector.described().calibration))
+    facts = threshold_facts(detector.described().calibration) | facts
+    print_facts({"detector": printable(target)} | facts)
 
 
 def _set_verdict(detector: "Detector", settings: dict[str, Any], *, has_threshold: bool) -> None:

@@ -1,10 +1,13 @@
 """``pyramidflow train``."""
 
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pyramidflow.cli.history_places import FromHistory, PictureFolders
 from pyramidflow.cli.options import (
     CacheSize,
     Device,
@@ -19,6 +22,7 @@ from pyramidflow.cli.settings import with_settings
 if TYPE_CHECKING:
     from pyramidflow.data import Category
     from pyramidflow.detector import Detector
+    from pyramidflow.line.marked import MarkedPictures
 
 
 @with_settings
@@ -54,6 +58,8 @@ def train(
             "that are given stand.",
         ),
     ] = False,
+    add_from_history: FromHistory = None,
+    pictures: PictureFolders = None,
     encoder_weights: EncoderWeights = None,
     cache_size: CacheSize = 2048,
     max_megapixels: MaxMegapixels = None,
@@ -67,9 +73,12 @@ def train(
 
     A checkpoint is written beside the output after each epoch and on Ctrl-C; --resume goes on from
     it, with more --epochs if wanted. With --tune settings are chosen first, by short trainings and
-    defects drawn into held-out good images. Test images are never looked at.
+    defects drawn into held-out good images. Test images are never looked at. --add-from-history
+    trains on two thirds of the pictures of parts that people marked good as well; the others, and
+    those marked bad, judge the detector, and the one that it replaces.
     """
-    from pyramidflow.cli.summary import left_out_lines, print_training
+    from pyramidflow.cli.from_history import marked_in
+    from pyramidflow.cli.summary import left_out_lines, print_facts, print_training
     from pyramidflow.data import open_dataset
     from pyramidflow.detector import Detector
     from pyramidflow.io.files import exclusive
@@ -79,6 +88,10 @@ def train(
     for line in (*dataset.remarks, *left_out_lines(dataset.left_out)):
         typer.echo(line, err=True)
     settings = with_preset(preset, dataset, settings)
+    exam = None
+    if add_from_history is not None:
+        marked = marked_in(add_from_history, pictures)
+        dataset, exam = _with_marked(dataset, marked, output)
     detector = Detector(encoder_weights=encoder_weights, device=device, **settings)
     checkpoint = output.with_suffix(".checkpoint.safetensors")
     results = output.with_suffix(".tuning.json")
@@ -93,6 +106,30 @@ def train(
         detector.fit(dataset, checkpoint=checkpoint, resume=resume, workers=workers, **reading)
         detector.save(output)
     print_training(detector, output, checkpoint)
+    if exam is not None:
+        print_facts(exam(detector))
+
+
+def _with_marked(
+    data: "Category", marked: "MarkedPictures", output: Path
+) -> "tuple[Category, Callable[[Detector], dict[str, str]]]":
+    """A data set with marked pictures, and what compares a detector with the one at the output."""
+    from pyramidflow.cli.from_history import apart, before_and_after, judged_by
+    from pyramidflow.detector import Detector
+
+    taught, kept = apart(marked.good)
+    typer.echo(
+        f"{len(taught)} pictures are trained on as well; {len(kept)} good and {len(marked.bad)} "
+        "bad ones judge",
+        err=True,
+    )
+    old = Detector.load(output) if output.exists() else None
+    before = judged_by(old, kept, marked.bad)
+
+    def exam(detector: "Detector") -> dict[str, str]:
+        return before_and_after(before, judged_by(detector, kept, marked.bad))
+
+    return replace(data, train=tuple(sorted({*data.train, *taught}))), exam
 
 
 def _tuned(

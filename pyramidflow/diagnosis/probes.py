@@ -69,6 +69,9 @@ def probe_backend(name: str) -> Finding:
         details["file"] = str(file)
     if not state.available:
         return Finding("broken" if _should_work(name) else "absent", state.reason, details)
+    left_out = dispatch.left_out(dispatch.load(name))
+    if left_out:
+        details["left_out"] = left_out
     tests = selftest(name)
     details["self_test"] = {test.operation: test.relative_error for test in tests}
     failed = [test for test in tests if not test.ok]
@@ -78,7 +81,13 @@ def probe_backend(name: str) -> Finding:
         return Finding("broken", f"{state.reason} {failures}", details)
     worst = max(test.relative_error or 0.0 for test in tests)
     agreed = f"{len(tests)} operations agree with the oracle to {worst:.0e}."
-    return Finding("ok", f"{state.reason} {agreed}", details)
+    return Finding("ok", f"{state.reason} {agreed}{_stood_in(left_out)}", details)
+
+
+def _stood_in(left_out: Mapping[str, str]) -> str:
+    """What a backend leaves out and what computes it, as a sentence; empty if it has them all."""
+    shown = "; ".join(f"{operation} by {instead}" for operation, instead in left_out.items())
+    return f" It has no kernel of its own for {len(left_out)} of them: {shown}." if left_out else ""
 
 
 def _should_work(name: str) -> bool:

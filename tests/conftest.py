@@ -107,6 +107,12 @@ def model_device(request):
         yield "cpu" if INTERPRETED or request.param in ("reference", "cpu") else "cuda"
 
 
+@pytest.fixture
+def cpu_library():
+    """The CPU library, without which a test of it is skipped."""
+    require_backend("cpu")
+
+
 @pytest.fixture(params=[0, 1, 2], ids=["baseline", "avx2", "avx512"])
 def level(request):
     """Each instruction set of the CPU library."""

@@ -128,8 +128,7 @@ def launched_shared_bytes() -> dict[str, int]:
     """Shared memory that each kernel asks for at launch with :data:`CHANNELS` channels, by name."""
     if str(ROOT) not in sys.path:
         sys.path.append(str(ROOT))
-    from tests import cuda_cases
-    from tests.support import cuda_host
+    from tests.support import cuda_cases, cuda_host
 
     path = cuda_host.build()
     with cuda_host.library(path):

@@ -1,7 +1,7 @@
 """Change one sign or one index in each CPU kernel and see that a test fails.
 
-``python -m tests.mutations.cpu`` builds the library with each mutant in a temporary folder, runs
-``tests/test_ops_cpu*.py`` on it and writes ``tests/mutations/cpu_mutants.md``. It takes half an
+``python -m tests.proofs.mutations.cpu`` builds the library with each mutant in a temporary folder,
+runs the tests of the library on it and writes ``cpu_mutants.md`` beside this file. It takes half an
 hour and is run by hand after the kernels or their tests have changed. What is the same for every
 instruction set is compiled for the oldest one; what AVX2 and AVX-512 have of their own, for these,
 which the machine must have.
@@ -17,11 +17,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from pyramidflow.ops.libraries.cpu import INTERFACE
-from tests.mutations.places import changed
+from tests.proofs.mutations.places import changed
+from tests.support.cpu_cases import TESTS
 from tests.support.places import ROOT
 
 SOURCES = ROOT / "csrc" / "cpu"
-TESTS = sorted((ROOT / "tests").glob("test_ops_cpu*.py"))
 LEVELS = {
     "x86-64": [],
     "AVX2": ["-mavx2", "-mfma"],
@@ -237,7 +237,7 @@ def compile_objects(folder: Path, stems: list[str], kernels: Path, level: str) -
 
 def main() -> None:
     """Write the list of mutants, killed and survived."""
-    lines = ["# Mutants of the CPU kernels", "", "`python -m tests.mutations.cpu`", ""]
+    lines = ["# Mutants of the CPU kernels", "", "`python -m tests.proofs.mutations.cpu`", ""]
     lines += ["| compiled for | file | change | result |", "|---|---|---|---|"]
     killed = 0
     for level, mutants in MUTANTS.items():

@@ -9,9 +9,8 @@ from pyramidflow.ops import CouplingMode
 from pyramidflow.ops.coupling import cuda as coupling
 from pyramidflow.ops.coupling.schema import mean_shape
 from pyramidflow.ops.dispatch import steps
-from tests import cuda_cases
-from tests.sanitizers import run_with
-from tests.support import cuda_host
+from tests.support import cuda_cases, cuda_host
+from tests.support.sanitizers import run_with
 
 ours_of, oracle_of = steps("cuda"), steps("reference")
 

@@ -28,7 +28,7 @@ from pyramidflow.kernels import coupling  # noqa: E402
 from pyramidflow.ops.backend.launch import INTERPRETED  # noqa: E402
 from pyramidflow.ops.dispatch import load, steps  # noqa: E402
 from pyramidflow.ops.tf32 import convolutions_with_tf32  # noqa: E402
-from tests.triton_cases import DEVICE, compare, draw, relative_error  # noqa: E402
+from tests.support.triton_cases import DEVICE, compare, draw, relative_error  # noqa: E402
 
 ours_of, oracle_of = steps("triton"), steps("reference")
 CLAMP = 2.0

@@ -1,8 +1,8 @@
 """Mutants of the CUDA kernels: one sign or one index changed, each must fail a test.
 
-``python -m tests.mutations.cuda`` changes one line of ``csrc/cuda`` at a time, compiles the sources
-for the host, runs the tests that concern the line, and writes ``tests/mutations/cuda_mutants.md``.
-A mutant that no test notices makes the exit code 1. Takes some minutes.
+``python -m tests.proofs.mutations.cuda`` changes one line of ``csrc/cuda`` at a time, compiles the
+sources for the host, runs the tests that concern the line, and writes ``cuda_mutants.md`` beside
+this file. A mutant that no test notices makes the exit code 1. Takes some minutes.
 """
 
 import os
@@ -13,7 +13,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.mutations.places import changed
+from tests.proofs.mutations.places import changed
 from tests.support.places import ROOT
 
 RESULT = Path(__file__).with_name("cuda_mutants.md")
@@ -491,7 +491,7 @@ def run_tests(library: Path, tests: str) -> int:
     with open(os.devnull, "w") as nowhere:
         os.dup2(nowhere.fileno(), 1)
         os.dup2(nowhere.fileno(), 2)
-        file = str(ROOT / "tests" / "test_ops_cuda_host.py")
+        file = str(ROOT / "tests" / "proofs" / "test_cuda_host.py")
         return int(pytest.main(["-x", "-q", "-p", "no:cacheprovider", "-k", tests, file]))
 
 
@@ -530,7 +530,7 @@ def listing(rows: list[tuple[Mutant, str]]) -> str:
     lines = [
         "# Mutants of the CUDA kernels",
         "",
-        "Written by `python -m tests.mutations.cuda`: each change alone, the host tests run.",
+        "Written by `python -m tests.proofs.mutations.cuda`: each change alone, host tests run.",
         f"{killed} of {len(rows)} killed.",
         "",
         "| kernel | file | from | to | verdict |",

@@ -20,7 +20,7 @@ def run_with(runtimes: tuple[str, ...], program: str, *arguments: str) -> str:
     environment = os.environ | {
         "LD_PRELOAD": " ".join(_library(name) for name in runtimes),
         "ASAN_OPTIONS": "detect_leaks=0:allocator_may_return_null=1",
-        "PYTHONPATH": os.pathsep.join([str(FOLDER.parent), *sys.path]),
+        "PYTHONPATH": os.pathsep.join([str(FOLDER.parents[1]), *sys.path]),
     }
     result = subprocess.run(
         [sys.executable, str(FOLDER / program), *arguments],

@@ -15,8 +15,8 @@ from pyramidflow.errors import InputError
 from pyramidflow.ops.convolution import methods, spectral
 from pyramidflow.ops.dispatch import steps
 from pyramidflow.runtime.cpu.stem import lift_into, resnet_stem_into
-from tests.cpu_cases import FORWARD, GRADIENT, LAYOUTS, Maker, compare
 from tests.support.backends import require_backend
+from tests.support.cpu_cases import FORWARD, GRADIENT, LAYOUTS, Maker, compare
 
 require_backend("cpu")
 cpu, oracle = steps("cpu"), steps("reference")

@@ -1,8 +1,8 @@
 """Mutants of the Triton kernels: one sign or one index changed, each must fail a test.
 
-``python -m tests.mutations.triton`` changes one place of ``kernels/`` at a time in a copy of the
-package, runs the comparisons that concern it in Triton's interpreter, and writes
-``tests/mutations/triton_mutants.md``. A mutant that no test notices makes the exit code 1. Takes
+``python -m tests.proofs.mutations.triton`` changes one place of ``kernels/`` at a time in a copy of
+the package, runs the comparisons that concern it in Triton's interpreter, and writes
+``triton_mutants.md`` beside this file. A mutant that no test notices makes the exit code 1. Takes
 some minutes.
 """
 
@@ -26,8 +26,8 @@ from tests.support.places import ROOT
 torch.set_num_threads(1)
 
 RESULT = Path(__file__).with_name("triton_mutants.md")
-TESTS = "tests/test_ops_triton.py"
-SUPPORT = ("__init__", "devices", "guarded", "maxima", "triton_interpreter")
+TESTS = "tests/proofs/test_triton.py"
+SUPPORT = ("__init__", "devices", "guarded", "maxima", "triton_cases", "triton_interpreter")
 DOWN, UP, MAXIMUM = "pyramid_down", "pyramid_up", "pyramid_down or maximum_of_ties"
 COUPLING, FUSED, CONV = "test_affine_coupling", "coupling_conv1x1", "invertible_conv1x1"
 MAP, IMAGE, ARCTANGENT = "anomaly_map", "normalize_image", "arctangent"
@@ -248,10 +248,10 @@ def copy_package(target: Path) -> None:
     ignored = shutil.ignore_patterns("__pycache__", "*.so")
     shutil.copytree(ROOT / "pyramidflow", target / "pyramidflow", ignore=ignored)
     shutil.copytree(ROOT / "kernels", target / "pyramidflow" / "kernels", ignore=ignored)
-    for folder in ("tests/support", "benchmarks"):
+    for folder in ("tests/support", "tests/proofs", "benchmarks"):
         (target / folder).mkdir(parents=True)
     for file in (
-        *("pyproject.toml", TESTS, "tests/__init__.py", "tests/triton_cases.py"),
+        *("pyproject.toml", TESTS, "tests/__init__.py", "tests/proofs/__init__.py"),
         *(f"tests/support/{name}.py" for name in SUPPORT),
     ):
         shutil.copy(ROOT / file, target / file)
@@ -296,7 +296,7 @@ def main() -> int:
         "# Mutants of the Triton kernels",
         "",
         "One sign or index changed at a time, in the interpreter. Repeat with",
-        "`python -m tests.mutations.triton`.",
+        "`python -m tests.proofs.mutations.triton`.",
         "",
         "| file | function | change | tests | outcome |",
         "|---|---|---|---|---|",

@@ -1,6 +1,5 @@
-"""Every operation of the CPU library but the convolutions against the oracle in float64."""
+"""The CPU library as a whole: any shape, any number of threads, memory, its own functions."""
 
-import itertools
 import math
 import subprocess
 import sys
@@ -14,167 +13,29 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from pyramidflow.ops import CouplingMode, allocation
-from pyramidflow.ops.allocation import dense
-from pyramidflow.ops.anomaly_map.cpu import pixel_means_into
 from pyramidflow.ops.coupling.schema import mean_shape as shape_of_mean
 from pyramidflow.ops.dispatch import steps
-from pyramidflow.ops.libraries.cpu import Image, function, image_of
+from pyramidflow.ops.libraries.cpu import Image, function
 from pyramidflow.ops.pyramid.cpu import pyramid_down_max_backward_into
-from tests.cpu_cases import FORWARD, GRADIENT, LAYOUTS, Maker, compare
 from tests.support.backends import require_backend
+from tests.support.cpu_cases import (
+    GRADIENT,
+    LAYOUTS,
+    MODES,
+    Maker,
+    check_others,
+    check_pyramid,
+    compare,
+    half,
+)
 
 cpu, oracle = steps("cpu"), steps("reference")
 
+
 require_backend("cpu")
 
+
 pytestmark = pytest.mark.usefixtures("one_thread", "poisoned_memory")
-
-MODES = list(itertools.product(("cvn", "svn", "none"), ("sample", "batch")))
-
-SIZES = [
-    (1, 1, 1, 1),
-    (2, 3, 1, 5),
-    (3, 16, 7, 9),
-    (1, 64, 4, 5),
-    (4, 5, 2, 37),
-    (5, 24, 6, 3),
-    (1, 40, 3, 300),
-]
-"""Batch, channels, height, width: odd, size 1, one pixel, longer than a tile, batch 1 to 5."""
-
-FEW_SIZES = [(2, 16, 5, 7), (1, 40, 3, 450), (3, 3, 6, 2)]
-
-
-def half(size: int) -> int:
-    return (size + 1) // 2
-
-
-def check_pyramid(make: Maker, batch: int, channels: int, height: int, width: int) -> None:
-    fine = make(batch, channels, height, width)
-    coarse = make(batch, channels, half(height), half(width))
-    nothing = torch.empty(0, dtype=torch.uint8)
-    compare("pyramid_down", (fine, "nearest"))
-    compare("pyramid_down_backward", (coarse, nothing, height, width, "nearest"), GRADIENT)
-    compare("pyramid_residual", (fine, coarse))
-    compare("pyramid_merge", (coarse, fine))
-    compare("pyramid_up_backward", (fine,), GRADIENT)
-    if batch == 0:
-        return
-    compare("pyramid_down", (fine, "max"))
-    _, index = oracle.pyramid_down(fine.double(), "max")
-    compare("pyramid_down_backward", (coarse, index, height, width, "max"), GRADIENT)
-
-
-def check_coupling(
-    make: Maker,
-    size: tuple[int, int, int, int],
-    params_size: tuple[int, int],
-    mode: tuple[str, str],
-    mean_shape: tuple[int, ...] | None,
-    clamp: float = 2.0,
-) -> None:
-    batch, channels = size[:2]
-    x, grad = make(*size), make(*size)
-    params = 2 * make(batch, 2 * channels, *params_size)
-    mean = None if mean_shape is None else 0.3 * make(*mean_shape)
-    weight = make(channels, channels)
-    grad_log_det = torch.randn(batch, generator=make.generator)
-    settings = (*mode, clamp)
-    compare("affine_coupling", (x, params, mean, *settings))
-    compare("affine_coupling_inverse", (x, params, mean, *settings))
-    compare("coupling_conv1x1", (x, params, mean, weight, *settings))
-    used = mean
-    if used is None:
-        used = oracle.affine_coupling(x, params, mean, *settings)[1]
-    backward = (grad, grad_log_det, x, params, used, mean is not None)
-    compare("affine_coupling_backward", (*backward, *settings), GRADIENT)
-    compare("affine_coupling_inverse_backward", (*backward, *settings), GRADIENT)
-    compare("coupling_conv1x1_backward", (*backward, weight, *settings), GRADIENT)
-
-
-def check_others(make: Maker, batch: int, channels: int, height: int, width: int) -> None:
-    y, grad = make(batch, channels, height, width), make(batch, channels, height, width)
-    weight = make(channels, channels)
-    compare("invertible_conv1x1", (y, weight))
-    compare("invertible_conv1x1_backward", (grad, y, weight), GRADIENT)
-    sizes = [(height, width)]
-    for _ in range(2):
-        sizes.append((half(sizes[-1][0]), half(sizes[-1][1])))
-    latents = [make(batch, channels, *s) for s in sizes]
-    grad_map = torch.randn(batch, height, width, generator=make.generator)
-    for mean_batch in {1, batch}:
-        template = [make(mean_batch, channels, *s) for s in sizes]
-        compare("anomaly_map", (latents, template))
-        compare("anomaly_map_backward", (grad_map, latents, template), GRADIENT)
-        spread = [make(1, channels, *s).abs() for s in sizes]
-        shift = [make(batch, channels, 1, 1) for _ in sizes]
-        compare("anomaly_map", (latents, template, spread, None))
-        compare("anomaly_map", (latents, template, None, shift))
-        compare("anomaly_map", (latents, template, spread, shift))
-        compare("anomaly_map", (latents, template, None, None, 3))
-        for operands in ((None, None), (spread, None), (None, shift), (spread, shift)):
-            compare("anomaly_map", (latents, template, *operands, 1))
-    check_pixel_means(y)
-
-
-def check_pixel_means(x: Tensor) -> None:
-    x = dense(x, like=x)
-    means = torch.full(x.shape[:2], math.nan)
-    pixel_means_into(x, means, image_of(x))
-    expected = x.double().mean((2, 3))
-    assert (means - expected).norm() <= FORWARD * x.norm() / math.sqrt(x[0, 0].numel())
-
-
-@pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("size", [*SIZES, (1, 2, 3, 2100)], ids=str)
-def test_pyramid(size: tuple[int, ...], layout: str, level: int) -> None:
-    check_pyramid(Maker(layout), *size)
-
-
-@pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("size", SIZES, ids=str)
-def test_conv1x1_and_anomaly_map(size: tuple[int, ...], layout: str, level: int) -> None:
-    check_others(Maker(layout), *size)
-
-
-@pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("mode", MODES, ids="-".join)
-def test_coupling(mode: tuple[str, str], layout: str, level: int) -> None:
-    for size in SIZES:
-        check_coupling(Maker(layout), size, size[2:], mode, None)
-
-
-@pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("mode", MODES, ids="-".join)
-def test_coupling_with_resized_parameters(mode: tuple[str, str], layout: str) -> None:
-    for size in FEW_SIZES:
-        _, _, height, width = size
-        for params_size in (
-            (2 * height, 2 * width),
-            (2 * height - 1, 2 * width - 1),
-            (half(height), half(width)),
-            (3 * height, width),
-        ):
-            check_coupling(Maker(layout), size, params_size, mode, None)
-
-
-@pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("resized", [False, True])
-def test_coupling_with_given_mean(resized: bool, layout: str) -> None:
-    for batch, channels, height, width in FEW_SIZES:
-        params_size = (2 * height, 2 * width) if resized else (height, width)
-        for mean_shape in (
-            (1, 1, 1, 1),
-            (1, 1, *params_size),
-            (batch, 1, *params_size),
-            (1, channels, 1, 1),
-            (batch, channels, 1, 1),
-            (1, channels, *params_size),
-            (batch, channels, *params_size),
-            (1, 1, params_size[0], 1),
-        ):
-            size = (batch, channels, height, width)
-            check_coupling(Maker(layout), size, params_size, ("cvn", "sample"), mean_shape, 1.7)
 
 
 @pytest.mark.parametrize("mixed", [0, 1, 2])
@@ -223,34 +84,6 @@ def test_nothing_in_nothing_out(size: tuple[int, int, int, int], layout: str) ->
 def test_drawn_shapes(size: tuple[int, ...], layout: str, seed: int) -> None:
     check_pyramid(Maker(layout, seed), *size)
     check_others(Maker(layout, seed), *size)
-
-
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
-@given(
-    size=st.tuples(st.integers(1, 5), st.integers(1, 20), st.integers(1, 20), st.integers(1, 40)),
-    params_size=st.none() | st.tuples(st.integers(1, 40), st.integers(1, 40)),
-    mode=st.sampled_from(MODES),
-    layout=st.sampled_from(LAYOUTS),
-    seed=st.integers(0, 2**30),
-)
-def test_drawn_couplings(size, params_size, mode, layout, seed) -> None:
-    check_coupling(Maker(layout, seed), size, params_size or size[2:], mode, None)
-
-
-@pytest.mark.parametrize("dtype", [torch.uint8, torch.uint16])
-@pytest.mark.parametrize(
-    "shape", [(0, 3, 4, 3), (1, 1, 1, 3), (3, 5, 7, 3), (1, 70, 90, 3)], ids=str
-)
-def test_normalize_image(dtype: torch.dtype, shape: tuple[int, ...], level: int) -> None:
-    image = torch.randint(0, torch.iinfo(dtype).max + 1, shape, dtype=torch.int32).to(dtype)
-    mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
-    got = cpu.normalize_image(image, mean, std, torch.float32)
-    want = oracle.normalize_image(image, mean.double(), std.double(), torch.float64)
-    torch.testing.assert_close(got.double(), want, rtol=1e-5, atol=1e-6)
-    turned = image.transpose(1, 2)
-    torch.testing.assert_close(
-        cpu.normalize_image(turned, mean, std, torch.float32), got.transpose(2, 3)
-    )
 
 
 @function("exp")
@@ -373,42 +206,6 @@ def test_large_results_whose_rows_and_tiles_start_between_vectors(layout: str, l
         check_samples("coupling_conv1x1", x, params, None, weight, "cvn", "sample", 2.0)
     x, params, mean = make(3, 16, 264, 264), make(3, 32, 528, 528), make(3, 1, 528, 528)
     check_samples("affine_coupling", x, params, mean, "cvn", "sample", 2.0)
-
-
-@pytest.mark.parametrize("layout", LAYOUTS[:2])
-def test_first_of_equal_maxima_is_taken(layout: str, level: int) -> None:
-    flat = torch.zeros_like(Maker(layout)(1, 3, 6, 40))
-    _, index = cpu.pyramid_down(flat, "max")
-    assert torch.count_nonzero(index) == 0
-
-
-@pytest.mark.parametrize("layout", LAYOUTS[:2])
-def test_a_maximum_of_no_number_is_kept(layout: str, level: int) -> None:
-    x = Maker(layout)(1, 3, 12, 80)
-    x[0, 1, 5, 40] = x[0, 2, 7, 7] = math.nan
-    x[0, 0, 3, 3], x[0, 0, 3, 60] = math.inf, -math.inf
-    y, index = cpu.pyramid_down(x, "max")
-    want, want_index = oracle.pyramid_down(x, "max")
-    assert want.isnan().any()
-    assert torch.equal(y.isnan(), want.isnan())
-    assert torch.equal(index, want_index)
-
-
-def test_infinite_pixels_stay_in_their_neighbourhood(level: int) -> None:
-    x = torch.zeros(1, 1, 16, 16)
-    x[0, 0, 8, 8] = math.inf
-    y, _ = cpu.pyramid_down(x, "nearest")
-    want, _ = oracle.pyramid_down(x, "nearest")
-    assert torch.equal(torch.isfinite(y), torch.isfinite(want))
-
-
-def test_infinite_gradients_stay_in_their_neighbourhood(level: int) -> None:
-    grad, index = torch.zeros(1, 1, 8, 8), torch.full((1, 1, 8, 8), 3, dtype=torch.uint8)
-    grad[0, 0, 4, 4] = math.inf
-    for reduction, start in (("nearest", 6), ("max", 7)):
-        want = torch.zeros(1, 1, 16, 16)
-        want[..., start : start + 5, start : start + 5] = math.inf
-        assert torch.equal(cpu.pyramid_down_backward(grad, index, 16, 16, reduction), want)
 
 
 OPENMP_SCRIPT = """

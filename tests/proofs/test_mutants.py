@@ -1,4 +1,4 @@
-"""The lists of mutants in ``tests/mutations`` fit the sources, so that they can be run any time.
+"""The lists of mutants in this folder fit the sources, so that they can be run any time.
 
 They quote the sources, so a change of these need not be a fault: ``pytest -m mutants`` is no part
 of the tests, but the first step before a list is run or written anew.
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.mutants
 def mutants(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """A list of mutants."""
     monkeypatch.setitem(os.environ, "TRITON_INTERPRET", "0")  # what a list sets ends with the test
-    return importlib.import_module(f"tests.mutations.{request.param}")
+    return importlib.import_module(f"tests.proofs.mutations.{request.param}")
 
 
 @pytest.mark.parametrize("mutants", ["cpu"], indirect=True)

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from pyramidflow.ops.libraries import sources
-from tests.sanitizers import run_with
 from tests.support.backends import require_backend, unproven
 from tests.support.builds import build_script, folder_of
 from tests.support.places import ROOT
+from tests.support.sanitizers import run_with
 
 require_backend("cpu")
 

@@ -15,9 +15,8 @@ import torch
 
 from pyramidflow.ops.libraries import loading
 from tests.support import guarded
+from tests.support.cpu_cases import TESTS
 
-FOLDER = Path(__file__).parent
-TESTS = ("test_ops_cpu.py", "test_ops_cpu_convolution.py")
 LEFT_OUT = "larger_than_the_caches"
 """Tests that take long and touch no other code than the rest."""
 
@@ -31,7 +30,7 @@ def main(folder: Path) -> int:
         mock.patch.object(guarded, "guarded_memory", nullcontext),
         mock.patch.object(torch, "get_num_threads", return_value=3),
     ):
-        return pytest.main([*options, *(str(FOLDER / test) for test in TESTS)])
+        return pytest.main([*options, *map(str, TESTS)])
 
 
 if __name__ == "__main__":

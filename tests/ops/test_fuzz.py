@@ -13,9 +13,9 @@ from pyramidflow import ops
 from pyramidflow.errors import InputError
 from pyramidflow.ops import selftest
 from pyramidflow.ops.op import OPS
-from tests.ops_fuzz import ARGUMENTS, Call, calls
 from tests.support.backends import require_backend
 from tests.support.guarded import guarded_memory
+from tests.support.ops_fuzz import ARGUMENTS, Call, calls
 
 require_backend("cpu")
 

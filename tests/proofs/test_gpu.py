@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from pyramidflow import ops
-from tests import cuda_cases
+from tests.support import cuda_cases
 
 BACKENDS = ("cuda", "triton")
 

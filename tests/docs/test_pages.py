@@ -2,6 +2,8 @@
 
 import json
 import re
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -90,6 +92,18 @@ def test_every_command_is_listed(commands):
 def test_links_lead_somewhere(page):
     for target in re.findall(r"\]\(([^)#]+)", page.read_text("utf-8")):
         assert target.startswith("https://") or (ROOT / target).exists(), target
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "docs" / "api").glob("*.md")), ids=name)
+def test_reference_names_what_is_there(page):
+    text = page.read_text("utf-8")
+    for module, members in re.findall(
+        r"^::: (\S+)\n    options:\n(?:    .*\n)*?.*members: \[(.*)\]", text, re.M
+    ):
+        for member in members.split(", "):
+            assert hasattr(import_module(module), member)
+            # A module of the same name hides it from the reference: name it with its module.
+            assert find_spec(f"{module}.{member}") is None, member
 
 
 def test_a_running_line_is_configured_so(tmp_path):

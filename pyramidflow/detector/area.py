@@ -44,8 +44,8 @@ def area_score(anomaly_map: Map, pixels: int) -> float:
     looked_at = FIRST_SHARE * pixels
     while looked_at < values.size:
         least = np.partition(values, values.size - looked_at)[values.size - looked_at]
-        parts = _parts_above(anomaly_map, least)
-        if parts.has_area(pixels):
+        parts = _parts_above(anomaly_map, least).of_area(pixels)
+        if len(parts.level):
             return parts.score(pixels)
         looked_at *= FIRST_SHARE
     return _parts_above(anomaly_map, values.min()).score(pixels)
@@ -65,8 +65,10 @@ class _Parts:
     area: _Indices
     edges: _Indices
 
-    def has_area(self, pixels: int) -> bool:
-        return bool((self._grown(np.ones(len(self.level), bool))[1] >= pixels).any())
+    def of_area(self, pixels: int) -> "_Parts":
+        """Those that are connected to as many pixels."""
+        labels, areas = self._grown(np.ones(len(self.level), bool))
+        return self._only((areas >= pixels)[labels])
 
     def score(self, pixels: int) -> float:
         """The value looked for; that all nodes together have the area somewhere is known."""

@@ -124,6 +124,29 @@ def test_what_lies_beyond_the_reference_is_zero(detector):
     assert found.anomaly_map[inner(depth)].min() > 0
 
 
+def test_areas_move_with_the_part_and_the_minimum_area_is_that_of_the_image(file):
+    detector = Detector.load(file)
+    detector.threshold = 0.0
+    detector.set_verdict(
+        region_of_interest="polygon:0,0;0.5,0;0.5,1;0,1", exclude="rect:0,0,24,12px", minimum_area=9
+    )
+    found = detector.inspect(drawn(SIZE, 0.1, 0.0, 30))
+    assert found.pose.is_found
+    down, across = np.mgrid[:SIZE, :SIZE] - (SIZE - 1) / 2
+    across, down = across - found.pose.shift[0], down - found.pose.shift[1]
+    c, s = np.cos(np.radians(found.pose.angle)), np.sin(np.radians(found.pose.angle))
+    u, v = c * across + s * down, -s * across + c * down  # in the reference's pose
+    depth = np.minimum.reduce([-u, u + SIZE / 2, v + SIZE / 4, SIZE / 2 - v])
+    at_border = np.abs(depth) < 4  # a pixel of the map is four of the image, halved by the turn
+    counted = np.kron(found.counted, np.ones((SIZE // found.counted.shape[0],) * 2, bool))
+    assert np.array_equal(counted[~at_border], (depth > 0)[~at_border])
+    assert 0.2 < counted.mean() < 0.5
+    assert found.verdict == "ng"
+    assert all(region.area >= 9 for region in found.regions)
+    detector.threshold = found.score
+    assert detector.inspect(drawn(SIZE, 0.1, 0.0, 30)).regions == ()
+
+
 def test_a_pose_is_told_in_pixels_of_the_image(detector):
     def centred(size):
         return detector.inspect(drawn(size, 0, 0, 20)).pose, detector.inspect(

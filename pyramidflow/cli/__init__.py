@@ -12,8 +12,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-EXIT_INPUT_ERROR = 2
-EXIT_INTERRUPTED = 130
+from pyramidflow.cli.exit_codes import EXIT_INPUT_ERROR, EXIT_INTERRUPTED
+
 AREA_OPTIONS = ("--region-of-interest", "--exclude")
 
 

@@ -7,12 +7,12 @@ from typing import Annotated, Any
 
 import typer
 
-from pyramidflow.cli import EXIT_INTERRUPTED
 from pyramidflow.cli.calibrate import calibrate
 from pyramidflow.cli.compare import compare
 from pyramidflow.cli.demo import demo
 from pyramidflow.cli.doctor import doctor
 from pyramidflow.cli.evaluate import evaluate
+from pyramidflow.cli.exit_codes import EXIT_INTERRUPTED
 from pyramidflow.cli.history import ShownByDefault, export, mark, show
 from pyramidflow.cli.info import info
 from pyramidflow.cli.inspect import inspect

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from pyramidflow.cli import EXIT_INPUT_ERROR
+from pyramidflow.cli.exit_codes import EXIT_INPUT_ERROR
 from pyramidflow.cli.options import (
     Device,
     MaxMegapixels,

@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from pyramidflow.errors import InputError
     from pyramidflow.line import Frame, ResultFolder, Tally
 
-EXIT_DEFECTS_FOUND = 1
-
 
 def inspect(
     paths: Annotated[
@@ -78,7 +76,7 @@ def inspect(
     a line with its error, the others are still inspected, and the exit code is 2. Ctrl-C and
     termination requests finish the image in hand; --resume goes on from there.
     """
-    from pyramidflow.cli import EXIT_INPUT_ERROR, EXIT_INTERRUPTED
+    from pyramidflow.cli.exit_codes import EXIT_DEFECTS_FOUND, EXIT_INPUT_ERROR, EXIT_INTERRUPTED
     from pyramidflow.interrupt import StopRequest
     from pyramidflow.line import find_frames, inspect_frames, open_inspector
 

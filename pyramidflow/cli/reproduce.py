@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pyramidflow.cli import EXIT_INPUT_ERROR
+from pyramidflow.cli.exit_codes import EXIT_INPUT_ERROR
 from pyramidflow.cli.options import (
     CacheSize,
     Device,

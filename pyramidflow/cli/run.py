@@ -74,7 +74,7 @@ def run(
 
 
 def _run(line: "Line", report_every: float) -> None:
-    from pyramidflow.cli import EXIT_INPUT_ERROR, EXIT_INTERRUPTED
+    from pyramidflow.cli.exit_codes import EXIT_INPUT_ERROR, EXIT_INTERRUPTED
 
     with _signals() as asked:
         with line:

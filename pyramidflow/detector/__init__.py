@@ -5,8 +5,8 @@ the training, ``trainingset.py`` its images, ``size.py`` the size that it choose
 parts lie in them, ``session.py`` the inspection, ``placing.py`` the pose that it sees parts in and
 ``current.py`` the session that fits now, ``threshold.py``, ``calibration.py`` and ``verdict.py``
 the threshold and its verdict, ``findings.py`` what an inspection gives and ``overlay.py`` the
-picture of it; ``state.py`` holds these parts and ``detector.py`` is what users call. The settings
-are in :mod:`pyramidflow.spec`.
+picture of it; ``beginnings.py`` what a detector starts from, ``state.py`` what it holds, and
+``detector.py`` what users call. The settings are in :mod:`pyramidflow.spec`.
 """
 
 from pyramidflow.detector.calibration import Calibration

@@ -301,7 +301,8 @@ def read(path: Path, encoder: nn.Module | None = None) -> Artifact:
 
 
 def _codebook(spec: Spec, tensors: Mapping[str, Tensor]) -> Codebook:
-    level = level_of(spec.network.stride, spec.network.levels, spec.contrast)
+    beside = spec.contrast.beside_template
+    level = level_of(spec.network.stride, spec.network.levels, beside)
     return Codebook(**tensors, level=level, without_mean=spec.contrast.light)
 
 

@@ -25,6 +25,7 @@ from pyramidflow.data import (
 )
 from pyramidflow.detector import artifact as files
 from pyramidflow.detector.artifact import Artifact
+from pyramidflow.detector.beginnings import around, initial_network
 from pyramidflow.detector.findings import Inspection
 from pyramidflow.detector.fitting import Run, fit
 from pyramidflow.detector.interest import masks_of
@@ -40,7 +41,7 @@ from pyramidflow.model.frozen import CustomEncoder
 from pyramidflow.runtime import Precision, Settings
 from pyramidflow.runtime.device import resolve_device
 from pyramidflow.settings import shown
-from pyramidflow.spec import PLAIN_CONTRAST, Spec
+from pyramidflow.spec import Spec
 
 
 class Detector(DetectorState):
@@ -75,15 +76,12 @@ class Detector(DetectorState):
         **settings: Any,
     ) -> None:
         module = encoder if isinstance(encoder, nn.Module) else None
-        settings |= {
-            "image_size": image_size,
-            "encoder": encoder if module is None else "custom",
-        }
+        settings |= {"image_size": image_size, "encoder": encoder if module is None else "custom"}
         if spec is not None and not isinstance(spec, Spec):
             raise InputError(f"spec is {shown(spec)}: give a Spec, or single settings by name.")
         spec = Spec.of(settings) if spec is None else spec.changed(**settings)
         target = resolve_device(device)
-        network = _initial(spec, module)
+        network = initial_network(spec, module)
         file = None if encoder_weights is None else Path(encoder_weights)
         encoder_of(spec.network.encoder).load_weights(network.encoder, file)
         masks = tuple(mask.to(target) for mask in masks_of(spec.rule, {}))
@@ -102,7 +100,7 @@ class Detector(DetectorState):
         spec = self.spec.changed(**settings)
         encoder = self.model.encoder
         module = copy.deepcopy(encoder.module) if isinstance(encoder, CustomEncoder) else None
-        network = _initial(spec, module)
+        network = initial_network(spec, module)
         network.encoder.load_state_dict(encoder.state_dict())
         masks = masks_with(self._artifact, spec.rule, settings)
         network = network.eval().to(self.device)
@@ -392,38 +390,10 @@ class Detector(DetectorState):
             InputError: a setting contradicts network, spread or codebook, or is out of its range,
                 or one of them or the template is not one that a detector can have.
         """
-        if not isinstance(network, PyramidFlow):
-            raise InputError(f"the network is a {type(network).__name__}: give a PyramidFlow.")
-        if not isinstance(template, Sequence) or not all(isinstance(z, Tensor) for z in template):
-            raise InputError(f"the template is {shown(template)}: give a tensor for each level.")
-        as_given = {**PLAIN_CONTRAST.as_dict(), **(settings or {})}
-        spec = Spec.of(as_given | network.architecture.as_dict())
-        spread = None
-        if inverse_spread is not None:
-            spread = tuple(w.detach() for w in inverse_spread)
-        means = tuple(z.detach() for z in template)
-        device = next(network.parameters()).device
-        masks = tuple(mask.to(device) for mask in masks_of(spec.rule, {}))
-        artifact = Artifact(
-            spec,
-            network.eval(),
-            means,
-            inverse_spread=spread,
-            codebook=codebook,
-            masks=masks,
-        )
-        artifact.check()
-        return cls._of(artifact)
+        return cls._of(around(network, template, settings or {}, inverse_spread, codebook))
 
     @classmethod
     def _of(cls, artifact: Artifact) -> "Detector":
         detector = cls.__new__(cls)
         detector._become(artifact)
         return detector
-
-
-def _initial(spec: Spec, encoder: nn.Module | None) -> PyramidFlow:
-    """The network before a training: its weights follow from the seed."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(spec.recipe.seed)
-        return PyramidFlow.from_architecture(spec.network, encoder)

@@ -115,19 +115,20 @@ def digest(document: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:
     """
     rest = {key: value for key, value in document.items() if key != "digest"}
     text = json.dumps(rest, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
-    return hashlib.sha256(f"{text}\n{_tensor_digest(tensors)}".encode()).hexdigest()
+    return hashlib.sha256(f"{text}\n{tensor_digest(tensors)}".encode()).hexdigest()
 
 
 def _digest_of_version(document: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str | None:
     try:
         if document["format_version"] == 1:
-            return _tensor_digest(tensors)
+            return tensor_digest(tensors)
         return digest(document, tensors)
     except (RuntimeError, TypeError, ValueError):  # types and nestings that nothing here writes
         return None
 
 
-def _tensor_digest(tensors: Mapping[str, Tensor]) -> str:
+def tensor_digest(tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 of names, types, shapes and values: the whole digest of the oldest files."""
     found = hashlib.sha256()
     for name in sorted(tensors):
         tensor = tensors[name]

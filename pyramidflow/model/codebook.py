@@ -12,7 +12,6 @@ from torch.nn import functional
 from pyramidflow import ops
 from pyramidflow.errors import InputError
 from pyramidflow.model.comparison import Shapes, without_mean
-from pyramidflow.spec import ContrastRule
 
 STRIDE = 8
 """Image pixels between the positions that are compared; coarser where the pyramid begins so."""
@@ -58,15 +57,15 @@ def features_of(latents: Sequence[Tensor], level: int) -> Tensor:
     return x.flatten(2).transpose(1, 2)  # [B, h·w, L·C]
 
 
-def level_of(stride: int | None, levels: int, rule: ContrastRule) -> int:
+def level_of(stride: int | None, levels: int, beside_template: bool) -> int:
     """The pyramid's level whose positions are compared, the coarsest where none is coarse enough.
 
     Args:
         stride: image pixels between those of the finest level; ``None`` where nobody knows.
         levels: of the pyramid.
-        rule: whether a template is compared with, too.
+        beside_template: whether a template is compared with, too.
     """
-    wanted = STRIDE_BESIDE_TEMPLATE if rule.beside_template else STRIDE
+    wanted = STRIDE_BESIDE_TEMPLATE if beside_template else STRIDE
     level, at = 0, stride or UNKNOWN_STRIDE
     while at < wanted and level < levels - 1:
         level, at = level + 1, 2 * at

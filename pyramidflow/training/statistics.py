@@ -80,7 +80,7 @@ class Gathered:
         self._sizes: list[torch.Size] = []
         self._draws: Draws | None = None
         if rule.codebook > 0:
-            level = level_of(architecture.stride, architecture.levels, rule)
+            level = level_of(architecture.stride, architecture.levels, rule.beside_template)
             self._draws = Draws(rule, level, len(groups))
 
     def add(self, index: int, latents: Sequence[Tensor], seen: Tensor | None = None) -> None:

@@ -13,7 +13,6 @@ import tifffile
 from PIL import Image
 
 from pyramidflow import Detector
-from pyramidflow.detector.session import Session
 from pyramidflow.io.files import exclusive
 from tests.support.command_line import (
     assert_one_sentence,
@@ -263,16 +262,17 @@ def test_the_line_goes_on_whatever_happens_to_one_image(
     assert ["error" in record for record in records_in(tmp_path / "out")] == [0, 1, 0, 0]
 
 
-def test_a_score_that_is_no_number_is_an_error(run, monkeypatch, tiny_set, arguments, tmp_path):
-    usual = Session._run
+def test_a_score_that_is_no_number_is_an_error(
+    run, monkeypatch, tiny_set, detector_file, arguments, tmp_path
+):
+    runtime = type(Detector.load(detector_file).session.runtime)
+    usual = runtime.inspect
 
     def broken(self, images):
-        scores, maps = usual(self, images)
-        factor = next(factors)
-        return [score * factor for score in scores], maps
+        return usual(self, images) * next(factors)
 
     factors = iter([float("nan"), 1, float("inf"), 1])
-    monkeypatch.setattr(Session, "_run", broken)
+    monkeypatch.setattr(runtime, "inspect", broken)
     code, out, err = run("inspect", tiny_set / "test" / "good", *arguments)
     assert code == 2
     assert "2 ok, 0 ng, 2 errors" in out

@@ -43,7 +43,7 @@ def first_version(content):
     return {
         "format_version": 1,
         "kind": "detector",
-        "digest": files._tensor_digest(without_spread(tensors)),
+        "digest": files.tensor_digest(without_spread(tensors)),
         "library_version": "0.1.0",
         "architecture": spec["network"],
         "preprocessing": preprocessing,

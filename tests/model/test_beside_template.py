@@ -65,7 +65,7 @@ def test_small_numbers_are_not_lost():
 
 @pytest.mark.parametrize(("stride", "level"), [(1, 3), (4, 2), (8, 1), (16, 0), (None, 2)])
 def test_positions_are_sixteen_pixels_apart(stride, level):
-    assert level_of(stride, 4, ContrastRule(codebook=0.1, beside_template=True)) == level
+    assert level_of(stride, 4, True) == level
 
 
 @pytest.mark.parametrize("settings", [{}, {"light": False}, {"templates": 2}])

@@ -188,6 +188,12 @@ LITE0 = {
     "`--spread channel`": f"{LITE0_TRAINING}; light=true spread=channel",
     "the default comparison": f"{LITE0_TRAINING}; light=true spread=pixel",
 }
+KOLEKTOR_LITE0_TRAINING = "encoder=efficientnet-lite0 image_size=1280x512 kernel_size=7"
+KOLEKTOR_LITE0 = {
+    "`--no-light --spread none`": f"{KOLEKTOR_LITE0_TRAINING}; light=false spread=none",
+    "the default comparison": f"{KOLEKTOR_LITE0_TRAINING}; as trained",
+    "`--smoothing 1`": f"{KOLEKTOR_LITE0_TRAINING}; smoothing=1",
+}
 SOLAR = {
     "the released code's: `--statistics batch --no-light --spread none`": (
         "image_size=128 statistics=batch; template alone"
@@ -277,6 +283,7 @@ TABLES: dict[str, Callable[[], list[str]]] = {
     "comparison-cost": comparison_cost,
     "precision": precisions,
     "kolektor": quality("quality_kolektorsdd", KOLEKTOR),
+    "kolektor-lite0": quality("quality_kolektorsdd_lite0", KOLEKTOR_LITE0),
     "magnetic": quality("quality_magnetic_tile", MAGNETIC),
     "lite0": quality("quality_magnetic_tile_lite0", LITE0),
     "solar": quality("quality_solar_cells", SOLAR),

@@ -1,58 +1,83 @@
 import json
+import multiprocessing
 import os
 import random
 import signal
-import subprocess
-import sys
+import threading
 from time import sleep
 
+import pytest
+
 from pyramidflow.line.outbox import Outbox
-from pyramidflow.line.sinks.jsonl import JsonlSink
-
-KILLED = """
-import sys
-from pathlib import Path
-from pyramidflow.line.outbox import Outbox, Outgoing
-from pyramidflow.line.sinks.jsonl import JsonlSink
+from pyramidflow.line.store import Store, sqlite_url
+from tests.line import killed_line
 from tests.line.records import record
+from tests.line.services import Postgres
 
-folder = Path(sys.argv[1])
-sink = JsonlSink(JsonlSink.Settings(folder=folder / "out"))
-outbox = Outbox(folder / "line.sqlite", {"jsonl": sink})
-outbox.start()
-known = outbox.known("press", [f"{number:05}.png" for number in range(20000)])
-for number in range(len(known), 20000, 7):
-    outbox.put([Outgoing(record(place)) for place in range(number, number + 7)])
-    print(number + 7, flush=True)
-"""
+KILLS = int(os.environ.get("PYRAMIDFLOW_KILLS", "12"))
+"""Moments at which the process is killed; 50 by hand."""
 
 
-def test_a_process_that_is_killed_at_any_moment_loses_nothing_and_writes_nothing_twice(tmp_path):
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    random.seed(5)
-    promised = 0
-    for _ in range(6):
-        with subprocess.Popen(
-            [sys.executable, "-c", KILLED, str(tmp_path)],
-            stdout=subprocess.PIPE,
-            text=True,
-            env=environment,
-        ) as process:
-            promised = int(process.stdout.readline())
-            sleep(random.uniform(0, 0.5))
-            process.send_signal(signal.SIGKILL)
-            promised = max([promised, *map(int, process.stdout.read().split())])
-    sink = JsonlSink(JsonlSink.Settings(folder=tmp_path / "out"))
-    outbox = Outbox(tmp_path / "line.sqlite", {"jsonl": sink})
+def run_and_kill(folder, url, count):
+    """Whether the process was killed before it was done."""
+    # A forked process: starting Python anew takes longer than what is tested.
+    process = multiprocessing.get_context("fork").Process(
+        target=killed_line.keep_records, args=(folder, url, count), daemon=True
+    )
+    process.start()
+    sleep(random.uniform(0.02, 1))
+    os.kill(process.pid, signal.SIGKILL)
+    process.join()
+    return process.exitcode != 0
+
+
+def check_every_part_once(folder, url, promised):
+    outbox = Outbox(folder / "line.sqlite", killed_line.sinks(folder, url))
     outbox.start()
-    outbox.close(30)
-    lines = [
-        line
-        for file in sorted((tmp_path / "out").iterdir())
-        for line in file.read_text().split("\n")
-    ]
-    count = sum(map(bool, lines))
-    assert count >= promised > 0
-    assert [json.loads(line)["identity"] for line in lines if line] == [
-        f"{number:05}.png" for number in range(count)
-    ]
+    outbox.close(120)
+    store = Store.open(sqlite_url(folder / "line.sqlite"))
+    kept = [part.record["identity"] for part in store.parts()]
+    store.close()
+    assert len(kept) >= promised > 0
+    assert kept == [record(number).identity for number in range(len(kept))]
+
+    database = Store.open(url)
+    assert [part.record["identity"] for part in database.parts()] == kept
+    database.close()
+    texts = [path.read_text() for path in sorted((folder / "lines").glob("*.jsonl"))]
+    assert [json.loads(line)["identity"] for line in "".join(texts).splitlines()] == kept
+    pictures = [int(path.read_bytes()) for path in (folder / "pictures").rglob("*.png")]
+    assert sorted(pictures) == list(range(len(kept)))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_killed_at_any_moment_while_the_database_stops_and_starts(tmp_path):
+    random.seed(7)
+    server = Postgres()
+    server.start()
+    # Loads the libraries, so that the processes below spend their time with records.
+    Store.open(server.url, create=True).close()
+    Outbox(tmp_path / "line.sqlite", {}).close()
+    is_done = threading.Event()
+
+    def stop_and_start():
+        while not is_done.wait(random.uniform(0.5, 2)):
+            server.stop()
+            sleep(random.uniform(0.1, 0.6))
+            server.start()
+
+    disturbing = threading.Thread(target=stop_and_start)
+    disturbing.start()
+    try:
+        kills = sum(run_and_kill(tmp_path, server.url, 20_000) for _ in range(KILLS))
+    finally:
+        is_done.set()
+        disturbing.join()
+    assert kills == KILLS
+    promised = max(int(word) for word in (tmp_path / "said").read_text().split())
+    try:
+        check_every_part_once(tmp_path, server.url, promised)
+    finally:
+        server.stop()
+        server.remove()

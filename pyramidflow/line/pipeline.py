@@ -72,6 +72,7 @@ class Pipeline:
         # Apart: a picture that waits for room to be decoded must not hold up what makes room.
         self._to_decode: queue.SimpleQueue[Part | None] = queue.SimpleQueue()
         self._to_draw: queue.SimpleQueue[Part | None] = queue.SimpleQueue()
+        self._letting_in = threading.Lock()
         self._letting_go = threading.Lock()
         self._room = Room(ROOM_FOR_PICTURES)
         self._failure: BaseException | None = None
@@ -102,8 +103,8 @@ class Pipeline:
             yield from self._one_by_one(frames, stop_requested)
             return
         for _ in range(self._flow.workers):
-            _start(self._work, self._to_decode, self._decode)
-            _start(self._work, self._to_draw, self._finish)
+            _start(self._decode_all)
+            _start(self._draw_all)
         _start(self._inspect_all, stop_requested)
         _start(self._feed, frames)
         try:
@@ -141,10 +142,20 @@ class Pipeline:
             self._draw(part)
             yield [part]
 
-    @staticmethod
-    def _work(waiting: "queue.SimpleQueue[Part | None]", work: Callable[[Part], None]) -> None:
-        while (part := waiting.get()) is not None:
-            work(part)
+    def _decode_all(self) -> None:
+        while True:
+            # One after the other: were a later part let in first, it could take the room that an
+            # earlier one waits for, which everybody waits for.
+            with self._letting_in:
+                part = self._to_decode.get()
+                self._room.wait()
+            if part is None:
+                return
+            self._decode(part)
+
+    def _draw_all(self) -> None:
+        while (part := self._to_draw.get()) is not None:
+            self._finish(part)
 
     def _feed(self, frames: Iterable[Frame]) -> None:
         try:
@@ -174,7 +185,6 @@ class Pipeline:
 
     def _decode(self, part: Part) -> None:
         part.queues["decoding"] = self._to_decode.qsize()
-        self._room.wait()
         decoded = Part(part.frame)
         if not part.is_dropped:
             stages.decode(decoded, self._inspector().session.decoding)

@@ -16,7 +16,7 @@ from pyramidflow import Detector
 from tests.support.tiny import TINY, write_image
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [page for page in readme.pages() if page.parent.name != "api"]
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*[a-z]")
 OTHERS = {"--set", "--small", "--benchmark-json", "--released", "--dry-run"}

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pyramidflow import Detector, PyramidFlow
-from pyramidflow.runtime.cpu.runtime import flow_shapes
+from pyramidflow.runtime.cpu.demand import flow_shapes
 from pyramidflow.training import ContrastLoss, Recipe
 
 

@@ -18,7 +18,7 @@ from benchmarks.harness import options as common
 from benchmarks.harness import results
 from benchmarks.harness.turns import in_turns, median_ratio, medians
 from pyramidflow.model import Comparison, PyramidFlow
-from pyramidflow.runtime import TrainedNetwork, make_runtime
+from pyramidflow.runtime import TrainedNetwork, cpu
 from pyramidflow.spec import IMAGENET_MEAN, IMAGENET_STD, PLAIN_CONTRAST
 from pyramidflow.training.statistics import normal_of
 
@@ -72,7 +72,7 @@ class Subject:
     def inspection(self, comparison: Comparison) -> Callable[[], Tensor]:
         """An inspection of the image by the engine."""
         trained = TrainedNetwork(self.network, comparison, IMAGENET_MEAN, IMAGENET_STD)
-        engine = make_runtime(trained, tuple(self.pixels.shape[:3]))
+        engine = cpu.make(trained, tuple(self.pixels.shape[1:3]), images=len(self.pixels))
         return partial(engine.inspect, self.pixels)
 
 

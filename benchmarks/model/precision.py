@@ -17,7 +17,7 @@ from benchmarks.harness.turns import in_turns, medians
 from pyramidflow import ops
 from pyramidflow.errors import InputError
 from pyramidflow.model import Contrast
-from pyramidflow.runtime import Precision, Runtime, Settings, TrainedNetwork, make_runtime
+from pyramidflow.runtime import Precision, Runtime, Settings, TrainedNetwork, cpu
 
 METHOD = """\
 Two engines of one network in one process, one image each in turns; medians of the rounds after a
@@ -64,8 +64,8 @@ def compare(encoder: str, size: int, threads: int, rounds: int) -> dict[str, Any
     )
     try:
         engines: dict[str, Runtime] = {
-            precision: make_runtime(
-                trained, (1, size, size), Settings(threads=threads, precision=precision)
+            precision: cpu.make(
+                trained, (size, size), Settings(threads=threads, precision=precision)
             )
             for precision in PRECISIONS
         }

@@ -16,7 +16,7 @@ from benchmarks.harness.turns import compare
 from pyramidflow import ops
 from pyramidflow.model import Contrast
 from pyramidflow.ops import dispatch
-from pyramidflow.runtime import TrainedNetwork, make_runtime
+from pyramidflow.runtime import TrainedNetwork, cpu
 from pyramidflow.training import Recipe
 
 CASES: list[tuple[str, int, int]] = [
@@ -53,7 +53,7 @@ def test_inference(benchmark: Any, scale: Scale, encoder: str, size: int, batch:
     trained = TrainedNetwork(
         network, contrast, subject.preprocessing.mean, subject.preprocessing.std
     )
-    engine = make_runtime(trained, (batch, size, size))
+    engine = cpu.make(trained, (size, size), images=batch)
     pixels = images(batch, size)
 
     def reference() -> Tensor:

@@ -21,7 +21,7 @@ from benchmarks.harness import results
 from benchmarks.harness.process import call, peak_memory
 from benchmarks.harness.subjects import detector, images
 from pyramidflow import Detector
-from pyramidflow.runtime import CpuRuntime, TiledRuntime
+from pyramidflow.runtime.cpu import CpuRuntime, TiledRuntime
 
 THRESHOLD = 1e9
 """So that no region is found: random weights would make thousands of them."""
@@ -46,7 +46,7 @@ def measure(name: str, budget: int | None, threads: int, output: str) -> dict[st
     engine = loaded.prepare(threads=threads, memory_budget=budget).runtime
     assert isinstance(engine, CpuRuntime | TiledRuntime)
     found["prepare_seconds"] = time.perf_counter() - start
-    found["plan"] = str(engine.plan)
+    found["plan"] = engine.plan.explain()
     start, processor = time.perf_counter(), time.process_time()
     inspection = loaded.inspect(folder / "image.png")
     found["seconds"] = time.perf_counter() - start

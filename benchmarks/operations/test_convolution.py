@@ -19,7 +19,7 @@ from benchmarks.harness.turns import compare
 from pyramidflow.ops import dispatch
 from pyramidflow.ops.convolution import direct, methods, spectral
 from pyramidflow.ops.convolution.methods import Convolution
-from pyramidflow.runtime.cpu.plan import make_plan
+from pyramidflow.runtime.cpu.network_plan import make_plan
 
 KERNEL = 7
 CHANNELS = {"baseline": (16, 32), "ResNet": (64, 128)}

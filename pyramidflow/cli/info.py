@@ -54,13 +54,14 @@ def _plan(
 
     from pyramidflow.detector import Detector
     from pyramidflow.line import rehearse
-    from pyramidflow.runtime import CpuRuntime, TiledRuntime
+    from pyramidflow.runtime.cpu import CpuRuntime, TiledRuntime
 
     detector = Detector.load(model, device="cpu")
     session = detector.prepare(threads=threads, memory_budget=memory_budget, precision=precision)
     runtime = session.runtime
     if not isinstance(runtime, CpuRuntime | TiledRuntime):
-        return f"{runtime.plan}: the compiled CPU kernels are not in use, see pyramidflow doctor."
+        how = runtime.plan.explain()
+        return f"{how}: the compiled CPU kernels are not in use, see pyramidflow doctor."
     measured = runtime.profile(torch.zeros((*runtime.size, 3), dtype=torch.uint8))
     total = sum(milliseconds for _, milliseconds in measured)
     lines = [
@@ -73,4 +74,4 @@ def _plan(
     lines += ["", f"From a PNG file of {height}×{width} to its verdict, medians of 5 runs:"]
     lines += [f"{stage:34} {milliseconds:9.2f} ms" for stage, milliseconds in stages]
     lines.append(f"{'in all':34} {sum(taken for _, taken in stages):9.2f} ms")
-    return "\n".join([str(runtime.plan), "", *lines])
+    return "\n".join([runtime.plan.explain(), "", *lines])

@@ -1,30 +1,13 @@
 """Which runtime inspects on a device, and what it refuses."""
 
-from typing import Protocol
-
 import torch
-from torch import Tensor
 
 from pyramidflow import ops
 from pyramidflow.errors import InputError
-from pyramidflow.runtime.cpu.budget import make_runtime
+from pyramidflow.runtime import cpu
 from pyramidflow.runtime.eager import EagerRuntime
-from pyramidflow.runtime.settings import Precision, Settings, TrainedNetwork
-
-
-class Runtime(Protocol):
-    """What inspects images of one size. It has one memory: one call at a time."""
-
-    precision: Precision
-
-    @property
-    def plan(self) -> object:
-        """How it computes; readable as text."""
-        ...
-
-    def inspect(self, images: Tensor) -> Tensor:
-        """``[B, H, W, 3]`` camera pixels to ``[B, h, w]``, valid until the next call."""
-        ...
+from pyramidflow.runtime.plan import Runtime
+from pyramidflow.runtime.settings import Settings, TrainedNetwork
 
 
 def images_at_once(device: torch.device) -> int:
@@ -35,7 +18,7 @@ def images_at_once(device: torch.device) -> int:
     """
     if device.type == "cpu":
         return 1
-    from pyramidflow.runtime.cuda.runtime import BATCH_SIZES
+    from pyramidflow.runtime.cuda.plan import BATCH_SIZES
 
     return max(BATCH_SIZES)
 
@@ -58,19 +41,19 @@ def runtime_on(
         InputError: the device, or the backend of its operations, cannot honour a setting.
     """
     settings = settings or Settings()
-    precision = settings.precision_on(device.type)
+    settings.precision_on(device.type)
     backend = ops.active_backend(device.type)
     if (device.type, backend) == ("cpu", "cpu"):
-        return make_runtime(trained, (1, *size), settings)
+        return cpu.make(trained, size, settings)
     _refuse(
         f"on {device.type} with the backend {backend!r}",
         threads=settings.threads,
         memory_budget=settings.memory_budget,
     )
     if device.type == "cuda" and backend in ("cuda", "triton"):
-        from pyramidflow.runtime.cuda.runtime import CudaRuntime
+        from pyramidflow.runtime import cuda
 
-        return CudaRuntime(trained, size, device, precision)
+        return cuda.make(trained, size, settings)
     if settings.precision not in (None, "float32"):
         _refuse(f"with the backend {backend!r}", precision=settings.precision)
     return EagerRuntime(trained, size, device)

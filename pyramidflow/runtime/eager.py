@@ -9,6 +9,14 @@ from pyramidflow import ops
 from pyramidflow.runtime.settings import Precision, TrainedNetwork
 
 
+class EagerPlan:
+    """There is nothing to choose."""
+
+    def explain(self) -> str:
+        """One sentence."""
+        return "the network as it is, its operations one after the other"
+
+
 class EagerRuntime:
     """Anomaly maps of camera images by a network whose operations run one after the other.
 
@@ -23,7 +31,7 @@ class EagerRuntime:
 
     precision: Precision = "float32"
 
-    plan = "the network as it is, its operations one after the other"
+    plan = EagerPlan()
 
     def __init__(
         self, trained: TrainedNetwork, size: tuple[int, int], device: torch.device

@@ -14,7 +14,7 @@ from pyramidflow.io.tensors import load_tensors, save_tensors
 from pyramidflow.model import Codebook
 from pyramidflow.model import codebook as module
 from pyramidflow.model.codebook import features_of, level_of, nearest
-from pyramidflow.runtime import AssembledRuntime, Settings, make_runtime
+from pyramidflow.runtime import Settings, cpu
 from pyramidflow.runtime.cpu.budget import INSPECTION_BYTES, RUNTIME_RESERVE, resident_bytes
 from pyramidflow.runtime.cuda.frozen import FrozenNetwork
 from pyramidflow.spec import ContrastRule
@@ -226,7 +226,6 @@ def test_tiles_equal_the_whole_image(light):
     network = trained_network(size, levels=4, stacks=1, kernel_size=5)
     comparison, images = random_codebook(network, size, 2, light), pictures(2, size)
     runtime = tiled_runtime(network, comparison, (2, *size), small_tiling(network, size, 2, 2))
-    assert isinstance(runtime, AssembledRuntime)
     expected = oracle(network, images, comparison)
     found = runtime.inspect(images)
     assert relative_error(found, expected) <= ERROR
@@ -243,13 +242,13 @@ def test_a_budget_makes_tiles_and_counts_the_codebook():
     comparison = random_codebook(network, size, 2)
     subject = trained(network, comparison)
     around = resident_bytes() + RUNTIME_RESERVE + INSPECTION_BYTES * 256**2
-    runtime = make_runtime(subject, (1, *size), Settings(memory_budget=around + (22 << 20)))
-    assert isinstance(runtime, AssembledRuntime)
+    runtime = cpu.make(subject, size, Settings(memory_budget=around + (22 << 20)))
+    assert isinstance(runtime, cpu.TiledRuntime)
     images = pictures(1, size)
     expected = whole_runtime(network, comparison, (1, *size)).inspect(images)
     assert relative_error(runtime.inspect(images), expected) <= ERROR
     with pytest.raises(InputError, match="even in tiles"):
-        make_runtime(subject, (1, *size), Settings(memory_budget=around + (6 << 20)))
+        cpu.make(subject, size, Settings(memory_budget=around + (6 << 20)))
 
 
 def test_another_network_s_codebook_is_refused():

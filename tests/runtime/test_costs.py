@@ -8,11 +8,10 @@ import numpy as np
 import pytest
 
 from pyramidflow.ops.convolution.methods import NOMINAL, TILES, Costs
-from pyramidflow.runtime import CpuRuntime
-from pyramidflow.runtime.cpu import costs, probe
+from pyramidflow.runtime.cpu import CpuRuntime, costs, probe
 from pyramidflow.runtime.cpu.costs import MachineCosts, machine_costs
+from pyramidflow.runtime.cpu.demand import demand
 from pyramidflow.runtime.cpu.plan import make_plan
-from pyramidflow.runtime.cpu.runtime import demand
 from tests.support.backends import require_backend
 from tests.support.numbers import relative_error
 from tests.support.runtime_cases import (
@@ -150,5 +149,5 @@ def test_plans_with_other_costs_compute_the_same():
         chosen |= {layer.method.tile for layer in plan.layers}
         maps = CpuRuntime(subject, (1, *size), plan).inspect(images)
         assert relative_error(maps, expected) <= ERROR
-        assert "a test" in str(plan)
+        assert "a test" in plan.explain()
     assert len(chosen) > 3

@@ -14,8 +14,9 @@ from pyramidflow.errors import InputError
 from pyramidflow.model import Contrast, PyramidFlow
 from pyramidflow.ops.convolution.methods import Convolution
 from pyramidflow.ops.libraries.cpu import has_bfloat16
-from pyramidflow.runtime import CpuRuntime, EagerRuntime, Settings, runtime_on
-from pyramidflow.runtime.cpu.plan import make_plan
+from pyramidflow.runtime import EagerRuntime, Settings, runtime_on
+from pyramidflow.runtime.cpu import CpuRuntime
+from pyramidflow.runtime.cpu.network_plan import make_plan
 from tests.support.backends import require_backend
 from tests.support.runtime_cases import (
     ERROR,
@@ -158,7 +159,7 @@ def test_bfloat16_rounds_the_products_alone(name: str) -> None:
     assert 1e-6 < error < 5e-3
     weights = [sum(layer.method.weight_bytes for layer in e.plan.layers) for e in (exact, rounded)]
     assert weights[1] < weights[0]
-    assert "bf16" in str(rounded.plan)
+    assert "bf16" in rounded.plan.explain()
 
 
 def test_runs_allocate_nothing() -> None:
@@ -225,7 +226,7 @@ def test_plan_with_room_is_the_fastest_one() -> None:
 
 
 def test_plan_prints_what_it_does() -> None:
-    text = str(make_plan(SHAPES, 0, 1 << 30))
+    text = make_plan(SHAPES, 0, 1 << 30).explain()
     assert text.count("\n") == len(SHAPES) + 2
     assert "spectral 32" in text
     assert "budget 1074 MB" in text
@@ -233,16 +234,16 @@ def test_plan_prints_what_it_does() -> None:
 
 BUDGET_SCRIPT = """
 import torch
-from pyramidflow.runtime import Settings, TrainedNetwork, make_runtime
+from pyramidflow.runtime import Settings, TrainedNetwork, cpu
 from pyramidflow.runtime.cpu.budget import resident_bytes
 from pyramidflow.model import Contrast, PyramidFlow
 torch.set_num_threads(1)
 network = PyramidFlow(encoder="resnet18").eval()
 template = [torch.zeros(1, 64, 128 >> d, 128 >> d) for d in range(4)]
 budget = resident_bytes() + (420 << 20)
-runtime = make_runtime(
+runtime = cpu.make(
     TrainedNetwork(network, Contrast(template), (0, 0, 0), (1, 1, 1)),
-    (1, 512, 512),
+    (512, 512),
     Settings(memory_budget=budget),
 )
 runtime.inspect(torch.zeros(1, 512, 512, 3, dtype=torch.uint8))

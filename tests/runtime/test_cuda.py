@@ -14,10 +14,11 @@ import torch
 from pyramidflow import PyramidFlow, ops
 from pyramidflow.errors import InputError
 from pyramidflow.model import ComposedContrast, Contrast
-from pyramidflow.runtime import TrainedNetwork
+from pyramidflow.runtime import TrainedNetwork, cuda
 from pyramidflow.runtime.cuda.frozen import FrozenNetwork
+from pyramidflow.runtime.cuda.plan import BATCH_SIZES
 from pyramidflow.runtime.cuda.replay import Recording, ReplayedNetwork, in_parts
-from pyramidflow.runtime.cuda.runtime import BATCH_SIZES, CudaRuntime, describe
+from pyramidflow.runtime.cuda.runtime import CudaRuntime
 from pyramidflow.runtime.folded import frozen_encoder
 from pyramidflow.spec import IMAGENET_MEAN, IMAGENET_STD
 from tests.support.numbers import relative_error
@@ -141,10 +142,10 @@ def test_batch_norms_of_ones_own_encoder_are_folded():
 
 def test_plan_names_every_block():
     network, _, contrast = trained((32, 38), **NETWORKS[0])
-    frozen = FrozenNetwork(subject(network, contrast), CPU, torch.float16)
-    head, *lines = describe(frozen, (32, 38), "half", (2, 1)).splitlines()
+    head, *lines = cuda.plan(subject(network, contrast), (32, 38)).explain().splitlines()
     assert head == (
-        "32 × 38, half (float16, channels-last), a CUDA graph for each of the batch sizes 2, 1"
+        "32 × 38, half (float16, channels-last), a CUDA graph for each of the batch sizes 8, 4, 2, "
+        "1"
     )
     assert lines[1] == (
         "block 1: down → level 3, 4×5; first 5 → 10, 7×7; second with coupling and 1×1 10 → 10, "

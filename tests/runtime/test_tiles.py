@@ -13,10 +13,10 @@ from pyramidflow.errors import InputError
 from pyramidflow.model import Architecture, PyramidFlow
 from pyramidflow.model.reach import Reach
 from pyramidflow.ops.libraries.cpu import has_bfloat16
-from pyramidflow.runtime import CpuRuntime, Settings, TiledRuntime, make_runtime, runtime_on
-from pyramidflow.runtime.cpu import budget
-from pyramidflow.runtime.cpu.plan import make_plan
-from pyramidflow.runtime.cpu.runtime import demand
+from pyramidflow.runtime import Settings, cpu, runtime_on
+from pyramidflow.runtime.cpu import CpuRuntime, TiledRuntime, budget
+from pyramidflow.runtime.cpu.demand import demand
+from pyramidflow.runtime.cpu.network_plan import make_plan
 from pyramidflow.runtime.cpu.tiling import Axis, cut, map_reach, tilings
 from tests.support.backends import require_backend
 from tests.support.runtime_cases import (
@@ -163,7 +163,7 @@ def test_tiles_with_spread_and_light_equal_the_whole_image(name: str) -> None:
     found = runtime.inspect(images)
     assert (found - expected).norm() <= ERROR * expected.norm()
     assert (found - expected).abs().max() <= 10 * ERROR * expected.abs().max()
-    assert "each tile 2 times" in str(runtime.plan)
+    assert "each tile 2 times" in runtime.plan.explain()
 
 
 @pytest.mark.parametrize("name", ["channel means", "resnet18", "resnet34"])
@@ -203,7 +203,7 @@ def test_profile_and_plan_of_tiles() -> None:
         patch.setattr(CpuRuntime, "profile", lambda *_: [("step", 3.0)])
         assert runtime.profile(pictures(1, size)) == [("step", 4 * 3.0)]
     height, width = tiling.size
-    assert str(runtime.plan).startswith(f"2×2 tiles of {height}×{width} pixels")
+    assert runtime.plan.explain().startswith(f"2×2 tiles of {height}×{width} pixels")
     one = whole_runtime(network, contrast, (1, *size)).plan
     share = tiling.computed_pixels / (size[0] * size[1])
     assert runtime.plan.milliseconds == pytest.approx(share * one.milliseconds, rel=0.35)
@@ -230,14 +230,14 @@ def alone(monkeypatch: pytest.MonkeyPatch) -> int:
 
 def test_whole_images_are_chosen_where_they_fit(alone: int) -> None:
     network = trained_network(SIZE, levels=2, stacks=1, kernel_size=3)
-    arguments = (trained(network, contrast_of(network, SIZE)), (1, *SIZE))
-    assert isinstance(make_runtime(*arguments), CpuRuntime)
+    arguments = (trained(network, contrast_of(network, SIZE)), SIZE)
+    assert isinstance(cpu.make(*arguments), CpuRuntime)
     roomy = Settings(memory_budget=alone + (64 << 20))
-    assert isinstance(make_runtime(*arguments, roomy), CpuRuntime)
+    assert isinstance(cpu.make(*arguments, roomy), CpuRuntime)
     with pytest.raises(InputError, match=r"this process needs at least \d+ MB, even in tiles"):
-        make_runtime(*arguments, Settings(memory_budget=alone))
+        cpu.make(*arguments, Settings(memory_budget=alone))
     for given in (8 << 20, 16 << 20):
-        runtime = make_runtime(*arguments, Settings(memory_budget=alone + given))
+        runtime = cpu.make(*arguments, Settings(memory_budget=alone + given))
         assert isinstance(runtime, TiledRuntime)
         assert runtime.plan.total_bytes <= given
         # Twice the memory of this plan would hold the next larger tile.
@@ -276,9 +276,9 @@ def test_choice_counts_what_a_runtime_allocates(monkeypatch: pytest.MonkeyPatch)
 def test_encoder_of_ones_own_is_not_cut(alone: int) -> None:
     encoder = nn.Conv2d(3, 16, 3, padding=1)
     network = trained_network(SIZE, levels=2, stacks=1, encoder=encoder, channels=16)
-    arguments = (trained(network, contrast_of(network, SIZE)), (1, *SIZE))
+    arguments = (trained(network, contrast_of(network, SIZE)), SIZE)
     with pytest.raises(InputError, match="the encoder custom does not work in tiles"):
-        make_runtime(*arguments, Settings(memory_budget=alone + (8 << 20)))
+        cpu.make(*arguments, Settings(memory_budget=alone + (8 << 20)))
     assert map_reach(network.architecture) is None
 
 
@@ -292,9 +292,9 @@ def test_device_s_runtime_takes_tiles(alone: int) -> None:
 @pytest.mark.skipif(not has_bfloat16(), reason="this processor has no AVX-512 BF16")
 def test_tiles_round_products_where_asked(alone: int) -> None:
     network = trained_network(SIZE, levels=2, stacks=1, kernel_size=3)
-    arguments = (trained(network, contrast_of(network, SIZE)), (1, *SIZE))
+    arguments = (trained(network, contrast_of(network, SIZE)), SIZE)
     for precision in ("float32", "bfloat16"):
-        runtime = make_runtime(
+        runtime = cpu.make(
             *arguments, Settings(memory_budget=alone + (8 << 20), precision=precision)
         )
         assert isinstance(runtime, TiledRuntime)
@@ -303,7 +303,8 @@ def test_tiles_round_products_where_asked(alone: int) -> None:
 
 BUDGET_SCRIPT = """
 import torch
-from pyramidflow.runtime import Settings, TiledRuntime, TrainedNetwork, make_runtime
+from pyramidflow.runtime import Settings, TrainedNetwork
+from pyramidflow.runtime.cpu import TiledRuntime, make
 from pyramidflow.runtime.cpu.budget import RUNTIME_RESERVE, INSPECTION_BYTES, resident_bytes
 from pyramidflow.model import Contrast, PyramidFlow
 torch.set_num_threads(1)
@@ -315,9 +316,9 @@ for block in network.flow.blocks:
 template = [torch.full((1, 16, side >> d, side >> d), 0.1) for d in range(3)]
 images = torch.zeros(1, side, side, 3, dtype=torch.uint8)
 budget = resident_bytes() + RUNTIME_RESERVE + INSPECTION_BYTES * side**2 + (100 << 20)
-runtime = make_runtime(
+runtime = make(
     TrainedNetwork(network, Contrast(template), (0, 0, 0), (1, 1, 1)),
-    (1, side, side),
+    (side, side),
     Settings(memory_budget=budget),
 )
 assert isinstance(runtime, TiledRuntime)

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from pyramidflow import ops
 from pyramidflow.model import Comparison, ComposedContrast, Contrast, PyramidFlow
-from pyramidflow.runtime import CpuRuntime, Settings, TrainedNetwork, make_runtime
+from pyramidflow.runtime import Settings, TrainedNetwork, cpu
 from pyramidflow.spec import IMAGENET_MEAN, IMAGENET_STD
 
 MEAN, STD = torch.tensor([IMAGENET_MEAN, IMAGENET_STD])
@@ -39,9 +39,11 @@ def trained(network: PyramidFlow, comparison: Comparison) -> TrainedNetwork:
 
 def whole_runtime(
     network: PyramidFlow, comparison: Comparison, size: tuple[int, int, int], **settings
-) -> CpuRuntime:
-    runtime = make_runtime(trained(network, comparison), size, Settings(**settings))
-    assert isinstance(runtime, CpuRuntime)
+) -> cpu.CpuRuntime:
+    batch, *image = size
+    found = Settings(**settings)
+    runtime = cpu.make(trained(network, comparison), tuple(image), found, images=batch)
+    assert isinstance(runtime, cpu.CpuRuntime)
     return runtime
 
 

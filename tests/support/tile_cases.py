@@ -5,9 +5,9 @@ from torch import Tensor
 
 from pyramidflow import ops
 from pyramidflow.model import Comparison, Contrast, PyramidFlow
-from pyramidflow.runtime import AssembledRuntime, TiledRuntime
-from pyramidflow.runtime.cpu.plan import make_plan
-from pyramidflow.runtime.cpu.runtime import demand
+from pyramidflow.runtime.cpu import TiledRuntime
+from pyramidflow.runtime.cpu.demand import demand
+from pyramidflow.runtime.cpu.network_plan import make_plan
 from pyramidflow.runtime.cpu.tiling import Tiling, cut, map_reach
 from tests.support.runtime_cases import trained
 
@@ -43,5 +43,4 @@ def tiled_runtime(
 ) -> TiledRuntime:
     subject = trained(network, comparison)
     plan = make_plan(*demand(subject, (1, *tiling.size), is_part=True))
-    runtime = TiledRuntime if comparison.is_local else AssembledRuntime
-    return runtime(subject, size, tiling, plan)
+    return TiledRuntime(subject, size, plan.in_tiles(tiling))

@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from pyramidflow import ops
 from pyramidflow.ops.convolution import direct, spectral
-from pyramidflow.runtime.cpu.plan import Layer
+from pyramidflow.runtime.cpu.network_plan import Layer
 
 
 def channels_last(*shape: int) -> Tensor:

@@ -19,7 +19,7 @@ from pyramidflow.ops.convolution.methods import Convolution
 from pyramidflow.runtime.cpu.bottleneck import strip_layers, working_floats
 from pyramidflow.runtime.cpu.buffers import PixelBuffer
 from pyramidflow.runtime.cpu.convolution import FrozenConvolution, Input, Workspace
-from pyramidflow.runtime.cpu.plan import Layer
+from pyramidflow.runtime.cpu.network_plan import Layer
 from pyramidflow.runtime.cpu.stem import lift_into, resnet_stem_into
 from pyramidflow.runtime.folded import FoldedNetwork, frozen_encoder
 

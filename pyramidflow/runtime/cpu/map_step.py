@@ -12,7 +12,7 @@ from pyramidflow.ops.anomaly_map.cpu import anomaly_level_into, pixel_means_into
 from pyramidflow.ops.libraries.cpu import image_of
 from pyramidflow.ops.pyramid.cpu import pyramid_merge_into
 from pyramidflow.runtime.cpu.buffers import Buffers
-from pyramidflow.runtime.cpu.views import Reader, Region, whole, window
+from pyramidflow.runtime.cpu.views import TileOrigin, View, tile_view, whole_view
 
 
 class MapStep(Protocol):
@@ -63,25 +63,25 @@ class TemplateStep:
         contrast: of whole images.
         buffers: whose levels are latents and whose first map becomes the map. A tile's part of
             template and spread is copied into their windows.
-        region: where in whole images the latents lie; ``None`` where they are whole.
+        origin: where in whole images the latents lie; ``None`` where they are whole.
     """
 
-    def __init__(self, contrast: Contrast, buffers: Buffers, region: Region | None) -> None:
+    def __init__(self, contrast: Contrast, buffers: Buffers, origin: TileOrigin | None) -> None:
         levels = self._levels = buffers.levels
         self._maps = buffers.maps
-        rooms = [] if region is None else list(buffers.windows())
-        self._template = _readers(contrast.template, region, [first for first, _ in rooms])
-        self._inverse_spread: list[Reader] | None = None
+        rooms = [] if origin is None else list(buffers.windows())
+        self._template = _views(contrast.template, origin, [first for first, _ in rooms])
+        self._inverse_spread: list[View] | None = None
         if contrast.inverse_spread is not None:
             seconds = [second for _, second in rooms]
-            self._inverse_spread = _readers(contrast.inverse_spread, region, seconds)
+            self._inverse_spread = _views(contrast.inverse_spread, origin, seconds)
         self._shift: list[Tensor] | None = None
         self._own_means: list[Tensor] | None = None
         self.normal_means: Sequence[Tensor] | None = None
         if contrast.without_mean:
             self._shift = [torch.zeros(z.shape[:2]) for z in levels]
             means = [m[0, :, 0, 0] for m in contrast.template_means]
-            if region is None:
+            if origin is None:
                 self._own_means = [m[None].float() for m in means]
             else:  # only somebody who sees the whole image knows its means
                 self.normal_means = means
@@ -112,13 +112,13 @@ class TemplateStep:
 
 
 @singledispatch
-def map_step(comparison: Comparison, buffers: Buffers, region: Region | None) -> MapStep:
+def map_step(comparison: Comparison, buffers: Buffers, origin: TileOrigin | None) -> MapStep:
     """The last step of a runtime.
 
     Args:
         comparison: with what is normal.
         buffers: of the runtime.
-        region: where in whole images its latents lie; ``None`` where they are whole. What is not
+        origin: where in whole images its latents lie; ``None`` where they are whole. What is not
             local must not be run there.
     """
     return ComparisonStep(comparison, buffers)
@@ -127,8 +127,8 @@ def map_step(comparison: Comparison, buffers: Buffers, region: Region | None) ->
 map_step.register(Contrast, TemplateStep)
 
 
-def _readers(levels: Sequence[Tensor], region: Region | None, rooms: list[Tensor]) -> list[Reader]:
-    if region is None:
-        return [whole(x.contiguous(memory_format=torch.channels_last)) for x in levels]
+def _views(levels: Sequence[Tensor], origin: TileOrigin | None, rooms: list[Tensor]) -> list[View]:
+    if origin is None:
+        return [whole_view(x.contiguous(memory_format=torch.channels_last)) for x in levels]
     windows = zip(levels, rooms, strict=True)
-    return [window(x, region, level, room) for level, (x, room) in enumerate(windows)]
+    return [tile_view(x, origin, level, room) for level, (x, room) in enumerate(windows)]

@@ -4,7 +4,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from math import prod
 from statistics import median
 
 import torch
@@ -13,7 +12,6 @@ from torch import Tensor
 from pyramidflow.errors import InputError
 from pyramidflow.model import PyramidFlow
 from pyramidflow.model.coupling import LEAKY_SLOPE, CouplingBlock
-from pyramidflow.ops.convolution.methods import Convolution
 from pyramidflow.ops.libraries.cpu import has_bfloat16, image_of
 from pyramidflow.ops.pyramid.cpu import (
     pyramid_down_into,
@@ -29,14 +27,13 @@ from pyramidflow.runtime.cpu.convolution import (
 )
 from pyramidflow.runtime.cpu.encoder import (
     Step,
-    encoder_bytes,
     encoder_shapes,
     encoder_steps,
 )
 from pyramidflow.runtime.cpu.map_step import map_step
-from pyramidflow.runtime.cpu.plan import Layer, Plan
+from pyramidflow.runtime.cpu.network_plan import Layer, Plan
 from pyramidflow.runtime.cpu.threads import usable_threads
-from pyramidflow.runtime.cpu.views import Reader, Region, whole, window
+from pyramidflow.runtime.cpu.views import TileOrigin, View, tile_view, whole_view
 from pyramidflow.runtime.settings import Precision, TrainedNetwork
 
 
@@ -51,7 +48,7 @@ class CpuRuntime:
     Args:
         trained: the network, on the CPU.
         size: batch, height and width of the images in pixels.
-        plan: made from :func:`demand`.
+        plan: of :func:`pyramidflow.runtime.cpu.plan`.
         threads: how many to use; ``None`` takes PyTorch's number.
         part_of: height and width of the larger images that comparison and running means belong to,
             the images being tiles of them (see :meth:`move_to`); ``None`` where they are whole. Of
@@ -84,7 +81,7 @@ class CpuRuntime:
         self.plan = plan
         self.precision: Precision = "bfloat16" if plan.bfloat16 else "float32"
         self._pixels = PixelBuffer(size, torch.tensor(trained.mean), torch.tensor(trained.std))
-        self._region = Region()
+        self._origin = TileOrigin()
         with torch.inference_mode(), self.using_threads():
             self.feature_size = network.feature_size(height, width)
             whole_size = self.feature_size if part_of is None else network.feature_size(*part_of)
@@ -102,12 +99,12 @@ class CpuRuntime:
             )
             # No step may hold the runtime: a cycle would keep its memory when it is replaced.
             self._steps.append(("pyramid", partial(_decompose, self._buffers)))
-            region = None if part_of is None else self._region
+            origin = None if part_of is None else self._origin
             layers = self.plan.layers[encoder_layers:]
-            self._steps += _flow_steps(network, layers, self._buffers, self._workspace, region)
-            self._map_step = map_step(comparison, self._buffers, region)
+            self._steps += _flow_steps(network, layers, self._buffers, self._workspace, origin)
+            self._map_step = map_step(comparison, self._buffers, origin)
             self._last: list[Step] = []
-            if region is None or comparison.is_local:
+            if origin is None or comparison.is_local:
                 self._last.append(("anomaly map", self._map_step.run))
 
     def move_to(self, top: int, left: int) -> None:
@@ -117,7 +114,7 @@ class CpuRuntime:
             top: in pixels of the feature map, a multiple of ``2^(L-1)``.
             left: likewise.
         """
-        self._region.top, self._region.left = top, left
+        self._origin.top, self._origin.left = top, left
 
     @property
     def normal_means(self) -> Sequence[Tensor] | None:
@@ -200,11 +197,11 @@ def _flow_steps(
     layers: Sequence[Layer],
     buffers: Buffers,
     workspace: Workspace,
-    region: Region | None,
+    origin: TileOrigin | None,
 ) -> list[Step]:
     steps: list[Step] = []
     # A tile's part of the running means: the blocks share the memory.
-    plane = torch.empty(0 if region is None else buffers.maps[0][0].numel())
+    plane = torch.empty(0 if origin is None else buffers.maps[0][0].numel())
     for index, block in enumerate(network.flow):
         first, second = layers[2 * index : 2 * index + 2]
         level = buffers.levels[block.topology.writes]
@@ -219,7 +216,7 @@ def _flow_steps(
             second, block.affine_params.conv2.weight, [Input(hidden)], workspace
         )
         steps.append((first.name, _hidden_step(conv1, hidden)))
-        pixel_mean: Reader | None = None
+        pixel_mean: View | None = None
         mean = block.volume_norm.running_mean  # [1, 1, h, w], [1, C, 1, 1] or [1, 1, 1, 1]
         channel_mean = torch.zeros(level.shape[1])
         if mean.shape[2:] == (1, 1):
@@ -227,11 +224,11 @@ def _flow_steps(
         else:
             if block.topology.params_resample == "down":
                 mean = mean[:, :, ::2, ::2]
-            if region is None:
-                pixel_mean = whole(mean.contiguous())
+            if origin is None:
+                pixel_mean = whole_view(mean.contiguous())
             else:
                 part = carved(plane, (1, 1, *level.shape[2:]))
-                pixel_mean = window(mean, region, block.topology.writes, part)
+                pixel_mean = tile_view(mean, origin, block.topology.writes, part)
         matrix = block.conv1x1.weight().detach()
         steps.append((second.name, _coupling_step(conv2, level, pixel_mean, channel_mean, matrix)))
     return steps
@@ -273,75 +270,13 @@ def _hidden_step(convolution: FrozenConvolution, hidden: Tensor) -> Callable[[],
 def _coupling_step(
     convolution: FrozenConvolution,
     level: Tensor,
-    pixel_mean: Reader | None,
+    pixel_mean: View | None,
     channel_mean: Tensor,
     matrix: Tensor,
 ) -> Callable[[], object]:
     return lambda: convolution.couple(
         level, None if pixel_mean is None else pixel_mean(), channel_mean, matrix
     )
-
-
-def demand(
-    trained: TrainedNetwork, size: tuple[int, int, int], *, is_part: bool = False
-) -> tuple[list[tuple[str, Convolution]], int]:
-    """What a runtime of a size has to compute and to keep; nothing is allocated.
-
-    Args:
-        trained: the network, with any encoder.
-        size: batch, height and width of the runtime's images.
-        is_part: whether they are tiles.
-
-    Returns:
-        Name and shape of each convolution, and bytes for everything else: what :func:`make_plan`
-        takes.
-    """
-    network = trained.network
-    batch, height, width = size
-    features = network.feature_size(height, width)
-    padded = network.pyramid.padded_size(features)
-    shapes = encoder_shapes(network, (batch, *features)) + flow_shapes(network, batch, padded)
-    with torch.device("meta"):
-        buffers = Buffers(network, batch, features)
-    total = buffers.bytes() + PixelBuffer.bytes_of(size) + encoder_bytes(network, size)
-    if is_part:
-        total += 4 * prod(padded)  # the running mean of a block
-    else:
-        latents = network.latent_shapes(batch, features)
-        total += 4 * trained.comparison.working_floats(latents)
-    return shapes, total
-
-
-def flow_shapes(
-    network: PyramidFlow, batch: int, size: tuple[int, int]
-) -> list[tuple[str, Convolution]]:
-    """Name and shape of the two convolutions of each coupling block.
-
-    Args:
-        network: with any encoder.
-        batch: ``B``.
-        size: height and width of the finest level.
-    """
-    channels, kernel = network.architecture.channels, network.architecture.kernel_size
-    shapes = []
-    for index, block in enumerate(network.flow):
-        topology = block.topology
-        stack = index // network.architecture.levels + 1
-        first, second = (
-            Convolution(batch, inputs, 2 * channels, size[0] >> at, size[1] >> at, kernel, resample)
-            for inputs, at, resample in (
-                # An up-sampled condition is read as it lies, at its own level.
-                (
-                    len(topology.reads) * channels,
-                    topology.at + (topology.condition_resample == "up"),
-                    topology.condition_resample,
-                ),
-                (2 * channels, topology.at, topology.params_resample),
-            )
-        )
-        shapes.append((f"stack {stack}, {topology}, first", first))
-        shapes.append((f"stack {stack}, {topology}, second", second))
-    return shapes
 
 
 def _check_means(network: PyramidFlow, features: tuple[int, int]) -> None:

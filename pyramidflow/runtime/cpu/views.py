@@ -5,13 +5,13 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-Reader = Callable[[], Tensor]
+View = Callable[[], Tensor]
 """Gives a map when a step needs it."""
 
 
 @dataclass
-class Region:
-    """Where in a larger feature map the runtime's own lies; it moves from tile to tile.
+class TileOrigin:
+    """Where in the whole feature map a tile lies; it moves from tile to tile.
 
     Attributes:
         top: in pixels of the feature map, a multiple of ``2^(L-1)``.
@@ -22,24 +22,24 @@ class Region:
     left: int = 0
 
 
-def whole(x: Tensor) -> Reader:
+def whole_view(x: Tensor) -> View:
     """A map that is read as it is."""
     return lambda: x
 
 
-def window(source: Tensor, region: Region, level: int, buffer: Tensor) -> Reader:
-    """The region's part of a map.
+def tile_view(source: Tensor, origin: TileOrigin, level: int, buffer: Tensor) -> View:
+    """A tile's part of a map.
 
     Args:
         source: ``[1, C, H, W]``, of a level of the larger pyramid.
-        region: where the part is.
+        origin: of the tile.
         level: of the pyramid.
         buffer: ``[1, C, h, w]``; the part is copied into it whenever it is read.
     """
     height, width = buffer.shape[2:]
 
     def read() -> Tensor:
-        top, left = region.top >> level, region.left >> level
+        top, left = origin.top >> level, origin.left >> level
         buffer.copy_(source[:, :, top : top + height, left : left + width])
         return buffer
 

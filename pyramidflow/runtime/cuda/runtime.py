@@ -14,19 +14,9 @@ from torch import Tensor
 from pyramidflow.errors import InputError
 from pyramidflow.ops.tf32 import convolutions_with_tf32
 from pyramidflow.runtime.cuda.frozen import FrozenNetwork
+from pyramidflow.runtime.cuda.plan import BATCH_SIZES, DTYPES, CudaPlan
 from pyramidflow.runtime.cuda.replay import Recording, ReplayedNetwork
 from pyramidflow.runtime.settings import Precision, TrainedNetwork
-
-DTYPES: dict[Precision, torch.dtype] = {
-    "half": torch.float16,
-    "bfloat16": torch.bfloat16,
-    "tf32": torch.float32,
-    "float32": torch.float32,
-}
-"""Type of weights and features by precision; accumulators are float32 throughout."""
-
-BATCH_SIZES = (8, 4, 2, 1)
-"""Numbers of images that have a graph, falling to 1."""
 
 WARM_UP = 3
 """Runs before a graph is captured: kernels are compiled and tuned in the first."""
@@ -155,15 +145,11 @@ class CudaRuntime:
         self.device = device
         self.size = size
         self.precision = precision
+        self.plan = CudaPlan.of(trained.network, size, precision)
         self.frozen = FrozenNetwork(trained, device, DTYPES[precision])
         largest = BATCH_SIZES[0] * size[0] * size[1] * 3 * torch.uint16.itemsize
         recorder = CudaRecorder(device, largest, allow_tf32=precision == "tf32")
         self._network = ReplayedNetwork(self.frozen, size, BATCH_SIZES, recorder)
-
-    @property
-    def plan(self) -> str:
-        """How each convolution is computed: a line for each block."""
-        return describe(self.frozen, self.size, self.precision, BATCH_SIZES)
 
     @torch.inference_mode()
     def inspect(self, images: Tensor) -> Tensor:
@@ -179,38 +165,3 @@ class CudaRuntime:
             InputError: the images have another type or size.
         """
         return self._network(images)
-
-
-def describe(
-    frozen: FrozenNetwork, size: tuple[int, int], precision: str, batch_sizes: Sequence[int]
-) -> str:
-    """Plan of a frozen network: sizes, convolutions, and what is fused.
-
-    Args:
-        frozen: the network.
-        size: height and width of the images.
-        precision: name of the arithmetic.
-        batch_sizes: that have a graph.
-    """
-    dtype = str(frozen.dtype).removeprefix("torch.")
-    batches = ", ".join(map(str, batch_sizes))
-    lines = [
-        f"{size[0]} × {size[1]}, {precision} ({dtype}, channels-last), a CUDA graph for each of "
-        f"the batch sizes {batches}"
-    ]
-    shapes = frozen.network.latent_shapes(1, frozen.network.feature_size(*size))
-    for number, block in enumerate(frozen.blocks):
-        topology = block.topology
-        level = shapes[topology.writes][2:]
-        window = block.kernel_size
-        first = f"{window}×{window}"
-        if topology.condition_resample == "up":
-            first = f"four phases of {block.first.shape[-1]}×{block.first.shape[-1]}"
-        outputs, inputs = block.second.shape[:2]
-        stride = ", every second pixel" if topology.params_resample == "down" else ""
-        lines.append(
-            f"block {number}: {topology.kind} → level {topology.writes}, {level[0]}×{level[1]}; "
-            f"first {block.first.shape[1]} → {inputs}, {first}; second with coupling and 1×1 "
-            f"{inputs} → {outputs}, {window}×{window}{stride}"
-        )
-    return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""Which method computes each convolution of a network: the plan of a runtime."""
+"""Which method computes each convolution of a network, and in which tiles of the image."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -85,7 +85,7 @@ class Plan:
         """The plan of an image whose tiles have this one and are computed some times."""
         return replace(self, tiling=tiling, passes=passes)
 
-    def __str__(self) -> str:
+    def explain(self) -> str:
         """A table: one line a layer, then the sums."""
         lines = [
             f"{'convolution':30} {'channels':>11} {'at':>11} {'method':>16} "

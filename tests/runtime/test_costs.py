@@ -11,7 +11,7 @@ from pyramidflow.ops.convolution.methods import NOMINAL, TILES, Costs
 from pyramidflow.runtime.cpu import CpuRuntime, costs, probe
 from pyramidflow.runtime.cpu.costs import MachineCosts, machine_costs
 from pyramidflow.runtime.cpu.demand import demand
-from pyramidflow.runtime.cpu.plan import make_plan
+from pyramidflow.runtime.cpu.network_plan import make_plan
 from tests.support.backends import require_backend
 from tests.support.numbers import relative_error
 from tests.support.runtime_cases import (

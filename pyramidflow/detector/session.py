@@ -139,7 +139,7 @@ class Session:
         review_threshold: float | None = None,
         pixel_threshold: float | None = None,
     ) -> "Session":
-        """This session with thresholds by hand; both share engine and memory.
+        """This session with thresholds by hand; both share runtime and memory.
 
         Its :attr:`calibration` says what was set by hand, and each inspection which thresholds it
         was judged by.

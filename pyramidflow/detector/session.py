@@ -34,8 +34,7 @@ from pyramidflow.detector.placing import Batch, Placing
 from pyramidflow.detector.smoothing import Smoothing
 from pyramidflow.detector.verdict import Verdict, judge, overlay_scale
 from pyramidflow.errors import InputError
-from pyramidflow.runtime import Settings, TrainedNetwork, images_at_once, runtime_on
-from pyramidflow.runtime.device import Runtime
+from pyramidflow.runtime import Runtime, Settings, TrainedNetwork, images_at_once, runtime_on
 
 
 @dataclass(frozen=True)

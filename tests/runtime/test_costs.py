@@ -7,7 +7,7 @@ from math import isfinite
 import numpy as np
 import pytest
 
-from pyramidflow.ops.convolution.methods import NOMINAL, TILES, Costs
+from pyramidflow.ops.convolution.methods import NOMINAL, TILES, Convolution, Costs, methods
 from pyramidflow.runtime.cpu import CpuRuntime, costs, probe
 from pyramidflow.runtime.cpu.costs import MachineCosts, machine_costs
 from pyramidflow.runtime.cpu.demand import demand
@@ -134,6 +134,18 @@ def test_what_no_convolution_shows_is_as_fast_as_the_machine():
     parts = np.diag([1.0, 2.0, 3.0, 0.0])
     found = probe._factors(parts[:3], np.array([3.0, 6.0, 9.0]))
     np.testing.assert_allclose(found, 3.0, rtol=1e-6)
+
+
+def test_ways_that_are_alike_are_chosen_as_nominally():
+    shape = ("one", Convolution(1, 32, 32, 128, 128, 7))
+    best, second, *_ = (m for m in methods(shape[1]) if m.tile)
+    ratio = second.milliseconds / best.milliseconds
+    own = TILES.index(second.tile)
+    for gain, tile in ((0.99, best.tile), (0.5, second.tile)):
+        transforms = list(NOMINAL.transforms)
+        transforms[own] *= gain / ratio
+        found = MachineCosts(replace(NOMINAL, transforms=tuple(transforms)), "a test")
+        assert make_plan([shape], 0, costs=found).layers[0].method.tile == tile
 
 
 def test_plans_with_other_costs_compute_the_same():

@@ -11,7 +11,7 @@ import os
 import sys
 import tempfile
 from dataclasses import asdict, dataclass, fields
-from datetime import UTC, datetime
+from datetime import datetime, timezone
 from functools import cache
 from math import isfinite
 from pathlib import Path
@@ -124,7 +124,7 @@ def _measured(file: Path, processor: str) -> tuple[Costs, str]:
     with FileLock(file.with_suffix(".lock"), timeout=PATIENCE):
         found = _read(file)
         if found is None:
-            found = probe.measure(), str(datetime.now(UTC).date())
+            found = probe.measure(), str(datetime.now(timezone.utc).date())
             content = {"costs": asdict(found[0]), "measured": found[1], "processor": processor}
             text = json.dumps(content, indent=2) + "\n"
             write_atomically(file, lambda stream: stream.write(text.encode()))

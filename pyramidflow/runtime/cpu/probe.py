@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -148,6 +149,8 @@ def _overhead(method: Method) -> float:
     return SPECTRAL_CALL if method.tile else DIRECT_CALL
 
 
+Numbers = npt.NDArray[np.float64]
+
 _RATES = ("direct_macs", "product_macs", "rounded_macs", "weight_bytes", "shared_weight_bytes")
 """Parts whose costs are given as amounts in a millisecond; the transforms are those left."""
 
@@ -162,17 +165,18 @@ def _nominal_parts(work: Work) -> list[float]:
     return [*rates, *transforms]
 
 
-def _factors(parts: "np.ndarray", times: "np.ndarray") -> "np.ndarray":
+def _factors(parts: Numbers, times: Numbers) -> Numbers:
     """How many times as long as nominally each part takes."""
     speed = float(np.median(times / parts.sum(1)))
     ridge = np.sqrt(RIDGE) * np.eye(parts.shape[1]) / speed
     left = np.concatenate([parts / times[:, None], ridge])
     right = np.concatenate([np.ones(len(times)), np.full(parts.shape[1], np.sqrt(RIDGE))])
     found = np.linalg.lstsq(left, right, rcond=None)[0]
-    return np.clip(found, speed / SPREAD, speed * SPREAD)
+    limited: Numbers = np.clip(found, speed / SPREAD, speed * SPREAD)
+    return limited
 
 
-def _scaled(factors: "np.ndarray") -> Costs:
+def _scaled(factors: Numbers) -> Costs:
     rates = {
         name: getattr(NOMINAL, name) / float(factor)
         for name, factor in zip(_RATES, factors, strict=False)

@@ -137,7 +137,8 @@ def _beside(conditions: Sequence[Tensor], resizes: Sequence[int]) -> Tensor:
         device=conditions[0].device,
         memory_format=CHANNELS_LAST,
     )
-    for part, x, resize in zip(condition.split(channels, 1), conditions, resizes, strict=True):
+    for index, (x, resize) in enumerate(zip(conditions, resizes, strict=True)):
+        part = condition[:, index * channels : (index + 1) * channels]
         if resize > 0:
             cells = _cells(part)  # [B, C, h, 2, w, 2]
             cells.copy_(x[:, :, :, None, :, None].expand_as(cells))

@@ -32,7 +32,7 @@ class Lift(FrozenEncoder):
 
     def steps(self) -> FrozenSteps:
         """See :meth:`FrozenEncoder.steps`."""
-        layer = Conv("weight", None, *self.weight.shape[::-1], kernel=1, activation="none")
+        layer = Conv("weight", None, 3, len(self.weight), kernel=1, activation="none")
         weight = self.weight.detach()[:, :, None, None]
         return FrozenSteps(((layer,),), (1,), lambda _: (weight, None))
 

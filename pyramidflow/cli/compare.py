@@ -24,56 +24,63 @@ if TYPE_CHECKING:
 FIGURE, TABLE, NUMBERS = "figure.png", "comparison.md", "comparison.json"
 
 
+DataArgument = Annotated[
+    Path,
+    typer.Argument(
+        metavar="DATA",
+        help="Data set with test images, in MVTec AD, BTAD or VisA layout.",
+        show_default=False,
+    ),
+]
+CategoryOption = Annotated[
+    str | None, typer.Option(help="Category, where the data set has several.")
+]
+MethodsOption = Annotated[str, typer.Option(help="To compare with; padim needs the extra compare.")]
+PresetOption = Annotated[
+    str | None, typer.Option(help="Published settings of our detector, as for train.")
+]
+EncoderOption = Annotated[str, typer.Option(help="Whose features SPADE and PaDiM compare.")]
+EncoderStagesOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Stages of the encoder, side by side, such as 2,3.",
+        show_default="2,3,5 of efficientnet-lite0, else the encoder's own choice",
+    ),
+]
+PretrainedOption = Annotated[
+    bool,
+    typer.Option(
+        "--pretrained",
+        help="Our detector works on the encoder's features, too; else it is the baseline.",
+    ),
+]
+PeerSizeOption = Annotated[
+    str,
+    typer.Option(
+        metavar="SIZE",
+        help="Size of the images of the other methods, in pixels: the side of a square, or "
+        "HEIGHTxWIDTH.",
+    ),
+]
+PeerEpochsOption = Annotated[
+    int, typer.Option(min=1, help="Passes of AE-SSIM over the training images.")
+]
+
+
 @partial(with_settings, but=("encoder", "encoder_stages"))
 def compare(
-    data: Annotated[
-        Path,
-        typer.Argument(
-            metavar="DATA",
-            help="Data set with test images, in MVTec AD, BTAD or VisA layout.",
-            show_default=False,
-        ),
-    ],
+    data: DataArgument,
     output: ReportFolder,
     settings: dict[str, Any],
-    category: Annotated[
-        str | None, typer.Option(help="Category, where the data set has several.")
-    ] = None,
-    methods: Annotated[
-        str, typer.Option(help="To compare with; padim needs the extra compare.")
-    ] = "ae-ssim,spade,padim",
-    preset: Annotated[
-        str | None, typer.Option(help="Published settings of our detector, as for train.")
-    ] = None,
-    encoder: Annotated[
-        str, typer.Option(help="Whose features SPADE and PaDiM compare.")
-    ] = "efficientnet-lite0",
-    encoder_stages: Annotated[
-        str | None,
-        typer.Option(
-            help="Stages of the encoder, side by side, such as 2,3.",
-            show_default="2,3,5 of efficientnet-lite0, else the encoder's own choice",
-        ),
-    ] = None,
+    category: CategoryOption = None,
+    methods: MethodsOption = "ae-ssim,spade,padim",
+    preset: PresetOption = None,
+    encoder: EncoderOption = "efficientnet-lite0",
+    encoder_stages: EncoderStagesOption = None,
     encoder_weights: EncoderWeights = None,
-    pretrained: Annotated[
-        bool,
-        typer.Option(
-            "--pretrained",
-            help="Our detector works on the encoder's features, too; else it is the baseline.",
-        ),
-    ] = False,
-    peer_size: Annotated[
-        str,
-        typer.Option(
-            metavar="SIZE",
-            help="Size of the images of the other methods, in pixels: the side of a square, or "
-            "HEIGHTxWIDTH.",
-        ),
-    ] = "256",
-    peer_epochs: Annotated[
-        int, typer.Option(min=1, help="Passes of AE-SSIM over the training images.")
-    ] = 200,
+    pretrained: PretrainedOption = False,
+    peer_size: PeerSizeOption = "256",
+    peer_epochs: PeerEpochsOption = 200,
     images: Annotated[int, typer.Option(min=1, help="Test images in the figure.")] = 6,
     cache_size: CacheSize = 2048,
     max_megapixels: MaxMegapixels = None,

@@ -17,16 +17,21 @@ UNFINISHED = ".pyramidflow-demo-unfinished"
 """Folder in which the data are made; a run that is stopped leaves it to the next one."""
 
 
+OutputOption = Annotated[Path, typer.Option(help="Folder for data, detector and report.")]
+ImageSizeOption = Annotated[int, typer.Option(min=32, help="Side of the images, in pixels.")]
+ImagesOption = Annotated[
+    int, typer.Option(min=4, help="Good images to train on and calibrate with.")
+]
+EpochsOption = Annotated[int, typer.Option(min=1, help="Passes over the training images.")]
+SeedOption = Annotated[int, typer.Option(min=0, help="Seed of data and training.")]
+
+
 def demo(
-    output: Annotated[Path, typer.Option(help="Folder for data, detector and report.")] = Path(
-        "pyramidflow-demo"
-    ),
-    image_size: Annotated[int, typer.Option(min=32, help="Side of the images, in pixels.")] = 128,
-    images: Annotated[
-        int, typer.Option(min=4, help="Good images to train on and calibrate with.")
-    ] = 80,
-    epochs: Annotated[int, typer.Option(min=1, help="Passes over the training images.")] = 4,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of data and training.")] = 0,
+    output: OutputOption = Path("pyramidflow-demo"),
+    image_size: ImageSizeOption = 128,
+    images: ImagesOption = 80,
+    epochs: EpochsOption = 4,
+    seed: SeedOption = 0,
     device: Device = "auto",
 ) -> None:
     """Show the whole way on a small set made from real textures: train, calibrate, evaluate.

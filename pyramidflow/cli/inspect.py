@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pyramidflow.cli.exit_codes import EXIT_DEFECTS_FOUND, EXIT_INPUT_ERROR, EXIT_INTERRUPTED
 from pyramidflow.cli.options import (
     Device,
     MaxMegapixels,
@@ -31,34 +32,41 @@ if TYPE_CHECKING:
     from pyramidflow.line import Frame, ResultFolder, Tally
 
 
+PathsArgument = Annotated[
+    list[Path],
+    typer.Argument(metavar="PATH…", help="Images, or folders of them.", show_default=False),
+]
+OverlaysOption = Annotated[
+    bool,
+    typer.Option(
+        "--overlays/--no-overlays",
+        help="Write a picture of each image with its map; the colour scale is the model's.",
+    ),
+]
+MapsOption = Annotated[
+    bool, typer.Option("--maps", help="Write each anomaly map as a float32 TIFF.")
+]
+FailOnDefectOption = Annotated[
+    bool, typer.Option("--fail-on-defect", help="Exit with code 1 when a part is not ok.")
+]
+ResumeOption = Annotated[
+    bool,
+    typer.Option(
+        "--resume",
+        help="Go on where an earlier run into the same folder stopped; images with an error "
+        "are tried again.",
+    ),
+]
+
+
 def inspect(
-    paths: Annotated[
-        list[Path],
-        typer.Argument(metavar="PATH…", help="Images, or folders of them.", show_default=False),
-    ],
+    paths: PathsArgument,
     model: ModelFile,
     output: ReportFolder,
-    overlays: Annotated[
-        bool,
-        typer.Option(
-            "--overlays/--no-overlays",
-            help="Write a picture of each image with its map; the colour scale is the model's.",
-        ),
-    ] = True,
-    maps: Annotated[
-        bool, typer.Option("--maps", help="Write each anomaly map as a float32 TIFF.")
-    ] = False,
-    fail_on_defect: Annotated[
-        bool, typer.Option("--fail-on-defect", help="Exit with code 1 when a part is not ok.")
-    ] = False,
-    resume: Annotated[
-        bool,
-        typer.Option(
-            "--resume",
-            help="Go on where an earlier run into the same folder stopped; images with an error "
-            "are tried again.",
-        ),
-    ] = False,
+    overlays: OverlaysOption = True,
+    maps: MapsOption = False,
+    fail_on_defect: FailOnDefectOption = False,
+    resume: ResumeOption = False,
     threshold: ThresholdByHand = None,
     review_threshold: ReviewThreshold = None,
     pixel_threshold: PixelThreshold = None,
@@ -76,7 +84,6 @@ def inspect(
     a line with its error, the others are still inspected, and the exit code is 2. Ctrl-C and
     termination requests finish the image in hand; --resume goes on from there.
     """
-    from pyramidflow.cli.exit_codes import EXIT_DEFECTS_FOUND, EXIT_INPUT_ERROR, EXIT_INTERRUPTED
     from pyramidflow.interrupt import StopRequest
     from pyramidflow.line import find_frames, inspect_frames, open_inspector
 
@@ -109,15 +116,16 @@ def inspect(
     kinds = ("overlay",) * overlays + ("map",) * maps
     open_folder = _resumed if resume else _emptied
     with (
-        open_folder(output, found.frames, kinds=kinds, run=run) as (
-            results,
-            images,
-        ),
+        open_folder(output, found.frames, kinds=kinds, run=run) as (results, images),
         StopRequest("image") as stop,
     ):
         tally = inspect_frames(session, images, results, _show, lambda: stop.requested)
     for line in _summary(tally, session, output):
         typer.echo(line)
+    _exit(tally, fail_on_defect)
+
+
+def _exit(tally: "Tally", fail_on_defect: bool) -> None:
     if tally.stopped:
         raise typer.Exit(EXIT_INTERRUPTED)
     if tally.errors:

@@ -27,33 +27,39 @@ if TYPE_CHECKING:
 Numeral = Enum("Numeral", {"I": "I", "II": "II", "III": "III", "IV": "IV"})
 
 
+RootArgument = Annotated[
+    Path,
+    typer.Argument(
+        metavar="ROOT",
+        help="Data set in MVTec AD or BTAD layout, with all its categories.",
+        show_default=False,
+    ),
+]
+CategoryOption = Annotated[
+    list[str] | None,
+    typer.Option(help="Only this one. May be repeated.", show_default="all"),
+]
+AblationOption = Annotated[
+    list[Numeral] | None,
+    typer.Option(
+        help="Train without a part of the method, too: I volume norm, II latent template, III "
+        "pyramid difference, IV fourier loss. May be repeated.",
+        show_default=False,
+    ),
+]
+PresetOption = Annotated[
+    str, typer.Option(help="Published settings; options that are given stand above them.")
+]
+
+
 @partial(with_settings, but=("without",))
 def reproduce(
-    root: Annotated[
-        Path,
-        typer.Argument(
-            metavar="ROOT",
-            help="Data set in MVTec AD or BTAD layout, with all its categories.",
-            show_default=False,
-        ),
-    ],
+    root: RootArgument,
     output: ReportFolder,
     settings: dict[str, Any],
-    category: Annotated[
-        list[str] | None,
-        typer.Option(help="Only this one. May be repeated.", show_default="all"),
-    ] = None,
-    ablation: Annotated[
-        list[Numeral] | None,
-        typer.Option(
-            help="Train without a part of the method, too: I volume norm, II latent template, III "
-            "pyramid difference, IV fourier loss. May be repeated.",
-            show_default=False,
-        ),
-    ] = None,
-    preset: Annotated[
-        str, typer.Option(help="Published settings; options that are given stand above them.")
-    ] = "mvtec",
+    category: CategoryOption = None,
+    ablation: AblationOption = None,
+    preset: PresetOption = "mvtec",
     encoder_weights: EncoderWeights = None,
     cache_size: CacheSize = 2048,
     max_megapixels: MaxMegapixels = None,

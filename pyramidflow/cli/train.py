@@ -25,39 +25,49 @@ if TYPE_CHECKING:
     from pyramidflow.line.marked import MarkedPictures
 
 
+DataArgument = Annotated[
+    Path,
+    typer.Argument(
+        metavar="DATA",
+        help="Folder of good images, or a data set in MVTec AD, BTAD or VisA layout.",
+        show_default=False,
+    ),
+]
+OutputOption = Annotated[
+    Path,
+    typer.Option("--output", help="Detector file to write (.safetensors).", show_default=False),
+]
+CategoryOption = Annotated[
+    str | None, typer.Option(help="Category, where the data set has several.")
+]
+PresetOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Published settings for the category: mvtec has those of the released code for "
+        "MVTec AD, paper the letter of the supplement. Options that are given stand above it."
+    ),
+]
+TuneOption = Annotated[
+    bool,
+    typer.Option(
+        "--tune",
+        help="Choose settings before the training, on good images with drawn defects; those "
+        "that are given stand.",
+    ),
+]
+ResumeOption = Annotated[
+    bool, typer.Option("--resume", help="Go on from the checkpoint beside the output.")
+]
+
+
 @with_settings
 def train(
-    data: Annotated[
-        Path,
-        typer.Argument(
-            metavar="DATA",
-            help="Folder of good images, or a data set in MVTec AD, BTAD or VisA layout.",
-            show_default=False,
-        ),
-    ],
-    output: Annotated[
-        Path,
-        typer.Option("--output", help="Detector file to write (.safetensors).", show_default=False),
-    ],
+    data: DataArgument,
+    output: OutputOption,
     settings: dict[str, Any],
-    category: Annotated[
-        str | None, typer.Option(help="Category, where the data set has several.")
-    ] = None,
-    preset: Annotated[
-        str | None,
-        typer.Option(
-            help="Published settings for the category: mvtec has those of the released code for "
-            "MVTec AD, paper the letter of the supplement. Options that are given stand above it."
-        ),
-    ] = None,
-    tune: Annotated[
-        bool,
-        typer.Option(
-            "--tune",
-            help="Choose settings before the training, on good images with drawn defects; those "
-            "that are given stand.",
-        ),
-    ] = False,
+    category: CategoryOption = None,
+    preset: PresetOption = None,
+    tune: TuneOption = False,
     add_from_history: FromHistory = None,
     pictures: PictureFolders = None,
     encoder_weights: EncoderWeights = None,
@@ -65,9 +75,7 @@ def train(
     max_megapixels: MaxMegapixels = None,
     workers: Workers = None,
     device: Device = "auto",
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on from the checkpoint beside the output.")
-    ] = False,
+    resume: ResumeOption = False,
 ) -> None:
     """Train a detector from good images, and calibrate it on a held-out share of them.
 

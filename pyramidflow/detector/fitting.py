@@ -28,15 +28,15 @@ from pyramidflow.detector.artifact import Artifact
 from pyramidflow.detector.brightness import with_brightness
 from pyramidflow.detector.calibration import Origin
 from pyramidflow.detector.interest import Interest
-from pyramidflow.detector.lie import lie_of
+from pyramidflow.detector.lie import Lie, lie_of
 from pyramidflow.detector.record import TrainingRecord
 from pyramidflow.detector.size import image_sizes, resolved, too_small
-from pyramidflow.detector.trainingset import ratio_of, training_images
+from pyramidflow.detector.trainingset import TrainingImages, ratio_of, training_images
 from pyramidflow.errors import ImagesWarning
 from pyramidflow.io.names import printable
 from pyramidflow.model import PyramidFlow
 from pyramidflow.spec import Spec
-from pyramidflow.training import train
+from pyramidflow.training import TrainingResult, train
 from pyramidflow.training.statistics import normal_of
 
 DECIDING_PACKAGES = ("numpy", "pillow", "tifffile", "imagecodecs")
@@ -146,12 +146,32 @@ def fit(
     _warn(images.looks_dark())
     lying = images if prepared.reference is None else reading.images(images.paths)
     found = lie_of(lying, ratio_of(sizes), trained.eval(), spec, prepared.reference)
+    record = _record(data, prepared, result, found)
+    artifact = Artifact(
+        spec,
+        trained.eval(),
+        result.normal.template,
+        training=record,
+        history=result.history,
+        inverse_spread=result.normal.inverse_spread,
+        codebook=result.normal.codebook,
+        reference=prepared.reference,
+        masks=tuple(masks),
+    )
+    good, origin = _to_calibrate_on(prepared, reading, {s.index for s in result.normal.suspects})
+    return Fitted(artifact, images, good, origin)
+
+
+def _record(
+    data: Category, prepared: TrainingImages, result: TrainingResult, found: Lie | None
+) -> TrainingRecord:
+    images = prepared.images
     last, suspects = result.history[-1], result.normal.suspects
-    record = TrainingRecord(
+    return TrainingRecord(
         category=data.name,
         layout=data.layout,
         images=len(images),
-        held_out=len(others),
+        held_out=len(prepared.held_out),
         loss=last["loss"],
         held_out_loss=last["validation_loss"],
         epochs=last["epoch"],
@@ -165,26 +185,18 @@ def fit(
         unplaced=tuple(_name(path, data.root) for path in prepared.unplaced),
         **({} if found is None else asdict(found)),
     )
-    artifact = Artifact(
-        spec,
-        trained.eval(),
-        result.normal.template,
-        training=record,
-        history=result.history,
-        inverse_spread=result.normal.inverse_spread,
-        codebook=result.normal.codebook,
-        reference=prepared.reference,
-        masks=tuple(masks),
-    )
-    # The threshold is set as the line inspects, which aligns images itself.
+
+
+def _to_calibrate_on(
+    prepared: TrainingImages, reading: Reading, left_out: set[int]
+) -> tuple[ImageSet, Origin]:
+    """Good images as the line sees them, which aligns them itself."""
+    images, others = prepared.images, prepared.held_out
     if len(others):
-        good = others if prepared.reference is None else reading.images(others.paths)
-        return Fitted(artifact, images, good, "held-out")
-    left_out = {s.index for s in suspects}
+        return others if prepared.reference is None else reading.images(others.paths), "held-out"
     kept = [path for index, path in enumerate(images.paths) if index not in left_out]
     is_as_read = prepared.reference is None and not left_out
-    good = images if is_as_read else reading.images(kept)
-    return Fitted(artifact, images, good, "training")
+    return images if is_as_read else reading.images(kept), "training"
 
 
 def _left_out(unplaced: Sequence[Path], root: Path) -> str | None:

@@ -1,4 +1,4 @@
-// The affine coupling of one tile of pixels; affine_coupling.cu and coupling_conv1x1.cu build on
+// The affine coupling of one tile of pixels; coupling.cu and coupling_conv1x1.cu build on
 // it.
 #pragma once
 

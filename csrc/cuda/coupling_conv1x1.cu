@@ -1,5 +1,5 @@
 // coupling_conv1x1: the affine coupling and the 1×1 convolution behind it in one pass over memory.
-#include "channel_mix.cuh"
+#include "conv1x1.cuh"
 #include "coupling.cuh"
 
 namespace pyramidflow {

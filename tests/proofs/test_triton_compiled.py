@@ -18,7 +18,7 @@ from pyramidflow.kernels import (  # noqa: E402
     conv1x1,
     coupling,
     coupling_sums,
-    normalize_image,
+    normalize,
     pyramid_down,
     pyramid_down_max,
     pyramid_up,
@@ -93,7 +93,7 @@ TUNED = {
     name: tuner
     for module in (
         *(pyramid_down, pyramid_down_max, pyramid_up),
-        *(coupling, coupling_sums, conv1x1, anomaly_map, normalize_image),
+        *(coupling, coupling_sums, conv1x1, anomaly_map, normalize),
     )
     for name, tuner in vars(module).items()
     if isinstance(tuner, Autotuner)

@@ -1,6 +1,6 @@
 // The invertible 1x1 convolution, z = A y at every pixel, and its gradients.
-#include "mix.h"
-#include "outer.h"
+#include "conv1x1_mix.h"
+#include "conv1x1_outer.h"
 
 namespace pyramidflow::PYRAMIDFLOW_LEVEL {
 

@@ -5,7 +5,7 @@
 // the coupling takes, if it is asked for. Only a mean over all pixels needs a pass of its own
 // before.
 #include "coupling_tile.h"
-#include "mix.h"
+#include "conv1x1_mix.h"
 
 namespace pyramidflow::PYRAMIDFLOW_LEVEL {
 

@@ -6,8 +6,8 @@
 #pragma once
 
 #include "coupling_tile.h"
-#include "mix.h"
-#include "outer.h"
+#include "conv1x1_mix.h"
+#include "conv1x1_outer.h"
 
 namespace pyramidflow::PYRAMIDFLOW_LEVEL {
 

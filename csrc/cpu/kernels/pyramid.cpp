@@ -3,7 +3,7 @@
 // Both directions are separable. `decimate` takes every second pixel of a filtered image (5 taps
 // for D, 6 for the transpose of U); `expand` goes to twice the size (3 coarse pixels for an even, 3
 // for an odd output). Down the columns first, then along the row.
-#include "columns.h"
+#include "pyramid_columns.h"
 
 namespace pyramidflow::PYRAMIDFLOW_LEVEL {
 

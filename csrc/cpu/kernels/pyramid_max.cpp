@@ -2,7 +2,7 @@
 //
 // Forward keeps the place of the maximum, 2 dy + dx, as one byte. Backward filters the gradients
 // where they stand in the cells: D = max o G, and G is its own transpose.
-#include "columns.h"
+#include "pyramid_columns.h"
 
 namespace pyramidflow::PYRAMIDFLOW_LEVEL {
 

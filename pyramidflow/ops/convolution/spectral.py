@@ -1,7 +1,7 @@
 """Spectral convolution on the CPU by the compiled kernels.
 
-``csrc/cpu/kernels/spectral.h`` explains the method: tiles of ``N − k + 1`` outputs, a transform of
-``N × N``, one complex product per frequency.
+``csrc/cpu/kernels/convolution_spectral.h`` explains the method: tiles of ``N − k + 1`` outputs, a
+transform of ``N × N``, one complex product per frequency.
 """
 
 import ctypes

@@ -213,7 +213,7 @@ def conv_coupling_conv1x1(
 
     float32 products are TF32 where PyTorch's own convolutions are.
     """
-    if x.shape[1] > kernels.conv_coupling.CHANNELS_AT_MOST or not x.numel():
+    if x.shape[1] > kernels.coupling_convolution.CHANNELS_AT_MOST or not x.numel():
         operands = (x, hidden, kernel, mean, weight)
         return composite.conv_coupling_conv1x1(steps("triton"), *operands, resample, clamp)
     last = torch.channels_last
@@ -224,7 +224,7 @@ def conv_coupling_conv1x1(
     # One stride reaches every pixel of a mean: its rows follow each other, or it has one value.
     mean = mean.contiguous().expand(x.shape)
     with device_of(x):
-        kernels.conv_coupling.conv_coupling_conv1x1_forward_kernel[pixel_grid(x)](
+        kernels.coupling_convolution.conv_coupling_conv1x1_forward_kernel[pixel_grid(x)](
             x_last,
             hidden.contiguous(memory_format=last),
             kernel.contiguous(memory_format=last),

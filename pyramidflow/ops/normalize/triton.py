@@ -14,7 +14,7 @@ def normalize_image(image: Tensor, mean: Tensor, std: Tensor, dtype: torch.dtype
     if not out.numel():
         return out
     with device_of(image):
-        kernels.normalize_image.normalize_image_forward_kernel[
+        kernels.normalize.normalize_image_forward_kernel[
             lambda blocks: (batch * tile_count(height * width, blocks["BLOCK_P"]),)
         ](
             image,

@@ -56,7 +56,7 @@ class Mutant:
 STRIP, NEAREST_DOWN = "pyramid_strip.py", "pyramid_down.py"
 MAX_DOWN, PYRAMID_UP = "pyramid_down_max.py", "pyramid_up.py"
 PIXELS, AFFINE, SUMS, MIXING = "pixels.py", "coupling.py", "coupling_sums.py", "conv1x1.py"
-BLOCKS, BLOCK_KERNEL = "conv_coupling.py", "conv_coupling_conv1x1_forward_kernel"
+BLOCKS, BLOCK_KERNEL = "coupling_convolution.py", "conv_coupling_conv1x1_forward_kernel"
 MUTANTS = (
     Mutant(STRIP, "locate_strip", "(tile % tiles_h)", "(tile % tiles_w)", DOWN),
     Mutant(STRIP, "load_pixels", "(column < width)", "(column <= width)", DOWN),
@@ -201,9 +201,9 @@ MUTANTS = (
     Mutant("anomaly_map.py", "anomaly_map_forward_kernel", "batch * channels", "0", MAP),
     Mutant("anomaly_map.py", "anomaly_map_backward_kernel", "-grad, 0.0", "grad, 0.0", MAP),
     Mutant("anomaly_map.py", "anomaly_map_backward_kernel", "z > template", "z >= template", MAP),
-    Mutant("normalize_image.py", "normalize_image_forward_kernel", "- mean", "+ mean", IMAGE),
+    Mutant("normalize.py", "normalize_image_forward_kernel", "- mean", "+ mean", IMAGE),
     Mutant(
-        "normalize_image.py",
+        "normalize.py",
         "normalize_image_forward_kernel",
         "(3 * batch + channel)",
         "(3 * batch - channel)",
@@ -220,7 +220,7 @@ MUTANTS = (
         COUPLING,
     ),
     Mutant(
-        "normalize_image.py",
+        "normalize.py",
         "normalize_image_forward_kernel",
         "(pixels + BLOCK_P - 1)",
         "(pixels + BLOCK_P + 1)",

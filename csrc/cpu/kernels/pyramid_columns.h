@@ -6,7 +6,7 @@
 // holds channels.
 #pragma once
 
-#include "planes.h"
+#include "pyramid_planes.h"
 
 namespace pyramidflow::PYRAMIDFLOW_LEVEL {
 

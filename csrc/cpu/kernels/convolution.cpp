@@ -1,8 +1,8 @@
 // The spectral convolution, y = conv2d(x, weight) with zero padding k / 2, and the gradient of its
 // weight. The gradient of x is the convolution of y's with the weight turned by 180 degrees.
-#include "mix.h"
-#include "spectral.h"
-#include "turns.h"
+#include "conv1x1_mix.h"
+#include "convolution_spectral.h"
+#include "convolution_turns.h"
 
 namespace pyramidflow::PYRAMIDFLOW_LEVEL {
 

@@ -1,5 +1,5 @@
 // Patches to spectra: two-dimensional transforms of pairs of tiles, a vector of channels at a time.
-#include "spectral.h"
+#include "convolution_spectral.h"
 
 namespace pyramidflow::PYRAMIDFLOW_LEVEL {
 

@@ -3,8 +3,8 @@
 //
 // X[k] = sum over n of x[n] exp(-2 pi i n k / N). Swapping real and imaginary parts on both sides
 // gives the inverse (without its factor 1 / N), so one body serves both directions.
-#include "spectral.h"
-#include "turns.h"
+#include "convolution_spectral.h"
+#include "convolution_turns.h"
 
 namespace pyramidflow::PYRAMIDFLOW_LEVEL {
 

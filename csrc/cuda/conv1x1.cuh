@@ -1,4 +1,4 @@
-// z = A y for a tile of pixels; invertible_conv1x1.cu and coupling_conv1x1.cu build on it.
+// z = A y for a tile of pixels; conv1x1.cu and coupling_conv1x1.cu build on it.
 #pragma once
 
 #include "pixels.cuh"

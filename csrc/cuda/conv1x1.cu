@@ -1,5 +1,5 @@
 // invertible_conv1x1 and its gradients.
-#include "channel_mix.cuh"
+#include "conv1x1.cuh"
 
 namespace pyramidflow {
 namespace {

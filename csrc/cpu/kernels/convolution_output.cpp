@@ -1,6 +1,6 @@
 // Spectra to images: bias, what is added, leaky ReLU; every pixel, every other one, or channels
 // that become the pixels of 2 x 2 cells.
-#include "spectral_inverse.h"
+#include "convolution_inverse.h"
 
 namespace pyramidflow::PYRAMIDFLOW_LEVEL {
 

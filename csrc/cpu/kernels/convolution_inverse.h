@@ -1,7 +1,7 @@
 // Spectra of pairs of tiles to the rows of their outputs, a vector of channels at a time.
 #pragma once
 
-#include "spectral.h"
+#include "convolution_spectral.h"
 
 namespace pyramidflow::PYRAMIDFLOW_LEVEL {
 

@@ -4,7 +4,7 @@
 //
 // In bfloat16 it is four products with sums in float32: the sums of Gauss' method would be rounded
 // once more, and one instruction does two products.
-#include "spectral.h"
+#include "convolution_spectral.h"
 
 namespace pyramidflow::PYRAMIDFLOW_LEVEL {
 

@@ -2,8 +2,8 @@
 // of tiles is in cache, s0 and t are used up by the coupling in evaluation and the 1x1 convolution,
 //
 //   s = clamp * 0.636 * atan(s0 / clamp) - mean,  z = A (exp(s) x + t).
-#include "mix.h"
-#include "spectral_inverse.h"
+#include "conv1x1_mix.h"
+#include "convolution_inverse.h"
 #include "vector_math.h"
 
 namespace pyramidflow::PYRAMIDFLOW_LEVEL {
@@ -40,7 +40,7 @@ struct Coupling {
     const float* x;
     const float* pixel_mean;    // [H, W] of the level, or null
     const float* channel_mean;  // [C], zeros without one
-    const float* transposed;    // of A, see mix.h
+    const float* transposed;    // of A, see conv1x1_mix.h
     float* z;
     int64_t channels;
     float clamp;

@@ -231,15 +231,6 @@ def conformal_calibration(
     rank = _rank(count, rate)
     tolerance = TOLERANCES[conditions.precision]
     ascending = sorted(scores)
-    review: dict[str, Any] = {}
-    if target_review_rate is not None:
-        below = _rank(count, target_review_rate)
-        review = {
-            "review_threshold": ascending[below - 1] * (1 + tolerance),
-            "target_review_rate": target_review_rate,
-            "promised_review_rate": 1 - below / (count + 1),
-            "review_rank": below,
-        }
     return Calibration(
         threshold=ascending[rank - 1] * (1 + tolerance),
         source=source,
@@ -251,8 +242,21 @@ def conformal_calibration(
         images_needed_for_target=math.ceil(1 / rate - 1 - ROUNDING),
         tolerance=tolerance,
         **asdict(conditions),
-        **review,
+        **_review(ascending, tolerance, target_review_rate),
     )
+
+
+def _review(ascending: Sequence[float], tolerance: float, rate: float | None) -> dict[str, Any]:
+    """What a calibration says of the review threshold, where a rate is aimed at."""
+    if rate is None:
+        return {}
+    rank = _rank(len(ascending), rate)
+    return {
+        "review_threshold": ascending[rank - 1] * (1 + tolerance),
+        "target_review_rate": rate,
+        "promised_review_rate": 1 - rank / (len(ascending) + 1),
+        "review_rank": rank,
+    }
 
 
 def _checked_rate(name: str, rate: float) -> float:

@@ -41,7 +41,6 @@ def calibrated_on(
     scores, known, unplaced = [], 0, 0
     for pixels in good:
         resized = resize_image(pixels, size)
-        # Of the image's own size only where that matters: a resized one is resized no more.
         depends = artifact.spec.rule.depends_on_size
         [found] = session.working_maps([pixels if depends else resized])
         if not found.is_placed:

@@ -187,6 +187,9 @@ LITE0 = {
     "`--no-light --spread none`": f"{LITE0_TRAINING}; template alone",
     "`--spread channel`": f"{LITE0_TRAINING}; light=true spread=channel",
     "the default comparison": f"{LITE0_TRAINING}; light=true spread=pixel",
+    "`--no-light --spread none --codebook 0.1 --beside-template --smoothing 2`": (
+        f"{LITE0_TRAINING}; light=false spread=none codebook=0.1 beside_template=true smoothing=2"
+    ),
 }
 KOLEKTOR_LITE0_TRAINING = "encoder=efficientnet-lite0 image_size=1280x512 kernel_size=7"
 KOLEKTOR_LITE0 = {

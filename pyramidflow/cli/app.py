@@ -18,6 +18,7 @@ from pyramidflow.cli.info import info
 from pyramidflow.cli.inspect import inspect
 from pyramidflow.cli.reproduce import reproduce
 from pyramidflow.cli.run import run
+from pyramidflow.cli.serve import serve
 from pyramidflow.cli.template import template
 from pyramidflow.cli.train import train
 from pyramidflow.io.names import printable, user_path
@@ -88,6 +89,7 @@ COMMANDS = (
     evaluate,
     inspect,
     run,
+    serve,
     template,
     info,
     doctor,

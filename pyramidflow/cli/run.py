@@ -16,6 +16,7 @@ from pyramidflow.io.names import printable
 
 if TYPE_CHECKING:
     from pyramidflow.line.line import Line
+    from pyramidflow.line.service_settings import ServiceSettings
 
 log = logging.getLogger("pyramidflow.line")
 
@@ -62,22 +63,37 @@ def run(
         )
     from pyramidflow.line.line import Line
 
-    logging.basicConfig(
-        level=logging.WARNING, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s"
-    )
-    logging.getLogger("pyramidflow").setLevel(logging.INFO)
+    log_to_terminal()
     line = Line(configuration)
     if check:
         typer.echo(f"{printable(configuration)} is in order: {_described(line)}")
         return
-    _run(line, report_every)
+    run_line(line, report_every, line.settings.service)
 
 
-def _run(line: "Line", report_every: float) -> None:
+def log_to_terminal() -> None:
+    """Write what the program says of itself to standard error, a line each."""
+    logging.basicConfig(
+        level=logging.WARNING, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s"
+    )
+    logging.getLogger("pyramidflow").setLevel(logging.INFO)
+
+
+def run_line(line: "Line", report_every: float, service: "ServiceSettings | None") -> None:
+    """Run a line until its end or a signal, and end the program with its code.
+
+    Args:
+        line: not started.
+        report_every: seconds between counts.
+        service: of its page; none where it is ``None``.
+
+    Raises:
+        typer.Exit: it was stopped, or a part had no verdict.
+    """
     from pyramidflow.cli.exit_codes import EXIT_INPUT_ERROR, EXIT_INTERRUPTED
 
     with _signals() as asked:
-        with line:
+        with _served(line, service):
             log.info("running: %s", _described(line))
             passed = 0.0
             while not line.wait(0) and not asked.stop.is_set():
@@ -98,6 +114,19 @@ def _run(line: "Line", report_every: float) -> None:
         raise typer.Exit(EXIT_INTERRUPTED)
     if line.has_errors:
         raise typer.Exit(EXIT_INPUT_ERROR)
+
+
+@contextmanager
+def _served(line: "Line", service: "ServiceSettings | None") -> Iterator[None]:
+    if service is None:
+        with line:
+            yield
+        return
+    from pyramidflow.service.server import Service
+
+    page = Service(line, service)
+    with line, page:
+        yield
 
 
 class _Asked:

@@ -195,8 +195,8 @@ class Station:
                 )
         for record, part in zip(records, parts, strict=True):
             self.counts.add(record)
-            self.source.acknowledge(part.frame, record)
             self._show(record, part)
+            self.source.acknowledge(part.frame, record)
 
     def _show(self, record: Record, part: Part) -> None:
         if self.viewer is None:

@@ -1,0 +1,71 @@
+"""``pyramidflow serve``."""
+
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import typer
+
+_MOST_PICTURE_BYTES: Final = 2_000_000_000
+
+
+def serve(
+    line: Annotated[
+        Path,
+        typer.Argument(
+            metavar="LINE.TOML|DETECTOR",
+            help="A line's configuration; or a detector file, for pictures over HTTP alone.",
+        ),
+    ] = Path("line.toml"),
+    host: Annotated[
+        str | None,
+        typer.Option("--host", help="Address to listen at.", show_default="127.0.0.1"),
+    ] = None,
+    port: Annotated[
+        int | None,
+        typer.Option("--port", min=0, max=65535, help="0 takes a free one.", show_default="8720"),
+    ] = None,
+    token_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--token-file",
+            metavar="FILE",
+            help="Token that changes need; made where it is missing.",
+            show_default=False,
+        ),
+    ] = None,
+    report_every: Annotated[
+        float, typer.Option("--report-every", min=1, metavar="S", help="Seconds between counts.")
+    ] = 60,
+) -> None:
+    """Run a line with its page and its HTTP interface.
+
+    It listens at this machine's own address, where everybody on it may read. What changes something
+    needs a token, and so does everything at another address. Signals and codes are those of run.
+    """
+    from pyramidflow.cli.run import log_to_terminal, run_line
+    from pyramidflow.line.line import Line
+    from pyramidflow.line.service_settings import ServiceSettings
+
+    log_to_terminal()
+    made = Line(_alone(line) if line.suffix == ".safetensors" else line)
+    settings = made.settings.service or ServiceSettings.model_validate({})
+    given = {"host": host, "port": port, "token_file": token_file}
+    changed: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    if token_file is not None:
+        changed["token_env"] = None
+    run_line(made, report_every, settings.model_copy(update=changed))
+
+
+def _alone(detector: Path) -> dict[str, Any]:
+    """A line whose only pictures come over HTTP; what it keeps lies beside the detector."""
+    return {
+        "store": detector.with_suffix(".sqlite"),
+        "sinks": [
+            {
+                "kind": "pictures",
+                "folder": detector.with_name(f"{detector.stem}-pictures"),
+                "most_bytes": _MOST_PICTURE_BYTES,
+            }
+        ],
+        "stations": [{"name": "line", "detector": detector, "source": {"kind": "python"}}],
+    }

@@ -1,0 +1,129 @@
+"""The application: routes, protection, and the context that they share."""
+
+import logging
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+
+from pyramidflow import __version__
+from pyramidflow.line.line import Line
+from pyramidflow.line.service_settings import ServiceSettings
+from pyramidflow.line.store import Store
+from pyramidflow.service import api, events, health, html, inspecting, packaged, sessions
+from pyramidflow.service.access import Access, is_loopback
+from pyramidflow.service.context import Context, Json, Looked, Status
+from pyramidflow.service.limits import Rate
+from pyramidflow.service.metrics import Metrics
+from pyramidflow.service.protection import Application, Protection
+from pyramidflow.service.watch import Watch
+
+log = logging.getLogger(__name__)
+
+WRONG_TOKENS_PER_MINUTE = 10
+
+_MOST_FAULTS = 5
+
+
+def watched(line: Line) -> tuple[Watch, Metrics, Status]:
+    """Let a line that has not started be looked at.
+
+    Args:
+        line: not started.
+
+    Raises:
+        InputError: it was started.
+    """
+    watch, status = Watch(), Status(line)
+    metrics = Metrics(status, __version__)
+    line.watch(Looked(watch, metrics))
+    return watch, metrics, status
+
+
+def made_context(
+    line: Line,
+    store: Store,
+    seen: tuple[Watch, Metrics, Status],
+    token: str | None,
+    settings: ServiceSettings,
+) -> Context:
+    """What the routes share.
+
+    Args:
+        line: that runs.
+        store: its history.
+        seen: of :func:`watched`.
+        token: that allows changes.
+        settings: of the service.
+    """
+    access = Access(token, is_loopback(settings.host), f"pyramidflow-{settings.port}")
+    folders = tuple(
+        sink.folder  # type: ignore[attr-defined]
+        for sink in line.settings.sinks
+        if getattr(sink, "kind", "") == "pictures"
+    )
+    watch, metrics, status = seen
+    return Context(
+        line, store, watch, metrics, status, access, Rate(WRONG_TOKENS_PER_MINUTE), folders
+    )
+
+
+def made_app(context: Context) -> FastAPI:
+    """The routes, without protection; its OpenAPI document is at ``/openapi.json``.
+
+    Args:
+        context: of the service.
+    """
+    app = FastAPI(
+        title="PyramidFlow",
+        version=__version__,
+        description="A running line: its last parts, its history, thresholds and marks.",
+        docs_url=None,
+        redoc_url=None,
+        openapi_url="/openapi.json",
+        default_response_class=Json,
+    )
+    app.state.context = context
+    for router in (
+        health.router,
+        inspecting.router,
+        events.router,
+        api.reading,
+        api.changing,
+        sessions.router,
+        packaged.router,
+        html.router,
+    ):
+        app.include_router(router)
+    app.add_exception_handler(RequestValidationError, _refused)  # type: ignore[arg-type]
+    app.add_exception_handler(Exception, _failed)
+    return app
+
+
+def protected(app: FastAPI, settings: ServiceSettings) -> Application:
+    """The application behind its protection.
+
+    Args:
+        app: the routes.
+        settings: of the service.
+    """
+    names = {"localhost", settings.host.lower(), *(name.lower() for name in settings.names)}
+    return Protection(
+        app,
+        frozenset(names),
+        Rate(settings.requests_per_minute),
+        Rate(settings.inspections_per_minute),
+        settings.most_upload_bytes,
+    )
+
+
+def _refused(request: Request, error: RequestValidationError) -> Response:
+    """What is wrong with a request; what it held is not repeated."""
+    faults: list[Any] = list(error.errors())[:_MOST_FAULTS]
+    said = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in faults)
+    return Json({"detail": said}, 422)
+
+
+def _failed(request: Request, error: Exception) -> Response:
+    log.error("%s failed", request.url.path, exc_info=error)
+    return Json({"detail": "the service failed: see its log."}, 500)

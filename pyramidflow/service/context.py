@@ -1,0 +1,163 @@
+"""What the routes of one service share."""
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
+from time import monotonic
+from typing import Annotated, Any, Final
+
+from fastapi import Depends, HTTPException, Request
+from fastapi.responses import JSONResponse
+from fastapi.security import HTTPBearer
+
+from pyramidflow.errors import InputError
+from pyramidflow.line.line import Line
+from pyramidflow.line.record import Record
+from pyramidflow.line.store import Store
+from pyramidflow.service.access import Access
+from pyramidflow.service.limits import Rate
+from pyramidflow.service.metrics import Metrics
+from pyramidflow.service.watch import Watch
+
+_STATUS_SECONDS: Final = 1.0
+
+
+class Looked:
+    """The viewer of a line: what it sees goes to the page and to the metrics."""
+
+    def __init__(self, watch: Watch, metrics: Metrics) -> None:
+        self._metrics = metrics
+        self.look = watch.look
+        self._shown = watch.shown
+
+    def shown(self, record: Record, pictures: Mapping[str, bytes]) -> None:
+        """Pass a record on."""
+        self._shown(record, pictures)
+        self._metrics.add(record)
+
+
+class Status:
+    """The line's status, asked for at most once a second: it counts what waits in the store."""
+
+    def __init__(self, line: Line) -> None:
+        self._line = line
+        self._lock = Lock()
+        self._taken: dict[str, Any] = {}
+        self._until = 0.0
+
+    def __call__(self) -> dict[str, Any]:
+        """The status, at most so old."""
+        with self._lock:
+            if monotonic() >= self._until:
+                self._taken = self._line.status()
+                self._until = monotonic() + _STATUS_SECONDS
+            return self._taken
+
+
+@dataclass(frozen=True)
+class Context:
+    """A line and what stands around it.
+
+    Attributes:
+        line: that runs.
+        store: its history.
+        watch: its last parts.
+        metrics: of it.
+        status: of it.
+        access: who may do what.
+        failures: rate of wrong tokens.
+        folders: of the sinks that keep pictures.
+    """
+
+    line: Line
+    store: Store
+    watch: Watch
+    metrics: Metrics
+    status: Status
+    access: Access
+    failures: Rate
+    folders: tuple[Path, ...] = ()
+
+    @property
+    def stations(self) -> list[str]:
+        """Names."""
+        return [station.name for station in self.line.settings.stations]
+
+    def check_station(self, name: str) -> str:
+        """Refuse a station that is none.
+
+        Raises:
+            HTTPException: 404.
+        """
+        if name not in self.stations:
+            raise HTTPException(404, "there is no such station.")
+        return name
+
+
+class Json(JSONResponse):
+    """JSON in ASCII: file names may hold bytes that are no text."""
+
+    def render(self, content: Any) -> bytes:
+        """The body."""
+        return json.dumps(content, allow_nan=False, separators=(",", ":")).encode()
+
+
+def context_of(request: Request) -> Context:
+    """The context of the service that a request came to."""
+    found: Context = request.app.state.context
+    return found
+
+
+_bearer = HTTPBearer(auto_error=False, description="The service's token.")
+
+
+def _check(request: Request, may: bool, context: Context) -> None:
+    """Refuse, and count wrong tokens."""
+    address = "" if request.client is None else request.client.host
+    wait = context.failures.wait(address)
+    if wait:
+        raise HTTPException(
+            429, "too many wrong tokens: try again later.", {"Retry-After": str(int(wait) + 1)}
+        )
+    if may:
+        return
+    if context.access.bearer(request) is not None:
+        context.failures.take(address)
+    raise HTTPException(
+        401, "this needs the token: sign in, or send it.", {"WWW-Authenticate": "Bearer"}
+    )
+
+
+def reader(request: Request, _: Annotated[object, Depends(_bearer)], context: "Given") -> None:
+    """Refuse who may not read.
+
+    Raises:
+        HTTPException: 401, 429.
+    """
+    _check(request, context.access.may_read(request), context)
+
+
+def changer(request: Request, _: Annotated[object, Depends(_bearer)], context: "Given") -> None:
+    """Refuse who may not change anything.
+
+    Raises:
+        HTTPException: 401, 403, 429.
+    """
+    if not context.access.has_token:
+        raise HTTPException(403, "nothing can be changed: the service was started without a token.")
+    _check(request, context.access.may_change(request), context)
+
+
+Given = Annotated[Context, Depends(context_of)]
+
+
+@contextmanager
+def refusals(status: int) -> Iterator[None]:
+    """Answer what the line refuses with a status and its sentence."""
+    try:
+        yield
+    except InputError as error:
+        raise HTTPException(status, str(error)) from error

@@ -1,0 +1,151 @@
+"""What stands before every request: names, rates, sizes, and the headers of every answer."""
+
+import asyncio
+import math
+from collections.abc import Awaitable, Callable, MutableMapping
+from ipaddress import ip_address
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from starlette.exceptions import HTTPException
+
+from pyramidflow.service.limits import Rate
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Application = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+INSPECT: Final = "/inspect"
+MOST_BYTES: Final = 64_000
+"""Of any request but a picture."""
+
+_SECONDS_TO_SEND: Final = 30.0
+
+HEADERS: Final = {
+    "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
+    "img-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'; "
+    "frame-ancestors 'none'",
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+    "referrer-policy": "no-referrer",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "permissions-policy": "camera=(), geolocation=(), microphone=()",
+    "cache-control": "no-store",
+}
+
+
+class Protection:
+    """Refuses requests for other hosts, too many and too large ones; adds headers to answers.
+
+    Args:
+        app: what answers.
+        names: that the service is called by, in lower case; addresses are always taken, since no
+            foreign page can be loaded from one.
+        requests: rate of all requests but pictures.
+        inspections: rate of pictures.
+        most_upload_bytes: size of a picture's file.
+    """
+
+    def __init__(
+        self,
+        app: Application,
+        names: frozenset[str],
+        requests: Rate,
+        inspections: Rate,
+        most_upload_bytes: int,
+    ) -> None:
+        self._app = app
+        self._names = names
+        self._requests = requests
+        self._inspections = inspections
+        self._most_upload_bytes = most_upload_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+        if scope["type"] != "http":
+            return
+        headers = {key.lower(): value.decode("latin-1") for key, value in scope["headers"]}
+        answer = _with_headers(send)
+        if not self._is_own(headers.get(b"host", "")):
+            await _refuse(answer, 421, "the host is not one of this service: see its names.")
+            return
+        is_picture = scope["path"] == INSPECT
+        address = (scope.get("client") or ("", 0))[0]
+        wait = (self._inspections if is_picture else self._requests).take(address)
+        if wait:
+            await _refuse(answer, 429, "too many requests: ask again later.", math.ceil(wait))
+            return
+        most = self._most_upload_bytes if is_picture else MOST_BYTES
+        length = headers.get(b"content-length", "0")
+        if not length.isdigit() or int(length) > most:
+            await _refuse(answer, 413, f"the request is too large: at most {most} bytes are taken.")
+            return
+        await self._app(scope, _limited(receive, most), answer)
+
+    def _is_own(self, host: str) -> bool:
+        try:
+            name = urlsplit(f"//{host}").hostname or ""
+        except ValueError:
+            return False
+        if name in self._names:
+            return True
+        try:
+            ip_address(name)
+        except ValueError:
+            return False
+        return True
+
+
+def _limited(receive: Receive, most: int) -> Receive:
+    """Receive at most so many bytes, within a time."""
+    taken = 0
+    is_complete = False
+
+    async def limited() -> Message:
+        nonlocal taken, is_complete
+        if is_complete:
+            return await receive()  # tells when the other side goes, which may take for ever
+        try:
+            message = await asyncio.wait_for(receive(), _SECONDS_TO_SEND)
+        except asyncio.TimeoutError as error:
+            raise HTTPException(408, "the request did not come in time.") from error
+        taken += len(message.get("body", b""))
+        is_complete = not message.get("more_body", False)
+        if taken > most:
+            raise HTTPException(413, f"the request is too large: at most {most} bytes are taken.")
+        return message
+
+    return limited
+
+
+def _with_headers(send: Send) -> Send:
+    async def answer(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            there = {key.lower() for key, _ in message.get("headers", [])}
+            message["headers"] = [
+                *message.get("headers", []),
+                *(
+                    (key.encode(), value.encode())
+                    for key, value in HEADERS.items()
+                    if key.encode() not in there
+                ),
+            ]
+        await send(message)
+
+    return answer
+
+
+async def _refuse(send: Send, status: int, sentence: str, after: int | None = None) -> None:
+    body = f'{{"detail": "{sentence}"}}'.encode()
+    headers = [
+        (b"content-type", b"application/json"),
+        (b"content-length", str(len(body)).encode()),
+        (b"connection", b"close"),
+    ]
+    if after is not None:
+        headers.append((b"retry-after", str(after).encode()))
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

@@ -13,7 +13,7 @@ from pyramidflow.cli.demo import demo
 from pyramidflow.cli.doctor import doctor
 from pyramidflow.cli.evaluate import evaluate
 from pyramidflow.cli.exit_codes import EXIT_INTERRUPTED
-from pyramidflow.cli.history import ShownByDefault, export, mark, show
+from pyramidflow.cli.history import ShownByDefault, export, mark, refused, show
 from pyramidflow.cli.info import info
 from pyramidflow.cli.inspect import inspect
 from pyramidflow.cli.reproduce import reproduce
@@ -106,6 +106,6 @@ history = typer.Typer(
     help="What a line said of its parts, what people said of them, and whether scores drift.",
     no_args_is_help=False,
 )
-for command in (show, export, mark):
+for command in (show, export, mark, refused):
     history.command()(_adapted(command))
 app.add_typer(history, name="history")

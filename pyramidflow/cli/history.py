@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from typer.core import TyperGroup
 
-from pyramidflow.cli.history_places import HistoryPlace, open_history, zone_of
+from pyramidflow.cli.history_places import HistoryPlace, open_history, store_of, zone_of
 from pyramidflow.io.names import printable
 
 if TYPE_CHECKING:
@@ -152,6 +152,31 @@ def mark(
         found = store.mark(station, identity, good, who, note)
     said = "good" if good else "bad"
     typer.echo(f"{printable(identity)} of {printable(found)} was {said}, says {printable(who)}")
+
+
+def refused(
+    history: Annotated[
+        str,
+        typer.Argument(metavar="[LINE.TOML]", help="The line's configuration, or its store."),
+    ] = "line.toml",
+    again: Annotated[
+        bool, typer.Option("--again", help="Send them once more, without pictures.")
+    ] = False,
+    sink: Annotated[
+        str | None, typer.Option("--sink", help="Only what it refused.", show_default=False)
+    ] = None,
+) -> None:
+    """Show records that a sink refused and that were set aside, or send them once more."""
+    from pyramidflow.line.refused import refused_in, send_again
+
+    store = store_of(history)
+    if again:
+        typer.echo(f"{send_again(store, sink)} wait again")
+        return
+    found = [item for item in refused_in(store) if sink in (None, item.sink)]
+    for item in found:
+        typer.echo("  ".join(map(printable, item)))
+    typer.echo(f"{len(found)} refused")
 
 
 def _chosen(

@@ -73,6 +73,19 @@ def place_of(text: str) -> tuple[str, list[Path]]:
     return sqlite_url(settings.store), folders
 
 
+def store_of(text: str) -> Path:
+    """The store of a line, by its configuration or by itself.
+
+    Raises:
+        InputError: the configuration cannot be read.
+    """
+    if not text.endswith(".toml"):
+        return Path(text).expanduser()
+    from pyramidflow.line.configuration import read_configuration
+
+    return read_configuration(Path(text).expanduser()).store
+
+
 def zone_of(name: str | None) -> "tzinfo | None":
     """A time zone by its name; ``None`` for this machine's.
 

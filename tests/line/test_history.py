@@ -12,8 +12,9 @@ from pyramidflow.errors import InputError
 from pyramidflow.line.history import moment_of, parsed_shifts, period_start, summarized
 from pyramidflow.line.marked import marked_pictures
 from pyramidflow.line.outbox import Outbox, Outgoing
+from pyramidflow.line.sinks.sink import SinkRefused
 from pyramidflow.line.store import Chosen, Store, sqlite_url
-from tests.line.records import START, record
+from tests.line.records import START, Kept, eventually, record
 from tests.line.services import postgres_url
 
 UTC = timezone.utc
@@ -249,3 +250,34 @@ def test_a_history_that_is_not_there_is_a_sentence(tmp_path, run):
     (tmp_path / "other.sqlite").write_bytes(b"")
     found = run("history", str(tmp_path / "other.sqlite"))
     assert "holds no history of this version" in found.stderr
+
+
+def test_what_a_sink_refused_is_shown_and_sent_again(tmp_path, run):
+    store = tmp_path / "line.sqlite"
+    sink = Kept()
+
+    def refuses(entries):
+        raise SinkRefused("answer 422")
+
+    sink.problem = refuses
+    outbox = Outbox(store, {"webhook": sink})
+    outbox.start()
+    outbox.put([Outgoing(item) for item in PARTS[:2]])
+    assert eventually(lambda: outbox.status()["sinks"]["webhook"]["refused"] == 2)
+    shown = run("history", "refused", store).stdout.splitlines()
+    assert shown[0].split()[:3] == ["webhook", "press", "00000.png"]
+    assert shown[0].endswith("answer 422")
+    assert shown[2] == "2 refused"
+
+    sink.problem = lambda entries: None
+    assert run("history", "refused", store, "--again").stdout == "2 wait again\n"
+    assert eventually(lambda: sink.identities == ["00000.png", "00001.png"])
+    assert eventually(lambda: outbox.status()["sinks"]["webhook"]["waiting"] == 0)
+    assert run("history", "refused", store).stdout == "0 refused\n"
+    outbox.close()
+
+
+def test_a_file_without_refusals_is_a_sentence(tmp_path, run):
+    found = run("history", "refused", tmp_path / "none.sqlite")
+    assert found.returncode == 2
+    assert "is no store of a line (no such file)" in found.stderr

@@ -1,0 +1,1 @@
+"""The line: throughput, latency, and what it survives."""

@@ -1,0 +1,94 @@
+"""Thousands of useless files in a watched folder: the line goes on, and its memory is bounded.
+
+``python -m benchmarks.line.burst --files 5000`` ends with code 1 where a file has no record, the
+line ends, or memory grows beyond the limit.
+"""
+
+import shutil
+import sys
+import tempfile
+from argparse import ArgumentParser
+from collections.abc import Sequence
+from pathlib import Path
+from threading import Event, Thread
+
+import numpy as np
+from PIL import Image
+
+from benchmarks.line import running
+from benchmarks.line.parts import write_detector, write_pictures
+
+MOST_GROWTH = 900.0
+"""MB of 10⁶ bytes: the room for decoded pictures, and one huge picture in each thread's hand."""
+
+HUGE = 6000
+"""Side of the huge pictures, 108 MB decoded."""
+
+
+def useless(folder: Path) -> list[tuple[str, bytes]]:
+    """Endings and contents: garbage, nothing, halves, huge ones, one that announces too much."""
+    random = np.random.default_rng(0)
+    write_pictures(folder / "whole", 200, "PNG", 1)
+    write_pictures(folder / "whole", 200, "JPEG", 1)
+    png = (folder / "whole" / "000000.png").read_bytes()
+    jpeg = (folder / "whole" / "000000.jpg").read_bytes()
+    huge = folder / "huge.png"
+    Image.fromarray(np.zeros((HUGE, HUGE, 3), np.uint8)).save(huge, compress_level=1)
+    announced = bytearray(png)
+    announced[16:24] = (60_000).to_bytes(4, "big") * 2
+    return [
+        ("png", random.bytes(10_000)),
+        ("jpg", b""),
+        ("png", png[: len(png) // 2]),
+        ("jpg", jpeg[: len(jpeg) // 2]),
+        ("png", bytes(announced)),
+        ("tif", random.bytes(500)),
+    ] * 8 + [("png", huge.read_bytes())]
+
+
+def burst(folder: Path, files: int, threads: int) -> tuple[int, float]:
+    """Put files in at once; returns how many have a record, and the growth of memory in MB."""
+    write_detector(folder / "part.safetensors", 64, channels=4)
+    contents = useless(folder)
+    running.write_configuration(folder, threads)
+    process = running.start(folder)
+    running.wait_until(lambda: running.is_logged(folder, "running:"), 300)
+    before = running.memory_and_files(process)[0]
+    most, ended = [before], Event()
+
+    def watch() -> None:
+        while not ended.wait(0.1) and process.poll() is None:
+            most.append(running.memory_and_files(process)[0])
+
+    watching = Thread(target=watch)
+    watching.start()
+    try:
+        for number in range(files):
+            ending, content = contents[number % len(contents)]
+            (folder / "incoming" / f"{number:06}.{ending}").write_bytes(content)
+        running.wait_until(lambda: running.parts_in(folder / "line.sqlite")[0] >= files, 1800)
+        running.put(folder, "good.png", (folder / "whole" / "000000.png").read_bytes())
+        running.wait_until(lambda: running.parts_in(folder / "line.sqlite")[0] > files, 60)
+    finally:
+        ended.set()
+        watching.join()
+        running.stop(process)
+    return running.parts_in(folder / "line.sqlite")[1] - 1, max(most) - before
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Burst, count, and say."""
+    parser = ArgumentParser(prog="python -m benchmarks.line.burst", description=__doc__)
+    parser.add_argument("--files", type=int, default=5000)
+    parser.add_argument("--threads", type=int, default=1)
+    options = parser.parse_args(arguments)
+    folder = Path(tempfile.mkdtemp(prefix="pyramidflow-burst-"))
+    recorded, growth = burst(folder, options.files, options.threads)
+    print(f"{options.files} files, {recorded} with a record; memory grew by {growth:.0f} MB")
+    if recorded != options.files or growth > MOST_GROWTH:
+        sys.exit(f"missed; what the line left lies in {folder}")
+    shutil.rmtree(folder)
+
+
+if __name__ == "__main__":
+    main()

@@ -24,6 +24,9 @@ MOST_GROWTH = 900.0
 HUGE = 6000
 """Side of the huge pictures, 108 MB decoded."""
 
+HUGE_EVERY = 40
+"""Sixfold, how many small files come between two huge ones."""
+
 
 def useless(folder: Path) -> list[tuple[str, bytes]]:
     """Endings and contents: garbage, nothing, halves, huge ones, one that announces too much."""
@@ -36,14 +39,15 @@ def useless(folder: Path) -> list[tuple[str, bytes]]:
     Image.fromarray(np.zeros((HUGE, HUGE, 3), np.uint8)).save(huge, compress_level=1)
     announced = bytearray(png)
     announced[16:24] = (60_000).to_bytes(4, "big") * 2
-    return [
+    small = [
         ("png", random.bytes(10_000)),
         ("jpg", b""),
         ("png", png[: len(png) // 2]),
         ("jpg", jpeg[: len(jpeg) // 2]),
         ("png", bytes(announced)),
         ("tif", random.bytes(500)),
-    ] * 8 + [("png", huge.read_bytes())]
+    ]
+    return [("png", huge.read_bytes()), *small * HUGE_EVERY]
 
 
 def burst(folder: Path, files: int, threads: int) -> tuple[int, float]:

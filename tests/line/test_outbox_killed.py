@@ -50,15 +50,18 @@ def check_every_part_once(folder, url, promised):
     assert sorted(pictures) == list(range(len(kept)))
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
-@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-def test_killed_at_any_moment_while_the_database_stops_and_starts(tmp_path):
-    random.seed(7)
-    server = Postgres()
-    server.start()
-    # Loads the libraries, so that the processes below spend their time with records.
-    Store.open(server.url, create=True).close()
-    Outbox(tmp_path / "line.sqlite", {}).close()
+@pytest.fixture
+def server():
+    made = Postgres()
+    made.start()
+    yield made
+    made.stop()
+    made.remove()
+
+
+@pytest.fixture
+def disturbed(server):
+    """Calls that let the database stop and start from now on, and no longer."""
     is_done = threading.Event()
 
     def stop_and_start():
@@ -68,16 +71,30 @@ def test_killed_at_any_moment_while_the_database_stops_and_starts(tmp_path):
             server.start()
 
     disturbing = threading.Thread(target=stop_and_start)
-    disturbing.start()
-    try:
-        kills = sum(run_and_kill(tmp_path, server.url, 20_000) for _ in range(KILLS))
-    finally:
+
+    def begin():
+        disturbing.start()
+
+    def end():
         is_done.set()
-        disturbing.join()
+        if disturbing.ident is not None:
+            disturbing.join()
+
+    yield begin, end
+    end()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_killed_at_any_moment_while_the_database_stops_and_starts(tmp_path, server, disturbed):
+    random.seed(7)
+    # Loads the libraries, so that the processes below spend their time with records.
+    Store.open(server.url, create=True).close()
+    Outbox(tmp_path / "line.sqlite", {}).close()
+    begin, end = disturbed
+    begin()
+    kills = sum(run_and_kill(tmp_path, server.url, 20_000) for _ in range(KILLS))
+    end()
     assert kills == KILLS
     promised = max(int(word) for word in (tmp_path / "said").read_text().split())
-    try:
-        check_every_part_once(tmp_path, server.url, promised)
-    finally:
-        server.stop()
-        server.remove()
+    check_every_part_once(tmp_path, server.url, promised)

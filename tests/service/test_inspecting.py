@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from pyramidflow import Detector
-from pyramidflow.line.pipeline import Pipeline
+from pyramidflow.line import part
 from tests.service.served import configuration, picture, served
 
 
@@ -63,16 +63,16 @@ def test_what_does_not_fit_is_refused(shared, query):
 
 def test_a_full_line_answers_at_once_and_loses_nothing(tmp_path, detector_file, monkeypatch):
     held = threading.Event()
-    usual = Pipeline._inspect
+    usual = part.inspect
 
-    def waits(self, batch):
+    def waits(parts, session):
         held.wait(60)
-        usual(self, batch)
+        usual(parts, session)
 
     given = configuration(tmp_path, detector_file, waiting=1)
     given["stations"][0]["source"]["waiting"] = 1
     with served(given) as found, ThreadPoolExecutor(14) as pool:
-        monkeypatch.setattr(Pipeline, "_inspect", waits)
+        monkeypatch.setattr(part, "inspect", waits)
         asked = [pool.submit(found.inspect, picture(), identity=str(i)) for i in range(14)]
         time.sleep(1)
         refused = [each.result() for each in asked if each.done()]

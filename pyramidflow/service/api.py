@@ -30,13 +30,13 @@ Identity = Annotated[str, Query(max_length=1000, description="Identity of a part
 Threshold = Annotated[float, Query(ge=0, allow_inf_nan=False)]
 
 _REFUSED: dict[int | str, dict[str, Any]] = {
+    400: {"description": "The values do not fit together, or the body is no JSON."},
     401: {"description": "The token is missing or wrong."},
     404: {"description": "There is no such part, station or picture."},
     429: {"description": "Too many requests, or wrong tokens."},
 }
 _REFUSED_CHANGE: dict[int | str, dict[str, Any]] = {
     **_REFUSED,
-    400: {"description": "The values cannot be taken, or the body is no JSON."},
     403: {"description": "The service was started without a token."},
     413: {"description": "The request is too large."},
 }

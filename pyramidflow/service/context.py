@@ -115,20 +115,18 @@ _bearer = HTTPBearer(auto_error=False, description="The service's token.")
 
 
 def _check(request: Request, may: bool, context: Context) -> None:
-    """Refuse, and count wrong tokens."""
-    address = "" if request.client is None else request.client.host
-    wait = context.failures.wait(address)
-    if wait:
-        raise HTTPException(
-            429, "too many wrong tokens: try again later.", {"Retry-After": str(int(wait) + 1)}
-        )
-    if may:
-        return
+    """Refuse, and count wrong tokens; who guesses learns nothing, and holds up nobody else."""
     if context.access.bearer(request) is not None:
-        context.failures.take(address)
-    raise HTTPException(
-        401, "this needs the token: sign in, or send it.", {"WWW-Authenticate": "Bearer"}
-    )
+        address = "" if request.client is None else request.client.host
+        wait = context.failures.wait(address) if may else context.failures.take(address)
+        if wait:
+            raise HTTPException(
+                429, "too many wrong tokens: try again later.", {"Retry-After": str(int(wait) + 1)}
+            )
+    if not may:
+        raise HTTPException(
+            401, "this needs the token: sign in, or send it.", {"WWW-Authenticate": "Bearer"}
+        )
 
 
 def reader(request: Request, _: Annotated[object, Depends(_bearer)], context: "Given") -> None:

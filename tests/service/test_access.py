@@ -108,6 +108,7 @@ def test_a_wrong_token_is_tried_ten_times_a_minute(tmp_path, detector_file):
         assert int(answer.headers["retry-after"]) >= 1
         # Guesses that go on find out nothing, not even with the right one.
         assert found.client.post("/inspect", headers=BEARER).status_code == 429
+        assert found.client.get("/api/parts").status_code == 200
 
 
 @pytest.mark.parametrize("host", ["evil.example", "evil.example:80", "", "localhost.evil.example"])

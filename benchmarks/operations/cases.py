@@ -124,7 +124,7 @@ def cases(channels: int, size: int, layout: torch.memory_format) -> list[Case]:
         Case(
             "coupling_conv1x1 backward, CVN",
             "coupling_conv1x1_backward",
-            (x, log_det, x, params, pixel_taken, False, weight, *cvn),
+            (x, log_det, weight, x, params, pixel_taken, False, *cvn),
             1,
             "arithmetic",
         ),

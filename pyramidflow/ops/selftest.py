@@ -157,7 +157,7 @@ def cases() -> Mapping[str, list[tuple[Any, ...]]]:
         "affine_coupling_inverse": couplings,
         "affine_coupling_inverse_backward": gradients,
         "coupling_conv1x1": [(*call[:3], matrix, *call[3:]) for call in couplings],
-        "coupling_conv1x1_backward": [(*call[:6], matrix, *call[6:]) for call in gradients],
+        "coupling_conv1x1_backward": [(*call[:2], matrix, *call[2:]) for call in gradients],
         "conv_coupling_conv1x1": [
             (level, draw(*size), kernels, draw(1, 1, HEIGHT, WIDTH), matrix, "none", CLAMP)
         ],

@@ -139,7 +139,7 @@ def test_results_do_not_depend_on_the_number_of_threads(volume_norm: str, layout
             z, mean, log_det = cpu.coupling_conv1x1(
                 x, params, None, weight, volume_norm, "sample", 2.0
             )
-            backward = (x, log_det, x, params, mean, False, weight, volume_norm, "sample", 2.0)
+            backward = (x, log_det, weight, x, params, mean, False, volume_norm, "sample", 2.0)
             grads = cpu.coupling_conv1x1_backward(*backward)
             results.append((z, mean, log_det, *grads, *cpu.pyramid_down(x, "max")))
     finally:

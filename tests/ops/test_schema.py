@@ -58,7 +58,7 @@ def samples(dtype: torch.dtype) -> dict[str, list[tuple]]:
         "invertible_conv1x1": [(x, weight)],
         "invertible_conv1x1_backward": [(x, x, weight)],
         "coupling_conv1x1": [(*c[:3], weight, *c[3:]) for c in couplings],
-        "coupling_conv1x1_backward": [(*b[:6], weight, *b[6:]) for b in backwards],
+        "coupling_conv1x1_backward": [(*b[:2], weight, *b[2:]) for b in backwards],
         "conv2d": [(x, taps, resample) for resample in RESAMPLINGS],
         "conv2d_backward": [
             (tensor(2, 3, *size, seed=12), x, taps, resample, True, True)

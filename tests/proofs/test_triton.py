@@ -347,7 +347,7 @@ def test_coupling_conv1x1_equals_oracle(
         used = oracle_of.coupling_conv1x1(x, params, None, weight, *rest)[1]
     grad = draw(*size, layout=layout, dtype=dtype)
     grad_log_det = torch.randn(size[0])
-    arguments = (grad, grad_log_det, x, params, used, mean is not None, weight, *rest)
+    arguments = (grad, grad_log_det, weight, x, params, used, mean is not None, *rest)
     compare("coupling_conv1x1_backward", *arguments, tolerance=GRADIENT)
 
 

@@ -206,11 +206,11 @@ def coupling_conv1x1(shape, params_size, mode, dtype, layout, device="cpu"):
         "coupling_conv1x1_backward",
         random(shape, dtype, layout, seed=3),
         random((shape[0],), log_det_dtype(x), "contiguous", seed=4),
+        weight,
         x,
         params,
         used if mean is None else mean,
         mean is not None,
-        weight,
         *settings,
         device=device,
     )

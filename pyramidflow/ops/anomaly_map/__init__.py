@@ -6,6 +6,7 @@ from typing import cast
 from torch import Tensor
 
 from pyramidflow.ops.anomaly_map import schema
+from pyramidflow.ops.anomaly_map.compared import Compared
 from pyramidflow.ops.op import NAMESPACE_OPS
 from pyramidflow.ops.promotion import promoted
 
@@ -47,7 +48,7 @@ def anomaly_map(
 
     Source: paper section 3.4; supplement section 1.2 for the composition.
     """
-    schema.check_anomaly_map(latents, template, inverse_spread, shift, tolerance)
+    schema.check_anomaly_map(Compared(latents, template, inverse_spread, shift, tolerance))
     tensors = promoted(*latents, *template, *(inverse_spread or ()))
     levels = len(latents)
     parts = [tensors[i * levels : (i + 1) * levels] for i in range(3)]

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from pyramidflow.ops import allocation
 from pyramidflow.ops.allocation import dense
+from pyramidflow.ops.anomaly_map.compared import Compared
 from pyramidflow.ops.libraries.cpu import Image, function, image_of
 from pyramidflow.ops.pyramid.cpu import pyramid_merge, pyramid_up_backward
 
@@ -52,14 +53,9 @@ def pixel_means_into(x: Tensor, mean: Tensor, image: Image) -> None:
     """``mean [B, C]`` of each channel's pixels."""
 
 
-def anomaly_map(
-    latents: Sequence[Tensor],
-    template: Sequence[Tensor],
-    inverse_spread: Sequence[Tensor] | None = None,
-    shift: Sequence[Tensor] | None = None,
-    tolerance: int = 0,
-) -> Tensor:
+def anomaly_map(compared: Compared) -> Tensor:
     """Composition of the channel means of the contrast, the least ones around each pixel."""
+    latents, template, inverse_spread, shift, tolerance = compared
     levels = []
     for d, (latent, mean) in enumerate(zip(latents, template, strict=True)):
         z = dense(latent, like=latent)

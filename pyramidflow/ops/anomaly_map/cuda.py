@@ -7,6 +7,7 @@ from torch import Tensor
 
 from pyramidflow.ops import allocation
 from pyramidflow.ops.allocation import dense
+from pyramidflow.ops.anomaly_map.compared import Compared
 from pyramidflow.ops.libraries.cuda import TYPES, kernel, kind
 from pyramidflow.ops.pyramid.cuda import pyramid_up_backward
 
@@ -47,14 +48,9 @@ def _anomaly_map_backward(
 ) -> None: ...
 
 
-def anomaly_map(
-    latents: Sequence[Tensor],
-    template: Sequence[Tensor],
-    inverse_spread: Sequence[Tensor] | None = None,
-    shift: Sequence[Tensor] | None = None,
-    tolerance: int = 0,
-) -> Tensor:
+def anomaly_map(compared: Compared) -> Tensor:
     """Composition of the channel means of the contrast, coarsest level first."""
+    latents, template, inverse_spread, shift, tolerance = compared
     coarse: Tensor | None = None
     for level in reversed(range(len(latents))):
         z = dense(latents[level], like=latents[level])

@@ -7,18 +7,14 @@ import torch
 from torch import Tensor
 
 from pyramidflow.ops.allocation import dense
+from pyramidflow.ops.anomaly_map.compared import Compared
 from pyramidflow.ops.oracle import gradients
 from pyramidflow.ops.pyramid.reference import pyramid_merge
 
 
-def anomaly_map(
-    latents: Sequence[Tensor],
-    template: Sequence[Tensor],
-    inverse_spread: Sequence[Tensor] | None = None,
-    shift: Sequence[Tensor] | None = None,
-    tolerance: int = 0,
-) -> Tensor:
+def anomaly_map(compared: Compared) -> Tensor:
     """Composition of the least channel means of ``|z_d − z̄_d − m_d| · w_d`` around each pixel."""
+    latents, template, inverse_spread, shift, tolerance = compared
     levels = []
     for d, (z, mean) in enumerate(zip(latents, template, strict=True)):
         weight = None if inverse_spread is None else inverse_spread[d]
@@ -37,7 +33,7 @@ def anomaly_map_backward(
     grad_map: Tensor, latents: Sequence[Tensor], template: Sequence[Tensor]
 ) -> list[Tensor]:
     """Gradient of every latent level."""
-    grads = gradients(lambda *z: anomaly_map(z, template), latents, grad_map)
+    grads = gradients(lambda *z: anomaly_map(Compared(z, template)), latents, grad_map)
     return [dense(grad, like=z) for grad, z in zip(grads, latents, strict=True)]
 
 

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from pyramidflow.errors import InputError
 from pyramidflow.ops import allocation
+from pyramidflow.ops.anomaly_map.compared import Compared
 from pyramidflow.ops.checks import check_level, check_operands, check_shape, half
 from pyramidflow.ops.op import NAMESPACE_OPS, Op, empty_like, register
 from pyramidflow.settings import shown
@@ -15,14 +16,9 @@ MOST_TOLERANCE = 3
 """Pixels of a level: time grows with the square."""
 
 
-def check_anomaly_map(
-    latents: Sequence[Tensor],
-    template: Sequence[Tensor],
-    inverse_spread: Sequence[Tensor] | None = None,
-    shift: Sequence[Tensor] | None = None,
-    tolerance: int = 0,
-) -> None:
+def check_anomaly_map(compared: Compared) -> None:
     """Of a pyramid of latents, its template, and what else it is compared with."""
+    latents, template, inverse_spread, shift, tolerance = compared
     if not isinstance(tolerance, int) or not 0 <= tolerance <= MOST_TOLERANCE:
         raise InputError(
             f"tolerance is {shown(tolerance)}: give a whole number from 0 to {MOST_TOLERANCE}."
@@ -67,7 +63,7 @@ def check_anomaly_map_backward(
     grad_map: Tensor, latents: Sequence[Tensor], template: Sequence[Tensor]
 ) -> None:
     """Of a map's gradient, a pyramid of latents and its template."""
-    check_anomaly_map(latents, template)
+    check_anomaly_map(Compared(latents, template))
     check_operands(grad_map=grad_map, latents=latents[0])
     batch, _, height, width = latents[0].shape
     size = (batch, height, width)
@@ -82,15 +78,10 @@ def _check_template(level: int, mean: Tensor, z: Tensor) -> None:
         )
 
 
-def _fake_anomaly_map(
-    latents: Sequence[Tensor],
-    template: Sequence[Tensor],
-    inverse_spread: Sequence[Tensor] | None = None,
-    shift: Sequence[Tensor] | None = None,
-    tolerance: int = 0,
-) -> Tensor:
-    batch, _, height, width = latents[0].shape
-    return allocation.empty((batch, height, width), like=latents[0])
+def _fake_anomaly_map(compared: Compared) -> Tensor:
+    finest = compared.latents[0]
+    batch, _, height, width = finest.shape
+    return allocation.empty((batch, height, width), like=finest)
 
 
 def _fake_anomaly_map_backward(
@@ -127,6 +118,7 @@ register(
         "anomaly_map(Tensor[] latents, Tensor[] template, Tensor[]? inverse_spread,"
         " Tensor[]? shift, int tolerance=0) -> Tensor",
         check=check_anomaly_map,
+        gathered=Compared,
         apart=("shift",),
         fake=_fake_anomaly_map,
         save=_save_anomaly_map,

@@ -7,18 +7,14 @@ from torch import Tensor
 
 from pyramidflow import kernels
 from pyramidflow.ops import allocation
+from pyramidflow.ops.anomaly_map.compared import Compared
 from pyramidflow.ops.backend.launch import device_of, is_flat, pixel_grid
 from pyramidflow.ops.pyramid.triton import pyramid_up, pyramid_up_backward
 
 
-def anomaly_map(
-    latents: Sequence[Tensor],
-    template: Sequence[Tensor],
-    inverse_spread: Sequence[Tensor] | None = None,
-    shift: Sequence[Tensor] | None = None,
-    tolerance: int = 0,
-) -> Tensor:
+def anomaly_map(compared: Compared) -> Tensor:
     """Composition of the channel means of the contrast, float32 until the last level."""
+    latents, template, inverse_spread, shift, tolerance = compared
     dtype = latents[0].dtype
     composed: Tensor | None = None
     for level in reversed(range(len(latents))):

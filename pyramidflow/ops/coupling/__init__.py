@@ -5,7 +5,7 @@ from typing import Literal, cast
 from torch import Tensor
 
 from pyramidflow.ops.coupling import schema
-from pyramidflow.ops.coupling.mode import CLAMP, CouplingMode
+from pyramidflow.ops.coupling.mode import CLAMP, Block, CouplingMode
 from pyramidflow.ops.op import NAMESPACE_OPS
 from pyramidflow.ops.promotion import promoted
 from pyramidflow.variants import Statistics, VolumeNormKind
@@ -160,7 +160,8 @@ def conv_coupling_conv1x1(
 
     Source: supplement, Algorithm 1.
     """
-    schema.check_conv_coupling_conv1x1(x, hidden, kernel, mean, weight, resample, clamp)
+    block = Block(x, hidden, kernel, mean, weight, resample, clamp)
+    schema.check_conv_coupling_conv1x1(block)
     x, hidden, kernel = promoted(x, hidden, kernel)
     return cast(
         Tensor,

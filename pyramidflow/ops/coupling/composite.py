@@ -6,7 +6,7 @@ computed so.
 
 from torch import Tensor
 
-from pyramidflow.ops.coupling.mode import CouplingMode, given_mean
+from pyramidflow.ops.coupling.mode import Block, Coupled, CouplingMode, given_mean
 from pyramidflow.ops.dispatch import Steps
 
 
@@ -27,33 +27,22 @@ def coupling_conv1x1_backward(
     steps: Steps,
     grad_z: Tensor,
     grad_log_det: Tensor,
-    x: Tensor,
-    params: Tensor,
-    mean_used: Tensor,
-    mean_given: bool,
     weight: Tensor,
-    mode: CouplingMode,
+    coupled: Coupled,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of :func:`coupling_conv1x1`; the coupling's result is computed again, not kept."""
-    y, _, _ = steps.affine_coupling(x, params, mean_used, *mode)
+    y, _, _ = steps.affine_coupling(*coupled[:3], *coupled.mode)
     grad_y, grad_weight = steps.invertible_conv1x1_backward(grad_z, y, weight)
-    grad_x, grad_params = steps.affine_coupling_backward(
-        grad_y, grad_log_det, x, params, mean_used, mean_given, *mode
-    )
+    grad_x, grad_params = steps.affine_coupling_backward(grad_y, grad_log_det, *coupled)
     return grad_x, grad_params, grad_weight
 
 
 def conv_coupling_conv1x1(
     steps: Steps,
-    x: Tensor,
-    hidden: Tensor,
-    kernel: Tensor,
-    mean: Tensor,
-    weight: Tensor,
-    resample: str,
-    clamp: float,
+    block: Block,
 ) -> Tensor:
     """The convolution, then :func:`coupling_conv1x1`."""
+    x, hidden, kernel, mean, weight, resample, clamp = block
     params = steps.conv2d(hidden, kernel, resample)
     z: Tensor = steps.coupling_conv1x1(x, params, mean, weight, *given_mean(clamp))[0]
     return z

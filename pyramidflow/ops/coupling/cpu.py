@@ -7,7 +7,7 @@ from torch import Tensor
 
 from pyramidflow.ops import allocation
 from pyramidflow.ops.allocation import dense
-from pyramidflow.ops.coupling.mode import CouplingMode
+from pyramidflow.ops.coupling.mode import Coupled, CouplingMode
 from pyramidflow.ops.coupling.schema import mean_shape
 from pyramidflow.ops.libraries.cpu import function, is_channels_last
 from pyramidflow.ops.libraries.declaration import SIZE
@@ -109,47 +109,25 @@ def coupling_conv1x1(
 
 
 def affine_coupling_backward(
-    grad_y: Tensor,
-    grad_log_det: Tensor,
-    x: Tensor,
-    params: Tensor,
-    mean_used: Tensor,
-    mean_given: bool,
-    mode: CouplingMode,
+    grad_y: Tensor, grad_log_det: Tensor, coupled: Coupled
 ) -> tuple[Tensor, Tensor]:
     """Gradients of ``affine_coupling``."""
-    coupling = (x, params, mean_used, mean_given, mode)
-    return _backward(grad_y, grad_log_det, *coupling, inverse=False)
+    return _backward(grad_y, grad_log_det, coupled, inverse=False)
 
 
 def affine_coupling_inverse_backward(
-    grad_x: Tensor,
-    grad_log_det: Tensor,
-    y: Tensor,
-    params: Tensor,
-    mean_used: Tensor,
-    mean_given: bool,
-    mode: CouplingMode,
+    grad_x: Tensor, grad_log_det: Tensor, coupled: Coupled
 ) -> tuple[Tensor, Tensor]:
     """Gradients of ``affine_coupling_inverse``."""
-    coupling = (y, params, mean_used, mean_given, mode)
-    return _backward(grad_x, grad_log_det, *coupling, inverse=True)
+    return _backward(grad_x, grad_log_det, coupled, inverse=True)
 
 
 def coupling_conv1x1_backward(
-    grad_z: Tensor,
-    grad_log_det: Tensor,
-    x: Tensor,
-    params: Tensor,
-    mean_used: Tensor,
-    mean_given: bool,
-    weight: Tensor,
-    mode: CouplingMode,
+    grad_z: Tensor, grad_log_det: Tensor, weight: Tensor, coupled: Coupled
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of ``coupling_conv1x1``; what is between the two steps is computed again."""
-    coupling = (x, params, mean_used, mean_given, mode)
     grad_weight = allocation.empty(weight.shape, like=weight)
-    grads = _backward(grad_z, grad_log_det, *coupling, False, weight, grad_weight)
+    grads = _backward(grad_z, grad_log_det, coupled, False, weight, grad_weight)
     return *grads, grad_weight
 
 
@@ -208,25 +186,22 @@ def _forward(
 def _backward(
     grad: Tensor,
     grad_log_det: Tensor,
-    x: Tensor,
-    params: Tensor,
-    mean_used: Tensor,
-    mean_given: bool,
-    mode: CouplingMode,
+    coupled: Coupled,
     inverse: bool,
     weight: Tensor | None = None,
     grad_weight: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    x, original = dense(x, like=x), params
-    params, grad = dense(params, like=x), dense(grad, like=x)
+    x = dense(coupled.x, like=coupled.x)
+    params, grad = dense(coupled.params, like=x), dense(grad, like=x)
     transposed = None if weight is None else weight.t().contiguous()
     grad_x, grad_params = allocation.empty(x.shape, like=x), allocation.empty(params.shape, like=x)
-    through = MEAN_NONE if mean_given else MEAN_KINDS[mode.volume_norm]
-    if mean_given:
-        values, kind, batch = _given_mean(mean_used, params, x)
+    mean = coupled.mean
+    through = MEAN_NONE if coupled.mean_given else MEAN_KINDS[coupled.volume_norm]
+    if coupled.mean_given:
+        values, kind, batch = _given_mean(mean, params, x)
     else:
-        values, kind, batch = mean_used.contiguous(), through, mean_used.shape[0]
-    shape = _coupling(x, params, kind, batch, mode.clamp, inverse)
+        values, kind, batch = mean.contiguous(), through, mean.shape[0]
+    shape = _coupling(x, params, kind, batch, coupled.clamp, inverse)
     given = (grad, grad_log_det.contiguous(), x, params, values, transposed)
     _couple_backward(*given, grad_x, grad_params, grad_weight, shape, through)
-    return grad_x, dense(grad_params, like=original)
+    return grad_x, dense(grad_params, like=coupled.params)

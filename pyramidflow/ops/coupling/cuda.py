@@ -9,7 +9,7 @@ from torch import Tensor
 from pyramidflow.ops import allocation
 from pyramidflow.ops.allocation import dense
 from pyramidflow.ops.coupling import composite
-from pyramidflow.ops.coupling.mode import CouplingMode
+from pyramidflow.ops.coupling.mode import Coupled, CouplingMode
 from pyramidflow.ops.coupling.schema import mean_shape
 from pyramidflow.ops.dispatch import steps
 from pyramidflow.ops.libraries.cuda import kernel, kind, new_workspace, query
@@ -121,75 +121,35 @@ def _coupling_conv1x1(
 
 
 def affine_coupling(
-    x: Tensor,
-    params: Tensor,
-    mean: Tensor | None,
-    mode: CouplingMode,
+    x: Tensor, params: Tensor, mean: Tensor | None, mode: CouplingMode
 ) -> tuple[Tensor, Tensor, Tensor]:
     """``y = exp(s) ⊙ x + t``."""
     return _couple(_affine_coupling, x, params, mean, mode)
 
 
 def affine_coupling_inverse(
-    y: Tensor,
-    params: Tensor,
-    mean: Tensor | None,
-    mode: CouplingMode,
+    y: Tensor, params: Tensor, mean: Tensor | None, mode: CouplingMode
 ) -> tuple[Tensor, Tensor, Tensor]:
     """``x = (y − t) ⊙ exp(−s)``."""
     return _couple(_affine_coupling_inverse, y, params, mean, mode)
 
 
 def affine_coupling_backward(
-    grad_y: Tensor,
-    grad_log_det: Tensor,
-    x: Tensor,
-    params: Tensor,
-    mean_used: Tensor,
-    mean_given: bool,
-    mode: CouplingMode,
+    grad_y: Tensor, grad_log_det: Tensor, coupled: Coupled
 ) -> tuple[Tensor, Tensor]:
     """Gradients of ``affine_coupling``, through the mean where it was taken from ``params``."""
-    return _couple_backward(
-        _affine_coupling_backward,
-        grad_y,
-        grad_log_det,
-        x,
-        params,
-        mean_used,
-        mean_given,
-        mode,
-    )
+    return _couple_backward(_affine_coupling_backward, grad_y, grad_log_det, coupled)
 
 
 def affine_coupling_inverse_backward(
-    grad_x: Tensor,
-    grad_log_det: Tensor,
-    y: Tensor,
-    params: Tensor,
-    mean_used: Tensor,
-    mean_given: bool,
-    mode: CouplingMode,
+    grad_x: Tensor, grad_log_det: Tensor, coupled: Coupled
 ) -> tuple[Tensor, Tensor]:
     """Gradients of ``affine_coupling_inverse``."""
-    return _couple_backward(
-        _affine_coupling_inverse_backward,
-        grad_x,
-        grad_log_det,
-        y,
-        params,
-        mean_used,
-        mean_given,
-        mode,
-    )
+    return _couple_backward(_affine_coupling_inverse_backward, grad_x, grad_log_det, coupled)
 
 
 def coupling_conv1x1(
-    x: Tensor,
-    params: Tensor,
-    mean: Tensor | None,
-    weight: Tensor,
-    mode: CouplingMode,
+    x: Tensor, params: Tensor, mean: Tensor | None, weight: Tensor, mode: CouplingMode
 ) -> tuple[Tensor, Tensor, Tensor]:
     """``z = A (exp(s) ⊙ x + t)``."""
     if x.shape[1] > _fused_channels():
@@ -243,16 +203,12 @@ def _couple_backward(
     launch: Callable[..., None],
     grad: Tensor,
     grad_log_det: Tensor,
-    x: Tensor,
-    params: Tensor,
-    mean_used: Tensor,
-    mean_given: bool,
-    mode: CouplingMode,
+    coupled: Coupled,
 ) -> tuple[Tensor, Tensor]:
-    x = dense(x, like=x)
-    ready = dense(params, like=x)
-    coupling, mean_read, _ = _means(x, params, mean_used, mode)
-    coupling.mean_given = mean_given
+    x = dense(coupled.x, like=coupled.x)
+    ready = dense(coupled.params, like=x)
+    coupling, mean_read, _ = _means(x, coupled.params, coupled.mean, coupled.mode)
+    coupling.mean_given = coupled.mean_given
     workspace = new_workspace(x, _workspace(coupling))
     grad_x = allocation.empty(x.shape, like=x)
     grad_params = allocation.empty(ready.shape, like=ready)
@@ -267,14 +223,11 @@ def _couple_backward(
         workspace,
         coupling,
     )
-    return grad_x, dense(grad_params, like=params)
+    return grad_x, dense(grad_params, like=coupled.params)
 
 
 def _means(
-    x: Tensor,
-    params: Tensor,
-    mean: Tensor | None,
-    mode: CouplingMode,
+    x: Tensor, params: Tensor, mean: Tensor | None, mode: CouplingMode
 ) -> tuple[Coupling, Tensor | None, Tensor | None]:
     """What to tell the kernels, the mean they read, and the mean they write or need not touch."""
     batch, channels, height, width = x.shape

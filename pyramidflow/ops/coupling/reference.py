@@ -12,7 +12,7 @@ from torch.nn import functional
 from pyramidflow.ops.allocation import dense
 from pyramidflow.ops.conv1x1.reference import invertible_conv1x1
 from pyramidflow.ops.convolution.reference import conv2d
-from pyramidflow.ops.coupling.mode import SOFT_CLAMP_GAIN, CouplingMode, given_mean
+from pyramidflow.ops.coupling.mode import SOFT_CLAMP_GAIN, Block, Coupled, CouplingMode, given_mean
 from pyramidflow.ops.oracle import gradients, owned
 
 VOLUME_NORM_DIMS = {
@@ -67,47 +67,30 @@ def affine_coupling_inverse(
 
 
 def affine_coupling_backward(
-    grad_y: Tensor,
-    grad_log_det: Tensor,
-    x: Tensor,
-    params: Tensor,
-    mean_used: Tensor,
-    mean_given: bool,
-    mode: CouplingMode,
+    grad_y: Tensor, grad_log_det: Tensor, coupled: Coupled
 ) -> tuple[Tensor, Tensor]:
     """Gradients of ``affine_coupling``, through the mean where it was taken from ``params``."""
-    mean = mean_used if mean_given else None
-    return _backward(affine_coupling, (grad_y, grad_log_det), x, params, mean, mode)
+    return _backward(affine_coupling, (grad_y, grad_log_det), coupled)
 
 
 def affine_coupling_inverse_backward(
-    grad_x: Tensor,
-    grad_log_det: Tensor,
-    y: Tensor,
-    params: Tensor,
-    mean_used: Tensor,
-    mean_given: bool,
-    mode: CouplingMode,
+    grad_x: Tensor, grad_log_det: Tensor, coupled: Coupled
 ) -> tuple[Tensor, Tensor]:
     """Gradients of ``affine_coupling_inverse``."""
-    mean = mean_used if mean_given else None
-    return _backward(affine_coupling_inverse, (grad_x, grad_log_det), y, params, mean, mode)
+    return _backward(affine_coupling_inverse, (grad_x, grad_log_det), coupled)
 
 
 def _backward(
     couple: Callable[..., tuple[Tensor, Tensor, Tensor]],
     grads: tuple[Tensor, Tensor],
-    x: Tensor,
-    params: Tensor,
-    mean: Tensor | None,
-    mode: CouplingMode,
+    coupled: Coupled,
 ) -> tuple[Tensor, Tensor]:
     def differentiable(x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
-        y, _, log_det = couple(x, params, mean, mode)
+        y, _, log_det = couple(x, params, coupled.given, coupled.mode)
         return y, log_det
 
-    grad_x, grad_params = gradients(differentiable, [x, params], grads)
-    return dense(grad_x, like=x), dense(grad_params, like=params)
+    grad_x, grad_params = gradients(differentiable, [coupled.x, coupled.params], grads)
+    return dense(grad_x, like=coupled.x), dense(grad_params, like=coupled.params)
 
 
 def coupling_conv1x1(
@@ -119,36 +102,24 @@ def coupling_conv1x1(
 
 
 def coupling_conv1x1_backward(
-    grad_z: Tensor,
-    grad_log_det: Tensor,
-    x: Tensor,
-    params: Tensor,
-    mean_used: Tensor,
-    mean_given: bool,
-    weight: Tensor,
-    mode: CouplingMode,
+    grad_z: Tensor, grad_log_det: Tensor, weight: Tensor, coupled: Coupled
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of ``coupling_conv1x1``."""
 
     def differentiable(x: Tensor, params: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-        mean = mean_used if mean_given else None
-        z, _, log_det = coupling_conv1x1(x, params, mean, weight, mode)
+        z, _, log_det = coupling_conv1x1(x, params, coupled.given, weight, coupled.mode)
         return z, log_det
 
-    grads = (grad_z, grad_log_det)
-    grad_x, grad_params, grad_weight = gradients(differentiable, [x, params, weight], grads)
-    return dense(grad_x, like=x), dense(grad_params, like=params), grad_weight.contiguous()
+    inputs = [coupled.x, coupled.params, weight]
+    grad_x, grad_params, grad_weight = gradients(differentiable, inputs, (grad_z, grad_log_det))
+    grads = (dense(grad_x, like=coupled.x), dense(grad_params, like=coupled.params))
+    return *grads, grad_weight.contiguous()
 
 
 def conv_coupling_conv1x1(
-    x: Tensor,
-    hidden: Tensor,
-    kernel: Tensor,
-    mean: Tensor,
-    weight: Tensor,
-    resample: str,
-    clamp: float,
+    block: Block,
 ) -> Tensor:
     """``z = A (exp(s) ⊙ x + t)`` with the parameters ``kernel ∗ hidden``."""
+    x, hidden, kernel, mean, weight, resample, clamp = block
     params = conv2d(hidden, kernel, resample)
     return owned(coupling_conv1x1(x, params, mean, weight, given_mean(clamp))[0], like=x)

@@ -20,7 +20,7 @@ from pyramidflow.ops.checks import (
 from pyramidflow.ops.conv1x1.schema import check_matrix
 from pyramidflow.ops.convolution.schema import check_kernel
 from pyramidflow.ops.coupling import composite
-from pyramidflow.ops.coupling.mode import CouplingMode
+from pyramidflow.ops.coupling.mode import Block, Coupled, CouplingMode
 from pyramidflow.ops.op import NAMESPACE_OPS, Op, empty_like, nothing, register
 
 _COUPLING = "str volume_norm, str statistics, float clamp"
@@ -44,10 +44,7 @@ def mean_shape(params: Tensor, mode: CouplingMode) -> list[int]:
 
 
 def check_affine_coupling(
-    x: Tensor,
-    params: Tensor,
-    mean: Tensor | None,
-    mode: CouplingMode,
+    x: Tensor, params: Tensor, mean: Tensor | None, mode: CouplingMode
 ) -> None:
     """Of a level, the parameters of its coupling and the mean that it loses."""
     check_operands(x=x, params=params, **_optional(mean))
@@ -56,35 +53,22 @@ def check_affine_coupling(
         _check_mean(mean, (*x.shape[:2], *params.shape[2:]))
 
 
-def check_affine_coupling_backward(
-    grad_y: Tensor,
-    grad_log_det: Tensor,
-    x: Tensor,
-    params: Tensor,
-    mean_used: Tensor,
-    mean_given: bool,
-    mode: CouplingMode,
-) -> None:
+def check_affine_coupling_backward(grad_y: Tensor, grad_log_det: Tensor, coupled: Coupled) -> None:
     """Of the gradients of a coupling's results, and of its arguments."""
-    check_operands(
-        grad_y=grad_y, grad_log_det=grad_log_det, x=x, params=params, mean_used=mean_used
-    )
-    _check_shapes(x, params, mode)
+    x, params, mean, *_ = coupled
+    check_operands(grad_y=grad_y, grad_log_det=grad_log_det, x=x, params=params, mean_used=mean)
+    _check_shapes(x, params, coupled.mode)
     check_same_shape(grad_y=grad_y, x=x)
     check_shape("grad_log_det", grad_log_det, x.shape[:1], "x", x.shape)
-    if mean_given:
-        _check_mean(mean_used, (*x.shape[:2], *params.shape[2:]))
+    if coupled.mean_given:
+        _check_mean(mean, (*x.shape[:2], *params.shape[2:]))
     else:
-        taken = mean_shape(params, mode)
-        check_shape("mean_used", mean_used, taken, "params", params.shape)
+        taken = mean_shape(params, coupled.mode)
+        check_shape("mean_used", mean, taken, "params", params.shape)
 
 
 def check_coupling_conv1x1(
-    x: Tensor,
-    params: Tensor,
-    mean: Tensor | None,
-    weight: Tensor,
-    mode: CouplingMode,
+    x: Tensor, params: Tensor, mean: Tensor | None, weight: Tensor, mode: CouplingMode
 ) -> None:
     """Of :func:`check_affine_coupling`'s arguments and a matrix."""
     check_operands(x=x, params=params, weight=weight, **_optional(mean))
@@ -95,32 +79,19 @@ def check_coupling_conv1x1(
 
 
 def check_coupling_conv1x1_backward(
-    grad_z: Tensor,
-    grad_log_det: Tensor,
-    x: Tensor,
-    params: Tensor,
-    mean_used: Tensor,
-    mean_given: bool,
-    weight: Tensor,
-    mode: CouplingMode,
+    grad_z: Tensor, grad_log_det: Tensor, weight: Tensor, coupled: Coupled
 ) -> None:
     """Of :func:`check_affine_coupling_backward`'s arguments and a matrix."""
-    coupling = (x, params, mean_used, mean_given, mode)
-    check_affine_coupling_backward(grad_z, grad_log_det, *coupling)
-    check_operands(x=x, weight=weight)
-    check_matrix(weight, x)
+    check_affine_coupling_backward(grad_z, grad_log_det, coupled)
+    check_operands(x=coupled.x, weight=weight)
+    check_matrix(weight, coupled.x)
 
 
 def check_conv_coupling_conv1x1(
-    x: Tensor,
-    hidden: Tensor,
-    kernel: Tensor,
-    mean: Tensor,
-    weight: Tensor,
-    resample: str,
-    clamp: float,
+    block: Block,
 ) -> None:
     """Of a level, and of what its coupling's parameters are convolved from."""
+    x, hidden, kernel, mean, weight, resample, clamp = block
     check_operands(x=x, hidden=hidden, kernel=kernel, mean=mean, weight=weight)
     check_level("x", x)
     check_level("hidden", hidden)
@@ -177,10 +148,7 @@ def log_det_dtype(x: Tensor) -> torch.dtype:
 
 
 def _fake_affine_coupling(
-    x: Tensor,
-    params: Tensor,
-    mean: Tensor | None,
-    mode: CouplingMode,
+    x: Tensor, params: Tensor, mean: Tensor | None, mode: CouplingMode
 ) -> tuple[Tensor, Tensor, Tensor]:
     return empty_like(x), _fake_mean(params, mean, mode), _fake_log_det(x)
 
@@ -196,15 +164,9 @@ def _fake_log_det(x: Tensor) -> Tensor:
 
 
 def _fake_affine_coupling_backward(
-    grad_y: Tensor,
-    grad_log_det: Tensor,
-    x: Tensor,
-    params: Tensor,
-    mean_used: Tensor,
-    mean_given: bool,
-    mode: CouplingMode,
+    grad_y: Tensor, grad_log_det: Tensor, coupled: Coupled
 ) -> tuple[Tensor, Tensor]:
-    return empty_like(x), empty_like(params)
+    return empty_like(coupled.x), empty_like(coupled.params)
 
 
 def _save_affine_coupling(
@@ -238,26 +200,16 @@ def _affine_coupling_inverse_backward(
 
 
 def _fake_coupling_conv1x1(
-    x: Tensor,
-    params: Tensor,
-    mean: Tensor | None,
-    weight: Tensor,
-    mode: CouplingMode,
+    x: Tensor, params: Tensor, mean: Tensor | None, weight: Tensor, mode: CouplingMode
 ) -> tuple[Tensor, Tensor, Tensor]:
     return empty_like(x), _fake_mean(params, mean, mode), _fake_log_det(x)
 
 
 def _fake_coupling_conv1x1_backward(
-    grad_z: Tensor,
-    grad_log_det: Tensor,
-    x: Tensor,
-    params: Tensor,
-    mean_used: Tensor,
-    mean_given: bool,
-    weight: Tensor,
-    mode: CouplingMode,
+    grad_z: Tensor, grad_log_det: Tensor, weight: Tensor, coupled: Coupled
 ) -> tuple[Tensor, Tensor, Tensor]:
-    return empty_like(x), empty_like(params), allocation.empty(weight.shape, like=weight)
+    grads = (empty_like(coupled.x), empty_like(coupled.params))
+    return *grads, allocation.empty(weight.shape, like=weight)
 
 
 def _save_coupling_conv1x1(
@@ -275,21 +227,15 @@ def _coupling_conv1x1_backward(
 ) -> tuple[Any, ...]:
     x, params, mean, weight = ctx.saved_tensors
     grad_x, grad_params, grad_weight = NAMESPACE_OPS.coupling_conv1x1_backward(
-        grad_z, grad_log_det, x, params, mean, ctx.mean_given, weight, *ctx.mode
+        grad_z, grad_log_det, weight, x, params, mean, ctx.mean_given, *ctx.mode
     )
     return grad_x, grad_params, None, grad_weight, None, None, None
 
 
 def _fake_conv_coupling_conv1x1(
-    x: Tensor,
-    hidden: Tensor,
-    kernel: Tensor,
-    mean: Tensor,
-    weight: Tensor,
-    resample: str,
-    clamp: float,
+    block: Block,
 ) -> Tensor:
-    return empty_like(x)
+    return empty_like(block.x)
 
 
 register(
@@ -308,7 +254,7 @@ register(
         f" Tensor mean_used, bool mean_given, {_COUPLING})"
         " -> (Tensor grad_x, Tensor grad_params)",
         check=check_affine_coupling_backward,
-        gathered=CouplingMode,
+        gathered=Coupled,
         apart=("grad_log_det",),
         fake=_fake_affine_coupling_backward,
     ),
@@ -326,7 +272,7 @@ register(
         f" Tensor params, Tensor mean_used, bool mean_given, {_COUPLING})"
         " -> (Tensor grad_y, Tensor grad_params)",
         check=check_affine_coupling_backward,
-        gathered=CouplingMode,
+        gathered=Coupled,
         apart=("grad_log_det",),
         fake=_fake_affine_coupling_backward,
     ),
@@ -341,11 +287,11 @@ register(
         backward=_coupling_conv1x1_backward,
     ),
     Op(
-        "coupling_conv1x1_backward(Tensor grad_z, Tensor grad_log_det, Tensor x, Tensor params,"
-        f" Tensor mean_used, bool mean_given, Tensor weight, {_COUPLING})"
+        "coupling_conv1x1_backward(Tensor grad_z, Tensor grad_log_det, Tensor weight, Tensor x,"
+        f" Tensor params, Tensor mean_used, bool mean_given, {_COUPLING})"
         " -> (Tensor grad_x, Tensor grad_params, Tensor grad_weight)",
         check=check_coupling_conv1x1_backward,
-        gathered=CouplingMode,
+        gathered=Coupled,
         apart=("grad_log_det",),
         fake=_fake_coupling_conv1x1_backward,
         composite=composite.coupling_conv1x1_backward,
@@ -354,6 +300,7 @@ register(
         "conv_coupling_conv1x1(Tensor x, Tensor hidden, Tensor kernel, Tensor mean, Tensor weight,"
         " str resample, float clamp) -> Tensor",
         check=check_conv_coupling_conv1x1,
+        gathered=Block,
         fake=_fake_conv_coupling_conv1x1,
         composite=composite.conv_coupling_conv1x1,
     ),

@@ -8,7 +8,7 @@ from pyramidflow import kernels
 from pyramidflow.ops import allocation
 from pyramidflow.ops.backend.launch import device_of, dot_type, is_flat, pixel_grid
 from pyramidflow.ops.coupling import composite
-from pyramidflow.ops.coupling.mode import CouplingMode
+from pyramidflow.ops.coupling.mode import Block, Coupled, CouplingMode
 from pyramidflow.ops.coupling.triton_means import (
     average_gradient,
     clamp_factors,
@@ -22,20 +22,14 @@ from pyramidflow.ops.tf32 import convolutions_take_tf32
 
 
 def affine_coupling(
-    x: Tensor,
-    params: Tensor,
-    mean: Tensor | None,
-    mode: CouplingMode,
+    x: Tensor, params: Tensor, mean: Tensor | None, mode: CouplingMode
 ) -> tuple[Tensor, Tensor, Tensor]:
     """``y = exp(s) ⊙ x + t``."""
     return _couple(x, params, mean, mode, inverse=False)
 
 
 def affine_coupling_inverse(
-    y: Tensor,
-    params: Tensor,
-    mean: Tensor | None,
-    mode: CouplingMode,
+    y: Tensor, params: Tensor, mean: Tensor | None, mode: CouplingMode
 ) -> tuple[Tensor, Tensor, Tensor]:
     """``x = (y − t) ⊙ exp(−s)``, ``−Σ s``."""
     x, mean_used, log_det = _couple(y, params, mean, mode, inverse=True)
@@ -78,42 +72,27 @@ def _couple(
 
 
 def affine_coupling_backward(
-    grad_y: Tensor,
-    grad_log_det: Tensor,
-    x: Tensor,
-    params: Tensor,
-    mean_used: Tensor,
-    mean_given: bool,
-    mode: CouplingMode,
+    grad_y: Tensor, grad_log_det: Tensor, coupled: Coupled
 ) -> tuple[Tensor, Tensor]:
     """Gradients of ``affine_coupling``, through the mean where it was taken from ``params``."""
-    through = mode._replace(volume_norm="none") if mean_given else mode
-    return _couple_backward(grad_y, grad_log_det, x, params, mean_used, through, inverse=False)
+    return _couple_backward(grad_y, grad_log_det, coupled, inverse=False)
 
 
 def affine_coupling_inverse_backward(
-    grad_x: Tensor,
-    grad_log_det: Tensor,
-    y: Tensor,
-    params: Tensor,
-    mean_used: Tensor,
-    mean_given: bool,
-    mode: CouplingMode,
+    grad_x: Tensor, grad_log_det: Tensor, coupled: Coupled
 ) -> tuple[Tensor, Tensor]:
     """Gradients of ``affine_coupling_inverse``."""
-    through = mode._replace(volume_norm="none") if mean_given else mode
-    return _couple_backward(grad_x, grad_log_det, y, params, mean_used, through, inverse=True)
+    return _couple_backward(grad_x, grad_log_det, coupled, inverse=True)
 
 
 def _couple_backward(
     grad: Tensor,
     grad_log_det: Tensor,
-    x: Tensor,
-    params: Tensor,
-    mean: Tensor,
-    mode: CouplingMode,
+    coupled: Coupled,
     inverse: bool,
 ) -> tuple[Tensor, Tensor]:
+    x, params, mean, mean_given, *_ = coupled
+    reduced = "none" if mean_given else coupled.volume_norm
     grad_x = allocation.empty(x.shape, like=x)
     grad_params = allocation.empty(params.shape, like=params)
     if not params.numel():
@@ -121,10 +100,11 @@ def _couple_backward(
     mean = _like_params(mean, params)
     resized = is_resized(x, params)
     levels = () if resized else (grad, x, grad_x)
-    in_kernel = mode[:2] == ("cvn", "sample") and not resized
+    in_kernel = (reduced, coupled.statistics) == ("cvn", "sample") and not resized
     average = params.new_zeros((1, 1, 1, 1), dtype=torch.float32)
-    if mode.volume_norm != "none" and not in_kernel and x.numel():
-        average = average_gradient(grad, grad_log_det, x, params, mean, mode, inverse)
+    if reduced != "none" and not in_kernel and x.numel():
+        read = coupled._replace(mean=mean)
+        average = average_gradient(grad, grad_log_det, read, inverse)
     average = _like_params(average, params)
     row_first, row_repeats = takers(x.shape[2], params.shape[2], x.device)
     column_first, column_repeats = takers(x.shape[3], params.shape[3], x.device)
@@ -149,7 +129,7 @@ def _couple_backward(
             grad_params.stride(),
             x.shape[1],
             *params.shape[2:],
-            *clamp_factors(mode.clamp),
+            *clamp_factors(coupled.clamp),
             INVERSE=inverse,
             CHANNEL_AVERAGE=in_kernel,
             RESIZED=resized,
@@ -161,11 +141,7 @@ def _couple_backward(
 
 
 def coupling_conv1x1(
-    x: Tensor,
-    params: Tensor,
-    mean: Tensor | None,
-    weight: Tensor,
-    mode: CouplingMode,
+    x: Tensor, params: Tensor, mean: Tensor | None, weight: Tensor, mode: CouplingMode
 ) -> tuple[Tensor, Tensor, Tensor]:
     """``z = A (exp(s) ⊙ x + t)``, in one pass where a program can hold every channel."""
     if x.shape[1] > kernels.conv1x1.FUSED_CHANNELS or not x.numel():
@@ -201,21 +177,15 @@ def coupling_conv1x1(
 
 
 def conv_coupling_conv1x1(
-    x: Tensor,
-    hidden: Tensor,
-    kernel: Tensor,
-    mean: Tensor,
-    weight: Tensor,
-    resample: str,
-    clamp: float,
+    block: Block,
 ) -> Tensor:
     """``z = A (exp(s) ⊙ x + t)`` with the parameters ``kernel ∗ hidden``, which stay in registers.
 
     float32 products are TF32 where PyTorch's own convolutions are.
     """
+    x, hidden, kernel, mean, weight, resample, clamp = block
     if x.shape[1] > kernels.coupling_convolution.CHANNELS_AT_MOST or not x.numel():
-        operands = (x, hidden, kernel, mean, weight)
-        return composite.conv_coupling_conv1x1(steps("triton"), *operands, resample, clamp)
+        return composite.conv_coupling_conv1x1(steps("triton"), block)
     last = torch.channels_last
     x_last = x.contiguous(memory_format=last)
     z = torch.empty_like(x_last)

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from pyramidflow import kernels
 from pyramidflow.ops.backend.launch import device_of, is_flat, pixel_grid, tile_count
-from pyramidflow.ops.coupling.mode import SOFT_CLAMP_GAIN, CouplingMode
+from pyramidflow.ops.coupling.mode import SOFT_CLAMP_GAIN, Coupled, CouplingMode
 
 
 def mean_to_subtract(
@@ -48,13 +48,11 @@ def mean_to_subtract(
 def average_gradient(
     grad: Tensor,
     grad_log_det: Tensor,
-    x: Tensor,
-    params: Tensor,
-    mean: Tensor,
-    mode: CouplingMode,
+    coupled: Coupled,
     inverse: bool,
 ) -> Tensor:
     """What reaches the mean, averaged over what the mean was taken over."""
+    x, params, mean, *_ = coupled
     of_channels, of_pixels = _sums_buffers(x, x.shape[1])
     with device_of(x):
         kernels.coupling_sums.affine_coupling_sums_backward_kernel[pixel_grid(x)](
@@ -73,14 +71,14 @@ def average_gradient(
             *x.shape[1:],
             *params.shape[2:],
             *resize_scales(x, params),
-            *clamp_factors(mode.clamp),
+            *clamp_factors(coupled.clamp),
             INVERSE=inverse,
             RESIZED=is_resized(x, params),
             FLAT=is_flat(grad, x, params, mean),
         )
-    if mode.volume_norm == "cvn" and is_resized(x, params):
+    if coupled.volume_norm == "cvn" and is_resized(x, params):
         of_channels = _at_parameters(of_channels, params)
-    return _averages(of_channels, of_pixels, params, mode)
+    return _averages(of_channels, of_pixels, params, coupled.mode)
 
 
 def _sums_buffers(x: Tensor, channels: int) -> tuple[Tensor, Tensor]:

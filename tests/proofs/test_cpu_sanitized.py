@@ -42,5 +42,5 @@ def test_the_sanitizer_finds_nothing(monkeypatch) -> None:
     folder = build()
     monkeypatch.delenv("CXX")
     # An exception needs the C++ library when the sanitizer starts.
-    output = run_with(("libasan.so", "libstdc++.so.6"), "cpu_sanitized.py", str(folder))
+    output = run_with(("libasan.so", "libstdc++.so.6"), "cpu_sanitized", str(folder))
     assert " passed" in output

@@ -255,5 +255,5 @@ def test_a_refused_launch_is_an_error_with_its_name():
 def test_the_sanitizers_find_nothing():
     """The smaller half of the comparisons under AddressSanitizer and UndefinedBehaviorSanitizer."""
     library = cuda_host.build(*SANITIZERS)
-    output = run_with(("libasan.so", "libubsan.so"), "cuda_cases.py", str(library))
+    output = run_with(("libasan.so", "libubsan.so"), "cuda_cases", str(library))
     assert "cases equal the oracle" in output

@@ -7,8 +7,7 @@ import sys
 from pathlib import Path
 
 from tests.support.backends import unproven
-
-FOLDER = Path(__file__).parent
+from tests.support.places import ROOT
 
 
 def run_with(runtimes: tuple[str, ...], program: str, *arguments: str) -> str:
@@ -20,10 +19,10 @@ def run_with(runtimes: tuple[str, ...], program: str, *arguments: str) -> str:
     environment = os.environ | {
         "LD_PRELOAD": " ".join(_library(name) for name in runtimes),
         "ASAN_OPTIONS": "detect_leaks=0:allocator_may_return_null=1",
-        "PYTHONPATH": os.pathsep.join([str(FOLDER.parents[1]), *sys.path]),
+        "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path]),
     }
     result = subprocess.run(
-        [sys.executable, str(FOLDER / program), *arguments],
+        [sys.executable, "-m", f"tests.support.{program}", *arguments],
         env=environment,
         capture_output=True,
         text=True,

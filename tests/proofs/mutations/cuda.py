@@ -364,6 +364,19 @@ MUTANTS = (
         "odd ? 5.0f : 1.0f",
         MAP,
     ),
+    *(
+        Mutant("anomaly_map_tolerant_forward", "anomaly_map.cu", old, new, MAP)
+        for old, new in (
+            ("max(row - tolerance, 0)", "max(row - tolerance + 1, 0)"),
+            ("min(row + tolerance, sizes.height - 1)", "min(row + tolerance, sizes.height - 2)"),
+            ("max(column - tolerance, 0)", "max(column - tolerance + 1, 0)"),
+            ("min(column + tolerance, sizes.width", "min(column + tolerance - 1, sizes.width"),
+            ("0, channel, other, sizes.channels", "0, channel, pixel, sizes.channels"),
+            ("template_sample, channel, other,", "template_sample, channel, pixel,"),
+            ("sum < least || sum != sum", "sum > least || sum != sum"),
+            ("float value = least * sizes.share", "float value = least"),
+        )
+    ),
     Mutant(
         "anomaly_map_backward",
         "anomaly_map.cu",

@@ -199,6 +199,27 @@ MUTANTS = (
     Mutant("anomaly_map.py", "anomaly_map_forward_kernel", "- shift", "+ shift", MAP),
     Mutant("anomaly_map.py", "anomaly_map_forward_kernel", "contrast *= ", "contrast += ", MAP),
     Mutant("anomaly_map.py", "anomaly_map_forward_kernel", "batch * channels", "0", MAP),
+    *(
+        Mutant("anomaly_map.py", "anomaly_map_tolerant_forward_kernel", old, new, MAP)
+        for old, new in (
+            ("step // side - tolerance", "step // side - tolerance + 1"),
+            ("step % side - tolerance", "step % side"),
+            ("side = 2 * tolerance + 1", "side = 2 * tolerance"),
+            ("(other_row < height)", "(other_row < height - 1)"),
+            ("(other_column >= 0)", "(other_column >= 1)"),
+            (
+                "pixel_offset(other, width, template_strides",
+                "pixel_offset(pixel, width, template_strides",
+            ),
+            (
+                "pixel_offset(other, width, spread_strides",
+                "pixel_offset(pixel, width, spread_strides",
+            ),
+            ("difference - shift", "difference + shift"),
+            ("contrast *= weight", "contrast += weight"),
+            ("least = tl.minimum(", "least = tl.maximum("),
+        )
+    ),
     Mutant("anomaly_map.py", "anomaly_map_backward_kernel", "-grad, 0.0", "grad, 0.0", MAP),
     Mutant("anomaly_map.py", "anomaly_map_backward_kernel", "z > template", "z >= template", MAP),
     Mutant("normalize.py", "normalize_image_forward_kernel", "- mean", "+ mean", IMAGE),

@@ -50,7 +50,7 @@ class FixedDetector:
 
     def working_maps(self, images):
         found = map(self.working_map, images)
-        return [SimpleNamespace(score=s, map=m, is_placed=True) for s, m in found]
+        return [SimpleNamespace(score=s, map=m, is_placed=True, counted=None) for s, m in found]
 
     def resized(self, found):
         return found.map

@@ -100,3 +100,18 @@ def test_a_negative_view_in_an_optional_list_is_read_as_it_is() -> None:
 @pytest.mark.parametrize("size", SIZES, ids=str)
 def test_conv1x1_and_anomaly_map(size: tuple[int, ...], layout: str, level: int) -> None:
     check_others(Maker(layout), *size)
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_no_number_of_a_template_is_hidden_by_a_later_neighbour(
+    layout: torch.memory_format,
+) -> None:
+    z, mean = random(1, 2, 5, 6), random(1, 2, 5, 6, seed=1)
+    mean[0, 0, 2, 3] = torch.nan
+    near = torch.zeros(5, 6, dtype=torch.bool)
+    near[1:4, 2:5] = True
+    for backend in available():
+        with ops.use_backend(backend):
+            operands = [x.float().contiguous(memory_format=layout) for x in (z, mean)]
+            got = ops.anomaly_map([operands[0]], [operands[1]], None, None, 1)
+        assert torch.equal(got[0].isnan(), near), backend

@@ -304,6 +304,8 @@ def run_tests(tests: str, target: Path) -> int:
     """Run some of the comparisons, silently, until one fails; the exit code of pytest."""
     os.chdir(target)
     sys.path.insert(0, str(target))
+    for name in [name for name in sys.modules if name.partition(".")[0] == "tests"]:
+        del sys.modules[name]  # this file's own: the copy's are to be imported
     silence = os.open(os.devnull, os.O_WRONLY)
     os.dup2(silence, sys.stdout.fileno())
     os.dup2(silence, sys.stderr.fileno())

@@ -7,7 +7,7 @@ from typing import Any, BinaryIO, Final
 
 from pyramidflow.io.lines import json_line
 from pyramidflow.io.names import printable
-from pyramidflow.line.store import Part
+from pyramidflow.line.store import HistoryPart
 
 _COLUMNS: Final = (
     "station",
@@ -30,13 +30,13 @@ _COLUMNS: Final = (
 )
 
 
-def write_jsonl(file: BinaryIO, parts: Iterable[Part]) -> None:
+def write_jsonl(file: BinaryIO, parts: Iterable[HistoryPart]) -> None:
     """Write a line of JSON for each part: its record, and ``marked_good``."""
     for part in parts:
         file.write(json_line({**part.record, "marked_good": part.good}))
 
 
-def write_csv(file: BinaryIO, parts: Iterable[Part]) -> None:
+def write_csv(file: BinaryIO, parts: Iterable[HistoryPart]) -> None:
     """Write a row for each part, below a row of names; flags are 1, 0 or empty."""
     text = io.TextIOWrapper(file, encoding="utf-8", newline="")
     writer = csv.writer(text, lineterminator="\n")

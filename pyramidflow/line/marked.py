@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pyramidflow.line.store import Part
+from pyramidflow.line.store import HistoryPart
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class MarkedPictures:
     missing: int = 0
 
 
-def marked_pictures(parts: Iterable[Part], folders: Sequence[Path]) -> MarkedPictures:
+def marked_pictures(parts: Iterable[HistoryPart], folders: Sequence[Path]) -> MarkedPictures:
     """Find the pictures of marked parts.
 
     A part's picture is the one that a sink kept (``image`` of the record), below one of the
@@ -46,7 +46,7 @@ def marked_pictures(parts: Iterable[Part], folders: Sequence[Path]) -> MarkedPic
     return MarkedPictures(good, bad, missing)
 
 
-def _picture(part: Part, folders: Sequence[Path]) -> Path | None:
+def _picture(part: HistoryPart, folders: Sequence[Path]) -> Path | None:
     place = part.record.get("image")
     candidates = [folder / place for folder in folders] if isinstance(place, str) else []
     candidates.append(Path(part.record["path"]))

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
-from pyramidflow.line.store import Part, Store
+from pyramidflow.line.store import HistoryPart, Store
 
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, Select
@@ -78,7 +78,7 @@ class Scored(NamedTuple):
     good: bool | None
 
 
-def newest(store: Store, search: Search, most: int = MOST_AT_ONCE) -> list[Part]:
+def newest(store: Store, search: Search, most: int = MOST_AT_ONCE) -> list[HistoryPart]:
     """The newest parts that fit, the newest first.
 
     Args:
@@ -94,10 +94,10 @@ def newest(store: Store, search: Search, most: int = MOST_AT_ONCE) -> list[Part]
     query: Select[Any] = select(parts.c.id, parts.c.record, good)
     query = query.where(*_conditions(search, good)).order_by(parts.c.id.desc()).limit(most)
     with store.engine.connect() as connection:
-        return [Part(*row) for row in connection.execute(query)]
+        return [HistoryPart(*row) for row in connection.execute(query)]
 
 
-def part_of(store: Store, station: str, identity: str) -> Part | None:
+def part_of(store: Store, station: str, identity: str) -> HistoryPart | None:
     """One part; ``None`` where there is none.
 
     Args:
@@ -114,7 +114,7 @@ def part_of(store: Store, station: str, identity: str) -> Part | None:
     )
     with store.engine.connect() as connection:
         row = connection.execute(query).first()
-    return None if row is None else Part(*row)
+    return None if row is None else HistoryPart(*row)
 
 
 def said_of(store: Store, station: str, identity: str) -> list[Said]:

@@ -19,7 +19,7 @@ from typing import Any, Final, NamedTuple
 from pyramidflow.errors import InputError
 from pyramidflow.io.names import printable
 from pyramidflow.line.frame import now
-from pyramidflow.line.parts import part_columns, record_text, sqlite_time
+from pyramidflow.line.history_columns import part_columns, record_text, sqlite_time
 from pyramidflow.line.record import Record
 
 _VERSION: Final = 1

@@ -11,7 +11,7 @@ from pyramidflow.errors import InputError
 from pyramidflow.io.names import printable
 from pyramidflow.line.extras import need
 from pyramidflow.line.frame import now
-from pyramidflow.line.parts import part_columns, record_text
+from pyramidflow.line.history_columns import part_columns, record_text
 
 if TYPE_CHECKING:
     from sqlalchemy import Column, Connection, Engine, Select
@@ -25,7 +25,7 @@ _ADVISORY_LOCK: Final = 0x50595246  # one migration at a time on a PostgreSQL se
 _SECONDS_TO_CONNECT: Final = 5
 
 
-class Part(NamedTuple):
+class HistoryPart(NamedTuple):
     """A part of the history.
 
     Attributes:
@@ -209,7 +209,7 @@ class Store:
             connection.execute(insert(marks).values(**values, time=now(), note=note or None))
         return str(stations[0])
 
-    def parts(self, chosen: Chosen | None = None, *, marked: bool = False) -> Iterator[Part]:
+    def parts(self, chosen: Chosen | None = None, *, marked: bool = False) -> Iterator[HistoryPart]:
         """Parts in the order of their rows.
 
         A page at a time: a reader that takes long holds up nothing.
@@ -221,7 +221,7 @@ class Store:
         from pyramidflow.line.schema import parts
 
         for number, record, good in self._pages([parts.c.record], chosen, marked):
-            yield Part(number, record, good)
+            yield HistoryPart(number, record, good)
 
     def judged(self, chosen: Chosen | None = None) -> Iterator[Judged]:
         """What was judged, without the records, in the order of the rows.

@@ -18,7 +18,7 @@ from pyramidflow.line.search import (
     said_of,
     scores,
 )
-from pyramidflow.line.store import Part
+from pyramidflow.line.store import HistoryPart
 from pyramidflow.service.context import Context, Given, Json, changer, reader, refusals
 from pyramidflow.service.kept_pictures import kept_picture
 from pyramidflow.service.whatif import LOOKED_AT, histogram, judged_again
@@ -178,7 +178,7 @@ def move(context: Given, moved: Moved) -> Response:
     return Json({**content, "said": said})
 
 
-def as_json(found: Part) -> dict[str, Any]:
+def as_json(found: HistoryPart) -> dict[str, Any]:
     """A part of the history as a JSON object."""
     return {"number": found.number, **found.record, "marked_good": found.good}
 

@@ -13,7 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from pyramidflow.errors import InputError
 from pyramidflow.io.names import printable
 from pyramidflow.line.search import Found, Search, newest, part_of, said_of
-from pyramidflow.line.store import Part
+from pyramidflow.line.store import HistoryPart
 from pyramidflow.service.context import Context, Given
 
 FOLDER: Final = Path(__file__).with_name("templates")
@@ -125,7 +125,7 @@ def _filled(given: dict[str, str]) -> dict[str, str]:
     return {name: value for name, value in given.items() if value}
 
 
-def _row(found: Part) -> dict[str, Any]:
+def _row(found: HistoryPart) -> dict[str, Any]:
     record = found.record
     place = {"station": record["station"], "identity": record["identity"]}
     taken = None if record["time"] is None else datetime.fromisoformat(record["time"])

@@ -16,7 +16,7 @@ from pyramidflow.spec import ContrastRule
 from pyramidflow.training.statistics import normal_of
 from tests.support.backends import require_backend
 from tests.support.numbers import relative_error
-from tests.support.part_sets import SIZE, write_set
+from tests.support.part_sets import fitted_to_scattered, scattered_squares, write_set
 from tests.support.runtime_cases import ERROR, oracle, pictures, trained_network, whole_runtime
 from tests.support.tile_cases import small_tiling, tiled_runtime
 from tests.support.tiny import TINY
@@ -103,26 +103,13 @@ def test_latents_that_one_of_them_cannot_compare_are_refused():
 @pytest.fixture(scope="module")
 def scattered(tmp_path_factory):
     """Squares that lie anyhow on a plain ground; a defect is a square of another brightness."""
-
-    def part(rng):
-        pixels = np.full((SIZE, SIZE, 3), 100.0)
-        for _ in range(3):
-            row, column = rng.integers(0, SIZE - 8, 2)
-            pixels[row : row + 8, column : column + 8] = 160
-        return pixels + rng.normal(0, 2, pixels.shape)
-
-    return write_set(tmp_path_factory.mktemp("scattered") / "plate", part)
-
-
-def fitted(root, **settings):
-    detector = Detector(32, **TINY, volume_norm="svn", validation_share=0.25, **settings)
-    return detector.fit(root, epochs=1, show_progress=False)
+    return write_set(tmp_path_factory.mktemp("scattered") / "plate", scattered_squares)
 
 
 def test_it_finds_more_than_the_template_where_parts_lie_anyhow(scattered, tmp_path):
-    detector = fitted(scattered, codebook=0.5, beside_template=True)
+    detector = fitted_to_scattered(scattered, codebook=0.5, beside_template=True)
     both = evaluate(detector, open_dataset(scattered)).metrics
-    alone = evaluate(fitted(scattered), open_dataset(scattered)).metrics
+    alone = evaluate(fitted_to_scattered(scattered), open_dataset(scattered)).metrics
     assert both.aupro_03 > alone.aupro_03 + 0.2
     detector.save(tmp_path / "part.safetensors")
     again, picture = Detector.load(tmp_path / "part.safetensors"), scattered / "test/dent/00.png"

@@ -22,6 +22,7 @@ from pyramidflow.training.codebook import FLOOR, Draws
 from pyramidflow.training.statistics import Gathered
 from tests.support.backends import require_backend
 from tests.support.numbers import relative_error
+from tests.support.part_sets import fitted_to_scattered, scattered_squares, write_set
 from tests.support.runtime_cases import (
     ERROR,
     oracle,
@@ -262,26 +263,12 @@ def test_another_network_s_codebook_is_refused():
 @pytest.fixture(scope="module")
 def anyhow(tmp_path_factory):
     """Squares that lie anyhow on a plain ground; a defect is a square of another brightness."""
-    from tests.support.part_sets import SIZE, write_set
-
-    def part(rng):
-        pixels = np.full((SIZE, SIZE, 3), 100.0)
-        for _ in range(3):
-            row, column = rng.integers(0, SIZE - 8, 2)
-            pixels[row : row + 8, column : column + 8] = 160
-        return pixels + rng.normal(0, 2, pixels.shape)
-
-    return write_set(tmp_path_factory.mktemp("anyhow") / "plate", part)
-
-
-def fitted(root, **settings):
-    detector = Detector(32, **TINY, volume_norm="svn", validation_share=0.25, **settings)
-    return detector.fit(root, epochs=1, show_progress=False)
+    return write_set(tmp_path_factory.mktemp("anyhow") / "plate", scattered_squares)
 
 
 @pytest.fixture(scope="module")
 def detector(anyhow):
-    return fitted(anyhow, codebook=0.5, light=True, robust=0.1)
+    return fitted_to_scattered(anyhow, codebook=0.5, light=True, robust=0.1)
 
 
 @pytest.fixture(scope="module")
@@ -293,7 +280,7 @@ def file(detector, tmp_path_factory):
 
 def test_a_codebook_finds_more_where_parts_lie_anyhow(anyhow):
     plain, codebook = (
-        evaluate(fitted(anyhow, **settings), open_dataset(anyhow)).metrics
+        evaluate(fitted_to_scattered(anyhow, **settings), open_dataset(anyhow)).metrics
         for settings in ({}, {"codebook": 0.5})
     )
     assert codebook.image_auroc > plain.image_auroc + 0.1

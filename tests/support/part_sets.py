@@ -3,6 +3,9 @@
 import numpy as np
 from PIL import Image
 
+from pyramidflow import Detector
+from tests.support.tiny import TINY
+
 SIZE = 32
 """Side of the images, in pixels."""
 
@@ -27,3 +30,18 @@ def write_set(root, part):
         save(root / "test" / "dent" / f"{i:02}.png", pixels)
         save(root / "ground_truth" / "dent" / f"{i:02}_mask.png", mask)
     return root
+
+
+def scattered_squares(rng):
+    """A part for :func:`write_set`: squares that lie anyhow on a plain ground."""
+    pixels = np.full((SIZE, SIZE, 3), 100.0)
+    for _ in range(3):
+        row, column = rng.integers(0, SIZE - 8, 2)
+        pixels[row : row + 8, column : column + 8] = 160
+    return pixels + rng.normal(0, 2, pixels.shape)
+
+
+def fitted_to_scattered(root, **settings):
+    """A tiny detector of parts that lie anyhow, trained for one epoch."""
+    detector = Detector(32, **TINY, volume_norm="svn", validation_share=0.25, **settings)
+    return detector.fit(root, epochs=1, show_progress=False)

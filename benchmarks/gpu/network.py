@@ -25,7 +25,7 @@ from pyramidflow import Detector, ops
 from pyramidflow.model import Contrast
 from pyramidflow.ops import dispatch
 from pyramidflow.ops.tf32 import convolutions_with_tf32
-from pyramidflow.runtime import TrainedNetwork, images_at_once, runtime_on
+from pyramidflow.runtime import TrainedNetwork, runtime_on
 from pyramidflow.runtime.settings import PRECISIONS, Settings
 
 SECONDS = 0.5
@@ -170,7 +170,7 @@ def _engine(run: Run, subject: Subject, pixels: Tensor, exact: Tensor, record: R
     with peak_memory(run.device) as peak:
         made = runtime_on(device, subject.trained, (size, size), settings)
     seconds = time.perf_counter() - start
-    for batch in range(1, images_at_once(device) + 1):
+    for batch in range(1, made.at_once + 1):
         part = pixels[:batch]
         numbers = {"relative difference": difference(made.inspect(part), exact[:batch])}
         numbers |= milliseconds(partial(made.inspect, part), run.device, SECONDS / 2)

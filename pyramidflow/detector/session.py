@@ -34,7 +34,7 @@ from pyramidflow.detector.placing import Batch, Placing
 from pyramidflow.detector.smoothing import Smoothing
 from pyramidflow.detector.verdict import Verdict, judge, overlay_scale
 from pyramidflow.errors import InputError
-from pyramidflow.runtime import Runtime, Settings, TrainedNetwork, images_at_once, runtime_on
+from pyramidflow.runtime import Runtime, Settings, TrainedNetwork, runtime_on
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,6 @@ class Session:
         if self.spec.rule.smoothing > 0:
             sigma = self.spec.rule.smoothing
             self._smoothing = Smoothing(sigma, map_size, self._mask, device)
-        self._at_once = images_at_once(device)
         self._turn = threading.Lock()
         self.conditions = Conditions(
             self.runtime.precision, str(device), ops.active_backend(device.type)
@@ -124,6 +123,11 @@ class Session:
             self.threshold = calibration.threshold_at(precision)
             self.review_threshold = calibration.review_threshold_at(precision)
             self.pixel_threshold = calibration.pixel_threshold_at(precision)
+
+    @property
+    def at_once(self) -> int:
+        """Images that are best inspected together where so many wait: 1, 2, 4 or 8."""
+        return self.runtime.at_once
 
     def calibrated(self, calibration: Calibration | None) -> "Session":
         """This session with another threshold; both share runtime and memory."""
@@ -247,7 +251,7 @@ class Session:
             InputError: a score is not finite.
         """
         waiting = iter(pixels)
-        while batch := list(islice(waiting, self._at_once)):
+        while batch := list(islice(waiting, self.at_once)):
             yield from self._working_maps(batch)
 
     def _working_maps(self, pictures: Sequence[Pixels]) -> list[WorkingMap]:

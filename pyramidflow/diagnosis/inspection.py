@@ -7,7 +7,7 @@ from torch import Tensor
 
 from pyramidflow import ops
 from pyramidflow.model import Contrast, PyramidFlow
-from pyramidflow.runtime import TrainedNetwork, images_at_once, runtime_on
+from pyramidflow.runtime import TrainedNetwork, runtime_on
 
 SIZE = (25, 38)
 """Of the images: odd and even, and no multiple of what the pyramid needs."""
@@ -44,7 +44,7 @@ def inspection_error(device: torch.device) -> float:
 def _maps(trained: TrainedNetwork, images: Tensor, device: torch.device) -> Tensor:
     runtime = runtime_on(device, trained, SIZE)
     # The next call may overwrite a map.
-    parts = torch.split(images, images_at_once(device))
+    parts = torch.split(images, runtime.at_once)
     return torch.cat([runtime.inspect(part).clone() for part in parts])
 
 

@@ -17,7 +17,7 @@ from pyramidflow.line.part import Part
 from pyramidflow.line.queues import Room, StageQueue, Turn
 
 BATCHES: Final = (8, 4, 2, 1)
-"""Of images that wait, on a GPU; it has a graph for each of them."""
+"""Of images that wait; a GPU has a graph for each of them."""
 
 ROOM_FOR_PICTURES: Final = 256 << 20
 """Bytes of decoded pictures that wait."""
@@ -221,9 +221,8 @@ class Pipeline:
             return []
         first.is_ready.wait()
         batch = [first]
-        if self._inspector().session.device.type == "cpu":
-            return batch
-        while len(batch) < BATCHES[0]:
+        most = self._inspector().session.at_once
+        while len(batch) < most:
             part = self._decoding.get_if(lambda part: part.is_ready.is_set())
             if part is None:
                 break

@@ -5,7 +5,7 @@
 from what ``settings.py`` describes.
 """
 
-from pyramidflow.runtime.device import images_at_once, resolve_device, runtime_on
+from pyramidflow.runtime.device import resolve_device, runtime_on
 from pyramidflow.runtime.eager import EagerRuntime
 from pyramidflow.runtime.plan import Plan, Runtime
 from pyramidflow.runtime.settings import Precision, Settings, TrainedNetwork
@@ -17,7 +17,6 @@ __all__ = [
     "Runtime",
     "Settings",
     "TrainedNetwork",
-    "images_at_once",
     "resolve_device",
     "runtime_on",
 ]

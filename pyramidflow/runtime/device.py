@@ -10,19 +10,6 @@ from pyramidflow.runtime.plan import Runtime
 from pyramidflow.runtime.settings import Settings, TrainedNetwork
 
 
-def images_at_once(device: torch.device) -> int:
-    """Images that one call inspects best.
-
-    Alone on a CPU an image costs no more than in a batch, and its bits do not depend on its
-    neighbours.
-    """
-    if device.type == "cpu":
-        return 1
-    from pyramidflow.runtime.cuda.plan import BATCH_SIZES
-
-    return max(BATCH_SIZES)
-
-
 def runtime_on(
     device: torch.device,
     trained: TrainedNetwork,

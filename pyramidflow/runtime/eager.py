@@ -37,6 +37,7 @@ class EagerRuntime:
         self, trained: TrainedNetwork, size: tuple[int, int], device: torch.device
     ) -> None:
         self.size = size
+        self.at_once = 1 if device.type == "cpu" else 8
         self._trained = trained
         self._device = device
         self._mean, self._std = torch.tensor([trained.mean, trained.std], device=device)

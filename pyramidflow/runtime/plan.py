@@ -24,9 +24,11 @@ class Runtime(Protocol):
     Attributes:
         precision: of its arithmetic.
         size: height and width of the images in pixels, or batch, height and width.
+        at_once: images that one call inspects best.
     """
 
     precision: Precision
+    at_once: int
 
     @property
     def plan(self) -> Plan:

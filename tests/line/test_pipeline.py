@@ -2,7 +2,6 @@
 
 import threading
 import time
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -24,7 +23,7 @@ class Session:
 
     def __init__(self, device="cpu", seconds=0.0, broken=None):
         self.broken = broken
-        self.device = SimpleNamespace(type=device)
+        self.at_once = 8 if device == "cuda" else 1
         self.decoding = Decoding()
         self.seconds = seconds
         self.batches = []

@@ -41,10 +41,9 @@ def whole_runtime(
     network: PyramidFlow, comparison: Comparison, size: tuple[int, int, int], **settings
 ) -> cpu.CpuRuntime:
     batch, *image = size
-    found = Settings(**settings)
-    runtime = cpu.make(trained(network, comparison), tuple(image), found, images=batch)
-    assert isinstance(runtime, cpu.CpuRuntime)
-    return runtime
+    subject, found = trained(network, comparison), Settings(**settings)
+    plan = cpu.plan(subject, tuple(image), found, images=batch)
+    return cpu.CpuRuntime(subject, (batch, *image), plan, found.threads)
 
 
 def pictures(batch: int, size: tuple[int, int], dtype: torch.dtype = torch.uint8) -> Tensor:

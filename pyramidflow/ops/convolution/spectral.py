@@ -4,6 +4,7 @@
 transform of ``N × N``, one complex product per frequency.
 """
 
+import copy
 import ctypes
 import math
 from typing import cast
@@ -185,15 +186,25 @@ class PreparedConvolution:
             _LAYOUTS[shape.resample],
             method.bfloat16,
         )
+        weights = self._take_threads()
+        self.spectra = empty((weights,), like=weight)
+        _weights(weight.contiguous(), self.spectra, self.spectral)
+        if method.bfloat16:  # they were rounded into the first half of their memory
+            self.spectra = self.spectra[: weights // 2].clone()
+
+    def _take_threads(self) -> int:
         # The workspace has room for this many threads: runs use no other number.
         self.threads = torch.get_num_threads()
         sizes = torch.empty(3, dtype=torch.int64)
         _sizes(self.spectral, *sizes.unbind())
         weights, self.workspace_size, self.coupling_workspace_size = sizes.tolist()
-        self.spectra = empty((weights,), like=weight)
-        _weights(weight.contiguous(), self.spectra, self.spectral)
-        if method.bfloat16:  # they were rounded into the first half of their memory
-            self.spectra = self.spectra[: weights // 2].clone()
+        return int(weights)
+
+    def on_threads(self) -> "PreparedConvolution":
+        """The same on as many threads as PyTorch has now; both share the spectra."""
+        other = copy.copy(self)
+        other._take_threads()
+        return other
 
     def run(
         self,

@@ -7,10 +7,12 @@ beside this file explains the spectral convolution.
 from pyramidflow.runtime.cpu.budget import plan_within_budget
 from pyramidflow.runtime.cpu.network_plan import Plan
 from pyramidflow.runtime.cpu.runtime import CpuRuntime
+from pyramidflow.runtime.cpu.side_by_side import SideBySideRuntime, lanes_of
+from pyramidflow.runtime.cpu.threads import usable_threads
 from pyramidflow.runtime.cpu.tiled import TiledRuntime
 from pyramidflow.runtime.settings import Settings, TrainedNetwork
 
-__all__ = ["CpuRuntime", "Plan", "TiledRuntime", "make", "plan"]
+__all__ = ["CpuRuntime", "Plan", "SideBySideRuntime", "TiledRuntime", "make", "plan"]
 
 
 def plan(
@@ -41,8 +43,10 @@ def make(
     settings: Settings | None = None,
     *,
     images: int = 1,
-) -> CpuRuntime | TiledRuntime:
+) -> CpuRuntime | SideBySideRuntime | TiledRuntime:
     """A runtime that keeps to a memory budget: of whole images where that allows it, else in tiles.
+
+    Without a budget, small images are inspected several at once where several are given.
 
     Args:
         trained: the network, on the CPU; it must not change while the runtime is used.
@@ -55,5 +59,10 @@ def make(
     """
     settings = settings or Settings()
     found = plan(trained, size, settings, images=images)
-    kind = CpuRuntime if found.tiling is None else TiledRuntime
-    return kind(trained, (images, *size), found, settings.threads)
+    if found.tiling is not None:
+        return TiledRuntime(trained, (images, *size), found, settings.threads)
+    threads = usable_threads(settings.threads)
+    lanes = lanes_of(found, threads) if images == 1 else 1
+    if lanes > 1:
+        return SideBySideRuntime(trained, size, found, threads, lanes)
+    return CpuRuntime(trained, (images, *size), found, threads)

@@ -42,6 +42,24 @@ class Workspace:
         return self._memory
 
 
+class Spectra:
+    """Weights in the frequency domain, by layer: runtimes of one plan share them."""
+
+    def __init__(self) -> None:
+        self._made: dict[str, spectral.PreparedConvolution] = {}
+
+    def prepared(
+        self, layer: Layer, weight: Tensor, channels: tuple[int, int]
+    ) -> spectral.PreparedConvolution:
+        """A layer's convolution on as many threads as PyTorch has now."""
+        made = self._made.get(layer.name)
+        if made is not None:
+            return made.on_threads()
+        made = spectral.PreparedConvolution(layer.shape, layer.method, weight, channels)
+        self._made[layer.name] = made
+        return made
+
+
 class Input:
     """An image that a convolution reads: a buffer, nearest-resized by 2 on the way.
 
@@ -70,6 +88,7 @@ class FrozenConvolution:
         weight: ``[O, I, k, k]``.
         inputs: one image, or two whose channels are concatenated.
         workspace: where it gets its scratch memory.
+        spectra: where it gets its weights.
     """
 
     def __init__(
@@ -78,6 +97,7 @@ class FrozenConvolution:
         weight: Tensor,
         inputs: Sequence[Input],
         workspace: Workspace,
+        spectra: Spectra,
     ) -> None:
         self.workspace = workspace
         self.inputs = inputs
@@ -87,9 +107,7 @@ class FrozenConvolution:
         if layer.method.tile:
             counts = [x.x.shape[1] for x in inputs]
             channels = (counts[0], sum(counts[1:]))
-            self.prepared = spectral.PreparedConvolution(
-                layer.shape, layer.method, self.weight, channels
-            )
+            self.prepared = spectra.prepared(layer, self.weight, channels)
             workspace.reserve(self.prepared.coupling_workspace_size)
         self._sources = tuple(x.source for x in inputs)
 

@@ -18,7 +18,7 @@ from pyramidflow.model.layers import Conv, MaxPool, Residual, convolutions_of, l
 from pyramidflow.ops.convolution.methods import Convolution
 from pyramidflow.runtime.cpu.bottleneck import strip_layers, working_floats
 from pyramidflow.runtime.cpu.buffers import PixelBuffer
-from pyramidflow.runtime.cpu.convolution import FrozenConvolution, Input, Workspace
+from pyramidflow.runtime.cpu.convolution import FrozenConvolution, Input, Spectra, Workspace
 from pyramidflow.runtime.cpu.network_plan import Layer
 from pyramidflow.runtime.cpu.stem import lift_into, resnet_stem_into
 from pyramidflow.runtime.folded import FoldedNetwork, frozen_encoder
@@ -117,6 +117,7 @@ def encoder_steps(
     layers: Sequence[Layer],
     images: Sequence[Tensor],
     workspace: Workspace,
+    spectra: Spectra,
 ) -> list[Step]:
     """What turns pixels into the feature map.
 
@@ -127,6 +128,7 @@ def encoder_steps(
         images: ``[B, C, h, w]``, channels-last: the result, and two that residual blocks use on the
             way.
         workspace: scratch memory.
+        spectra: weights in the frequency domain.
     """
     steps, features = network.encoder.steps(), images[0]
     if steps is None:
@@ -134,7 +136,7 @@ def encoder_steps(
     elif _is_mix(steps):
         return [("lift", _mix(steps, pixels, features))]
     elif _is_residual(steps):
-        return _residual(steps, pixels, layers, images, workspace)
+        return _residual(steps, pixels, layers, images, workspace, spectra)
     else:
         encode = FoldedNetwork(steps, features.device, torch.float32, strip_layers)
 
@@ -157,6 +159,7 @@ def _residual(
     layers: Sequence[Layer],
     images: Sequence[Tensor],
     workspace: Workspace,
+    spectra: Spectra,
 ) -> list[Step]:
     first, *convolutions = convolutions_of(steps.stages[0])
     weight, bias = _with_bias(steps, first)
@@ -176,7 +179,7 @@ def _residual(
         ):
             layer = layers[2 * index + part]
             weight_, bias_ = _with_bias(steps, convolutions[2 * index + part])
-            convolution = FrozenConvolution(layer, weight_, [Input(x)], workspace)
+            convolution = FrozenConvolution(layer, weight_, [Input(x)], workspace, spectra)
             made.append((layer.name, _rectified(convolution, y, bias_, added)))
     return made
 

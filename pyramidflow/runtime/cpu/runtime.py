@@ -22,6 +22,7 @@ from pyramidflow.runtime.cpu.buffers import Buffers, PixelBuffer
 from pyramidflow.runtime.cpu.convolution import (
     FrozenConvolution,
     Input,
+    Spectra,
     Workspace,
     carved,
 )
@@ -53,6 +54,7 @@ class CpuRuntime:
         part_of: height and width of the larger images that comparison and running means belong to,
             the images being tiles of them (see :meth:`move_to`); ``None`` where they are whole. Of
             tiles there are maps only where the comparison is local.
+        spectra: of the same plan's weights, where another runtime has them already.
 
     Raises:
         InputError: template or running means are those of another image size, or the processor has
@@ -69,6 +71,7 @@ class CpuRuntime:
         threads: int | None = None,
         *,
         part_of: tuple[int, int] | None = None,
+        spectra: Spectra | None = None,
     ) -> None:
         if plan.bfloat16 and not has_bfloat16():
             raise InputError(
@@ -78,7 +81,9 @@ class CpuRuntime:
         batch, height, width = size
         self.threads = usable_threads(threads)
         self.size = size
+        self.at_once = batch
         self.plan = plan
+        self.spectra = Spectra() if spectra is None else spectra
         self.precision: Precision = "bfloat16" if plan.bfloat16 else "float32"
         self._pixels = PixelBuffer(size, torch.tensor(trained.mean), torch.tensor(trained.std))
         self._origin = TileOrigin()
@@ -96,12 +101,14 @@ class CpuRuntime:
                 self.plan.layers[:encoder_layers],
                 self._buffers.encoder_images,
                 self._workspace,
+                self.spectra,
             )
             # No step may hold the runtime: a cycle would keep its memory when it is replaced.
             self._steps.append(("pyramid", partial(_decompose, self._buffers)))
             origin = None if part_of is None else self._origin
             layers = self.plan.layers[encoder_layers:]
-            self._steps += _flow_steps(network, layers, self._buffers, self._workspace, origin)
+            scratch = (self._workspace, self.spectra)
+            self._steps += _flow_steps(network, layers, self._buffers, *scratch, origin)
             self._map_step = map_step(comparison, self._buffers, origin)
             self._last: list[Step] = []
             if origin is None or comparison.is_local:
@@ -197,6 +204,7 @@ def _flow_steps(
     layers: Sequence[Layer],
     buffers: Buffers,
     workspace: Workspace,
+    spectra: Spectra,
     origin: TileOrigin | None,
 ) -> list[Step]:
     steps: list[Step] = []
@@ -211,9 +219,10 @@ def _flow_steps(
             block.affine_params.conv1.weight,
             _conditions(block, buffers.levels),
             workspace,
+            spectra,
         )
         conv2 = FrozenConvolution(
-            second, block.affine_params.conv2.weight, [Input(hidden)], workspace
+            second, block.affine_params.conv2.weight, [Input(hidden)], workspace, spectra
         )
         steps.append((first.name, _hidden_step(conv1, hidden)))
         pixel_mean: View | None = None

@@ -47,6 +47,7 @@ class TiledRuntime:
         assert plan.tiling is not None
         batch, height, width = size
         self.size = size
+        self.at_once = batch
         tiles = CpuRuntime(trained, (1, *plan.tiling.size), plan, threads, part_of=(height, width))
         self._tiles = _Tiles(tiles, plan.tiling)
         self.threads, self.precision = tiles.threads, tiles.precision

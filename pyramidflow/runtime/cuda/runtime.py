@@ -144,6 +144,7 @@ class CudaRuntime:
             device = torch.device("cuda", torch.cuda.current_device())
         self.device = device
         self.size = size
+        self.at_once = BATCH_SIZES[0]
         self.precision = precision
         self.plan = CudaPlan.of(trained.network, size, precision)
         self.frozen = FrozenNetwork(trained, device, DTYPES[precision])

@@ -13,7 +13,7 @@ from pyramidflow.io.names import printable
 if TYPE_CHECKING:
     from pyramidflow.detector import Detector
     from pyramidflow.evaluation.marked import Judgement
-    from pyramidflow.line.marked import MarkedPictures
+    from pyramidflow.line.history.marked import MarkedPictures
 
 
 def marked_in(history: str, folders: Sequence[Path] | None) -> "MarkedPictures":
@@ -27,8 +27,8 @@ def marked_in(history: str, folders: Sequence[Path] | None) -> "MarkedPictures":
         InputError: there is no history, or no good part with a picture in it.
     """
     from pyramidflow.errors import InputError
-    from pyramidflow.line.marked import marked_pictures
-    from pyramidflow.line.store import Store
+    from pyramidflow.line.history.marked import marked_pictures
+    from pyramidflow.line.history.store import Store
 
     url, own = place_of(history)
     store = Store.open(url)

@@ -14,8 +14,8 @@ from pyramidflow.io.names import printable
 if TYPE_CHECKING:
     from datetime import tzinfo
 
-    from pyramidflow.line.history import History
-    from pyramidflow.line.store import Chosen
+    from pyramidflow.line.history.store import Chosen
+    from pyramidflow.line.history.summary import History
 
 EXIT_DRIFT = 1
 
@@ -81,7 +81,7 @@ def show(
     Their drift is judged against the first ones of the detector that works now; an alarm without a
     reason is expected once in 100000 parts.
     """
-    from pyramidflow.line.history import parsed_shifts, summarized
+    from pyramidflow.line.history.summary import parsed_shifts, summarized
 
     zone = zone_of(timezone)
     starts = parsed_shifts(shifts)
@@ -112,7 +112,7 @@ def export(
     """Write every record with what people said of it into a file."""
     from pyramidflow.errors import InputError
     from pyramidflow.io.files import write_atomically
-    from pyramidflow.line.export import write_csv, write_jsonl
+    from pyramidflow.line.history.export import write_csv, write_jsonl
 
     writers = {".csv": write_csv, ".jsonl": write_jsonl}
     if output.suffix not in writers:
@@ -167,7 +167,7 @@ def refused(
     ] = None,
 ) -> None:
     """Show records that a sink refused and that were set aside, or send them once more."""
-    from pyramidflow.line.refused import refused_in, send_again
+    from pyramidflow.line.outbox.refused import refused_in, send_again
 
     store = store_of(history)
     if again:
@@ -183,8 +183,8 @@ def _chosen(
     station: str | None, since: str | None, until: str | None, zone: "tzinfo | None"
 ) -> "Chosen":
     from pyramidflow.line.frame import now
-    from pyramidflow.line.history import moment_of
-    from pyramidflow.line.store import Chosen
+    from pyramidflow.line.history.store import Chosen
+    from pyramidflow.line.history.summary import moment_of
 
     moments = [None if text is None else moment_of(text, zone, now()) for text in (since, until)]
     return Chosen(station, *moments)

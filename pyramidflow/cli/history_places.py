@@ -10,7 +10,7 @@ import typer
 if TYPE_CHECKING:
     from datetime import tzinfo
 
-    from pyramidflow.line.store import Store
+    from pyramidflow.line.history.store import Store
 
 HistoryPlace = Annotated[
     str,
@@ -44,7 +44,7 @@ def open_history(text: str) -> "Iterator[Store]":
     Raises:
         InputError: there is none, or the configuration cannot be read.
     """
-    from pyramidflow.line.store import Store
+    from pyramidflow.line.history.store import Store
 
     store = Store.open(place_of(text)[0])
     try:
@@ -62,7 +62,7 @@ def place_of(text: str) -> tuple[str, list[Path]]:
     Raises:
         InputError: the configuration cannot be read.
     """
-    from pyramidflow.line.store import history_url, sqlite_url
+    from pyramidflow.line.history.store import history_url, sqlite_url
 
     if "://" in text or not text.endswith(".toml"):
         return history_url(text), []

@@ -22,7 +22,7 @@ from pyramidflow.cli.settings import with_settings
 if TYPE_CHECKING:
     from pyramidflow.data import Category
     from pyramidflow.detector import Detector
-    from pyramidflow.line.marked import MarkedPictures
+    from pyramidflow.line.history.marked import MarkedPictures
 
 
 DataArgument = Annotated[

@@ -3,16 +3,16 @@
 from typing import TYPE_CHECKING, Any
 
 from pyramidflow.line.frame import Frame
-from pyramidflow.line.inspection import Tally, inspect_frames
-from pyramidflow.line.inspector import open_inspector
 from pyramidflow.line.listing import FoundFrames, find_frames, pictures_among
+from pyramidflow.line.pipeline.inspector import open_inspector
 from pyramidflow.line.rehearsal import Rehearsal, rehearse
-from pyramidflow.line.result_folder import (
+from pyramidflow.line.results.folder import (
     ResultFolder,
     open_result_folder,
     resume_result_folder,
 )
-from pyramidflow.line.results import RESULTS_NAME
+from pyramidflow.line.results.inspection import Tally, inspect_frames
+from pyramidflow.line.results.names import RESULTS_NAME
 
 if TYPE_CHECKING:
     from pyramidflow.line.line import Line

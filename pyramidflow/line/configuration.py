@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from pyramidflow.errors import InputError
 from pyramidflow.io.names import printable, user_path
-from pyramidflow.line.outbox import Limits
+from pyramidflow.line.outbox.outbox import Limits
 from pyramidflow.line.registry import settings_of, sink_kinds, source_kinds
 from pyramidflow.line.service_settings import ServiceSettings
 from pyramidflow.line.sinks.sink import SinkSettings

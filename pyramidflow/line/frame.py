@@ -9,7 +9,7 @@ from typing import Any
 
 from pyramidflow.data import Pixels
 from pyramidflow.io.names import OutputNames
-from pyramidflow.line.results import PICTURE_SUFFIXES, path_text
+from pyramidflow.line.results.names import PICTURE_SUFFIXES, path_text
 
 
 def now() -> datetime:

@@ -21,10 +21,10 @@ from pyramidflow.line.configuration import (
     read_configuration,
     sink_name,
 )
-from pyramidflow.line.inspector import Inspector
 from pyramidflow.line.moved_thresholds import MovedThresholds
-from pyramidflow.line.outbox import Limits, Outbox
-from pyramidflow.line.queues import Turn
+from pyramidflow.line.outbox.outbox import Limits, Outbox
+from pyramidflow.line.pipeline.inspector import Inspector
+from pyramidflow.line.pipeline.queues import Turn
 from pyramidflow.line.record import Record
 from pyramidflow.line.registry import sink_kinds, source_kinds
 from pyramidflow.line.sinks.sink import Sink

@@ -9,7 +9,7 @@ from pyramidflow.data import LeftOut, Listing, find_images
 from pyramidflow.errors import InputError
 from pyramidflow.io.names import printable
 from pyramidflow.line.frame import Frame, with_free_names
-from pyramidflow.line.results import PICTURE_SUFFIXES
+from pyramidflow.line.results.names import PICTURE_SUFFIXES
 
 
 @dataclass(frozen=True)

@@ -11,13 +11,13 @@ from typing import Any, Final, Protocol
 from pyramidflow.errors import InputError
 from pyramidflow.io.names import printable
 from pyramidflow.line.configuration import StationSettings
-from pyramidflow.line.drawing import KINDS
 from pyramidflow.line.frame import Frame
-from pyramidflow.line.inspector import Inspector, open_inspector
-from pyramidflow.line.outbox import OutboxFull, Outgoing
-from pyramidflow.line.part import Part
-from pyramidflow.line.pipeline import Flow, Pipeline
-from pyramidflow.line.queues import Turn
+from pyramidflow.line.outbox.outbox import OutboxFull, Outgoing
+from pyramidflow.line.pipeline.drawing import KINDS
+from pyramidflow.line.pipeline.inspector import Inspector, open_inspector
+from pyramidflow.line.pipeline.part import Part
+from pyramidflow.line.pipeline.pipeline import Flow, Pipeline
+from pyramidflow.line.pipeline.queues import Turn
 from pyramidflow.line.record import Record
 from pyramidflow.line.sinks.sink import Sink
 from pyramidflow.line.sources.source import Source

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, HTTPException, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from pyramidflow.io.names import printable
-from pyramidflow.line.search import (
+from pyramidflow.line.history.search import (
     MOST_AT_ONCE,
     Found,
     Scored,
@@ -18,7 +18,7 @@ from pyramidflow.line.search import (
     said_of,
     scores,
 )
-from pyramidflow.line.store import HistoryPart
+from pyramidflow.line.history.store import HistoryPart
 from pyramidflow.service.context import Context, Given, Json, changer, reader, refusals
 from pyramidflow.service.kept_pictures import kept_picture
 from pyramidflow.service.whatif import LOOKED_AT, histogram, judged_again

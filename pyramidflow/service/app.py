@@ -7,9 +7,9 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 
 from pyramidflow import __version__
+from pyramidflow.line.history.store import Store
 from pyramidflow.line.line import Line
 from pyramidflow.line.service_settings import ServiceSettings
-from pyramidflow.line.store import Store
 from pyramidflow.service import api, events, health, html, inspecting, packaged, sessions
 from pyramidflow.service.access import Access, is_loopback
 from pyramidflow.service.context import Context, Json, Looked, Status

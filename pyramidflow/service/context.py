@@ -14,9 +14,9 @@ from fastapi.responses import JSONResponse
 from fastapi.security import HTTPBearer
 
 from pyramidflow.errors import InputError
+from pyramidflow.line.history.store import Store
 from pyramidflow.line.line import Line
 from pyramidflow.line.record import Record
-from pyramidflow.line.store import Store
 from pyramidflow.service.access import Access
 from pyramidflow.service.limits import Rate
 from pyramidflow.service.metrics import Metrics

@@ -12,8 +12,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from pyramidflow.errors import InputError
 from pyramidflow.io.names import printable
-from pyramidflow.line.search import Found, Search, newest, part_of, said_of
-from pyramidflow.line.store import HistoryPart
+from pyramidflow.line.history.search import Found, Search, newest, part_of, said_of
+from pyramidflow.line.history.store import HistoryPart
 from pyramidflow.service.context import Context, Given
 
 FOLDER: Final = Path(__file__).with_name("templates")

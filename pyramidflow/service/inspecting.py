@@ -10,8 +10,8 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Depends, HTTPException, Query, Request, Response
 
 from pyramidflow.errors import InputError
+from pyramidflow.line.history.search import part_of
 from pyramidflow.line.record import Record
-from pyramidflow.line.search import part_of
 from pyramidflow.service.api import as_json
 from pyramidflow.service.context import Context, Given, Json, changer
 from pyramidflow.service.protection import INSPECT

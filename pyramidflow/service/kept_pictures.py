@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 
 from PIL import Image
 
-from pyramidflow.line.search import part_of
+from pyramidflow.line.history.search import part_of
 from pyramidflow.service.context import Context
 
 _KINDS: Final = {"heat": "overlay", "plain": "image"}

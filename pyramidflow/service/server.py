@@ -11,9 +11,9 @@ from typing import Final
 from pyramidflow.errors import InputError
 from pyramidflow.io.names import printable
 from pyramidflow.line.extras import need
+from pyramidflow.line.history.store import Store, sqlite_url
 from pyramidflow.line.line import Line
 from pyramidflow.line.service_settings import ServiceSettings
-from pyramidflow.line.store import Store, sqlite_url
 
 log = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ from typing import Any, Final
 import numpy as np
 
 from pyramidflow.detector.verdict import judge
-from pyramidflow.line.search import Scored, counted
+from pyramidflow.line.history.search import Scored, counted
 
 LOOKED_AT: Final = 20_000
 """Newest parts of a station."""
@@ -59,8 +59,8 @@ def judged_again(
         review_threshold: largest score that is ok.
 
     Returns:
-        ``before`` and ``after``: counts, as :func:`pyramidflow.line.search.counted` gives them;
-        ``changed``: how many parts; ``named``: the newest of them.
+        ``before`` and ``after``: counts, as :func:`pyramidflow.line.history.search.counted` gives
+        them; ``changed``: how many parts; ``named``: the newest of them.
     """
     again = [
         part._replace(

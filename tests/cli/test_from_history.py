@@ -4,8 +4,8 @@ from PIL import Image
 
 from pyramidflow import Detector
 from pyramidflow.cli import main
-from pyramidflow.line.outbox import Outbox, Outgoing
-from pyramidflow.line.store import Store, sqlite_url
+from pyramidflow.line.history.store import Store, sqlite_url
+from pyramidflow.line.outbox.outbox import Outbox, Outgoing
 from tests.line.records import record
 
 

@@ -244,7 +244,7 @@ def test_a_folder_that_cannot_be_searched_is_an_error_and_a_link_is_told(
 def test_the_line_goes_on_whatever_happens_to_one_image(
     run, monkeypatch, tiny_set, arguments, tmp_path, error
 ):
-    from pyramidflow.line import part
+    from pyramidflow.line.pipeline import part
 
     usual = part.read_image
 

@@ -52,7 +52,7 @@ def test_a_stop_finishes_the_image_in_hand_and_tells_the_counts(image, arguments
 def test_a_second_signal_stops_at_once(arguments, tmp_path):
     os.mkfifo(tmp_path / "pipe.png")
     script = (
-        "import time; from pyramidflow.line import part\n"
+        "import time; from pyramidflow.line.pipeline import part\n"
         "def slow(path, decoding): print('reading', flush=True); time.sleep(60)\n"
         "part.read_image = slow\n"
         f"from pyramidflow.cli import main; main({['inspect', 'x.png', *map(str, arguments)]})\n"

@@ -14,7 +14,7 @@ from PIL import Image
 from pyramidflow import Detector
 from pyramidflow.errors import InputError
 from pyramidflow.line import Line
-from pyramidflow.line.pipeline import Pipeline
+from pyramidflow.line.pipeline.pipeline import Pipeline
 from tests.support.tiny import write_image
 
 pytest.importorskip("pydantic", reason="needs pydantic, of the extra line")
@@ -209,7 +209,7 @@ def test_while_the_store_has_no_room_nothing_is_acknowledged_and_then_all_is_kep
         usual = line._outbox.put
 
         def put(entries):
-            from pyramidflow.line.outbox import OutboxFull
+            from pyramidflow.line.outbox.outbox import OutboxFull
 
             if not full.is_set():
                 raise OutboxFull("no room")

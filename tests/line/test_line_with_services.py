@@ -10,7 +10,7 @@ from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion
 
 from pyramidflow.line import Line
-from pyramidflow.line.store import Store, sqlite_url
+from pyramidflow.line.history.store import Store, sqlite_url
 from tests.line.records import eventually
 from tests.line.services import broker_port, postgres_url
 from tests.support.tiny import write_image

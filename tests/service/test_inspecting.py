@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from pyramidflow import Detector
-from pyramidflow.line import part
+from pyramidflow.line.pipeline import part
 from tests.service.served import configuration, picture, served
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from tests.service.served import TOKEN  # looks for the extra first
 
-from pyramidflow.line.search import Scored  # isort: skip
+from pyramidflow.line.history.search import Scored  # isort: skip
 from pyramidflow.service.whatif import BINS, histogram, judged_again  # isort: skip
 
 assert TOKEN

@@ -7,9 +7,9 @@ from pydantic import Field
 
 from pyramidflow.errors import InputError
 from pyramidflow.line.extras import need
+from pyramidflow.line.history.store import Store, check_url, short_reason
 from pyramidflow.line.secrets import secret
 from pyramidflow.line.sinks.sink import Entry, Sink, SinkAway, SinkRefused, SinkSettings
-from pyramidflow.line.store import Store, check_url, short_reason
 
 
 class DatabaseSettings(SinkSettings):

@@ -13,8 +13,8 @@ from pydantic import Field
 
 from pyramidflow.io.names import printable
 from pyramidflow.line.frame import Frame
-from pyramidflow.line.newest import Newest
-from pyramidflow.line.opencv import from_opencv, opencv
+from pyramidflow.line.sources.newest import Newest
+from pyramidflow.line.sources.opencv import from_opencv, opencv
 from pyramidflow.line.sources.source import Recorded, Source, SourceSettings
 
 log = logging.getLogger(__name__)

@@ -11,9 +11,9 @@ from pydantic import Field
 
 from pyramidflow.errors import InputError
 from pyramidflow.io.names import printable
-from pyramidflow.line.file_identity import file_identity
 from pyramidflow.line.frame import Frame
 from pyramidflow.line.listing import find_frames
+from pyramidflow.line.sources.file_identity import file_identity
 from pyramidflow.line.sources.source import Source, SourceSettings
 
 

@@ -20,13 +20,13 @@ from pyramidflow.data import IMAGE_SUFFIXES
 from pyramidflow.errors import InputError
 from pyramidflow.io.files import exclusive, unwritable
 from pyramidflow.io.names import printable
-from pyramidflow.line.completeness import Ending, ending_of
 from pyramidflow.line.extras import need
-from pyramidflow.line.file_identity import content_identity, file_identity
 from pyramidflow.line.frame import Frame
 from pyramidflow.line.record import Record
+from pyramidflow.line.sources.completeness import Ending, ending_of
+from pyramidflow.line.sources.file_identity import content_identity, file_identity
 from pyramidflow.line.sources.source import Recorded, Source, SourceSettings
-from pyramidflow.line.watching import changes_in
+from pyramidflow.line.sources.watching import changes_in
 
 log = logging.getLogger(__name__)
 

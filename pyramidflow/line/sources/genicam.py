@@ -17,7 +17,7 @@ from pyramidflow.data import Pixels
 from pyramidflow.errors import InputError
 from pyramidflow.line.extras import need
 from pyramidflow.line.frame import Frame
-from pyramidflow.line.opencv import from_opencv, opencv
+from pyramidflow.line.sources.opencv import from_opencv, opencv
 from pyramidflow.line.sources.source import Recorded, Source, SourceSettings
 
 log = logging.getLogger(__name__)

@@ -13,8 +13,8 @@ from pydantic import Field
 from pyramidflow.data import Image
 from pyramidflow.errors import InputError
 from pyramidflow.line.frame import Frame
-from pyramidflow.line.payload import payload_of
 from pyramidflow.line.record import Record
+from pyramidflow.line.sources.payload import payload_of
 from pyramidflow.line.sources.source import Recorded, Source, SourceSettings
 
 _LOOK_FOR_A_STOP: Final = 0.2

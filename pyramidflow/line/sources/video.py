@@ -9,10 +9,10 @@ from pydantic import Field
 
 from pyramidflow.errors import InputError
 from pyramidflow.io.names import printable
-from pyramidflow.line.file_identity import file_identity
 from pyramidflow.line.frame import Frame
-from pyramidflow.line.opencv import from_opencv, opencv
-from pyramidflow.line.results import path_text
+from pyramidflow.line.results.names import path_text
+from pyramidflow.line.sources.file_identity import file_identity
+from pyramidflow.line.sources.opencv import from_opencv, opencv
 from pyramidflow.line.sources.source import Source, SourceSettings
 
 

@@ -1,0 +1,1 @@
+"""What a line said, and what people said of it: the history in a database."""

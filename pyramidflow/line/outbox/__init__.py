@@ -1,0 +1,1 @@
+"""The durable way from a record to its sinks."""

@@ -1,0 +1,1 @@
+"""What an inspection of listed images writes into its folder."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from typer.core import TyperGroup
 
-from pyramidflow.cli.history_places import HistoryPlace, open_history, store_of, zone_of
+from pyramidflow.cli.history_places import HistoryPlace, clock_of, open_history, store_of
 from pyramidflow.io.names import printable
 
 if TYPE_CHECKING:
@@ -48,7 +48,9 @@ Until = Annotated[
 ]
 Zone = Annotated[
     str | None,
-    typer.Option("--timezone", help="As Europe/Berlin.", show_default="this machine's"),
+    typer.Option(
+        "--timezone", help="As Europe/Berlin.", show_default="the line's, or this machine's"
+    ),
 ]
 
 
@@ -58,8 +60,14 @@ def show(
         Literal["hour", "day", "shift"], typer.Option("--by", help="Length of the periods.")
     ] = "day",
     shifts: Annotated[
-        str, typer.Option("--shifts", metavar="TIMES", help="When shifts start.")
-    ] = "06:00,14:00,22:00",
+        str | None,
+        typer.Option(
+            "--shifts",
+            metavar="TIMES",
+            help="When shifts start, as 06:00,14:00,22:00.",
+            show_default="the line's",
+        ),
+    ] = None,
     station: Station = None,
     since: Since = None,
     until: Until = None,
@@ -81,10 +89,12 @@ def show(
     Their drift is judged against the first ones of the detector that works now; an alarm without a
     reason is expected once in 100000 parts.
     """
-    from pyramidflow.line.history.summary import parsed_shifts, summarized
+    from pyramidflow.line.history.periods import parsed_shifts, zone_of
+    from pyramidflow.line.history.summary import summarized
 
-    zone = zone_of(timezone)
-    starts = parsed_shifts(shifts)
+    usual_shifts, usual_zone = clock_of(history)
+    zone = zone_of(timezone or usual_zone)
+    starts = parsed_shifts(shifts or usual_shifts)
     with open_history(history) as store:
         chosen = _chosen(station, since, until, zone)
         found = summarized(store.judged(chosen), by, zone, starts)
@@ -113,12 +123,14 @@ def export(
     from pyramidflow.errors import InputError
     from pyramidflow.io.files import write_atomically
     from pyramidflow.line.history.export import write_csv, write_jsonl
+    from pyramidflow.line.history.periods import zone_of
 
     writers = {".csv": write_csv, ".jsonl": write_jsonl}
     if output.suffix not in writers:
         raise InputError(f"the output is {printable(output)}: name a .csv or a .jsonl file.")
     with open_history(history) as store:
-        parts = store.parts(_chosen(station, since, until, zone_of(timezone)))
+        zone = zone_of(timezone or clock_of(history)[1])
+        parts = store.parts(_chosen(station, since, until, zone))
         write_atomically(output, lambda file: writers[output.suffix](file, parts))
     typer.echo(f"written to {printable(output)}")
 

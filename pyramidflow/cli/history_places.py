@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from datetime import tzinfo
-
     from pyramidflow.line.history.store import Store
 
 HistoryPlace = Annotated[
@@ -53,6 +51,28 @@ def open_history(text: str) -> "Iterator[Store]":
         store.close()
 
 
+def clock_of(text: str) -> tuple[str, str | None]:
+    """When shifts start and whose clock says so, as the line's configuration has them.
+
+    Args:
+        text: a configuration (``.toml``), a SQLite file or a URL; the last two have the usual ones.
+
+    Returns:
+        ``06:00,14:00,22:00``, and the name of a time zone; ``None`` is this machine's.
+
+    Raises:
+        InputError: the configuration cannot be read.
+    """
+    from pyramidflow.line.history.periods import USUAL_SHIFTS
+
+    if "://" in text or not text.endswith(".toml"):
+        return ",".join(USUAL_SHIFTS), None
+    from pyramidflow.line.configuration import read_configuration
+
+    settings = read_configuration(Path(text).expanduser())
+    return ",".join(settings.shifts), settings.timezone
+
+
 def place_of(text: str) -> tuple[str, list[Path]]:
     """The URL of a history, and the folders of its line's pictures where they are known.
 
@@ -84,27 +104,6 @@ def store_of(text: str) -> Path:
     from pyramidflow.line.configuration import read_configuration
 
     return read_configuration(Path(text).expanduser()).store
-
-
-def zone_of(name: str | None) -> "tzinfo | None":
-    """A time zone by its name; ``None`` for this machine's.
-
-    Raises:
-        InputError: there is none of that name.
-    """
-    if name is None:
-        return None
-    from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
-
-    from pyramidflow.errors import InputError
-    from pyramidflow.io.names import printable
-
-    try:
-        return ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
-        raise InputError(
-            f"the time zone is {printable(name)}: give a name such as Europe/Berlin."
-        ) from error
 
 
 def _kind(settings: Any) -> str:

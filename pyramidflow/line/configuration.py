@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from pyramidflow.errors import InputError
 from pyramidflow.io.names import printable, user_path
+from pyramidflow.line.history.periods import USUAL_SHIFTS, parsed_shifts, zone_of
 from pyramidflow.line.outbox.outbox import Limits
 from pyramidflow.line.registry import settings_of, sink_kinds, source_kinds
 from pyramidflow.line.service_settings import ServiceSettings
@@ -116,6 +117,12 @@ class LineSettings(BaseModel):
     stop_seconds: float = Field(
         20, ge=0, description="How long a stop waits for sinks to take what still waits for them."
     )
+    shifts: tuple[str, ...] = Field(
+        USUAL_SHIFTS, description="When shifts start, by the clock of the time zone."
+    )
+    timezone: str | None = Field(
+        None, description="As Europe/Berlin; this machine's where it is left out."
+    )
     limits: LimitsSettings = Field(
         default_factory=lambda: LimitsSettings.model_validate({}),
         description="How much may wait, and how far the history goes back.",
@@ -125,6 +132,15 @@ class LineSettings(BaseModel):
     )
     stations: tuple[StationSettings, ...]
     sinks: tuple[SinkSettings, ...] = ()
+
+    @model_validator(mode="after")
+    def _clock_is_one(self) -> "LineSettings":
+        try:
+            parsed_shifts(",".join(self.shifts))
+            zone_of(self.timezone)
+        except InputError as error:
+            raise ValueError(f"has a clock that is none: {str(error).rstrip('.')}") from error
+        return self
 
     @model_validator(mode="after")
     def _names_are_told_apart(self) -> "LineSettings":

@@ -3,13 +3,12 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, time, timedelta, tzinfo
-from typing import Final, Literal
+from typing import Final
 
 from pyramidflow.errors import InputError
 from pyramidflow.line.history.drift import REFERENCE, Drift, drift
+from pyramidflow.line.history.periods import Period, Periods
 from pyramidflow.line.history.store import Judged
-
-Period = Literal["hour", "day", "shift"]
 
 _DURATIONS: Final = {"h": 1, "d": 24, "w": 168}
 
@@ -115,9 +114,10 @@ def summarized(
         shifts: when shifts start, in order.
     """
     history = History()
+    periods = Periods(by, zone, shifts)
     for part in parts:
         history.total.add(part)
-        start = period_start(part.time.astimezone(zone), by, shifts)
+        start = periods.of(part.time).start
         history.periods.setdefault(start, Counts()).add(part)
         drifting = history.drifting.get(part.station)
         if part.score is None:
@@ -129,37 +129,6 @@ def summarized(
             drifting.times.append(part.time)
     history.periods = dict(sorted(history.periods.items()))
     return history
-
-
-def period_start(moment: datetime, by: Period, shifts: Sequence[time]) -> datetime:
-    """When the hour, day or shift of a moment began, by the moment's own clock."""
-    if by == "hour":
-        return moment.replace(minute=0, second=0, microsecond=0)
-    midnight = moment.replace(hour=0, minute=0, second=0, microsecond=0)
-    if by == "day":
-        return midnight
-    begun = [shift for shift in shifts if shift <= moment.time()]
-    # Before the first shift of a day the last one of the day before still works.
-    day = midnight if begun else midnight - timedelta(days=1)
-    start = begun[-1] if begun else shifts[-1]
-    return day.replace(hour=start.hour, minute=start.minute)
-
-
-def parsed_shifts(text: str) -> list[time]:
-    """Starts of shifts, written ``06:00,14:00,22:00``.
-
-    Raises:
-        InputError: there are none, or they are not in order.
-    """
-    try:
-        found = [datetime.strptime(word.strip(), "%H:%M").time() for word in text.split(",")]
-    except ValueError as error:
-        raise InputError(
-            f"the shifts are {text!r}: give times such as 06:00,14:00,22:00."
-        ) from error
-    if found != sorted(set(found)):
-        raise InputError(f"the shifts are {text!r}: give different times, the earliest first.")
-    return found
 
 
 def moment_of(text: str, zone: tzinfo | None, reference: datetime) -> datetime:

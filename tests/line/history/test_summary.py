@@ -2,7 +2,6 @@ import csv
 import json
 from datetime import datetime, time, timedelta, timezone
 from types import SimpleNamespace
-from zoneinfo import ZoneInfo
 
 import numpy as np
 import pytest
@@ -11,7 +10,7 @@ from pyramidflow.cli import main
 from pyramidflow.errors import InputError
 from pyramidflow.line.history.marked import marked_pictures
 from pyramidflow.line.history.store import Chosen, Store, sqlite_url
-from pyramidflow.line.history.summary import moment_of, parsed_shifts, period_start, summarized
+from pyramidflow.line.history.summary import moment_of, summarized
 from pyramidflow.line.outbox.outbox import Outbox, Outgoing
 from pyramidflow.line.sinks.sink import SinkRefused
 from tests.line.records import START, Kept, eventually, record
@@ -136,30 +135,6 @@ def test_a_store_is_read_while_a_line_writes_to_it(tmp_path):
     assert [part.good for part in store.parts()] == [None, False, None]
     outbox.close()
     store.close()
-
-
-@pytest.mark.parametrize(
-    ("moment", "by", "start"),
-    [
-        ("2026-03-01T13:59:59", "hour", "2026-03-01T13:00"),
-        ("2026-03-01T13:59:59", "day", "2026-03-01T00:00"),
-        ("2026-03-01T13:59:59", "shift", "2026-03-01T06:00"),
-        ("2026-03-01T14:00:00", "shift", "2026-03-01T14:00"),
-        ("2026-03-01T05:00:00", "shift", "2026-02-28T22:00"),
-    ],
-)
-def test_periods_start_by_the_clock(moment, by, start):
-    zone = ZoneInfo("Europe/Berlin")
-    found = period_start(
-        datetime.fromisoformat(moment).replace(tzinfo=zone), by, parsed_shifts("06:00,14:00,22:00")
-    )
-    assert found == datetime.fromisoformat(start).replace(tzinfo=zone)
-
-
-@pytest.mark.parametrize("text", ["", "6", "25:00", "14:00,06:00", "06:00,06:00"])
-def test_shifts_that_are_none_are_refused(text):
-    with pytest.raises(InputError, match="the shifts are"):
-        parsed_shifts(text)
 
 
 def test_moments_are_dates_or_durations():

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
-from pyramidflow.detector import Inspection, Verdict
+from pyramidflow.detector import Verdict
 from pyramidflow.line.frame import Frame
 
 
@@ -46,17 +46,17 @@ class Record:
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, frame: Frame, inspection: Inspection | None = None, **known: Any) -> "Record":
+    def of(cls, frame: Frame, findings: Mapping[str, Any], **known: Any) -> "Record":
         """The record of a frame.
 
         Args:
             frame: the frame.
-            inspection: what was found in it, where it could be inspected.
+            findings: what was found in it; empty where it could not be inspected.
             known: any other attribute.
         """
         return cls(
             path=frame.origin,
-            findings={} if inspection is None else inspection.as_dict(),
+            findings=findings,
             identity=frame.identity,
             station=frame.station,
             time=frame.time,

@@ -171,7 +171,7 @@ class Station:
         error = part.problem or part.drawn.error
         return Record.of(
             part.frame,
-            part.inspection,
+            part.findings,
             pictures={kind: part.places[kind] for kind in part.drawn.pictures},
             error=None if error is None else printable(error),
             detector=part.detector,

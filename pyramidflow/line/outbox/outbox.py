@@ -211,7 +211,9 @@ class Outbox:
             stations = sink.settings.stations
             if not stations or entry.record.station in stations:
                 kinds = sink.pictures(entry.record) if entry.pictures else {}
-                wanted[name] = sorted(kind for kind in kinds if kind in entry.pictures)
+                there = sorted(kind for kind in kinds if kind in entry.pictures)
+                if there or not sink.wants_pictures_alone:
+                    wanted[name] = there
         return wanted
 
     def _write_without_pictures(self, entries: Sequence[Outgoing], error: sqlite3.Error) -> None:

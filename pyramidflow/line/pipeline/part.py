@@ -4,6 +4,7 @@ import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from time import perf_counter
+from typing import Any
 
 from pyramidflow.data import Pixels, as_pixels, read_encoded, read_image
 from pyramidflow.data.decoding import Decoding
@@ -45,6 +46,14 @@ class Part:
     places: dict[str, str] = field(default_factory=dict)
     views: Mapping[str, bytes] = field(default_factory=dict)
     is_ready: threading.Event = field(default_factory=threading.Event)
+    _findings: Mapping[str, Any] | None = None
+
+    @property
+    def findings(self) -> Mapping[str, Any]:
+        """What was found, as a JSON object, made by who asks first; empty without an inspection."""
+        if self._findings is None and self.inspection is not None:
+            self._findings = self.inspection.as_dict()
+        return self._findings or {}
 
     @property
     def can_be_inspected(self) -> bool:

@@ -68,7 +68,7 @@ class ResultFolder:
         Raises:
             InputError: the record cannot be written, or the disk is full.
         """
-        record = Record.of(frame, inspection)
+        record = Record.of(frame, inspection.as_dict())
         pictures: dict[str, str] = {}
         error, name = drawn.error, ""
         if drawn.failed is not None:
@@ -96,7 +96,7 @@ class ResultFolder:
         Raises:
             InputError: the line cannot be written.
         """
-        self._write(Record.of(frame, error=printable(error)))
+        self._write(Record.of(frame, {}, error=printable(error)))
 
     def _put(self, name: str, data: bytes) -> None:
         # Renamed, so that a reader never sees a part; not synced: the record is what counts.

@@ -63,6 +63,7 @@ class PicturesSink(Sink):
     """
 
     Settings = PicturesSettings
+    wants_pictures_alone = True
 
     def __init__(self, settings: PicturesSettings) -> None:
         super().__init__(settings)

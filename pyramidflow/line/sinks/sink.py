@@ -81,6 +81,8 @@ class Sink(ABC):
     """
 
     Settings: ClassVar[type[SinkSettings]]
+    wants_pictures_alone: ClassVar[bool] = False
+    """Whether a record without pictures is nothing to it: it is not delivered then."""
 
     def __init__(self, settings: Any) -> None:
         self.settings = settings

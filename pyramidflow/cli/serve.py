@@ -33,6 +33,21 @@ def serve(
             show_default=False,
         ),
     ] = None,
+    certificate: Annotated[
+        Path | None,
+        typer.Option(
+            "--certificate",
+            metavar="FILE",
+            help="TLS certificate (PEM) with its chain; then the page is https.",
+            show_default=False,
+        ),
+    ] = None,
+    certificate_key: Annotated[
+        Path | None,
+        typer.Option(
+            "--certificate-key", metavar="FILE", help="Its key (PEM).", show_default=False
+        ),
+    ] = None,
     report_every: Annotated[
         float, typer.Option("--report-every", min=1, metavar="S", help="Seconds between counts.")
     ] = 60,
@@ -43,17 +58,27 @@ def serve(
     needs a token, and so does everything at another address. Signals and codes are those of run.
     """
     from pyramidflow.cli.run import log_to_terminal, run_line
+    from pyramidflow.errors import InputError
     from pyramidflow.line.line import Line
     from pyramidflow.line.service_settings import ServiceSettings
 
     log_to_terminal()
     made = Line(_alone(line) if line.suffix == ".safetensors" else line)
     settings = made.settings.service or ServiceSettings.model_validate({})
-    given = {"host": host, "port": port, "token_file": token_file}
+    given = {
+        "host": host,
+        "port": port,
+        "token_file": token_file,
+        "certificate": certificate,
+        "certificate_key": certificate_key,
+    }
     changed: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     if token_file is not None:
         changed["token_env"] = None
-    run_line(made, report_every, settings.model_copy(update=changed))
+    found = settings.model_copy(update=changed)
+    if (found.certificate is None) != (found.certificate_key is None):
+        raise InputError("one of --certificate and --certificate-key is given: give both.")
+    run_line(made, report_every, found)
 
 
 def _alone(detector: Path) -> dict[str, Any]:

@@ -7,7 +7,6 @@ from concurrent.futures import Future
 from contextlib import ExitStack
 from pathlib import Path
 from time import monotonic
-from types import TracebackType
 from typing import Any
 
 from pyramidflow.data import Image
@@ -29,13 +28,14 @@ from pyramidflow.line.record import Record
 from pyramidflow.line.registry import sink_kinds, source_kinds
 from pyramidflow.line.sinks.sink import Sink
 from pyramidflow.line.sources.python import PythonSource
+from pyramidflow.line.started import Started
 from pyramidflow.line.station import Station, inspector_of
 from pyramidflow.line.viewer import Viewer
 
 log = logging.getLogger(__name__)
 
 
-class Line:
+class Line(Started):
     """A line: pictures from its stations' sources, inspected, recorded, and sent to its sinks.
 
     One inspection runs at a time, with all threads of the machine; stations take turns.
@@ -73,18 +73,6 @@ class Line:
         self._viewer: Viewer | None = None
         self._held = ExitStack()
         self._is_running = False
-
-    def __enter__(self) -> "Line":
-        self.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.stop()
 
     def start(self) -> None:
         """Begin: open the store, deliver what still waits there, and take pictures.

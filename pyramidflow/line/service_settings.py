@@ -1,6 +1,7 @@
 """The table ``[service]`` of a line's configuration: what its page and its interface may do."""
 
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -21,6 +22,11 @@ class ServiceSettings(BaseModel):
         (),
         description="Further names that this machine is called by in a browser; addresses, "
         "localhost and host are known.",
+    )
+    origin: str | None = Field(
+        None,
+        description="Where browsers find the page behind a proxy, as https://line.example; then "
+        "reading needs the token, too.",
     )
     token_env: str | None = Field(
         None, description="Environment variable with the token that changes need."
@@ -46,6 +52,21 @@ class ServiceSettings(BaseModel):
     def _fits_together(self) -> "ServiceSettings":
         if (self.certificate is None) != (self.certificate_key is None):
             raise ValueError("has one of certificate and certificate_key: give both or neither")
+        if self.origin is not None and not _is_origin(self.origin):
+            raise ValueError("has an origin that is none: give scheme and host, no path")
         if self.token_env is not None and self.token_file is not None:
             raise ValueError("has token_env and token_file: give one of them")
         return self
+
+
+def _is_origin(text: str) -> bool:
+    """Whether a text is what browsers send as ``Origin``."""
+    try:
+        parts = urlsplit(text)
+        port = "" if parts.port is None else f":{parts.port}"
+    except ValueError:
+        return False
+    host = parts.hostname or ""
+    named = f"[{host}]" if ":" in host else host
+    is_known = parts.scheme in ("http", "https") and host != ""
+    return is_known and text == f"{parts.scheme}://{named}{port}"

@@ -2,6 +2,7 @@
 
 import hashlib
 import hmac
+import logging
 import os
 import secrets
 from collections import OrderedDict
@@ -18,6 +19,8 @@ from pyramidflow.io.names import printable
 from pyramidflow.line.secrets import secret
 from pyramidflow.line.service_settings import ServiceSettings
 
+log = logging.getLogger(__name__)
+
 SHORTEST_TOKEN: Final = 16
 """Characters."""
 
@@ -25,6 +28,9 @@ SESSION_SECONDS: Final = 12 * 3600
 """A shift, and its overtime."""
 
 _MOST_SESSIONS: Final = 1000
+
+_FORWARDED: Final = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via")
+"""Headers that a proxy adds: what comes with one of them may come from anywhere."""
 
 
 def is_loopback(host: str) -> bool:
@@ -47,6 +53,8 @@ def token_of(settings: ServiceSettings) -> str | None:
     if settings.token_file is not None and not settings.token_file.exists():
         _make(settings.token_file)
     found = secret("the token of the service", settings.token_env, settings.token_file)
+    if settings.token_file is not None:
+        _warn_of_readers(settings.token_file)
     if found is None:
         if not is_loopback(settings.host):
             raise InputError(
@@ -75,6 +83,11 @@ def _make(file: Path) -> None:
         opened.write(secrets.token_urlsafe(32) + "\n")
 
 
+def _warn_of_readers(file: Path) -> None:
+    if os.name == "posix" and file.is_file() and file.stat().st_mode & 0o077:
+        log.warning("others on this machine can read %s: chmod 600", printable(file))
+
+
 class Access:
     """Answers who may read and who may change.
 
@@ -84,14 +97,18 @@ class Access:
 
     Args:
         token: that allows changes; ``None`` refuses them all.
-        is_open: whether reading needs no token.
+        is_open: whether reading needs no token, unless a proxy forwards it.
         cookie: name of the session's cookie.
+        origin: of the page behind a proxy.
     """
 
-    def __init__(self, token: str | None, is_open: bool, cookie: str) -> None:
+    def __init__(
+        self, token: str | None, is_open: bool, cookie: str, origin: str | None = None
+    ) -> None:
         self._digest = None if token is None else _digest(token)
         self.is_open = is_open
         self.cookie = cookie
+        self._origin = origin
         self._sessions: OrderedDict[bytes, float] = OrderedDict()
         self._lock = Lock()
 
@@ -136,21 +153,21 @@ class Access:
         given = self.bearer(connection)
         if given is not None:
             return self.fits(given)
-        return self.is_open or self.is_in_session(connection)
+        is_near = not any(name in connection.headers for name in _FORWARDED)
+        return (self.is_open and is_near) or self.is_in_session(connection)
 
     def may_change(self, connection: HTTPConnection) -> bool:
         """Whether a request may change something: by its header, or from the service's own page."""
         given = self.bearer(connection)
         if given is not None:
             return self.fits(given)
-        return self.is_in_session(connection) and is_from_own_page(connection)
+        return self.is_in_session(connection) and self.is_from_own_page(connection)
 
-
-def is_from_own_page(connection: HTTPConnection) -> bool:
-    """Whether a browser says that a request comes from a page of this very service."""
-    origin = connection.headers.get("origin")
-    own = f"{connection.url.scheme}://{connection.headers.get('host', '')}"
-    return origin == own
+    def is_from_own_page(self, connection: HTTPConnection) -> bool:
+        """Whether a browser says that a request comes from a page of this very service."""
+        given = connection.headers.get("origin")
+        own = f"{connection.url.scheme}://{connection.headers.get('host', '')}"
+        return given is not None and given in (own, self._origin)
 
 
 def _digest(text: str) -> bytes:

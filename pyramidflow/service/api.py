@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, HTTPException, Query, Response
+from fastapi.responses import FileResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from pyramidflow.io.names import printable
@@ -19,7 +20,16 @@ from pyramidflow.line.history.search import (
     scores,
 )
 from pyramidflow.line.history.store import HistoryPart
-from pyramidflow.service.context import Context, Given, Json, changer, reader, refusals
+from pyramidflow.service.context import (
+    UNREAD,
+    Context,
+    Given,
+    Json,
+    changer,
+    reader,
+    refusals,
+    scanning,
+)
 from pyramidflow.service.kept_pictures import kept_picture
 from pyramidflow.service.whatif import LOOKED_AT, histogram, judged_again
 
@@ -29,19 +39,22 @@ Station = Annotated[str, Query(max_length=64, description="Name of a station.")]
 Identity = Annotated[str, Query(max_length=1000, description="Identity of a part.")]
 Threshold = Annotated[float, Query(ge=0, allow_inf_nan=False)]
 
-_REFUSED: dict[int | str, dict[str, Any]] = {
+REFUSED: dict[int | str, dict[str, Any]] = {
     400: {"description": "The values do not fit together, or the body is no JSON."},
-    401: {"description": "The token is missing or wrong."},
+    **UNREAD,
     404: {"description": "There is no such part, station or picture."},
-    429: {"description": "Too many requests, or wrong tokens."},
 }
 _REFUSED_CHANGE: dict[int | str, dict[str, Any]] = {
-    **_REFUSED,
+    **REFUSED,
     403: {"description": "The service was started without a token."},
     413: {"description": "The request is too large."},
 }
 
-reading = APIRouter(prefix="/api", dependencies=[Depends(reader)], responses=_REFUSED)
+BUSY: dict[int | str, dict[str, Any]] = {
+    503: {"description": "Many search the history: see Retry-After."}
+}
+
+reading = APIRouter(prefix="/api", dependencies=[Depends(reader)], responses=REFUSED)
 changing = APIRouter(prefix="/api", dependencies=[Depends(changer)], responses=_REFUSED_CHANGE)
 
 
@@ -133,26 +146,30 @@ def picture(
     found = kept_picture(context, station, identity, kind)
     if found is None:
         raise HTTPException(404, "this picture is not kept: see the sink pictures.")
-    return Response(found.data, media_type=found.media_type)
+    return FileResponse(found.path, media_type=found.media_type)
 
 
-@reading.get("/scores", summary="Histogram of a station's scores, and its thresholds")
+@reading.get(
+    "/scores", summary="Histogram of a station's scores, and its thresholds", responses=BUSY
+)
 def score_histogram(context: Given, station: Station) -> Response:
     """Scores of the detector that works there now."""
-    looked_at = _scores(context, station)
+    with scanning():
+        looked_at = _scores(context, station)
     thresholds = context.line.thresholds[station]
     known = [value for value in thresholds.values() if value is not None]
     return Json({**thresholds, "parts": len(looked_at), **histogram(looked_at, known)})
 
 
-@reading.get("/whatif", summary="What other thresholds would have said")
+@reading.get("/whatif", summary="What other thresholds would have said", responses=BUSY)
 def whatif(
     context: Given, station: Station, threshold: Threshold, review_threshold: Threshold
 ) -> Response:
     """Counts before and after, and the parts that change."""
     if review_threshold > threshold:
         raise HTTPException(400, "the review threshold is above the threshold: lower it.")
-    return Json(judged_again(_scores(context, station), threshold, review_threshold))
+    with scanning():
+        return Json(judged_again(_scores(context, station), threshold, review_threshold))
 
 
 @changing.post("/marks", status_code=201, summary="Say that a part was good, or bad")

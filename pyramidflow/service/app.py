@@ -2,15 +2,26 @@
 
 import logging
 from typing import Any
+from urllib.parse import urlsplit
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 
 from pyramidflow import __version__
+from pyramidflow.io.names import printable
 from pyramidflow.line.history.store import Store
 from pyramidflow.line.line import Line
 from pyramidflow.line.service_settings import ServiceSettings
-from pyramidflow.service import api, events, health, html, inspecting, packaged, sessions
+from pyramidflow.service import (
+    api,
+    events,
+    health,
+    html,
+    inspecting,
+    packaged,
+    sessions,
+    shifts,
+)
 from pyramidflow.service.access import Access, is_loopback
 from pyramidflow.service.context import Context, Json, Looked, Status
 from pyramidflow.service.limits import Rate
@@ -56,7 +67,8 @@ def made_context(
         token: that allows changes.
         settings: of the service.
     """
-    access = Access(token, is_loopback(settings.host), f"pyramidflow-{settings.port}")
+    is_open = is_loopback(settings.host) and settings.origin is None
+    access = Access(token, is_open, f"pyramidflow-{settings.port}", settings.origin)
     folders = tuple(
         sink.folder  # type: ignore[attr-defined]
         for sink in line.settings.sinks
@@ -69,7 +81,7 @@ def made_context(
 
 
 def made_app(context: Context) -> FastAPI:
-    """The routes, without protection; its OpenAPI document is at ``/openapi.json``.
+    """The routes, without protection.
 
     Args:
         context: of the service.
@@ -80,7 +92,7 @@ def made_app(context: Context) -> FastAPI:
         description="A running line: its last parts, its history, thresholds and marks.",
         docs_url=None,
         redoc_url=None,
-        openapi_url="/openapi.json",
+        openapi_url=None,
         default_response_class=Json,
     )
     app.state.context = context
@@ -90,6 +102,7 @@ def made_app(context: Context) -> FastAPI:
         events.router,
         api.reading,
         api.changing,
+        shifts.router,
         sessions.router,
         packaged.router,
         html.router,
@@ -107,7 +120,8 @@ def protected(app: FastAPI, settings: ServiceSettings) -> Application:
         app: the routes.
         settings: of the service.
     """
-    names = {"localhost", settings.host.lower(), *(name.lower() for name in settings.names)}
+    proxied = urlsplit(settings.origin or "").hostname or "localhost"
+    names = {"localhost", proxied, settings.host.lower(), *map(str.lower, settings.names)}
     return Protection(
         app,
         frozenset(names),
@@ -125,5 +139,6 @@ def _refused(request: Request, error: RequestValidationError) -> Response:
 
 
 def _failed(request: Request, error: Exception) -> Response:
-    log.error("%s failed", request.url.path, exc_info=error)
-    return Json({"detail": "the service failed: see its log."}, 500)
+    log.error("%s failed", printable(request.url.path), exc_info=error)
+    # What lies below closes the connection then: who asks next on it is to know before.
+    return Json({"detail": "the service failed: see its log."}, 500, {"connection": "close"})

@@ -1,11 +1,15 @@
-"""What the routes of one service share."""
+"""What the routes of one service share.
+
+What every request depends on is asynchronous: a thread for it would wait for the interpreter, which
+the line uses at the same time, longer than the work takes.
+"""
 
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Lock
+from threading import BoundedSemaphore, Lock
 from time import monotonic
 from typing import Annotated, Any, Final
 
@@ -23,6 +27,16 @@ from pyramidflow.service.metrics import Metrics
 from pyramidflow.service.watch import Watch
 
 _STATUS_SECONDS: Final = 1.0
+
+UNREAD: Final[dict[int | str, dict[str, Any]]] = {
+    401: {"description": "The token is missing or wrong."},
+    429: {"description": "Too many requests, or wrong tokens."},
+}
+"""Answers to who may not read, or asks too often."""
+
+_SCANS_AT_ONCE: Final = 2
+_SECONDS_TO_SCAN: Final = 3.0
+_scans = BoundedSemaphore(_SCANS_AT_ONCE)
 
 
 class Looked:
@@ -105,7 +119,7 @@ class Json(JSONResponse):
         return json.dumps(content, allow_nan=False, separators=(",", ":")).encode()
 
 
-def context_of(request: Request) -> Context:
+async def context_of(request: Request) -> Context:
     """The context of the service that a request came to."""
     found: Context = request.app.state.context
     return found
@@ -129,7 +143,9 @@ def _check(request: Request, may: bool, context: Context) -> None:
         )
 
 
-def reader(request: Request, _: Annotated[object, Depends(_bearer)], context: "Given") -> None:
+async def reader(
+    request: Request, _: Annotated[object, Depends(_bearer)], context: "Given"
+) -> None:
     """Refuse who may not read.
 
     Raises:
@@ -138,7 +154,9 @@ def reader(request: Request, _: Annotated[object, Depends(_bearer)], context: "G
     _check(request, context.access.may_read(request), context)
 
 
-def changer(request: Request, _: Annotated[object, Depends(_bearer)], context: "Given") -> None:
+async def changer(
+    request: Request, _: Annotated[object, Depends(_bearer)], context: "Given"
+) -> None:
     """Refuse who may not change anything.
 
     Raises:
@@ -159,3 +177,18 @@ def refusals(status: int) -> Iterator[None]:
         yield
     except InputError as error:
         raise HTTPException(status, str(error)) from error
+
+
+@contextmanager
+def scanning() -> Iterator[None]:
+    """Look through much of the history, with few others: the line works on the same processors.
+
+    Raises:
+        HTTPException: 503, with the time after which there may be room.
+    """
+    if not _scans.acquire(timeout=_SECONDS_TO_SCAN):
+        raise HTTPException(503, "many search the history: ask again.", {"Retry-After": "3"})
+    try:
+        yield
+    finally:
+        _scans.release()

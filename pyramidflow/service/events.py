@@ -8,7 +8,7 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Depends, Header, HTTPException, Query
 from fastapi.responses import StreamingResponse
 
-from pyramidflow.service.context import Context, Given, reader
+from pyramidflow.service.context import UNREAD, Context, Given, reader
 
 LISTENERS: Final = 64
 _SECONDS_BETWEEN_LOOKS: Final = 0.25
@@ -23,9 +23,8 @@ router = APIRouter(dependencies=[Depends(reader)])
     summary="Parts and samples as they come",
     response_class=StreamingResponse,
     responses={
+        **UNREAD,
         200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}},
-        401: {"description": "The token is missing or wrong."},
-        429: {"description": "Too many requests."},
         503: {"description": "Too many listen already: see Retry-After."},
     },
 )

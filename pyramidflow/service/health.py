@@ -1,8 +1,10 @@
 """Whether the service lives, whether the line works, and its metrics."""
 
-from fastapi import APIRouter, Depends, Response
+from typing import Any
 
-from pyramidflow.service.context import Given, Json, reader
+from fastapi import APIRouter, Depends, Request, Response
+
+from pyramidflow.service.context import UNREAD, Given, Json, reader
 from pyramidflow.service.metrics import CONTENT_TYPE
 
 router = APIRouter()
@@ -19,13 +21,21 @@ def health() -> Response:
     summary="Whether the line works",
     responses={503: {"description": "A station ended, or no record can be kept."}},
 )
-def ready(context: Given) -> Response:
-    """503 where a station ended before its time, or the store is full."""
+def ready(request: Request, context: Given) -> Response:
+    """503 where a station ended before its time, or the store is full; who may read sees which."""
     status = context.status()
     ended = sorted(name for name, state in status["stations"].items() if state["failure"])
     is_full = bool(status["outbox"].get("is_full", False))
-    content = {"ready": not ended and not is_full, "ended": ended, "store_full": is_full}
+    content: dict[str, Any] = {"ready": not ended and not is_full}
+    if context.access.may_read(request):
+        content |= {"ended": ended, "store_full": is_full}
     return Json(content, 200 if content["ready"] else 503)
+
+
+@router.get("/openapi.json", dependencies=[Depends(reader)], include_in_schema=False)
+def described(request: Request) -> Response:
+    """The OpenAPI document; it says which version runs here."""
+    return Json(request.app.openapi())
 
 
 @router.get(
@@ -34,9 +44,8 @@ def ready(context: Given) -> Response:
     summary="For Prometheus",
     response_class=Response,
     responses={
+        **UNREAD,
         200: {"content": {"text/plain": {"schema": {"type": "string"}}}},
-        401: {"description": "The token is missing or wrong."},
-        429: {"description": "Too many requests."},
     },
 )
 def metrics(context: Given) -> Response:

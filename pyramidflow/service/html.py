@@ -36,6 +36,12 @@ def thresholds(request: Request, context: Given) -> Response:
     return _page(request, context, "thresholds.html", title="Thresholds")
 
 
+@router.get("/shifts")
+def shifts(request: Request, context: Given) -> Response:
+    """Counts by shift."""
+    return _page(request, context, "shifts.html", title="Shifts")
+
+
 @router.get("/sign-in")
 def sign_in(request: Request, context: Given) -> Response:
     """The place to show the token."""
@@ -53,6 +59,8 @@ def history(request: Request, context: Given) -> Response:
         rows = newest(context.store, search_of(given), _ON_A_PAGE + 1)
     except InputError as error:
         problem = str(error)
+    for name in ("since", "until"):
+        given[name] = _for_the_field(given[name])
     older = None
     if len(rows) > _ON_A_PAGE:
         rows = rows[:_ON_A_PAGE]
@@ -119,6 +127,15 @@ def _moment(text: str) -> datetime | None:
         return datetime.fromisoformat(text).astimezone()
     except (ValueError, OverflowError, OSError) as error:
         raise InputError("the time cannot be read: write it as 2026-03-01T06:00.") from error
+
+
+def _for_the_field(text: str) -> str:
+    """A moment as the field of a form takes it: by this machine's clock, without an offset."""
+    try:
+        found = _moment(text)
+    except InputError:
+        return text
+    return "" if found is None else found.strftime("%Y-%m-%dT%H:%M")
 
 
 def _filled(given: dict[str, str]) -> dict[str, str]:

@@ -1,6 +1,5 @@
 """Pictures of parts as the line's sinks keep them in folders."""
 
-import io
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -18,11 +17,11 @@ class KeptPicture(NamedTuple):
     """A picture's file.
 
     Attributes:
-        data: its bytes.
+        path: of it.
         media_type: that a browser shows.
     """
 
-    data: bytes
+    path: Path
     media_type: str
 
 
@@ -42,7 +41,7 @@ def kept_picture(context: Context, station: str, identity: str, kind: str) -> Ke
     for folder in context.folders:
         path = _below(folder, place)
         if path is not None:
-            return _read(path)
+            return _looked_at(path)
     return None
 
 
@@ -57,11 +56,10 @@ def _below(folder: Path, place: str) -> Path | None:
         return None
 
 
-def _read(path: Path) -> KeptPicture | None:
+def _looked_at(path: Path) -> KeptPicture | None:
     try:
-        data = path.read_bytes()
-        with Image.open(io.BytesIO(data)) as opened:  # the header alone: what it truly is
+        with Image.open(path) as opened:  # the header alone: what it truly is
             media_type = _SHOWN.get(opened.format or "")
     except (OSError, ValueError, Image.DecompressionBombError):
         return None
-    return None if media_type is None else KeptPicture(data, media_type)
+    return None if media_type is None else KeptPicture(path, media_type)

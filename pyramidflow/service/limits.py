@@ -2,6 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Callable
+from ipaddress import IPv4Address, IPv6Network, ip_address
 from threading import Lock
 from time import monotonic
 from typing import Final
@@ -9,8 +10,20 @@ from typing import Final
 _MOST_ADDRESSES: Final = 10_000
 
 
+def network_of(address: str) -> str:
+    """What one asker has for his own: an address of IPv4, and of IPv6 the first 64 bits."""
+    try:
+        found = ip_address(address)
+    except ValueError:
+        return address
+    if isinstance(found, IPv4Address):
+        return address
+    mapped = found.ipv4_mapped
+    return str(mapped) if mapped else str(IPv6Network((int(found) >> 64 << 64, 64)))
+
+
 class Rate:
-    """A bucket for each address, which fills evenly and holds what a minute gives.
+    """A bucket for each asker, which fills evenly and holds what a minute gives.
 
     Args:
         per_minute: requests.
@@ -39,6 +52,7 @@ class Rate:
         return self._change(address, 0.0)
 
     def _change(self, address: str, cost: float) -> float:
+        address = network_of(address)
         now = self._clock()
         with self._lock:
             left, then = self._left.pop(address, (self._most, now))

@@ -22,8 +22,11 @@ MOST_BYTES: Final = 64_000
 """Of any request but a picture."""
 
 _SECONDS_TO_SEND: Final = 30.0
+"""The whole of a request but a picture."""
 
-HEADERS: Final = {
+_SECONDS_TO_UPLOAD: Final = 120.0
+
+HEADERS: Final[dict[str, str]] = {
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
     "img-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'; "
     "frame-ancestors 'none'",
@@ -37,8 +40,14 @@ HEADERS: Final = {
 }
 
 
+HSTS: Final = ("strict-transport-security", "max-age=31536000")
+"""Of answers over TLS: the browser comes back over TLS alone."""
+
+
 class Protection:
-    """Refuses requests for other hosts, too many and too large ones; adds headers to answers.
+    """Refuses requests for other hosts, from other sites' pages, too many and too large ones.
+
+    Adds headers to every answer.
 
     Args:
         app: what answers.
@@ -68,9 +77,13 @@ class Protection:
         if scope["type"] != "http":
             return
         headers = {key.lower(): value.decode("latin-1") for key, value in scope["headers"]}
-        answer = _with_headers(send)
+        is_secure = scope.get("scheme") == "https"
+        answer = _with_headers(send, HEADERS | dict([HSTS]) if is_secure else HEADERS)
         if not self._is_own(headers.get(b"host", "")):
             await _refuse(answer, 421, "the host is not one of this service: see its names.")
+            return
+        if _is_of_another_site(headers):
+            await _refuse(answer, 403, "the request comes from the page of another site.")
             return
         is_picture = scope["path"] == INSPECT
         address = (scope.get("client") or ("", 0))[0]
@@ -83,7 +96,8 @@ class Protection:
         if not length.isdigit() or int(length) > most:
             await _refuse(answer, 413, f"the request is too large: at most {most} bytes are taken.")
             return
-        await self._app(scope, _limited(receive, most), answer)
+        seconds = _SECONDS_TO_UPLOAD if is_picture else _SECONDS_TO_SEND
+        await self._app(scope, _limited(receive, most, seconds), answer)
 
     def _is_own(self, host: str) -> bool:
         try:
@@ -99,29 +113,44 @@ class Protection:
         return True
 
 
-def _limited(receive: Receive, most: int) -> Receive:
-    """Receive at most so many bytes, within a time."""
-    taken = 0
+def _limited(receive: Receive, most: int, seconds: float) -> Receive:
+    """Receive a body of at most so many bytes as one message, within a time for the whole."""
     is_complete = False
 
     async def limited() -> Message:
-        nonlocal taken, is_complete
+        nonlocal is_complete
         if is_complete:
             return await receive()  # tells when the other side goes, which may take for ever
+        is_complete = True
         try:
-            message = await asyncio.wait_for(receive(), _SECONDS_TO_SEND)
+            return await asyncio.wait_for(_whole(receive, most), seconds)
         except asyncio.TimeoutError as error:
             raise HTTPException(408, "the request did not come in time.") from error
-        taken += len(message.get("body", b""))
-        is_complete = not message.get("more_body", False)
-        if taken > most:
-            raise HTTPException(413, f"the request is too large: at most {most} bytes are taken.")
-        return message
 
     return limited
 
 
-def _with_headers(send: Send) -> Send:
+async def _whole(receive: Receive, most: int) -> Message:
+    pieces, taken = [], 0
+    while True:
+        message = await receive()
+        if message["type"] != "http.request":
+            return message
+        pieces.append(message.get("body", b""))
+        taken += len(pieces[-1])
+        if taken > most:
+            raise HTTPException(413, f"the request is too large: at most {most} bytes are taken.")
+        if not message.get("more_body", False):
+            return {"type": "http.request", "body": b"".join(pieces), "more_body": False}
+
+
+def _is_of_another_site(headers: dict[bytes, str]) -> bool:
+    """Whether a browser says that another site's page asks; a person may follow its links."""
+    is_other = headers.get(b"sec-fetch-site") == "cross-site"
+    return is_other and headers.get(b"sec-fetch-mode") != "navigate"
+
+
+def _with_headers(send: Send, wanted: dict[str, str]) -> Send:
     async def answer(message: Message) -> None:
         if message["type"] == "http.response.start":
             there = {key.lower() for key, _ in message.get("headers", [])}
@@ -129,7 +158,7 @@ def _with_headers(send: Send) -> Send:
                 *message.get("headers", []),
                 *(
                     (key.encode(), value.encode())
-                    for key, value in HEADERS.items()
+                    for key, value in wanted.items()
                     if key.encode() not in there
                 ),
             ]

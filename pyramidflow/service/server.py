@@ -5,7 +5,6 @@ import socket
 import threading
 from collections.abc import Callable
 from time import monotonic, sleep
-from types import TracebackType
 from typing import Final
 
 from pyramidflow.errors import InputError
@@ -14,15 +13,18 @@ from pyramidflow.line.extras import need
 from pyramidflow.line.history.store import Store, sqlite_url
 from pyramidflow.line.line import Line
 from pyramidflow.line.service_settings import ServiceSettings
+from pyramidflow.line.started import Started
 
 log = logging.getLogger(__name__)
 
 _SECONDS_TO_START: Final = 20.0
 _SECONDS_TO_END: Final = 5
 _MOST_CONNECTIONS: Final = 500
+_CIPHERS: Final = "ECDHE+AESGCM:ECDHE+CHACHA20"
+"""Of TLS 1.2: authenticated, with forward secrecy. TLS 1.3 has its own."""
 
 
-class Service:
+class Service(Started):
     """The page and the interface of a line, from its start to its stop.
 
     ::
@@ -72,6 +74,7 @@ class Service:
 
         from pyramidflow.service.access import is_loopback
         from pyramidflow.service.app import made_app, made_context, protected
+        from pyramidflow.service.connections import hurried
 
         listening = self._listen()
         self._store = Store.open(sqlite_url(self._line.settings.store))
@@ -80,6 +83,7 @@ class Service:
         try:
             configuration = uvicorn.Config(
                 protected(made_app(context), self._settings),
+                http=hurried(),
                 lifespan="off",
                 ws="none",
                 log_config=None,
@@ -91,10 +95,12 @@ class Service:
                 timeout_graceful_shutdown=_SECONDS_TO_END,
                 ssl_certfile=None if certificate is None else str(certificate),
                 ssl_keyfile=None if key is None else str(key),
+                ssl_ciphers=_CIPHERS,
             )
             configuration.load()
         except OSError as error:
             listening.close()
+            self._store.close()
             raise InputError(
                 f"the certificate {printable(certificate)} cannot be used ({error.strerror}): "
                 "give PEM files that belong together."
@@ -120,18 +126,6 @@ class Service:
                 thread.join(2 * _SECONDS_TO_END)
             self._store.close()
             self._threads = []
-
-    def __enter__(self) -> "Service":
-        self.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.stop()
 
     def _listen(self) -> socket.socket:
         host, port = self._settings.host, self._settings.port

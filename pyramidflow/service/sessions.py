@@ -6,7 +6,7 @@ from fastapi import APIRouter, Depends, HTTPException, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from pyramidflow.io.names import printable
-from pyramidflow.service.access import SESSION_SECONDS, is_from_own_page
+from pyramidflow.service.access import SESSION_SECONDS
 from pyramidflow.service.context import Given
 
 log = logging.getLogger(__name__)
@@ -31,13 +31,13 @@ class Token(BaseModel):
     token: str = Field(min_length=1, max_length=1000)
 
 
-def own_page(request: Request) -> None:
+async def own_page(request: Request, context: Given) -> None:
     """Refuse what other sites send.
 
     Raises:
         HTTPException: 403.
     """
-    if not is_from_own_page(request):
+    if not context.access.is_from_own_page(request):
         raise HTTPException(403, "a session begins and ends on the service's own page.")
 
 
@@ -63,7 +63,7 @@ def sign_in(request: Request, given: Token, context: Given) -> Response:
         max_age=SESSION_SECONDS,
         httponly=True,
         samesite="strict",
-        secure=request.url.scheme == "https",
+        secure=request.headers.get("origin", "").startswith("https://"),
     )
     return answer
 

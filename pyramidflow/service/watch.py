@@ -3,6 +3,7 @@
 from collections import OrderedDict, deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import inf
 from threading import Lock
 from time import monotonic, time
 from typing import Any, Final, NamedTuple
@@ -10,7 +11,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from pyramidflow.data import Pixels
-from pyramidflow.detector import Inspection
+from pyramidflow.detector import Inspection, Verdict
 from pyramidflow.line.record import Record
 from pyramidflow.service.previews import full_overlay, previews
 
@@ -21,6 +22,9 @@ SAMPLES: Final = 300
 LAST_PARTS: Final = 60
 _MOST_PICTURE_BYTES: Final = 64_000_000
 _SECONDS_BETWEEN: Final = {"ok": 0.5, "review": 0.1, "ng": 0.1}
+_SECONDS_BETWEEN_UNSEEN: Final = {"ok": 5.0, "review": 0.1, "ng": 0.1}
+"""While nobody listens: enough for the page that opens next."""
+
 _MOST_ASKED: Final = 1000
 
 Key = tuple[str, str]
@@ -54,8 +58,9 @@ class _Second:
 class Watch:
     """Looks on at a line; see :class:`pyramidflow.line.viewer.Viewer`.
 
-    Pictures are drawn for two good parts and for ten others a second at most, and for those that
-    somebody asked for; a bounded number of bytes of them is kept.
+    Pictures are drawn for two good parts and for ten others a second at most, for a good part in
+    five seconds while nobody listens, and for those that somebody asked for; a bounded number of
+    bytes of them is kept.
     """
 
     def __init__(self) -> None:
@@ -63,7 +68,7 @@ class Watch:
         self._pictures: OrderedDict[Key, Mapping[str, bytes]] = OrderedDict()
         self._bytes = 0
         self._asked: OrderedDict[Key, None] = OrderedDict()
-        self._next = dict.fromkeys(_SECONDS_BETWEEN, 0.0)
+        self._drawn_at = dict.fromkeys(_SECONDS_BETWEEN, -inf)
         self._parts: deque[dict[str, Any]] = deque(maxlen=LAST_PARTS)
         self._last_ng: dict[str, dict[str, Any]] = {}
         self._samples: deque[dict[str, Any]] = deque(maxlen=SAMPLES)
@@ -88,10 +93,7 @@ class Watch:
         with self._lock:
             is_asked = key in self._asked
             self._asked.pop(key, None)
-            now = monotonic()
-            is_turn = inspection.verdict is not None and now >= self._next[inspection.verdict]
-            if is_turn and inspection.verdict is not None:
-                self._next[inspection.verdict] = now + _SECONDS_BETWEEN[inspection.verdict]
+            is_turn = inspection.verdict is not None and self._is_turn_of(inspection.verdict)
         drawn = previews(pixels, inspection, scale) if is_turn or is_asked else {}
         if is_asked:
             drawn["overlay"] = full_overlay(pixels, inspection, scale)
@@ -166,6 +168,14 @@ class Watch:
     def last_event(self) -> int:
         """The number of the last event."""
         return self._number
+
+    def _is_turn_of(self, verdict: Verdict) -> bool:
+        now = monotonic()
+        between = _SECONDS_BETWEEN if self.listeners else _SECONDS_BETWEEN_UNSEEN
+        if now < self._drawn_at[verdict] + between[verdict]:
+            return False
+        self._drawn_at[verdict] = now
+        return True
 
     def _keep(self, key: Key, pictures: Mapping[str, bytes]) -> None:
         self._pictures[key] = pictures

@@ -14,7 +14,7 @@ CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 pytestmark = pytest.mark.skipif(
     not (CHROMIUM and DRIVER), reason="needs chromium and chromedriver (Debian: chromium-driver)"
 )
-PAGES = ("/", "/history", "/thresholds", "/sign-in", "/part?station=press&identity=0")
+PAGES = ("/", "/shifts", "/history", "/thresholds", "/sign-in", "/part?station=press&identity=0")
 
 
 @pytest.fixture(scope="module")
@@ -110,6 +110,28 @@ def test_names_from_outside_run_nothing(browser, tmp_path, detector_file):
             browser.get(found.url + path)
             time.sleep(0.3)
             assert browser.title != "broken"
+
+
+def test_shifts_are_a_chart_and_a_table_that_leads_to_the_parts(browser, tmp_path, detector_file):
+    given = configuration(tmp_path, detector_file) | {"timezone": "Asia/Kathmandu"}
+    with served(given) as found:
+        found.inspect(picture(0), identity="0")
+        found.inspect(picture(1), identity="1")
+        browser.get(f"{found.url}/shifts")
+        wait_for(browser, lambda: len(all_of(browser, "#rows tr")) == 21)
+        assert one(browser, "#clock").text == "Clock of Asia/Kathmandu"
+        first = one(browser, "#rows tr")
+        assert first.text.endswith("(now) 0 2 2 0 0 0 0 0")
+        for name in ("rate", "counts"):
+            chart = one(browser, f"#{name} svg")
+            assert chart.get_attribute("role") == "img"
+            assert "the table has the numbers" in chart.get_attribute("aria-label")
+        assert "now 2, at most 2" in one(browser, "#counts svg").get_attribute("aria-label")
+        one(browser, "#most option[value='42']").click()
+        wait_for(browser, lambda: len(all_of(browser, "#rows tr")) == 42)
+        one(browser, "#rows a").click()
+        wait_for(browser, lambda: one(browser, "h1").text == "History")
+        assert [item.text for item in all_of(browser, "tbody th")] == ["1", "0"]
 
 
 @pytest.mark.parametrize("size", [(1280, 900), (820, 1180), (500, 800)], ids=str)

@@ -36,11 +36,21 @@ def clock(monkeypatch):
 
 def test_good_parts_are_drawn_twice_a_second(clock):
     watch, pixels = Watch(), np.zeros((8, 8, 3), np.uint8)
-    drawn = []
-    for _ in range(100):
-        drawn.append(bool(watch.look(record(1), pixels, inspection(8, 8), 4.0)))
-        clock[0] += 0.05
-    assert 9 <= sum(drawn) <= 11
+
+    def drawn(seconds, verdict="ok"):
+        count = 0
+        for _ in range(int(20 * seconds)):
+            count += bool(watch.look(record(1), pixels, inspection(8, 8, None, verdict), 4.0))
+            clock[0] += 0.05
+        return count
+
+    watch.listeners = 1
+    assert 9 <= drawn(5) <= 11
+    watch.listeners = 0  # nobody looks: one in five seconds, for the page that opens next
+    assert 3 <= drawn(20) <= 5
+    assert 90 <= drawn(10, "ng") <= 101
+    watch.listeners = 1
+    assert 9 <= drawn(5) <= 11
 
 
 def test_a_heat_map_that_was_asked_for_is_drawn_whole_and_once(clock):

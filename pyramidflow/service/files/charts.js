@@ -67,6 +67,35 @@ export function histogram(found, thresholds, width) {
   return chart;
 }
 
+/** Bars side by side, the series before one another: {kind, values}; what is null has none. */
+export function bars(labels, series, label, width) {
+  const known = series[0].values.filter((value) => value !== null);
+  const most = nice(Math.max(...known, 0)), step = (width - LEFT - RIGHT) / Math.max(labels.length, 1);
+  const y = (value) => TOP + (1 - value / most) * (HEIGHT - TOP - BOTTOM);
+  const now = known.length ? `now ${number(known.at(-1))}, at most ${number(Math.max(...known))}` : "nothing yet";
+  const chart = frame(width, HEIGHT, `${label}: ${now}; the table has the numbers`);
+  for (const value of [0, most / 2, most]) {
+    chart.append(
+      shape("line", { class: "axis", x1: LEFT, x2: width - RIGHT, y1: y(value), y2: y(value) }),
+      shape("text", { x: LEFT - 6, y: y(value) + 4, "text-anchor": "end" }, number(value)));
+  }
+  for (const { kind, values } of series) {
+    values.forEach((value, at) => {
+      if (value) chart.append(shape("rect", {
+        class: kind, x: LEFT + at * step + 1, width: Math.max(step - 2, 1), y: y(value), height: y(0) - y(value),
+      }));
+    });
+  }
+  const room = Math.ceil(86 / step);
+  labels.forEach((text, at) => {
+    const isLast = at === labels.length - 1;
+    if (isLast || (at % room === 0 && at < labels.length - room)) chart.append(shape("text", {
+      x: LEFT + (at + (isLast ? 1 : 0)) * step, y: HEIGHT - 3, "text-anchor": isLast ? "end" : "start",
+    }, text));
+  });
+  return chart;
+}
+
 function frame(width, height, label) {
   return shape("svg", { class: "chart", viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": label });
 }

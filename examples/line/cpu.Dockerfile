@@ -16,7 +16,7 @@ RUN apt-get update \
 COPY --from=build /wheels /wheels
 # PyTorch for the CPU is a tenth of the size of the one for GPUs.
 RUN pip install --no-cache-dir --extra-index-url https://download.pytorch.org/whl/cpu \
-        "$(echo /wheels/pyramidflow-*.whl)[line,opcua,modbus]" \
+        "$(echo /wheels/pyramidflow-*.whl)[service,opcua,modbus]" \
     && rm -rf /wheels \
     && useradd --system --uid 1000 --create-home --home-dir /line pyramidflow
 USER pyramidflow

@@ -18,7 +18,7 @@ RUN apt-get update \
 COPY --from=build /wheels /wheels
 RUN python3 -m venv /opt/pyramidflow \
     && /opt/pyramidflow/bin/pip install --no-cache-dir \
-        "$(echo /wheels/pyramidflow-*.whl)[line,opcua,modbus]" \
+        "$(echo /wheels/pyramidflow-*.whl)[service,opcua,modbus]" \
     && rm -rf /wheels \
     && useradd --system --create-home --home-dir /line pyramidflow
 ENV PATH=/opt/pyramidflow/bin:$PATH

@@ -1,15 +1,17 @@
 """A line killed at random moments: every part exactly once in the database.
 
 ``python -m benchmarks.line.kills --kills 50`` ends with code 1 where a part is missing or twice.
-``--broker HOST`` and ``--database URL`` add services, which may be stopped and started meanwhile.
+``--broker HOST`` and ``--database URL`` add services; ``--stop`` and ``--start`` are commands that
+stop and start them, which it does before every other kill and after it.
 """
 
 import random
 import shutil
+import subprocess
 import sys
 import tempfile
 import time
-from argparse import ArgumentParser
+from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,17 +22,19 @@ LONGEST = 3.0
 """Seconds from a line's first record to its kill."""
 
 
-def killed(folder: Path, kills: int, frames: int, threads: int, more: str, seed: int) -> int:
+def killed(folder: Path, options: Namespace, more: str) -> int:
     """Kill a line again and again while pictures come; returns how many were put in."""
-    chosen = random.Random(seed)
+    chosen = random.Random(options.seed)
     write_detector(folder / "part.safetensors", 64, channels=4)
     write_pictures(folder / "pictures_to_put", 64, "PNG", 20)
     contents = [path.read_bytes() for path in sorted((folder / "pictures_to_put").iterdir())]
-    running.write_configuration(folder, threads, more)
+    running.write_configuration(folder, options.threads, more)
     number = 0
-    for _ in range(kills):
+    for kill in range(options.kills):
+        if kill % 2:
+            _call(options.stop)
         process = running.start(folder)
-        for _ in range(frames):
+        for _ in range(options.frames):
             running.put(folder, f"{number:07}.png", contents[number % len(contents)])
             number += 1
         before = running.parts_in(folder / "line.sqlite")[0]
@@ -40,11 +44,20 @@ def killed(folder: Path, kills: int, frames: int, threads: int, more: str, seed:
         time.sleep(chosen.uniform(0, LONGEST))
         process.kill()
         process.wait()
+        if kill % 2:
+            _call(options.start)
     process = running.start(folder)
     running.wait_until(lambda: running.parts_in(folder / "parts.sqlite")[0] >= number, 600)
+    if options.database:
+        running.wait_until(lambda: running.parts_at(options.database)[0] >= number, 600)
     time.sleep(1)
     running.stop(process)
     return number
+
+
+def _call(command: str | None) -> None:
+    if command:
+        subprocess.run(command, shell=True, check=True)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -54,15 +67,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--frames", type=int, default=100, help="new ones before each kill")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--broker", help="host of an MQTT broker")
+    parser.add_argument("--broker", help="HOST or HOST:PORT of an MQTT broker")
     parser.add_argument("--database", help="URL of a second database")
+    parser.add_argument("--stop", help="command that stops the services")
+    parser.add_argument("--start", help="command that starts them")
     options = parser.parse_args(arguments)
-    more = f'[[sinks]]\nkind = "mqtt"\nhost = "{options.broker}"\n' if options.broker else ""
+    more = running.mqtt(options.broker)
     if options.database:
         more += f'[[sinks]]\nkind = "database"\nname = "second"\nurl = "{options.database}"\n'
     folder = Path(tempfile.mkdtemp(prefix="pyramidflow-kills-"))
-    put = killed(folder, options.kills, options.frames, options.threads, more, options.seed)
+    put = killed(folder, options, more)
     found = {name: running.parts_in(folder / f"{name}.sqlite") for name in ("line", "parts")}
+    if options.database:
+        found["second"] = running.parts_at(options.database)
     print(f"{put} parts, {options.kills} kills; rows and different identities: {found}")
     if any(counts != (put, put) for counts in found.values()):
         sys.exit(f"missed; what the line left lies in {folder}")

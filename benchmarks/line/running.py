@@ -52,6 +52,14 @@ def write_configuration(folder: Path, threads: int, more: str = "") -> None:
     (folder / "line.toml").write_text(text, "utf-8")
 
 
+def mqtt(broker: str | None) -> str:
+    """The table of a sink that sends to ``HOST`` or ``HOST:PORT``; nothing without a broker."""
+    if broker is None:
+        return ""
+    host, _, port = broker.partition(":")
+    return f'[[sinks]]\nkind = "mqtt"\nhost = "{host}"\nport = {port or 1883}\n'
+
+
 def start(folder: Path) -> "subprocess.Popen[bytes]":
     """Start the line; its log is ``line.log``."""
     with (folder / "line.log").open("ab") as log:
@@ -97,6 +105,22 @@ def parts_in(database: Path) -> tuple[int, int]:
             [row] = found.execute("select count(*), count(distinct identity) from parts")
         except sqlite3.OperationalError:  # the line is still making it
             return 0, 0
+    return int(row[0]), int(row[1])
+
+
+def parts_at(url: str) -> tuple[int, int]:
+    """Rows, and different identities, of the parts in a database by its URL; 0 while it is away."""
+    import sqlalchemy
+
+    engine = sqlalchemy.create_engine(url)
+    words = "select count(*), count(distinct identity) from parts"
+    try:
+        with engine.connect() as found:
+            [row] = found.execute(sqlalchemy.text(words))
+    except sqlalchemy.exc.SQLAlchemyError:
+        return 0, 0
+    finally:
+        engine.dispose()
     return int(row[0]), int(row[1])
 
 

@@ -93,11 +93,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = common.parser("benchmarks.line.soak", __doc__, "line_soak")
     parser.add_argument("--frames", type=int, default=2000)
     parser.add_argument("--size", type=int, default=64, help="side of the frames")
-    parser.add_argument("--broker", help="host of an MQTT broker")
+    parser.add_argument("--broker", help="HOST or HOST:PORT of an MQTT broker")
     options = common.parse(parser, arguments)
-    more = f'[[sinks]]\nkind = "mqtt"\nhost = "{options.broker}"\n' if options.broker else ""
     folder = Path(tempfile.mkdtemp(prefix="pyramidflow-soak-"))
-    found = soak(folder, options.frames, options.size, options.threads, more)
+    found = soak(
+        folder, options.frames, options.size, options.threads, running.mqtt(options.broker)
+    )
     heads = ["frames", "a second", "rows", "different", "growth MB", "descriptors more"]
     row = [f"{found[key]:.6g}" for key in ("frames", "per_second", "rows", "different")]
     row += [f"{found['growth_mb']:.1f}", str(found["more_descriptors"])]

@@ -7,6 +7,7 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from pyramidflow.model.codebook import Codebook
 from pyramidflow.model.comparison import Comparison, Shapes
@@ -14,10 +15,12 @@ from pyramidflow.model.comparison import Comparison, Shapes
 
 @dataclass(frozen=True, eq=False)
 class BesideTemplate:
-    """What is far off from both: ``map = √(map_template · map_codebook)``.
+    """What is far off from both: ``map = √(map_template · I(distances_codebook))``.
 
     The geometric mean needs no common scale. The template's map tells small defects from what is
-    around them; the codebook's forgives what lies elsewhere than on other good parts.
+    around them; the codebook forgives what lies elsewhere than on other good parts. ``I`` is
+    bilinear: the pyramid's up-sampling fades at the border, and from a coarse level it would hide
+    the defects there.
 
     Attributes:
         template: the comparison at each pixel.
@@ -34,7 +37,10 @@ class BesideTemplate:
         differing = self.template.map_of(latents)
         wide = torch.promote_types(differing.dtype, torch.float32)
         # Roots first: of the product of two small numbers nothing may be left.
-        return differing.to(wide).clamp_min(0).sqrt() * self.codebook.map_of(latents).sqrt()
+        far = functional.interpolate(
+            self.codebook.distances(latents), differing.shape[1:], mode="bilinear"
+        )[:, 0]
+        return differing.to(wide).clamp_min(0).sqrt() * far.sqrt()
 
     def to(self, device: torch.device, dtype: torch.dtype) -> "BesideTemplate":
         """The same for latents of a type on a device."""

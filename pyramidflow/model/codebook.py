@@ -16,8 +16,9 @@ from pyramidflow.model.comparison import Shapes, without_mean
 STRIDE = 8
 """Image pixels between the positions that are compared; coarser where the pyramid begins so."""
 
-STRIDE_BESIDE_TEMPLATE = 16
-"""Likewise where a template is compared with, too: what is fine is the template's."""
+STRIDE_BESIDE_TEMPLATE = 32
+"""Likewise where a template is compared with, too: what is fine is the template's, and what only a
+large part of the image tells, such as uneven light, is the codebook's."""
 
 UNKNOWN_STRIDE = 4
 """Image pixels between those of a feature map of an encoder that does not tell."""
@@ -103,14 +104,18 @@ class Codebook:
         """By the names of their attributes."""
         return {"entries": self.entries, "mean": self.mean, "inverse_spread": self.inverse_spread}
 
-    def map_of(self, latents: Sequence[Tensor]) -> Tensor:
-        """Anomaly map ``[B, h_0, w_0]`` of latents ``[B, C, h_d, w_d]``, in float32 at least."""
+    def distances(self, latents: Sequence[Tensor]) -> Tensor:
+        """From the nearest entry, at each position: ``[B, 1, h, w]``, in float32 at least."""
         if self.without_mean:
             latents = without_mean(latents)
         features = features_of(latents, self.level)  # [B, h·w, F]
         standardised = (features - self.mean) * self.inverse_spread
-        distances = nearest(standardised.flatten(0, 1), self.entries)
-        composed = distances.view(-1, 1, *latents[self.level].shape[2:])
+        found = nearest(standardised.flatten(0, 1), self.entries)
+        return found.view(-1, 1, *latents[self.level].shape[2:])
+
+    def map_of(self, latents: Sequence[Tensor]) -> Tensor:
+        """Anomaly map ``[B, h_0, w_0]`` of latents ``[B, C, h_d, w_d]``, in float32 at least."""
+        composed = self.distances(latents)
         for fine in reversed(latents[: self.level]):
             residual = composed.new_zeros((len(composed), 1, *fine.shape[2:]))
             composed = ops.pyramid_merge(composed, residual)

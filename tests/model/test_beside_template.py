@@ -1,5 +1,6 @@
 """A codebook beside the template: the geometric mean of both maps, up to the detector's file."""
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -48,8 +49,9 @@ def test_the_map_is_the_geometric_mean_of_both(settings, kind):
     with torch.no_grad():
         latents = [z.double() for z in network(torch.randn(2, 3, *size))]
     wide = comparison.to(torch.device("cpu"), torch.float64)
-    both = [part.map_of(latents).numpy() for part in (wide.template, wide.codebook)]
-    expected = np.exp((np.log(both[0]) + np.log(both[1])) / 2)
+    far = wide.codebook.distances(latents)[:, 0].numpy()
+    far = np.stack([cv2.resize(each, size[::-1], interpolation=cv2.INTER_LINEAR) for each in far])
+    expected = np.exp((np.log(wide.template.map_of(latents).numpy()) + np.log(far)) / 2)
     np.testing.assert_allclose(wide.map_of(latents).numpy(), expected, rtol=1e-9)
 
 
@@ -62,9 +64,19 @@ def test_small_numbers_are_not_lost():
     torch.testing.assert_close(beside.map_of(latents), torch.full((1, 2, 2), 1e-30))
 
 
-@pytest.mark.parametrize(("stride", "level"), [(1, 3), (4, 2), (8, 1), (16, 0), (None, 2)])
-def test_positions_are_sixteen_pixels_apart(stride, level):
-    assert level_of(stride, 4, True) == level
+def test_a_defect_at_the_border_is_as_far_off_as_one_in_the_middle():
+    levels = [torch.zeros(1, 1, 64 >> d, 64 >> d) for d in range(4)]
+    codebook = Codebook(torch.zeros(1, 4), torch.zeros(4), torch.ones(4), 3)
+    beside = BesideTemplate(Contrast([z - 1 for z in levels]), codebook)
+    everywhere = [z + 1 for z in levels]
+    found = beside.map_of(everywhere)
+    alone = beside.template.map_of(everywhere)
+    torch.testing.assert_close(found, alone.sqrt())
+
+
+@pytest.mark.parametrize(("stride", "level"), [(1, 4), (4, 3), (8, 2), (16, 1), (32, 0), (None, 3)])
+def test_positions_are_thirty_two_pixels_apart(stride, level):
+    assert level_of(stride, 5, True) == level
 
 
 @pytest.mark.parametrize("settings", [{}, {"light": False}, {"templates": 2}])

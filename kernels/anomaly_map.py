@@ -5,12 +5,48 @@ The composition of the levels is :mod:`pyramidflow.kernels.pyramid_up`'s, on one
 
 import triton
 import triton.language as tl
+from torch import Tensor
 
-from .pixels import KEY, PIXEL_PRUNING, PIXEL_TILES, locate_pixels, pixel_offset
-from .tuning import autotune
+from .launch import device_of, is_flat, level_sizes, pixel_grid, strides_of
+from .pixels import (
+    load_float,
+    locate_pixels,
+    next_channels,
+    sample_pixels,
+    tuned_on_pixels,
+)
 
 
-@autotune(configs=PIXEL_TILES, key=KEY, prune_configs_by=PIXEL_PRUNING)
+@triton.jit
+def _sum_of_contrasts(
+    compared,
+    strides,
+    channels,
+    mask_pixel,
+    HAS_SPREAD: tl.constexpr,
+    HAS_SHIFT: tl.constexpr,
+    BLOCK_C: tl.constexpr,
+    BLOCK_P: tl.constexpr,
+):
+    """``Σ_c |z − z̄ − m| · w`` of each pixel, from the pointers to their first channels."""
+    latent_ptr, template_ptr, spread_ptr, shift_ptr = compared
+    latent_strides, template_strides, spread_strides = strides
+    total = tl.zeros((BLOCK_P,), tl.float32)
+    for first in range(0, channels, BLOCK_C):
+        channel, mask = next_channels(first, channels, mask_pixel, BLOCK_C)
+        difference = load_float(latent_ptr + channel * latent_strides[1], mask)
+        difference -= load_float(template_ptr + channel * template_strides[1], mask)
+        if HAS_SHIFT:
+            shift = tl.load(shift_ptr + channel, mask=channel < channels, other=0.0)
+            difference = tl.where(mask, difference - shift, 0.0)
+        contrast = tl.abs(difference)
+        if HAS_SPREAD:
+            contrast *= load_float(spread_ptr + channel * spread_strides[1], mask)
+        total += tl.sum(contrast, 0)
+    return total
+
+
+@tuned_on_pixels
 @triton.jit
 def anomaly_map_forward_kernel(
     latent_ptr,
@@ -18,12 +54,8 @@ def anomaly_map_forward_kernel(
     spread_ptr,
     shift_ptr,
     contrast_ptr,
-    x_strides,
-    template_strides,
-    spread_strides,
-    channels,
-    height,
-    width,
+    strides,
+    sizes,
     HAS_SPREAD: tl.constexpr,
     HAS_SHIFT: tl.constexpr,
     FLAT: tl.constexpr,
@@ -37,32 +69,22 @@ def anomaly_map_forward_kernel(
     Bytes: reads the latents, the template and the inverse spread once, writes one float for each
     pixel.
     """
+    channels, height, width = sizes
     batch, pixel, mask_pixel = locate_pixels(height * width, BLOCK_P)
-    latent_ptr = latent_ptr + batch * x_strides[0] + pixel_offset(pixel, width, x_strides, FLAT)
-    template_ptr = template_ptr + batch * template_strides[0]
-    template_ptr = template_ptr + pixel_offset(pixel, width, template_strides, FLAT)
-    spread_ptr = spread_ptr + pixel_offset(pixel, width, spread_strides, FLAT)
-    shift_ptr = shift_ptr + batch * channels
-    total = tl.zeros((BLOCK_P,), tl.float32)
-    for first in range(0, channels, BLOCK_C):
-        channel = (first + tl.arange(0, BLOCK_C)).to(tl.int64)[:, None]
-        mask = (channel < channels) & mask_pixel
-        z = tl.load(latent_ptr + channel * x_strides[1], mask=mask, other=0.0)
-        template = tl.load(template_ptr + channel * template_strides[1], mask=mask, other=0.0)
-        difference = z.to(tl.float32) - template.to(tl.float32)
-        if HAS_SHIFT:
-            shift = tl.load(shift_ptr + channel, mask=channel < channels, other=0.0)
-            difference = tl.where(mask, difference - shift, 0.0)
-        contrast = tl.abs(difference)
-        if HAS_SPREAD:
-            weight = tl.load(spread_ptr + channel * spread_strides[1], mask=mask, other=0.0)
-            contrast *= weight.to(tl.float32)
-        total += tl.sum(contrast, 0)
+    compared = (
+        sample_pixels(latent_ptr, strides[0], batch, pixel, width, FLAT),
+        sample_pixels(template_ptr, strides[1], batch, pixel, width, FLAT),
+        sample_pixels(spread_ptr, strides[2], batch, pixel, width, FLAT),
+        shift_ptr + batch * channels,
+    )
+    total = _sum_of_contrasts(
+        compared, strides, channels, mask_pixel, HAS_SPREAD, HAS_SHIFT, BLOCK_C, BLOCK_P
+    )
     contrast_ptr = contrast_ptr + batch * height * width + pixel
     tl.store(contrast_ptr, (total / channels)[None, :], mask=mask_pixel)
 
 
-@autotune(configs=PIXEL_TILES, key=KEY, prune_configs_by=PIXEL_PRUNING)
+@tuned_on_pixels
 @triton.jit
 def anomaly_map_tolerant_forward_kernel(
     latent_ptr,
@@ -70,13 +92,9 @@ def anomaly_map_tolerant_forward_kernel(
     spread_ptr,
     shift_ptr,
     contrast_ptr,
-    x_strides,
-    template_strides,
-    spread_strides,
-    channels,
-    height,
-    width,
     tolerance,
+    strides,
+    sizes,
     HAS_SPREAD: tl.constexpr,
     HAS_SHIFT: tl.constexpr,
     BLOCK_C: tl.constexpr,
@@ -89,11 +107,10 @@ def anomaly_map_tolerant_forward_kernel(
 
     Bytes: as that one, what is read again for another ``s`` comes from a cache.
     """
+    channels, height, width = sizes
     batch, pixel, mask_pixel = locate_pixels(height * width, BLOCK_P)
     row, column = pixel // width, pixel % width
-    latent_ptr = latent_ptr + batch * x_strides[0] + pixel_offset(pixel, width, x_strides, False)
-    template_ptr = template_ptr + batch * template_strides[0]
-    shift_ptr = shift_ptr + batch * channels
+    latent_ptr = sample_pixels(latent_ptr, strides[0], batch, pixel, width, False)
     side = 2 * tolerance + 1
     least = tl.full((1, BLOCK_P), float("inf"), tl.float32)
     for step in range(side * side):
@@ -101,46 +118,64 @@ def anomaly_map_tolerant_forward_kernel(
         is_inside = mask_pixel & (other_row >= 0) & (other_row < height)
         is_inside = is_inside & (other_column >= 0) & (other_column < width)
         other = other_row * width + other_column
-        other_template_ptr = template_ptr + pixel_offset(other, width, template_strides, False)
-        other_spread_ptr = spread_ptr + pixel_offset(other, width, spread_strides, False)
-        total = tl.zeros((BLOCK_P,), tl.float32)
-        for first in range(0, channels, BLOCK_C):
-            channel = (first + tl.arange(0, BLOCK_C)).to(tl.int64)[:, None]
-            mask = (channel < channels) & is_inside
-            z = tl.load(latent_ptr + channel * x_strides[1], mask=mask, other=0.0)
-            template = tl.load(
-                other_template_ptr + channel * template_strides[1], mask=mask, other=0.0
-            )
-            difference = z.to(tl.float32) - template.to(tl.float32)
-            if HAS_SHIFT:
-                shift = tl.load(shift_ptr + channel, mask=channel < channels, other=0.0)
-                difference = tl.where(mask, difference - shift, 0.0)
-            contrast = tl.abs(difference)
-            if HAS_SPREAD:
-                weight = tl.load(
-                    other_spread_ptr + channel * spread_strides[1], mask=mask, other=0.0
-                )
-                contrast *= weight.to(tl.float32)
-            total += tl.sum(contrast, 0)
+        compared = (
+            latent_ptr,
+            sample_pixels(template_ptr, strides[1], batch, other, width, False),
+            sample_pixels(spread_ptr, strides[2], batch, other, width, False),
+            shift_ptr + batch * channels,
+        )
+        total = _sum_of_contrasts(
+            compared, strides, channels, is_inside, HAS_SPREAD, HAS_SHIFT, BLOCK_C, BLOCK_P
+        )
         found = tl.where(is_inside, total[None, :], float("inf"))
         least = tl.minimum(least, found, propagate_nan=tl.PropagateNan.ALL)
     contrast_ptr = contrast_ptr + batch * height * width + pixel
     tl.store(contrast_ptr, least / channels, mask=mask_pixel)
 
 
-@autotune(configs=PIXEL_TILES, key=KEY, prune_configs_by=PIXEL_PRUNING)
+def anomaly_map_forward(
+    latent: Tensor,
+    template: Tensor,
+    inverse_spread: Tensor | None,
+    shift: Tensor | None,
+    contrast: Tensor,
+    tolerance: int = 0,
+) -> None:
+    """Write the contrast of one level, ``[B, 1, h, w]`` in float32.
+
+    Args:
+        latent: ``[B, C, h, w]``.
+        template: ``[B, C, h, w]``.
+        inverse_spread: ``[B, C, h, w]``, the same for every sample; ``None`` for 1.
+        shift: ``[B, C]``, dense, in float32; ``None`` for 0.
+        contrast: the result, dense.
+        tolerance: pixels; above 0 the least contrast around each pixel.
+    """
+    # A kernel that is compiled without an operand does not read it.
+    spread = template if inverse_spread is None else inverse_spread
+    operands = (latent, template, spread, contrast if shift is None else shift, contrast)
+    layout = strides_of(latent, template, spread), level_sizes(latent)
+    given = {"HAS_SPREAD": inverse_spread is not None, "HAS_SHIFT": shift is not None}
+    with device_of(latent):
+        if tolerance > 0:
+            anomaly_map_tolerant_forward_kernel[pixel_grid(latent)](
+                *operands, tolerance, *layout, **given
+            )
+            return
+        anomaly_map_forward_kernel[pixel_grid(latent)](
+            *operands, *layout, **given, FLAT=is_flat(latent, template, spread)
+        )
+
+
+@tuned_on_pixels
 @triton.jit
 def anomaly_map_backward_kernel(
     grad_contrast_ptr,
     latent_ptr,
     template_ptr,
     grad_latent_ptr,
-    x_strides,
-    template_strides,
-    grad_strides,
-    channels,
-    height,
-    width,
+    strides,
+    sizes,
     FLAT: tl.constexpr,
     BLOCK_C: tl.constexpr,
     BLOCK_P: tl.constexpr,
@@ -149,19 +184,36 @@ def anomaly_map_backward_kernel(
 
     Bytes: reads the latents, the template and one float for each pixel once, writes a gradient.
     """
+    latent_strides, template_strides, grad_strides = strides
+    channels, height, width = sizes
     batch, pixel, mask_pixel = locate_pixels(height * width, BLOCK_P)
-    latent_ptr = latent_ptr + batch * x_strides[0] + pixel_offset(pixel, width, x_strides, FLAT)
-    template_ptr = template_ptr + batch * template_strides[0]
-    template_ptr = template_ptr + pixel_offset(pixel, width, template_strides, FLAT)
-    grad_latent_ptr = grad_latent_ptr + batch * grad_strides[0]
-    grad_latent_ptr = grad_latent_ptr + pixel_offset(pixel, width, grad_strides, FLAT)
+    latent_ptr = sample_pixels(latent_ptr, latent_strides, batch, pixel, width, FLAT)
+    template_ptr = sample_pixels(template_ptr, template_strides, batch, pixel, width, FLAT)
+    grad_latent_ptr = sample_pixels(grad_latent_ptr, grad_strides, batch, pixel, width, FLAT)
     grad_contrast_ptr = grad_contrast_ptr + batch * height * width + pixel
     grad = tl.load(grad_contrast_ptr, mask=mask_pixel, other=0.0) / channels
     for first in range(0, channels, BLOCK_C):
-        channel = (first + tl.arange(0, BLOCK_C)).to(tl.int64)[:, None]
-        mask = (channel < channels) & mask_pixel
-        z = tl.load(latent_ptr + channel * x_strides[1], mask=mask, other=0.0).to(tl.float32)
-        template = tl.load(template_ptr + channel * template_strides[1], mask=mask, other=0.0)
-        template = template.to(tl.float32)
+        channel, mask = next_channels(first, channels, mask_pixel, BLOCK_C)
+        z = load_float(latent_ptr + channel * latent_strides[1], mask)
+        template = load_float(template_ptr + channel * template_strides[1], mask)
         grad_z = tl.where(z > template, grad, tl.where(z < template, -grad, 0.0))
         tl.store(grad_latent_ptr + channel * grad_strides[1], grad_z, mask=mask)
+
+
+def anomaly_map_backward(
+    grad_contrast: Tensor, latent: Tensor, template: Tensor, grad_latent: Tensor
+) -> None:
+    """Write the gradient of one level's latents ``[B, C, h, w]``.
+
+    Args:
+        grad_contrast: of the level's contrast, dense, in float32.
+        latent: ``[B, C, h, w]``.
+        template: ``[B, C, h, w]``.
+        grad_latent: the result.
+    """
+    tensors = (latent, template, grad_latent)
+    layout = strides_of(*tensors), level_sizes(latent)
+    with device_of(latent):
+        anomaly_map_backward_kernel[pixel_grid(latent)](
+            grad_contrast, *tensors, *layout, FLAT=is_flat(*tensors)
+        )

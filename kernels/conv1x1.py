@@ -5,59 +5,74 @@ products, never TF32. ``DOT_TYPE`` is the products' type: the tensors' own, exce
 interpreter, which keeps bfloat16 as bare bits, needs float32.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import triton
 import triton.language as tl
+from torch import Tensor
 
-from .coupling import nearest_offset, soft_clamp, transform
-from .pixels import KEY, locate_pixels, pixel_offset
-from .tuning import autotune, configurations, pruner
+from .coupling import Coupling, launch_coupling, soft_clamp, taken_pixels, transform
+from .launch import (
+    block_of_channels,
+    device_of,
+    dot_type,
+    is_flat,
+    level_sizes,
+    strides_of,
+    tile_count,
+)
+from .pixels import KEY, load_float, locate_pixels, pixel_extents, pixel_offset, sample_pixels
+from .tuning import Extents, autotune, configurations, pruner
 
 FUSED_CHANNELS = 64
 """Most channels that :func:`coupling_conv1x1_forward_kernel` keeps in one program."""
 
 
+def _matrix_extents(arguments: Mapping[str, Any]) -> dict[str, int]:
+    channels, _, _ = arguments["sizes"]
+    return {"BLOCK_O": channels, "BLOCK_C": channels}
+
+
 def _forward_extents(arguments: Mapping[str, Any]) -> dict[str, int]:
-    return {
-        "BLOCK_O": arguments["channels"],
-        "BLOCK_C": arguments["channels"],
-        "BLOCK_P": arguments["height"] * arguments["width"],
-    }
-
-
-def _backward_extents(arguments: Mapping[str, Any]) -> dict[str, int]:
-    return {"BLOCK_O": arguments["channels"], "BLOCK_C": arguments["channels"]}
+    return _matrix_extents(arguments) | pixel_extents(arguments)
 
 
 def _fused_extents(arguments: Mapping[str, Any]) -> dict[str, int]:
-    return {"BLOCK_P": arguments["height"] * arguments["width"]}
+    return {"BLOCK_P": pixel_extents(arguments)["BLOCK_P"]}
 
 
-@autotune(
-    configs=configurations(
-        [
-            {"BLOCK_O": channels, "BLOCK_C": 16, "BLOCK_P": pixels}
-            for channels in (16, 32, 64)
-            for pixels in (32, 64)
-        ],
-        stages=(2,),
-    ),
-    key=KEY,
-    prune_configs_by=pruner(_forward_extents, grid=("BLOCK_O", "BLOCK_P")),
-)
+def _tuned(
+    channels: tuple[tuple[int, int], ...], extents: Extents, grid: tuple[str, ...]
+) -> Callable[[Any], Any]:
+    """Decorator of a matrix product: blocks of output and input channels, with 32 or 64 pixels."""
+    blocks = [
+        {"BLOCK_O": outputs, "BLOCK_C": inputs, "BLOCK_P": pixels}
+        for outputs, inputs in channels
+        for pixels in (32, 64)
+    ]
+    return autotune(
+        configs=configurations(blocks, stages=(2,)), key=KEY, prune_configs_by=pruner(extents, grid)
+    )
+
+
+@triton.jit
+def _out_channels(channels, BLOCK_O: tl.constexpr):
+    """This program's rows ``[BLOCK_O, 1]`` of the matrix, which of them exist, and what is left."""
+    tiles_o = (channels + BLOCK_O - 1) // BLOCK_O
+    channel = (tl.program_id(0) % tiles_o) * BLOCK_O + tl.arange(0, BLOCK_O)[:, None]
+    channel = channel.to(tl.int64)
+    return channel, channel < channels, tl.program_id(0) // tiles_o
+
+
+@_tuned(((16, 16), (32, 16), (64, 16)), _forward_extents, grid=("BLOCK_O", "BLOCK_P"))
 @triton.jit
 def invertible_conv1x1_forward_kernel(
     y_ptr,
     weight_ptr,
     z_ptr,
-    x_strides,
-    weight_strides,
-    z_strides,
-    channels,
-    height,
-    width,
+    strides,
+    sizes,
     DOT_TYPE: tl.constexpr,
     FLAT: tl.constexpr,
     BLOCK_O: tl.constexpr,
@@ -69,17 +84,15 @@ def invertible_conv1x1_forward_kernel(
     Bytes: reads ``y`` once for each ``BLOCK_O`` output channels (once from memory, then from cache)
     and ``A``, writes ``z``.
     """
-    tiles_o = (channels + BLOCK_O - 1) // BLOCK_O
+    y_strides, weight_strides, z_strides = strides
+    channels, height, width = sizes
     tiles_p = (height * width + BLOCK_P - 1) // BLOCK_P
-    out_channel = (tl.program_id(0) % tiles_o) * BLOCK_O + tl.arange(0, BLOCK_O)[:, None]
-    out_channel = out_channel.to(tl.int64)
-    tile = tl.program_id(0) // tiles_o
+    out_channel, mask_out, tile = _out_channels(channels, BLOCK_O)
     batch = (tile // tiles_p).to(tl.int64)
     pixel = (tile % tiles_p) * BLOCK_P + tl.arange(0, BLOCK_P)[None, :]
     mask_pixel = pixel < height * width
-    mask_out = out_channel < channels
-    y_ptr = y_ptr + batch * x_strides[0] + pixel_offset(pixel, width, x_strides, FLAT)
-    z_ptr = z_ptr + batch * z_strides[0] + pixel_offset(pixel, width, z_strides, FLAT)
+    y_ptr = sample_pixels(y_ptr, y_strides, batch, pixel, width, FLAT)
+    z_ptr = sample_pixels(z_ptr, z_strides, batch, pixel, width, FLAT)
     total = tl.zeros((BLOCK_O, BLOCK_P), tl.float32)
     for first in range(0, channels, BLOCK_C):
         channel = (first + tl.arange(0, BLOCK_C)).to(tl.int64)
@@ -87,34 +100,36 @@ def invertible_conv1x1_forward_kernel(
         mask_weight = mask_out & (channel[None, :] < channels)
         weight = tl.load(weight_ptr + offset_weight, mask=mask_weight, other=0.0)
         mask_y = (channel[:, None] < channels) & mask_pixel
-        y = tl.load(y_ptr + channel[:, None] * x_strides[1], mask=mask_y, other=0.0)
+        y = tl.load(y_ptr + channel[:, None] * y_strides[1], mask=mask_y, other=0.0)
         total += tl.dot(weight.to(DOT_TYPE), y.to(DOT_TYPE), input_precision="ieee")
     tl.store(z_ptr + out_channel * z_strides[1], total, mask=mask_out & mask_pixel)
 
 
-@autotune(
-    configs=configurations(
-        [
-            {"BLOCK_O": out, "BLOCK_C": channels, "BLOCK_P": pixels}
-            for out, channels in ((16, 16), (32, 32), (64, 32))
-            for pixels in (32, 64)
-        ],
-        stages=(2,),
-    ),
-    key=KEY,
-    prune_configs_by=pruner(_backward_extents, grid=("BLOCK_O", "BLOCK_C")),
-)
+def invertible_conv1x1_forward(y: Tensor, weight: Tensor, z: Tensor) -> None:
+    """Write ``z = A y``; ``weight`` is ``A [C, C]``, of any strides."""
+    batch, channels, height, width = y.shape
+
+    def grid(blocks: Mapping[str, Any]) -> tuple[int]:
+        tiles = tile_count(height * width, blocks["BLOCK_P"])
+        return (batch * tiles * tile_count(channels, blocks["BLOCK_O"]),)
+
+    with device_of(y):
+        invertible_conv1x1_forward_kernel[grid](
+            *(y, weight, z, strides_of(y, weight, z), level_sizes(y)),
+            DOT_TYPE=dot_type(y),
+            FLAT=is_flat(y, z),
+        )
+
+
+@_tuned(((16, 16), (32, 32), (64, 32)), _matrix_extents, grid=("BLOCK_O", "BLOCK_C"))
 @triton.jit
 def invertible_conv1x1_backward_kernel(
     grad_z_ptr,
     y_ptr,
     partial_ptr,
-    x_strides,
-    y_strides,
-    channels,
+    strides,
+    sizes,
     batches,
-    height,
-    width,
     chunks,
     DOT_TYPE: tl.constexpr,
     FLAT: tl.constexpr,
@@ -128,12 +143,11 @@ def invertible_conv1x1_backward_kernel(
     ``A``. Bytes: reads the gradient and ``y`` once for each block of channels (once from memory,
     then from cache), writes ``chunks · C²`` floats.
     """
-    tiles_o = (channels + BLOCK_O - 1) // BLOCK_O
+    grad_strides, y_strides = strides
+    channels, height, width = sizes
     tiles_c = (channels + BLOCK_C - 1) // BLOCK_C
     tiles_p = (height * width + BLOCK_P - 1) // BLOCK_P
-    out_channel = (tl.program_id(0) % tiles_o) * BLOCK_O + tl.arange(0, BLOCK_O)[:, None]
-    out_channel = out_channel.to(tl.int64)
-    rest = tl.program_id(0) // tiles_o
+    out_channel, mask_out, rest = _out_channels(channels, BLOCK_O)
     channel = ((rest % tiles_c) * BLOCK_C + tl.arange(0, BLOCK_C)[None, :]).to(tl.int64)
     chunk = (rest // tiles_c).to(tl.int64)
     total = tl.zeros((BLOCK_O, BLOCK_C), tl.float32)
@@ -142,17 +156,33 @@ def invertible_conv1x1_backward_kernel(
         pixel = (tile % tiles_p) * BLOCK_P + tl.arange(0, BLOCK_P)
         along_o = pixel[None, :]
         along_c = pixel[:, None]
-        offset_grad = batch * x_strides[0] + out_channel * x_strides[1]
-        offset_grad += pixel_offset(along_o, width, x_strides, FLAT)
+        offset_grad = batch * grad_strides[0] + out_channel * grad_strides[1]
+        offset_grad += pixel_offset(along_o, width, grad_strides, FLAT)
         offset_y = batch * y_strides[0] + channel * y_strides[1]
         offset_y += pixel_offset(along_c, width, y_strides, FLAT)
-        mask_grad = (out_channel < channels) & (along_o < height * width)
+        mask_grad = mask_out & (along_o < height * width)
         mask_y = (channel < channels) & (along_c < height * width)
         grad = tl.load(grad_z_ptr + offset_grad, mask=mask_grad, other=0.0)
         y = tl.load(y_ptr + offset_y, mask=mask_y, other=0.0)
         total += tl.dot(grad.to(DOT_TYPE), y.to(DOT_TYPE), input_precision="ieee")
     partial_ptr = partial_ptr + (chunk * channels + out_channel) * channels + channel
-    tl.store(partial_ptr, total, mask=(out_channel < channels) & (channel < channels))
+    tl.store(partial_ptr, total, mask=mask_out & (channel < channels))
+
+
+def invertible_conv1x1_backward(grad_z: Tensor, y: Tensor, partial: Tensor) -> None:
+    """Write ``partial [K, C, C]``, whose sum over ``K`` chunks is the gradient of the matrix."""
+    chunks, channels, _ = partial.shape
+
+    def grid(blocks: Mapping[str, Any]) -> tuple[int]:
+        tiles = tile_count(channels, blocks["BLOCK_O"]) * tile_count(channels, blocks["BLOCK_C"])
+        return (chunks * tiles,)
+
+    with device_of(y):
+        invertible_conv1x1_backward_kernel[grid](
+            *(grad_z, y, partial, strides_of(grad_z, y), level_sizes(y), len(y), chunks),
+            DOT_TYPE=dot_type(y),
+            FLAT=is_flat(grad_z, y),
+        )
 
 
 @autotune(
@@ -169,20 +199,10 @@ def coupling_conv1x1_forward_kernel(
     weight_ptr,
     z_ptr,
     sums_ptr,
-    x_strides,
-    params_strides,
-    mean_strides,
-    weight_strides,
-    z_strides,
-    channels,
-    height,
-    width,
-    params_height,
-    params_width,
-    row_scale,
-    column_scale,
-    clamp_scale,
-    clamp_inverse,
+    strides,
+    sizes,
+    resize,
+    clamp,
     DOT_TYPE: tl.constexpr,
     CHANNEL_MEAN: tl.constexpr,
     RESIZED: tl.constexpr,
@@ -195,39 +215,55 @@ def coupling_conv1x1_forward_kernel(
     ``BLOCK_C`` holds every channel. Bytes: reads ``x``, ``s0``, ``t`` once, a mean that is not
     broadcast, and ``A``; writes ``z``, the mean if taken here, and one float for each pixel.
     """
+    x_strides, params_strides, mean_strides, weight_strides, z_strides = strides
+    channels, height, width = sizes
     batch, pixel, mask_pixel = locate_pixels(height * width, BLOCK_P)
     channel = tl.arange(0, BLOCK_C).to(tl.int64)[:, None]
     mask = (channel < channels) & mask_pixel
-    params_ptr = params_ptr + batch * params_strides[0]
-    mean_ptr = mean_ptr + batch * mean_strides[0]
-    if RESIZED:
-        params_ptr = params_ptr + nearest_offset(
-            pixel, width, params_height, params_width, row_scale, column_scale, params_strides
-        )
-        mean_ptr = mean_ptr + nearest_offset(
-            pixel, width, params_height, params_width, row_scale, column_scale, mean_strides
-        )
-    else:
-        params_ptr = params_ptr + pixel_offset(pixel, width, params_strides, FLAT)
-        mean_ptr = mean_ptr + pixel_offset(pixel, width, mean_strides, FLAT)
-    s0 = tl.load(params_ptr + channel * params_strides[1], mask=mask, other=0.0).to(tl.float32)
-    t = tl.load(params_ptr + (channels + channel) * params_strides[1], mask=mask, other=0.0)
-    x_ptr = x_ptr + batch * x_strides[0] + channel * x_strides[1]
-    x = tl.load(x_ptr + pixel_offset(pixel, width, x_strides, FLAT), mask=mask, other=0.0)
-    s = soft_clamp(s0, clamp_scale, clamp_inverse)
+    params_ptr = taken_pixels(
+        params_ptr, params_strides, batch, pixel, width, resize, RESIZED, FLAT
+    )
+    mean_ptr = taken_pixels(mean_ptr, mean_strides, batch, pixel, width, resize, RESIZED, FLAT)
+    s0 = load_float(params_ptr + channel * params_strides[1], mask)
+    t = load_float(params_ptr + (channels + channel) * params_strides[1], mask)
+    x_ptr = sample_pixels(x_ptr, x_strides, batch, pixel, width, FLAT)
+    x = load_float(x_ptr + channel * x_strides[1], mask)
+    s = soft_clamp(s0, clamp)
     if CHANNEL_MEAN:
         mean = (tl.sum(s, 0) / channels)[None, :]
         tl.store(mean_ptr, mean, mask=mask_pixel)
     else:
-        mean = tl.load(mean_ptr + channel * mean_strides[1], mask=mask, other=0.0).to(tl.float32)
+        mean = load_float(mean_ptr + channel * mean_strides[1], mask)
     s = tl.where(mask, s - mean, 0.0)
-    y = transform(x.to(tl.float32), s, t.to(tl.float32), False)
-    sums_ptr = sums_ptr + batch * height * width + pixel
-    tl.store(sums_ptr, tl.sum(s, 0)[None, :], mask=mask_pixel)
+    y = transform(x, s, t, False)
+    tl.store(sums_ptr + batch * height * width + pixel, tl.sum(s, 0)[None, :], mask=mask_pixel)
     column = tl.arange(0, BLOCK_C).to(tl.int64)[None, :]
     mask_weight = (channel < channels) & (column < channels)
     offset_weight = channel * weight_strides[0] + column * weight_strides[1]
     weight = tl.load(weight_ptr + offset_weight, mask=mask_weight, other=0.0)
     z = tl.dot(weight.to(DOT_TYPE), y.to(DOT_TYPE), input_precision="ieee")
-    z_ptr = z_ptr + batch * z_strides[0] + channel * z_strides[1]
-    tl.store(z_ptr + pixel_offset(pixel, width, z_strides, FLAT), z, mask=mask)
+    z_ptr = sample_pixels(z_ptr, z_strides, batch, pixel, width, FLAT)
+    tl.store(z_ptr + channel * z_strides[1], z, mask=mask)
+
+
+def coupling_conv1x1_forward(
+    coupling: Coupling, weight: Tensor, z: Tensor, sums: Tensor, *, channel_mean: bool
+) -> None:
+    """Write ``z``; the rest as :func:`pyramidflow.kernels.coupling.affine_coupling_forward`.
+
+    Args:
+        coupling: of at most :data:`FUSED_CHANNELS` channels, not inverted.
+        weight: ``A [C, C]``.
+        z: the result.
+        sums: of the log-scale over channels, dense, in float32.
+        channel_mean: whether the mean over channels is taken here.
+    """
+    launch_coupling(
+        coupling_conv1x1_forward_kernel,
+        coupling,
+        *(weight, z),
+        sums=sums,
+        DOT_TYPE=dot_type(z),
+        CHANNEL_MEAN=channel_mean,
+        BLOCK_C=block_of_channels(z),
+    )

@@ -16,12 +16,14 @@ from typing import Any
 
 import triton
 import triton.language as tl
+from torch import Tensor
 
-from .coupling import soft_clamp
-from .pixels import locate_pixels
+from .coupling import ClampFactors, soft_clamp
+from .launch import block_of_channels, device_of, dot_type, level_sizes, pixel_grid
+from .pixels import load_float, locate_pixels
 from .tuning import INTERPRETED, autotune, configurations, covered
 
-_KEY = ["channels", "inputs", "height", "width", "STRIDE"]
+_KEY = ["sizes", "inputs", "STRIDE"]
 
 CHANNELS_AT_MOST = 64
 """Most channels that :func:`conv_coupling_conv1x1_forward_kernel` keeps in one program."""
@@ -36,7 +38,8 @@ def _prune(
 ) -> list[triton.Config]:
     """Keep what fits, with the fewest lanes on input channels; few pixels want small blocks."""
     arguments = {**arguments, **options}
-    inputs, pixels = arguments["inputs"], arguments["height"] * arguments["width"]
+    _, height, width = arguments["sizes"]
+    inputs, pixels = arguments["inputs"], height * width
     element = arguments["hidden_ptr"].element_size()
     exact = element == 4 and arguments["PRECISION"] == "ieee"
 
@@ -85,14 +88,10 @@ def conv_coupling_conv1x1_forward_kernel(
     weight_ptr,
     z_ptr,
     mean_strides,
-    channels,
+    sizes,
     inputs,
-    height,
-    width,
-    hidden_height,
-    hidden_width,
-    clamp_scale,
-    clamp_inverse,
+    hidden_size,
+    clamp,
     SIZE: tl.constexpr,
     STRIDE: tl.constexpr,
     DOT_TYPE: tl.constexpr,
@@ -103,10 +102,12 @@ def conv_coupling_conv1x1_forward_kernel(
 ):
     """``z = A (e^s x + t)`` with ``s0, t = kernel ∗ hidden`` at every ``STRIDE``-th pixel.
 
-    ``s = clamp_scale · atan(s0 · clamp_inverse) − m``. Bytes: reads ``x``, ``hidden``, a mean that
+    ``s = v − m`` with the soft-clamped ``v``. Bytes: reads ``x``, ``hidden``, a mean that
     is not broadcast, the kernel and ``A`` once from memory (the window's overlap and the kernel
     again from cache), writes ``z``.
     """
+    channels, height, width = sizes
+    hidden_height, hidden_width = hidden_size
     batch, pixel, mask_pixel = locate_pixels(height * width, BLOCK_P)
     pixel, mask_pixel = tl.trans(pixel), tl.trans(mask_pixel)
     row = pixel // width * STRIDE - SIZE // 2
@@ -137,11 +138,49 @@ def conv_coupling_conv1x1_forward_kernel(
     mask = mask_pixel & (channel < channels)
     offset = (batch * height * width + pixel) * channels + channel
     offset_mean = batch * mean_strides[0] + channel * mean_strides[1] + pixel * mean_strides[3]
-    mean = tl.load(mean_ptr + offset_mean, mask=mask, other=0.0).to(tl.float32)
-    x = tl.load(x_ptr + offset, mask=mask, other=0.0).to(tl.float32)
-    y = tl.exp(soft_clamp(s0, clamp_scale, clamp_inverse) - mean) * x + t
+    mean = load_float(mean_ptr + offset_mean, mask)
+    x = load_float(x_ptr + offset, mask)
+    y = tl.exp(soft_clamp(s0, clamp) - mean) * x + t
     mixed = tl.arange(0, BLOCK_C)[:, None]
     mask_weight = (mixed < channels) & (channel < channels)
     weight = tl.load(weight_ptr + channel * channels + mixed, mask=mask_weight, other=0.0)
     z = tl.dot(y.to(DOT_TYPE), weight.to(DOT_TYPE), input_precision=PRECISION)
     tl.store(z_ptr + offset, z, mask=mask)
+
+
+def conv_coupling_conv1x1_forward(
+    x: Tensor,
+    hidden: Tensor,
+    kernel: Tensor,
+    mean: Tensor,
+    weight: Tensor,
+    z: Tensor,
+    clamp: ClampFactors,
+    *,
+    stride: int,
+    precision: str,
+) -> None:
+    """Write ``z [B, C, H, W]``; every image is dense and channels-last.
+
+    Args:
+        x: the level ``[B, C, H, W]``, of at most :data:`CHANNELS_AT_MOST` channels.
+        hidden: ``[B, K, H', W']``.
+        kernel: ``[2C, K, k, k]``, dense and channels-last.
+        mean: ``[B, C, H, W]``, one stride reaches every pixel.
+        weight: ``A [C, C]``, dense.
+        z: the result.
+        clamp: factors of the soft clamp.
+        stride: pixels of ``hidden`` for one of ``x``, each way.
+        precision: of float32 products, ``"ieee"`` or ``"tf32"``.
+    """
+    _, inputs, *hidden_size = hidden.shape
+    with device_of(x):
+        conv_coupling_conv1x1_forward_kernel[pixel_grid(x)](
+            *(x, hidden, kernel, mean, weight, z, mean.stride()),
+            *(level_sizes(x), inputs, tuple(hidden_size), clamp),
+            SIZE=kernel.shape[-1],
+            STRIDE=stride,
+            DOT_TYPE=dot_type(x),
+            PRECISION=precision,
+            BLOCK_C=block_of_channels(x),
+        )

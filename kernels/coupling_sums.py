@@ -5,32 +5,57 @@ Sums across programs go through memory and are added in a fixed order, so result
 
 import triton
 import triton.language as tl
+from torch import Tensor
 
-from .coupling import gradients, nearest_offset, soft_clamp
-from .pixels import KEY, PIXEL_PRUNING, locate_pixels, pixel_offset
+from .coupling import (
+    ClampFactors,
+    Coupling,
+    log_scale_gradient,
+    soft_clamp,
+    taken_pixels,
+)
+from .launch import device_of, is_flat, level_sizes, pixel_grid, strides_of
+from .pixels import (
+    KEY,
+    PIXEL_PRUNING,
+    load_float,
+    locate_pixels,
+    next_channels,
+    sample_pixels,
+)
 from .tuning import autotune, configurations
 
 SUMMED_PIXELS = 64
 """``BLOCK_P`` of the kernels that sum over pixels: not tuned, it sizes their result."""
 
-_SUM_TILES = configurations(
-    [{"BLOCK_C": channels, "BLOCK_P": SUMMED_PIXELS} for channels in (4, 8, 16, 32)]
+_tuned = autotune(
+    configs=configurations(
+        [{"BLOCK_C": channels, "BLOCK_P": SUMMED_PIXELS} for channels in (4, 8, 16, 32)]
+    ),
+    key=KEY,
+    prune_configs_by=PIXEL_PRUNING,
 )
 
 
-@autotune(configs=_SUM_TILES, key=KEY, prune_configs_by=PIXEL_PRUNING)
+@triton.jit
+def _store_spatial_sums(
+    sums_ptr, strides, batch, pixels, channel, channels, v, BLOCK_P: tl.constexpr
+):
+    """Sums over the program's pixels, one for each channel."""
+    tile = tl.program_id(0) % ((pixels + BLOCK_P - 1) // BLOCK_P)
+    sums_ptr = sums_ptr + batch * strides[0] + tile + channel * strides[1]
+    tl.store(sums_ptr, tl.sum(v, 1)[:, None], mask=channel < channels)
+
+
+@_tuned
 @triton.jit
 def soft_clamp_sums_forward_kernel(
     params_ptr,
     channel_sums_ptr,
     spatial_sums_ptr,
-    x_strides,
-    spatial_strides,
-    channels,
-    height,
-    width,
-    clamp_scale,
-    clamp_inverse,
+    strides,
+    sizes,
+    clamp,
     FLAT: tl.constexpr,
     BLOCK_C: tl.constexpr,
     BLOCK_P: tl.constexpr,
@@ -40,24 +65,42 @@ def soft_clamp_sums_forward_kernel(
     ``height × width`` is the parameters' size. Bytes: reads ``s0`` once, writes one float for each
     pixel and one for each channel and tile.
     """
+    channels, height, width = sizes
     pixels = height * width
     batch, pixel, mask_pixel = locate_pixels(pixels, BLOCK_P)
-    params_ptr = params_ptr + batch * x_strides[0] + pixel_offset(pixel, width, x_strides, FLAT)
-    tile = tl.program_id(0) % ((pixels + BLOCK_P - 1) // BLOCK_P)
-    spatial_sums_ptr = spatial_sums_ptr + batch * spatial_strides[0] + tile
+    params_ptr = sample_pixels(params_ptr, strides[0], batch, pixel, width, FLAT)
     total = tl.zeros((BLOCK_P,), tl.float32)
     for first in range(0, channels, BLOCK_C):
-        channel = (first + tl.arange(0, BLOCK_C)).to(tl.int64)[:, None]
-        mask = (channel < channels) & mask_pixel
-        s0 = tl.load(params_ptr + channel * x_strides[1], mask=mask, other=0.0).to(tl.float32)
-        v = soft_clamp(s0, clamp_scale, clamp_inverse)
+        channel, mask = next_channels(first, channels, mask_pixel, BLOCK_C)
+        v = soft_clamp(load_float(params_ptr + channel * strides[0][1], mask), clamp)
         total += tl.sum(v, 0)
-        sums = tl.sum(v, 1)[:, None]
-        tl.store(spatial_sums_ptr + channel * spatial_strides[1], sums, mask=channel < channels)
+        _store_spatial_sums(
+            spatial_sums_ptr, strides[1], batch, pixels, channel, channels, v, BLOCK_P
+        )
     tl.store(channel_sums_ptr + batch * pixels + pixel, total[None, :], mask=mask_pixel)
 
 
-@autotune(configs=_SUM_TILES, key=KEY, prune_configs_by=PIXEL_PRUNING)
+def soft_clamp_sums_forward(
+    params: Tensor, channel_sums: Tensor, spatial_sums: Tensor, clamp: ClampFactors
+) -> None:
+    """Write the sums of the soft-clamped log-scale.
+
+    Args:
+        params: ``[B, 2C, H', W']``.
+        channel_sums: over channels, ``[B, 1, H', W']`` in float32, dense.
+        spatial_sums: over tiles of :data:`SUMMED_PIXELS` pixels, ``[B, C, tiles]``.
+        clamp: factors of the soft clamp.
+    """
+    channels, height, width = level_sizes(params)
+    with device_of(params):
+        soft_clamp_sums_forward_kernel[pixel_grid(params)](
+            *(params, channel_sums, spatial_sums, strides_of(params, spatial_sums)),
+            *((channels // 2, height, width), clamp),
+            FLAT=is_flat(params),
+        )
+
+
+@_tuned
 @triton.jit
 def affine_coupling_sums_backward_kernel(
     grad_ptr,
@@ -67,20 +110,10 @@ def affine_coupling_sums_backward_kernel(
     mean_ptr,
     channel_sums_ptr,
     spatial_sums_ptr,
-    grad_strides,
-    x_strides,
-    params_strides,
-    mean_strides,
-    spatial_strides,
-    channels,
-    height,
-    width,
-    params_height,
-    params_width,
-    row_scale,
-    column_scale,
-    clamp_scale,
-    clamp_inverse,
+    strides,
+    sizes,
+    resize,
+    clamp,
     INVERSE: tl.constexpr,
     RESIZED: tl.constexpr,
     FLAT: tl.constexpr,
@@ -94,41 +127,48 @@ def affine_coupling_sums_backward_kernel(
     (inverse: ``t``) and a mean that is not broadcast once, writes one float for each pixel and one
     for each channel and tile.
     """
+    channels, height, width = sizes
     pixels = height * width
     batch, pixel, mask_pixel = locate_pixels(pixels, BLOCK_P)
-    grad_ptr = grad_ptr + batch * grad_strides[0] + pixel_offset(pixel, width, grad_strides, FLAT)
-    x_ptr = x_ptr + batch * x_strides[0] + pixel_offset(pixel, width, x_strides, FLAT)
-    params_ptr = params_ptr + batch * params_strides[0]
-    mean_ptr = mean_ptr + batch * mean_strides[0]
-    if RESIZED:
-        params_ptr = params_ptr + nearest_offset(
-            pixel, width, params_height, params_width, row_scale, column_scale, params_strides
-        )
-        mean_ptr = mean_ptr + nearest_offset(
-            pixel, width, params_height, params_width, row_scale, column_scale, mean_strides
-        )
-    else:
-        params_ptr = params_ptr + pixel_offset(pixel, width, params_strides, FLAT)
-        mean_ptr = mean_ptr + pixel_offset(pixel, width, mean_strides, FLAT)
-    tile = tl.program_id(0) % ((pixels + BLOCK_P - 1) // BLOCK_P)
-    spatial_sums_ptr = spatial_sums_ptr + batch * spatial_strides[0] + tile
+    read = (
+        sample_pixels(x_ptr, strides[0], batch, pixel, width, FLAT),
+        sample_pixels(grad_ptr, strides[1], batch, pixel, width, FLAT),
+        taken_pixels(params_ptr, strides[2], batch, pixel, width, resize, RESIZED, FLAT),
+        taken_pixels(mean_ptr, strides[3], batch, pixel, width, resize, RESIZED, FLAT),
+    )
     grad_log_det = tl.load(grad_log_det_ptr + batch).to(tl.float32)
     total = tl.zeros((BLOCK_P,), tl.float32)
     for first in range(0, channels, BLOCK_C):
-        channel = (first + tl.arange(0, BLOCK_C)).to(tl.int64)[:, None]
-        mask = (channel < channels) & mask_pixel
-        s0 = tl.load(params_ptr + channel * params_strides[1], mask=mask, other=0.0).to(tl.float32)
-        mean = tl.load(mean_ptr + channel * mean_strides[1], mask=mask, other=0.0).to(tl.float32)
-        x = tl.load(x_ptr + channel * x_strides[1], mask=mask, other=0.0).to(tl.float32)
-        grad = tl.load(grad_ptr + channel * grad_strides[1], mask=mask, other=0.0).to(tl.float32)
-        t = x
-        if INVERSE:
-            offset_t = (channels + channel) * params_strides[1]
-            t = tl.load(params_ptr + offset_t, mask=mask, other=0.0).to(tl.float32)
-        s = soft_clamp(s0, clamp_scale, clamp_inverse) - mean
-        _, grad_s, _ = gradients(grad, grad_log_det, x, s, t, INVERSE)
-        grad_s = tl.where(mask, grad_s, 0.0)
+        channel, mask = next_channels(first, channels, mask_pixel, BLOCK_C)
+        grad_s = log_scale_gradient(
+            read, strides, channels, channel, mask, grad_log_det, clamp, INVERSE
+        )
         total += tl.sum(grad_s, 0)
-        sums = tl.sum(grad_s, 1)[:, None]
-        tl.store(spatial_sums_ptr + channel * spatial_strides[1], sums, mask=channel < channels)
+        _store_spatial_sums(
+            spatial_sums_ptr, strides[4], batch, pixels, channel, channels, grad_s, BLOCK_P
+        )
     tl.store(channel_sums_ptr + batch * pixels + pixel, total[None, :], mask=mask_pixel)
+
+
+def affine_coupling_sums_backward(
+    coupling: Coupling, grads: tuple[Tensor, Tensor], channel_sums: Tensor, spatial_sums: Tensor
+) -> None:
+    """Write the sums of the gradients that reach the mean.
+
+    Args:
+        coupling: what was computed.
+        grads: of the result ``[B, C, H, W]`` and of the log-determinants ``[B]``, dense.
+        channel_sums: over channels, ``[B, 1, H, W]`` in float32, dense.
+        spatial_sums: over tiles of :data:`SUMMED_PIXELS` pixels, ``[B, C, tiles]``.
+    """
+    x, params, mean, clamp, inverse = coupling
+    grad, grad_log_det = grads
+    with device_of(x):
+        affine_coupling_sums_backward_kernel[pixel_grid(x)](
+            *(grad, grad_log_det, x, params, mean, channel_sums, spatial_sums),
+            strides_of(x, grad, params, mean, spatial_sums),
+            *(level_sizes(x), coupling.resizing, clamp),
+            INVERSE=inverse,
+            RESIZED=coupling.is_resized,
+            FLAT=is_flat(grad, x, params, mean),
+        )

@@ -1,8 +1,11 @@
 """Camera pixels to network input."""
 
+import torch
 import triton
 import triton.language as tl
+from torch import Tensor
 
+from .launch import device_of, tile_count
 from .tuning import autotune, configurations
 
 
@@ -47,3 +50,13 @@ def normalize_image_forward_kernel(
         value = tl.load(image_ptr + channel * image_strides[3], mask=mask, other=0)
         scaled = value.to(tl.float32) / full_scale
         tl.store(out_ptr + (3 * batch + channel) * pixels, (scaled - mean) / std, mask=mask)
+
+
+def normalize_image_forward(image: Tensor, mean: Tensor, std: Tensor, out: Tensor) -> None:
+    """Write ``out [B, 3, H, W]``, dense, from ``image [B, H, W, 3]``; mean and std are dense."""
+    batch, height, width, _ = image.shape
+    full_scale = float(torch.iinfo(image.dtype).max)
+    with device_of(image):
+        normalize_image_forward_kernel[
+            lambda blocks: (batch * tile_count(height * width, blocks["BLOCK_P"]),)
+        ](image, mean, std, out, image.stride(), height, width, full_scale)

@@ -72,11 +72,10 @@ def pruner(extents: Extents, grid: tuple[str, ...]) -> dict[str, Any]:
         configs: list[triton.Config], arguments: Mapping[str, Any], **_: Any
     ) -> list[triton.Config]:
         sizes = extents(arguments)
-        channels_last = arguments["x_strides"][1] == 1 and arguments["channels"] > 1
+        channels = arguments["sizes"][0]
+        channels_last = arguments["strides"][0][1] == 1 and channels > 1
         pixels = "BLOCK_W" if "BLOCK_W" in sizes else "BLOCK_P"
-        axis, wanted = (
-            ("BLOCK_C", min(32, arguments["channels"])) if channels_last else (pixels, 128)
-        )
+        axis, wanted = ("BLOCK_C", min(32, channels)) if channels_last else (pixels, 128)
 
         def cost(config: triton.Config) -> tuple[int, float, float, int]:
             blocks = config.kwargs

@@ -42,13 +42,10 @@ SOURCES = {
 }
 """Files by the names of their modules."""
 
-TESTS = sorted(path for path in (ROOT / "tests").glob("*/**/*.py") if "mutations" not in path.parts)
+TESTS = sorted(path for path in (ROOT / "tests").glob("*/**/*.py"))
 """Tests and helpers that lie in rooms."""
 
 MOST_LINES = 400
-
-LONG = {"tests/proofs/test_triton.py": "one file, since a child process runs it in the interpreter"}
-"""Longer files, and why."""
 
 if not SOURCES:
     pytest.skip("the package's sources are not here: they are installed", allow_module_level=True)
@@ -155,9 +152,8 @@ def test_a_circle_and_an_import_upwards_are_seen(monkeypatch, tmp_path):
 def test_files_are_short(folder):
     files = SOURCES.values() if folder == "pyramidflow" else TESTS
     long = {
-        name: lines
+        path.relative_to(ROOT).as_posix(): lines
         for path in files
-        if (name := path.relative_to(ROOT).as_posix()) not in LONG
         if (lines := len(path.read_text(encoding="utf-8").splitlines())) > MOST_LINES
     }
     assert long == {}

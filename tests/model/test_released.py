@@ -92,7 +92,7 @@ def interpreted(tmp_path_factory):
     pytest.importorskip("triton", reason="triton is not installed")
     report = tmp_path_factory.mktemp("interpreted") / "report.xml"
     chosen = " or ".join(f"({test} and {case})" for test, case in IN_THE_INTERPRETER)
-    return triton_interpreter.outcomes(__file__, chosen, report)
+    return triton_interpreter.outcomes([__file__], chosen, report)
 
 
 @pytest.mark.skipif(INTERPRETED, reason="this is the process with the interpreter")

@@ -84,7 +84,7 @@ def test_status_of_cuda_on_other_gpus_and_drivers(gpu) -> None:
 @pytest.mark.parametrize("error", [OSError("no libcuda\nat all."), AssertionError(), KeyError("x")])
 def test_triton_without_a_driver_is_not_available(error, monkeypatch) -> None:
     triton = pytest.importorskip("triton", reason="triton is not installed")
-    from pyramidflow.ops.backend.launch import INTERPRETED
+    from pyramidflow.kernels.tuning import INTERPRETED
     from pyramidflow.ops.backend.triton import BACKEND
 
     if INTERPRETED:

@@ -6,7 +6,6 @@ of the tests, but the first step before a list is run or written anew.
 
 import importlib
 import os
-from itertools import chain
 from types import ModuleType
 
 import pytest
@@ -25,10 +24,10 @@ def mutants(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.mark.parametrize("mutants", ["cpu"], indirect=True)
 def test_cpu_mutants_stand_in_the_sources(mutants: ModuleType) -> None:
-    for name, old, new in chain.from_iterable(mutants.MUTANTS.values()):
-        (file,) = (ROOT / "csrc" / "cpu" / "kernels").glob(f"{name}.*")
+    for mutant in mutants.MUTANTS:
+        (file,) = (ROOT / "csrc" / "cpu" / "kernels").glob(f"{mutant.file}.*")
         text = file.read_text()
-        assert mutants.changed(text, old, new) != text
+        assert mutants.changed(text, mutant.old, mutant.new) != text
 
 
 @pytest.mark.parametrize("mutants", ["cuda"], indirect=True)
@@ -42,4 +41,4 @@ def test_cuda_mutants_stand_in_the_sources(mutants: ModuleType) -> None:
 def test_triton_mutants_stand_in_the_sources(mutants: ModuleType) -> None:
     for mutant in mutants.MUTANTS:
         text = (ROOT / "kernels" / mutant.file).read_text()
-        assert mutant.apply(text) != text
+        assert mutants.mutated(text, mutant) != text

@@ -24,7 +24,7 @@ from pyramidflow.kernels import (  # noqa: E402
     pyramid_up,
     tuning,
 )
-from pyramidflow.ops.backend.launch import INTERPRETED  # noqa: E402
+from pyramidflow.kernels.tuning import INTERPRETED  # noqa: E402
 
 pytestmark = pytest.mark.skipif(INTERPRETED, reason="the interpreter compiles and tunes nothing")
 
@@ -69,16 +69,20 @@ def test_kernels_compile_without_spills(architecture: int, dtype: torch.dtype, s
     }
 
 
+def launch_of(tuner: Autotuner, channels: int, height: int, width: int, strides: Any) -> Any:
+    """What a launch tells the choice of block sizes: of one level, or of two neighbouring ones."""
+    sizes = (channels, height, width)
+    if "BLOCK_H" in tuner.configs[0].kwargs:
+        sizes += ((height + 1) // 2, (width + 1) // 2)
+    return {"sizes": sizes, "strides": (strides,), "height": height, "width": width}
+
+
 @pytest.mark.parametrize(
     "kernel", [pyramid_up.pyramid_up_forward_kernel, coupling.affine_coupling_forward_kernel]
 )
 def test_configurations_follow_the_shape(kernel: Any) -> None:
     def kept(channels: int, side: int, channel_stride: int) -> list[triton.Config]:
-        arguments = {
-            "channels": channels,
-            "x_strides": (1, channel_stride, 1, 1),
-            **dict.fromkeys(("height", "width", "coarse_height", "coarse_width"), side),
-        }
+        arguments = launch_of(kernel, channels, side, side, (1, channel_stride, 1, 1))
         configs: list[triton.Config] = kernel.early_config_prune(kernel.configs, arguments)
         assert 1 <= len(configs) <= tuning.KEPT
         return configs
@@ -111,18 +115,17 @@ TUNED = {
 def test_configurations_waste_few_lanes(
     name: str, channels: int, height: int, width: int, channels_last: bool
 ) -> None:
-    half = {"coarse_height": (height + 1) // 2, "coarse_width": (width + 1) // 2}
     strides = (1, 1, 1, 1) if channels_last else (1, height * width, width, 1)
-    arguments = {"channels": channels, "height": height, "width": width, "x_strides": strides}
     tuner = TUNED[name]
-    kept = tuner.early_config_prune(tuner.configs, arguments | half)
+    arguments = launch_of(tuner, channels, height, width, strides)
+    kept = tuner.early_config_prune(tuner.configs, arguments)
     assert 1 <= len(kept) <= tuning.KEPT
     assert all(config in tuner.configs for config in kept)
     extents = {
         "BLOCK_C": channels,
         "BLOCK_O": channels,
-        "BLOCK_H": half["coarse_height"],
-        "BLOCK_W": half["coarse_width"],
+        "BLOCK_H": (height + 1) // 2,
+        "BLOCK_W": (width + 1) // 2,
         "BLOCK_P": height * width,
     }
     if name == "invertible_conv1x1_backward_kernel":

@@ -1,8 +1,8 @@
 """Triton's interpreter for the tests: its defects mended, and a process of its own to run it.
 
 Triton decides when it is imported whether kernels are compiled or interpreted. So that the choice
-stays out of the other tests, a test file runs again in a child process, with
-``TRITON_INTERPRET=1``, on CPU tensors; the parent reads the outcomes.
+stays out of the other tests, test files run again in a child process, with ``TRITON_INTERPRET=1``,
+on CPU tensors; the parent reads the outcomes.
 """
 
 import os
@@ -14,6 +14,9 @@ from xml.etree import ElementTree
 
 import numpy as np
 import torch
+
+FAMILIES = ("pyramid", "coupling", "maps", "whole")
+"""Parts of the comparisons: ``tests/proofs/test_triton_….py``."""
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 
@@ -44,15 +47,15 @@ def mend() -> None:
     interpreter.InterpreterBuilder.create_fp_trunc = truncate
 
 
-def outcomes(file: str, expression: str, report: Path) -> dict[str, list[tuple[str, str]]]:
-    """Run the chosen tests of a file in the interpreter.
+def outcomes(files: list[str], expression: str, report: Path) -> dict[str, list[tuple[str, str]]]:
+    """Run the chosen tests of some files in the interpreter.
 
     Returns:
         Case and failure (empty if it passed), by name of the test.
     """
     run = subprocess.run(
         [
-            *(sys.executable, "-m", "pytest", file, "-k", expression, "-q"),
+            *(sys.executable, "-m", "pytest", *files, "-k", expression, "-q"),
             *(f"--junitxml={report}", "-p", "no:cacheprovider", "-p", "no:randomly"),
         ],
         env={**os.environ, "TRITON_INTERPRET": "1", "PYTHONPATH": os.pathsep.join(sys.path)},

@@ -102,7 +102,7 @@ def test_every_backend(norm, reduction, model_device):
 def interpreted(tmp_path_factory):
     pytest.importorskip("triton", reason="triton is not installed")
     report = tmp_path_factory.mktemp("interpreted") / "report.xml"
-    return triton_interpreter.outcomes(__file__, "test_every_backend", report)
+    return triton_interpreter.outcomes([__file__], "test_every_backend", report)
 
 
 @pytest.mark.skipif(INTERPRETED, reason="this is the process with the interpreter")

@@ -1,24 +1,26 @@
 """The affine coupling by Triton's kernels: alone, inverted, and with the convolutions around it."""
 
+from typing import TYPE_CHECKING
+
 import torch
-import triton
 from torch import Tensor
 
-from pyramidflow import kernels
 from pyramidflow.ops import allocation
-from pyramidflow.ops.backend.launch import device_of, dot_type, is_flat, pixel_grid
 from pyramidflow.ops.coupling import composite
 from pyramidflow.ops.coupling.mode import Block, Coupled, CouplingMode
 from pyramidflow.ops.coupling.triton_means import (
     average_gradient,
     clamp_factors,
-    is_resized,
     mean_to_subtract,
-    resize_scales,
     takers,
 )
 from pyramidflow.ops.dispatch import steps
 from pyramidflow.ops.tf32 import convolutions_take_tf32
+
+if TYPE_CHECKING:  # a checkout has the kernels beside the package
+    from kernels import conv1x1, coupling, coupling_convolution
+else:
+    from pyramidflow.kernels import conv1x1, coupling, coupling_convolution
 
 
 def affine_coupling(
@@ -37,37 +39,14 @@ def affine_coupling_inverse(
 
 
 def _couple(
-    x: Tensor,
-    params: Tensor,
-    mean: Tensor | None,
-    mode: CouplingMode,
-    inverse: bool,
+    x: Tensor, params: Tensor, mean: Tensor | None, mode: CouplingMode, inverse: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
     y = allocation.empty(x.shape, like=x)
     subtracted, in_kernel = mean_to_subtract(x, params, mean, mode)
     sums = _channel_sums(x)
     if y.numel():
-        read = _like_params(subtracted, params)
-        with device_of(x):
-            kernels.coupling.affine_coupling_forward_kernel[pixel_grid(x)](
-                x,
-                params,
-                read,
-                y,
-                sums,
-                x.stride(),
-                params.stride(),
-                read.stride(),
-                y.stride(),
-                *x.shape[1:],
-                *params.shape[2:],
-                *resize_scales(x, params),
-                *clamp_factors(mode.clamp),
-                INVERSE=inverse,
-                CHANNEL_MEAN=in_kernel,
-                RESIZED=is_resized(x, params),
-                FLAT=is_flat(x, params, read, y),
-            )
+        read = _read(x, params, subtracted, mode.clamp, inverse)
+        coupling.affine_coupling_forward(read, y, sums, channel_mean=in_kernel)
     return y, _new_mean(params, mean, subtracted), sums.sum((1, 2))
 
 
@@ -86,10 +65,7 @@ def affine_coupling_inverse_backward(
 
 
 def _couple_backward(
-    grad: Tensor,
-    grad_log_det: Tensor,
-    coupled: Coupled,
-    inverse: bool,
+    grad: Tensor, grad_log_det: Tensor, coupled: Coupled, inverse: bool
 ) -> tuple[Tensor, Tensor]:
     x, params, mean, mean_given, *_ = coupled
     reduced = "none" if mean_given else coupled.volume_norm
@@ -97,46 +73,23 @@ def _couple_backward(
     grad_params = allocation.empty(params.shape, like=params)
     if not params.numel():
         return grad_x, grad_params
-    mean = _like_params(mean, params)
-    resized = is_resized(x, params)
-    levels = () if resized else (grad, x, grad_x)
-    in_kernel = (reduced, coupled.statistics) == ("cvn", "sample") and not resized
+    read = _read(x, params, mean, coupled.clamp, inverse)
+    grads = (grad, grad_log_det.contiguous())
+    in_kernel = (reduced, coupled.statistics) == ("cvn", "sample") and not read.is_resized
     average = params.new_zeros((1, 1, 1, 1), dtype=torch.float32)
     if reduced != "none" and not in_kernel and x.numel():
-        read = coupled._replace(mean=mean)
-        average = average_gradient(grad, grad_log_det, read, inverse)
-    average = _like_params(average, params)
-    row_first, row_repeats = takers(x.shape[2], params.shape[2], x.device)
-    column_first, column_repeats = takers(x.shape[3], params.shape[3], x.device)
-    with device_of(x):
-        kernels.coupling.affine_coupling_backward_kernel[pixel_grid(params)](
-            grad,
-            grad_log_det.contiguous(),
-            x,
-            params,
-            mean,
-            average,
-            row_first,
-            column_first,
-            grad_x,
-            grad_params,
-            grad.stride(),
-            x.stride(),
-            params.stride(),
-            mean.stride(),
-            average.stride(),
-            grad_x.stride(),
-            grad_params.stride(),
-            x.shape[1],
-            *params.shape[2:],
-            *clamp_factors(coupled.clamp),
-            INVERSE=inverse,
-            CHANNEL_AVERAGE=in_kernel,
-            RESIZED=resized,
-            REPEATS_H=row_repeats,
-            REPEATS_W=column_repeats,
-            FLAT=is_flat(params, mean, average, grad_params, *levels),
-        )
+        average = average_gradient(grads, read, coupled.mode)
+    coupling.affine_coupling_backward(
+        read,
+        grads,
+        _like_params(average, params),
+        (
+            takers(x.shape[2], params.shape[2], x.device),
+            takers(x.shape[3], params.shape[3], x.device),
+        ),
+        (grad_x, grad_params),
+        channel_average=in_kernel,
+    )
     return grad_x, grad_params
 
 
@@ -144,76 +97,48 @@ def coupling_conv1x1(
     x: Tensor, params: Tensor, mean: Tensor | None, weight: Tensor, mode: CouplingMode
 ) -> tuple[Tensor, Tensor, Tensor]:
     """``z = A (exp(s) ⊙ x + t)``, in one pass where a program can hold every channel."""
-    if x.shape[1] > kernels.conv1x1.FUSED_CHANNELS or not x.numel():
+    if x.shape[1] > conv1x1.FUSED_CHANNELS or not x.numel():
         return composite.coupling_conv1x1(steps("triton"), x, params, mean, weight, mode)
     z = allocation.empty(x.shape, like=x)
     subtracted, in_kernel = mean_to_subtract(x, params, mean, mode)
     sums = _channel_sums(x)
-    read = _like_params(subtracted, params)
-    with device_of(x):
-        kernels.conv1x1.coupling_conv1x1_forward_kernel[pixel_grid(x)](
-            x,
-            params,
-            read,
-            weight,
-            z,
-            sums,
-            x.stride(),
-            params.stride(),
-            read.stride(),
-            weight.stride(),
-            z.stride(),
-            *x.shape[1:],
-            *params.shape[2:],
-            *resize_scales(x, params),
-            *clamp_factors(mode.clamp),
-            DOT_TYPE=dot_type(x),
-            CHANNEL_MEAN=in_kernel,
-            RESIZED=is_resized(x, params),
-            FLAT=is_flat(x, params, read, z),
-            BLOCK_C=max(16, triton.next_power_of_2(x.shape[1])),
-        )
+    read = _read(x, params, subtracted, mode.clamp, inverse=False)
+    conv1x1.coupling_conv1x1_forward(read, weight, z, sums, channel_mean=in_kernel)
     return z, _new_mean(params, mean, subtracted), sums.sum((1, 2))
 
 
-def conv_coupling_conv1x1(
-    block: Block,
-) -> Tensor:
+def conv_coupling_conv1x1(block: Block) -> Tensor:
     """``z = A (exp(s) ⊙ x + t)`` with the parameters ``kernel ∗ hidden``, which stay in registers.
 
     float32 products are TF32 where PyTorch's own convolutions are.
     """
     x, hidden, kernel, mean, weight, resample, clamp = block
-    if x.shape[1] > kernels.coupling_convolution.CHANNELS_AT_MOST or not x.numel():
+    if x.shape[1] > coupling_convolution.CHANNELS_AT_MOST or not x.numel():
         return composite.conv_coupling_conv1x1(steps("triton"), block)
-    last = torch.channels_last
-    x_last = x.contiguous(memory_format=last)
+    x_last, hidden, kernel = (
+        image.contiguous(memory_format=torch.channels_last) for image in (x, hidden, kernel)
+    )
     z = torch.empty_like(x_last)
     if mean.shape[2:] != (1, 1):
         mean = mean.expand(-1, -1, *x.shape[2:])
-    # One stride reaches every pixel of a mean: its rows follow each other, or it has one value.
-    mean = mean.contiguous().expand(x.shape)
-    with device_of(x):
-        kernels.coupling_convolution.conv_coupling_conv1x1_forward_kernel[pixel_grid(x)](
-            x_last,
-            hidden.contiguous(memory_format=last),
-            kernel.contiguous(memory_format=last),
-            mean,
-            weight.contiguous(),
-            z,
-            mean.stride(),
-            x.shape[1],
-            *hidden.shape[1:2],
-            *x.shape[2:],
-            *hidden.shape[2:],
-            *clamp_factors(clamp),
-            SIZE=kernel.shape[-1],
-            STRIDE=2 if resample == "down" else 1,
-            DOT_TYPE=dot_type(x),
-            PRECISION="tf32" if convolutions_take_tf32() else "ieee",
-            BLOCK_C=max(16, triton.next_power_of_2(x.shape[1])),
-        )
+    coupling_convolution.conv_coupling_conv1x1_forward(
+        *(x_last, hidden, kernel),
+        # One stride reaches every pixel of a mean: its rows follow each other, or it has one value.
+        mean.contiguous().expand(x.shape),
+        weight.contiguous(),
+        z,
+        clamp_factors(clamp),
+        stride=2 if resample == "down" else 1,
+        precision="tf32" if convolutions_take_tf32() else "ieee",
+    )
     return allocation.dense(z, like=x)
+
+
+def _read(
+    x: Tensor, params: Tensor, mean: Tensor, clamp: float, inverse: bool
+) -> coupling.Coupling:
+    mean = _like_params(mean, params)
+    return coupling.Coupling(x, params, mean, clamp_factors(clamp), inverse)
 
 
 def _new_mean(params: Tensor, given: Tensor | None, used: Tensor) -> Tensor:

@@ -1,13 +1,19 @@
 """The mean that a coupling takes from its parameters, and the way of the gradients through it."""
 
 from functools import cache
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from pyramidflow import kernels
-from pyramidflow.ops.backend.launch import device_of, is_flat, pixel_grid, tile_count
-from pyramidflow.ops.coupling.mode import SOFT_CLAMP_GAIN, Coupled, CouplingMode
+from pyramidflow.ops.coupling.mode import SOFT_CLAMP_GAIN, CouplingMode
+
+if TYPE_CHECKING:  # a checkout has the kernels beside the package
+    from kernels import coupling_sums as kernels
+    from kernels.coupling import Coupling
+else:
+    from pyramidflow.kernels import coupling_sums as kernels
+    from pyramidflow.kernels.coupling import Coupling
 
 
 def mean_to_subtract(
@@ -22,67 +28,31 @@ def mean_to_subtract(
         return mean, False
     if mode.volume_norm == "none":
         return params.new_zeros((1, 1, 1, 1), dtype=torch.float32), False
-    if mode[:2] == ("cvn", "sample") and not is_resized(x, params) and x.numel():
+    is_resized = x.shape[2:] != params.shape[2:]
+    if mode[:2] == ("cvn", "sample") and not is_resized and x.numel():
         size = (batch, 1, *params.shape[2:])
         return torch.empty(size, dtype=torch.float32, device=params.device), True
     of_channels, of_pixels = _sums_buffers(params, channels)
     if of_channels.numel() and of_pixels.numel():
-        with device_of(params):
-            kernels.coupling_sums.soft_clamp_sums_forward_kernel[pixel_grid(params)](
-                params,
-                of_channels,
-                of_pixels,
-                params.stride(),
-                of_pixels.stride(),
-                channels,
-                *params.shape[2:],
-                *clamp_factors(mode.clamp),
-                FLAT=is_flat(params),
-            )
+        clamp = clamp_factors(mode.clamp)
+        kernels.soft_clamp_sums_forward(params, of_channels, of_pixels, clamp)
     else:
         of_channels.zero_()
         of_pixels.zero_()
     return _averages(of_channels, of_pixels, params, mode), False
 
 
-def average_gradient(
-    grad: Tensor,
-    grad_log_det: Tensor,
-    coupled: Coupled,
-    inverse: bool,
-) -> Tensor:
+def average_gradient(grads: tuple[Tensor, Tensor], read: Coupling, mode: CouplingMode) -> Tensor:
     """What reaches the mean, averaged over what the mean was taken over."""
-    x, params, mean, *_ = coupled
-    of_channels, of_pixels = _sums_buffers(x, x.shape[1])
-    with device_of(x):
-        kernels.coupling_sums.affine_coupling_sums_backward_kernel[pixel_grid(x)](
-            grad,
-            grad_log_det.contiguous(),
-            x,
-            params,
-            mean,
-            of_channels,
-            of_pixels,
-            grad.stride(),
-            x.stride(),
-            params.stride(),
-            mean.stride(),
-            of_pixels.stride(),
-            *x.shape[1:],
-            *params.shape[2:],
-            *resize_scales(x, params),
-            *clamp_factors(coupled.clamp),
-            INVERSE=inverse,
-            RESIZED=is_resized(x, params),
-            FLAT=is_flat(grad, x, params, mean),
-        )
-    if coupled.volume_norm == "cvn" and is_resized(x, params):
-        of_channels = _at_parameters(of_channels, params)
-    return _averages(of_channels, of_pixels, params, coupled.mode)
+    of_channels, of_pixels = _sums_buffers(read.x, read.x.shape[1])
+    kernels.affine_coupling_sums_backward(read, grads, of_channels, of_pixels)
+    if mode.volume_norm == "cvn" and read.is_resized:
+        of_channels = _at_parameters(of_channels, read.params)
+    return _averages(of_channels, of_pixels, read.params, mode)
 
 
 def _sums_buffers(x: Tensor, channels: int) -> tuple[Tensor, Tensor]:
-    tiles = tile_count(x.shape[2] * x.shape[3], kernels.coupling_sums.SUMMED_PIXELS)
+    tiles = -(-x.shape[2] * x.shape[3] // kernels.SUMMED_PIXELS)
     of_channels = (x.shape[0], 1, *x.shape[2:])
     of_pixels = (x.shape[0], channels, tiles)
     return (
@@ -114,16 +84,6 @@ def _at_parameters(of_channels: Tensor, params: Tensor) -> Tensor:
     return of_channels  # [B, 1, H', W']
 
 
-def is_resized(x: Tensor, params: Tensor) -> bool:
-    """Whether the parameters have another size than the level."""
-    return x.shape[2:] != params.shape[2:]
-
-
-def resize_scales(x: Tensor, params: Tensor) -> tuple[float, float]:
-    """Pixels of the parameters for one of the level, along height and width."""
-    return params.shape[2] / x.shape[2], params.shape[3] / x.shape[3]
-
-
 def clamp_factors(clamp: float) -> tuple[float, float]:
     """Factors outside and inside the arc tangent of the soft clamp."""
     return clamp * SOFT_CLAMP_GAIN, 1.0 / clamp
@@ -145,5 +105,5 @@ def takers(size: int, params_size: int, device: torch.device) -> tuple[Tensor, i
         return every, 1
     parameters = torch.arange(params_size + 1, device=device)
     first = torch.searchsorted(_sources(size, params_size, device), parameters)
-    repeats = max(1, tile_count(size, params_size))
+    repeats = max(1, -(-size // params_size))
     return first.to(torch.int32), repeats

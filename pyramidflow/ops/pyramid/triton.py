@@ -1,12 +1,21 @@
 """The pyramid by Triton's kernels."""
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor
 
-from pyramidflow import kernels
 from pyramidflow.ops import allocation
-from pyramidflow.ops.backend.launch import device_of, strip_grid
 from pyramidflow.ops.pyramid.schema import coarse_shape
+
+if TYPE_CHECKING:  # a checkout has the kernels beside the package
+    from kernels import pyramid_down as nearest
+    from kernels import pyramid_down_max as largest
+    from kernels import pyramid_up as upwards
+else:
+    from pyramidflow.kernels import pyramid_down as nearest
+    from pyramidflow.kernels import pyramid_down_max as largest
+    from pyramidflow.kernels import pyramid_up as upwards
 
 
 def pyramid_down(x: Tensor, reduction: str) -> tuple[Tensor, Tensor]:
@@ -16,16 +25,10 @@ def pyramid_down(x: Tensor, reduction: str) -> tuple[Tensor, Tensor]:
     index = allocation.empty(size if reduction == "max" else (0,), like=x, dtype=torch.uint8)
     if not y.numel():
         return y, index
-    sizes = (x.shape[1], *x.shape[2:], *size[2:])
-    with device_of(x):
-        if reduction == "max":
-            kernels.pyramid_down_max.pyramid_down_max_forward_kernel[strip_grid(size)](
-                x, y, index, x.stride(), y.stride(), index.stride(), *sizes
-            )
-        else:
-            kernels.pyramid_down.pyramid_down_forward_kernel[strip_grid(size)](
-                x, y, x.stride(), y.stride(), *sizes
-            )
+    if reduction == "max":
+        largest.pyramid_down_max_forward(x, y, index)
+    else:
+        nearest.pyramid_down_forward(x, y)
     return y, index
 
 
@@ -36,17 +39,10 @@ def pyramid_down_backward(
     grad_x = allocation.empty((*grad_y.shape[:2], height, width), like=grad_y)
     if not grad_x.numel():
         return grad_x
-    grid = strip_grid(grad_y.shape)
-    sizes = (grad_y.shape[1], height, width, *grad_y.shape[2:])
-    with device_of(grad_y):
-        if reduction == "max":
-            kernels.pyramid_down_max.pyramid_down_max_backward_kernel[grid](
-                grad_y, index, grad_x, grad_y.stride(), index.stride(), grad_x.stride(), *sizes
-            )
-        else:
-            kernels.pyramid_down.pyramid_down_backward_kernel[grid](
-                grad_y, grad_x, grad_y.stride(), grad_x.stride(), *sizes
-            )
+    if reduction == "max":
+        largest.pyramid_down_max_backward(grad_y, index, grad_x)
+    else:
+        nearest.pyramid_down_backward(grad_y, grad_x)
     return grad_x
 
 
@@ -63,31 +59,14 @@ def pyramid_merge(coarse: Tensor, residual: Tensor) -> Tensor:
 def pyramid_up(coarse: Tensor, fine: Tensor, sign: float, dtype: torch.dtype) -> Tensor:
     """``fine + sign · U(coarse)``, of type ``dtype``."""
     out = allocation.empty(fine.shape, like=fine, dtype=dtype)
-    if not out.numel():
-        return out
-    with device_of(fine):
-        kernels.pyramid_up.pyramid_up_forward_kernel[strip_grid(coarse.shape)](
-            coarse,
-            fine,
-            out,
-            coarse.stride(),
-            fine.stride(),
-            out.stride(),
-            *fine.shape[1:],
-            *coarse.shape[2:],
-            SIGN=sign,
-        )
+    if out.numel():
+        upwards.pyramid_up_forward(coarse, fine, out, sign)
     return out
 
 
 def pyramid_up_backward(grad: Tensor) -> Tensor:
     """``Uᵀ grad``."""
-    size = coarse_shape(grad)
-    grad_coarse = allocation.empty(size, like=grad)
-    if not grad_coarse.numel():
-        return grad_coarse
-    with device_of(grad):
-        kernels.pyramid_up.pyramid_up_backward_kernel[strip_grid(size)](
-            grad, grad_coarse, grad.stride(), grad_coarse.stride(), *grad.shape[1:], *size[2:]
-        )
+    grad_coarse = allocation.empty(coarse_shape(grad), like=grad)
+    if grad_coarse.numel():
+        upwards.pyramid_up_backward(grad, grad_coarse)
     return grad_coarse

@@ -1,18 +1,21 @@
-"""What every launch needs: the grid, the device, and what a kernel may assume of its tensors."""
+"""How a kernel is launched: its grid, its device, and what it may assume of its tensors.
 
-from collections.abc import Callable, Mapping, Sequence
+Behind each kernel stands the function that launches it, from tensors: its types are those that a
+launch is checked by.
+"""
+
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
+import triton
 import triton.language as tl
 from torch import Tensor
 
-from pyramidflow import kernels
+from .tuning import INTERPRETED
 
 Grid = Callable[[Mapping[str, Any]], tuple[int]]
-
-INTERPRETED: bool = kernels.tuning.INTERPRETED
 
 _DOT_TYPES = {torch.float32: tl.float32, torch.float16: tl.float16, torch.bfloat16: tl.bfloat16}
 
@@ -28,21 +31,20 @@ def tile_count(extent: int, block: int) -> int:
     return -(-extent // block)
 
 
-def strip_grid(coarse: Sequence[int]) -> Grid:
-    """A program for each block of channels, rows and columns of the coarser level."""
-    batch, channels, height, width = coarse
-
-    def grid(blocks: Mapping[str, Any]) -> tuple[int]:
-        tiles = tile_count(channels, blocks["BLOCK_C"]) * tile_count(height, blocks["BLOCK_H"])
-        return (batch * tiles * tile_count(width, blocks["BLOCK_W"]),)
-
-    return grid
-
-
 def pixel_grid(x: Tensor) -> Grid:
     """A program for each block of pixels of each sample."""
     batch, _, height, width = x.shape
     return lambda blocks: (batch * tile_count(height * width, blocks["BLOCK_P"]),)
+
+
+def level_sizes(x: Tensor) -> tuple[int, int, int]:
+    """Channels, height and width of a level ``[B, C, H, W]``."""
+    return x.shape[1], x.shape[2], x.shape[3]
+
+
+def strides_of(*tensors: Tensor) -> tuple[tuple[int, ...], ...]:
+    """Strides of each tensor, in elements."""
+    return tuple(x.stride() for x in tensors)
 
 
 def is_flat(*tensors: Tensor) -> bool:
@@ -53,3 +55,8 @@ def is_flat(*tensors: Tensor) -> bool:
 def dot_type(x: Tensor) -> Any:
     """Type of a matrix product's operands; the interpreter has float32 alone."""
     return tl.float32 if INTERPRETED else _DOT_TYPES[x.dtype]
+
+
+def block_of_channels(x: Tensor) -> int:
+    """``BLOCK_C`` of a kernel that keeps every channel: a matrix product has 16 at least."""
+    return max(16, int(triton.next_power_of_2(x.shape[1])))

@@ -11,7 +11,7 @@ from tests.support.places import ROOT
 TABLE = (
     ("__main__",),
     ("cli",),
-    ("service",),
+    ("bulk", "service"),
     ("demo", "diagnosis", "line", "tuning"),
     ("evaluation.comparison", "evaluation.report", "evaluation.reproduction"),
     ("evaluation",),

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from pyramidflow.cli.bulk import bulk
 from pyramidflow.cli.calibrate import calibrate
 from pyramidflow.cli.compare import compare
 from pyramidflow.cli.demo import demo
@@ -88,6 +89,7 @@ COMMANDS = (
     calibrate,
     evaluate,
     inspect,
+    bulk,
     run,
     serve,
     template,

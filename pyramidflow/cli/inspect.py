@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pyramidflow.cli.exit_codes import EXIT_DEFECTS_FOUND, EXIT_INPUT_ERROR, EXIT_INTERRUPTED
 from pyramidflow.cli.options import (
     Device,
     MaxMegapixels,
@@ -21,15 +20,15 @@ from pyramidflow.cli.options import (
     bytes_of,
     pixels_of,
 )
+from pyramidflow.cli.outcomes import Limits, exit_by, show_error, show_verdict, summary
 from pyramidflow.cli.summary import left_out_lines
-from pyramidflow.io.names import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pyramidflow.detector import Inspection, Session
+    from pyramidflow.detector import Inspection
     from pyramidflow.errors import InputError
-    from pyramidflow.line import Frame, ResultFolder, Tally
+    from pyramidflow.line import Frame, ResultFolder
 
 
 PathsArgument = Annotated[
@@ -85,7 +84,7 @@ def inspect(
     termination requests finish the image in hand; --resume goes on from there.
     """
     from pyramidflow.interrupt import StopRequest
-    from pyramidflow.line import find_frames, inspect_frames, open_inspector
+    from pyramidflow.line import RESULTS_NAME, find_frames, inspect_frames, open_inspector
 
     found = find_frames(paths, output)
     for line in left_out_lines(found.left_out):
@@ -120,18 +119,10 @@ def inspect(
         StopRequest("image") as stop,
     ):
         tally = inspect_frames(session, images, results, _show, lambda: stop.requested)
-    for line in _summary(tally, session, output):
+    limits = Limits.of(session)
+    for line in summary(tally, limits, output / RESULTS_NAME, "--resume goes on from here"):
         typer.echo(line)
-    _exit(tally, fail_on_defect)
-
-
-def _exit(tally: "Tally", fail_on_defect: bool) -> None:
-    if tally.stopped:
-        raise typer.Exit(EXIT_INTERRUPTED)
-    if tally.errors:
-        raise typer.Exit(EXIT_INPUT_ERROR)
-    if fail_on_defect and (tally.ng or tally.review):
-        raise typer.Exit(EXIT_DEFECTS_FOUND)
+    exit_by(tally, fail_on_defect)
 
 
 @contextmanager
@@ -160,30 +151,6 @@ def _show(frame: "Frame", found: "Inspection | InputError") -> None:
     from pyramidflow.errors import InputError
 
     if isinstance(found, InputError):
-        typer.echo(f"error: {printable(found)}", err=True)
+        show_error(found)
     else:
-        typer.echo(f"{found.verdict}  {found.score:.6g}  {printable(frame.origin)}")
-
-
-def _summary(tally: "Tally", session: "Session", output: Path) -> list[str]:
-    from pyramidflow.line import RESULTS_NAME
-
-    can_be_for_review = (
-        session.review_threshold is not None or session.spec.alignment.align != "none"
-    )
-    review = f"{tally.review} review, " if can_be_for_review else ""
-    limit = (
-        "" if session.review_threshold is None else f"review above {session.review_threshold:.6g}, "
-    )
-    lines = [
-        f"{tally.ok} ok, {tally.ng} ng, {review}{tally.errors} errors; "
-        f"{limit}threshold {session.threshold:.6g}; "
-        f"results in {printable(output / RESULTS_NAME)}"
-    ]
-    if tally.stopped:
-        lines.append("stopped before the last image: --resume goes on from here")
-    times = tally.percentiles()
-    if times:
-        lines.append(f"{'ms':<12}{'p50':>10}{'p99':>10}")
-        lines += [f"{stage:<12}{median:>10.2f}{most:>10.2f}" for stage, median, most in times]
-    return lines
+        show_verdict(found.verdict, found.score, frame.origin)

@@ -11,6 +11,7 @@ from pyramidflow.spec import names
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from pyramidflow.bulk.listing import PassedOver
     from pyramidflow.data import LeftOut
     from pyramidflow.detector import Calibration, Detector
     from pyramidflow.detector.artifact import Header
@@ -24,9 +25,9 @@ def print_facts(facts: dict[str, str]) -> None:
         print(f"{name:<{width}}  {printable(value)}")
 
 
-def left_out_lines(left_out: "Sequence[LeftOut]") -> list[str]:
+def left_out_lines(left_out: "Sequence[LeftOut | PassedOver]") -> list[str]:
     """One line for each reason why files or folders are not used: how many, and the first."""
-    first: dict[str, LeftOut] = {}
+    first: dict[str, LeftOut | PassedOver] = {}
     for item in left_out:
         first.setdefault(item.reason, item)
     counts = Counter(item.reason for item in left_out)

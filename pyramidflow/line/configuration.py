@@ -20,6 +20,9 @@ from pyramidflow.settings import shown
 
 THRESHOLDS = ("threshold", "review_threshold", "pixel_threshold")
 
+STATION_NAME = r"^[\w-]{1,64}$"
+"""What a station may be called."""
+
 MOST_SAID = 5
 """Faults of a configuration that its sentence names."""
 
@@ -35,7 +38,7 @@ class StationSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str = Field(
-        "line", pattern=r"^[\w-]{1,64}$", description="Name in the records; letters, digits, -, _."
+        "line", pattern=STATION_NAME, description="Name in the records; letters, digits, -, _."
     )
     detector: Path = Field(description="Detector file (.safetensors), trained and calibrated.")
     threshold: float | None = Field(

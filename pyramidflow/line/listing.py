@@ -1,5 +1,6 @@
 """Frames from files and folders that are named, in order."""
 
+import glob
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -23,6 +24,27 @@ class FoundFrames:
 
     frames: list[Frame]
     left_out: list[LeftOut]
+
+
+def named_paths(paths: Iterable[Path]) -> list[Path]:
+    """Files and folders, with what fits a pattern such as ``in/*.png`` in the pattern's place.
+
+    Args:
+        paths: files, folders and patterns; what exists under its own name is no pattern.
+
+    Raises:
+        InputError: nothing fits a pattern.
+    """
+    found: list[Path] = []
+    for path in paths:
+        if not glob.has_magic(str(path)) or path.exists():
+            found.append(path)
+            continue
+        matching = sorted(Path(name) for name in glob.glob(str(path), recursive=True))
+        if not matching:
+            raise InputError(f"no file fits {printable(path)}: name images or folders.")
+        found += matching
+    return found
 
 
 def find_frames(paths: Sequence[Path], output: Path | None = None) -> FoundFrames:

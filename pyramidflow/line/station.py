@@ -5,7 +5,6 @@ import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from threading import Event
-from time import monotonic
 from typing import Any, Final, Protocol
 
 from pyramidflow.errors import InputError
@@ -13,9 +12,9 @@ from pyramidflow.io.names import printable
 from pyramidflow.line.configuration import StationSettings
 from pyramidflow.line.frame import Frame
 from pyramidflow.line.outbox.outbox import OutboxFull, Outgoing
-from pyramidflow.line.pipeline.drawing import KINDS
 from pyramidflow.line.pipeline.inspector import Inspector, open_inspector
 from pyramidflow.line.pipeline.part import Part
+from pyramidflow.line.pipeline.part_record import record_of, wanted_kinds
 from pyramidflow.line.pipeline.pipeline import Flow, Pipeline
 from pyramidflow.line.pipeline.queues import Turn
 from pyramidflow.line.record import Record
@@ -150,12 +149,7 @@ class Station:
                 yield frame
 
     def _kinds(self, part: Part) -> Sequence[str]:
-        """The pictures that a sink wants of a part; their places go into its record."""
-        record = self._record(part)
-        for sink in self.sinks:
-            for kind, place in sink.pictures(record).items():
-                part.places.setdefault(kind, place)
-        return [kind for kind in KINDS if kind in part.places]
+        return wanted_kinds(part, self.sinks)
 
     def _look(self, part: Part, scale: float) -> None:
         if self.viewer is None or part.inspection is None or part.pixels is None:
@@ -166,20 +160,7 @@ class Station:
             log.exception("%s: a part cannot be shown", self.settings.name)
 
     def _record(self, part: Part) -> Record:
-        total = 1e3 * (monotonic() - part.frame.arrived)
-        deadline = self.settings.deadline_ms
-        error = part.problem or part.drawn.error
-        return Record.of(
-            part.frame,
-            part.findings,
-            pictures={kind: part.places[kind] for kind in part.drawn.pictures},
-            error=None if error is None else printable(error),
-            detector=part.detector,
-            times={**part.times, "total": total},
-            queues=part.queues,
-            late=deadline is not None and total > deadline,
-            dropped=part.is_dropped,
-        )
+        return record_of(part, self.settings.deadline_ms)
 
     def _keep(self, parts: Sequence[Part]) -> None:
         records = [self._record(part) for part in parts]

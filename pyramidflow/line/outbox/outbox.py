@@ -176,6 +176,11 @@ class Outbox:
         with self._writing:
             return self._spool.forget_but(station, set(present))
 
+    @property
+    def picture_bytes(self) -> int:
+        """Of pictures that wait for their sinks."""
+        return self._shared.picture_bytes
+
     def status(self) -> dict[str, Any]:
         """What waits and what went wrong, as JSON values."""
         with self._reading:

@@ -60,6 +60,12 @@ class Tally:
         ]
 
 
+def flow_of(session: Session) -> Flow:
+    """How parts go through: one after the other in a memory budget."""
+    is_budgeted = getattr(session.runtime.plan, "memory_budget", None) is not None
+    return Flow(workers=0) if is_budgeted else Flow()
+
+
 def inspect_frames(
     session: Session,
     frames: Sequence[Frame],
@@ -89,10 +95,8 @@ def inspect_frames(
     """
     done = results.earlier.verdicts
     tally = Tally(ok=done["ok"], ng=done["ng"], review=done["review"])
-    is_budgeted = getattr(session.runtime.plan, "memory_budget", None) is not None
-    flow = Flow(workers=0) if is_budgeted else Flow()
     inspector = Inspector(session)
-    pipeline = Pipeline(lambda: inspector, lambda part: results.kinds, flow)
+    pipeline = Pipeline(lambda: inspector, lambda part: results.kinds, flow_of(session))
     for part in chain.from_iterable(pipeline.run(frames, stop_requested)):
         if part.inspection is None:
             problem = part.problem or InputError(f"{part.frame.origin} was not inspected.")

@@ -1,6 +1,7 @@
 """Which picture a file is: the same file with another content is another picture."""
 
 import hashlib
+import os
 from pathlib import Path
 
 from pyramidflow.io.names import readable_bytes
@@ -15,6 +16,20 @@ def file_identity(name: str, changed: int, size: int) -> str:
         size: in bytes.
     """
     return f"{readable_bytes(name)}:{changed}:{size}"
+
+
+def path_identity(name: str, path: Path) -> str:
+    """Identity of a file that lies there; its name alone where it cannot be looked at.
+
+    Args:
+        name: of the file.
+        path: where it is.
+    """
+    try:
+        found = os.stat(path)
+    except OSError:  # its turn says more
+        return readable_bytes(name)
+    return file_identity(name, found.st_mtime_ns, found.st_size)
 
 
 def content_identity(path: Path) -> str:

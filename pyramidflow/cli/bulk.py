@@ -1,0 +1,164 @@
+"""``pyramidflow bulk``."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from pyramidflow.cli.exit_codes import EXIT_INPUT_ERROR
+from pyramidflow.cli.inspect import FailOnDefectOption, MapsOption
+from pyramidflow.cli.options import (
+    Device,
+    MaxMegapixels,
+    MemoryBudget,
+    ModelFile,
+    PixelThreshold,
+    PrecisionName,
+    ReportFolder,
+    ReviewThreshold,
+    Threads,
+    ThresholdByHand,
+    bytes_of,
+    pixels_of,
+)
+from pyramidflow.cli.outcomes import Limits, exit_by, show_error, show_verdict, summary
+from pyramidflow.cli.summary import left_out_lines
+
+if TYPE_CHECKING:
+    from pyramidflow.bulk.archive import Places
+    from pyramidflow.bulk.run import BulkTally
+    from pyramidflow.bulk.work import Away, Conditions, Work
+    from pyramidflow.line.record import Record
+
+PlacesArgument = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="PATH…",
+        help="Images, folders, patterns such as 'in/*.png', and the same as URLs: "
+        "s3://bucket/folder, gs://…, file:///….",
+        show_default=False,
+    ),
+]
+OverlaysOption = Annotated[
+    bool, typer.Option("--overlays", help="Write a picture of each image with its map.")
+]
+PicturesOfOption = Annotated[
+    Literal["all", "not-ok"],
+    typer.Option("--pictures-of", help="Whose overlays and maps are written."),
+]
+CsvOption = Annotated[
+    bool, typer.Option("--csv", help="Write each record as a row for a spreadsheet, too.")
+]
+DatabaseOption = Annotated[
+    str | None,
+    typer.Option(
+        "--database",
+        metavar="URL",
+        help="Add each record to this database, too: sqlite:///parts.sqlite or "
+        "postgresql://user@host/database, without a password in it.",
+        show_default=False,
+    ),
+]
+StationOption = Annotated[
+    str, typer.Option("--station", help="What the records call the place of these pictures.")
+]
+
+
+def bulk(
+    paths: PlacesArgument,
+    model: ModelFile,
+    output: ReportFolder,
+    overlays: OverlaysOption = False,
+    maps: MapsOption = False,
+    pictures_of: PicturesOfOption = "all",
+    csv: CsvOption = False,
+    database: DatabaseOption = None,
+    station: StationOption = "bulk",
+    fail_on_defect: FailOnDefectOption = False,
+    threshold: ThresholdByHand = None,
+    review_threshold: ReviewThreshold = None,
+    pixel_threshold: PixelThreshold = None,
+    device: Device = "auto",
+    threads: Threads = None,
+    memory_budget: MemoryBudget = None,
+    precision: PrecisionName = None,
+    max_megapixels: MaxMegapixels = None,
+) -> None:
+    """Look for defects in a whole archive.
+
+    Writes the same records as a line, as JSON into records/. The same command goes on where an
+    earlier one was stopped or killed: a picture with a record is not inspected again, and no record
+    is written twice. A picture that cannot be read is a record with its error, and the exit code is
+    then 2. Ctrl-C finishes what is in hand.
+    """
+    from pyramidflow.line.extras import need
+
+    for library in ("pydantic", "sqlalchemy", "alembic"):
+        need(library, "line", "bulk")
+    from pyramidflow.bulk.archive import RECORDS_NAME, Places
+    from pyramidflow.bulk.work import Work
+
+    kinds = ("overlay",) * overlays + ("map",) * maps
+    places = Places(output, csv, database, kinds, pictures_of.replace("-", " "), station)
+    settings = {
+        "threads": threads,
+        "memory_budget": bytes_of(memory_budget),
+        "precision": precision,
+        "max_pixels": pixels_of(max_megapixels),
+    }
+    thresholds = {
+        "threshold": threshold,
+        "review_threshold": review_threshold,
+        "pixel_threshold": pixel_threshold,
+    }
+    work = Work(model, thresholds, device, settings, station, places.pictures)
+    tally, conditions = _inspect(paths, places, work)
+    limits = Limits(conditions.threshold, conditions.review_threshold, conditions.has_review)
+    _end(tally, limits, output / RECORDS_NAME, fail_on_defect)
+
+
+def _inspect(paths: list[str], places: "Places", work: "Work") -> "tuple[BulkTally, Conditions]":
+    from pyramidflow.bulk.archive import open_archive
+    from pyramidflow.bulk.line_engine import LineEngine
+    from pyramidflow.bulk.listing import find_pictures
+    from pyramidflow.bulk.objects import largest_object
+    from pyramidflow.bulk.run import inspect_archive
+    from pyramidflow.interrupt import StopRequest
+
+    found = find_pictures(paths, places.output, largest_object(work.settings["max_pixels"]))
+    for line in left_out_lines(found.left_out):
+        typer.echo(line, err=True)
+    engine = LineEngine(work)
+    with (
+        open_archive(places, engine.conditions) as archive,
+        StopRequest("picture") as stop,
+    ):
+        if archive.earlier.records:
+            typer.echo(f"resumed: {archive.earlier.records} images were inspected earlier")
+        tally = inspect_archive(found.pictures, engine, archive, _show, lambda: stop.requested)
+        return tally, engine.conditions
+
+
+def _show(outcome: "Record | Away") -> None:
+    from pyramidflow.bulk.work import Away
+
+    if isinstance(outcome, Away):
+        show_error(outcome.reason)
+        return
+    if outcome.verdict is not None:
+        show_verdict(outcome.verdict, outcome.score, outcome.path)
+    if outcome.error is not None:
+        show_error(outcome.error)
+
+
+def _end(tally: "BulkTally", limits: Limits, records: Path, fail_on_defect: bool) -> None:
+    how = "the same command goes on from here"
+    for line in summary(tally.counts, limits, records, how):
+        typer.echo(line)
+    if tally.away:
+        typer.echo(f"{tally.away} images could not be fetched, and have no record: {how}")
+    for sentence in tally.lacking:
+        show_error(f"{sentence} The same command delivers what waits.")
+    if not tally.counts.stopped and (tally.away or tally.lacking):
+        raise typer.Exit(EXIT_INPUT_ERROR)
+    exit_by(tally.counts, fail_on_defect)

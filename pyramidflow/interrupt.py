@@ -3,10 +3,13 @@
 import os
 import signal
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from types import FrameType, TracebackType
-from typing import Final
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from types import FrameType
+from typing import Final, TypeAlias
+
+Handler: TypeAlias = Callable[[int, FrameType | None], object]
+"""What answers a signal, from its number and the frame that it came in."""
 
 # Windows has no SIGHUP.
 TERMINATIONS: Final = (signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else []))
@@ -14,6 +17,26 @@ TERMINATIONS: Final = (signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIG
 
 class Interrupted(KeyboardInterrupt):
     """Work was stopped on request, after what is needed to go on was written."""
+
+
+@contextmanager
+def answering(handlers: Mapping[signal.Signals, Handler]) -> Iterator[None]:
+    """Answer signals while the context is open, and as before behind it.
+
+    Outside the main thread signals cannot be caught, so nothing changes there.
+
+    Args:
+        handlers: the answers, by their signals.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 class StopRequest:
@@ -32,25 +55,14 @@ class StopRequest:
     def __init__(self, unit: str = "step") -> None:
         self.requested = False
         self._unit = unit
-        self._previous: dict[signal.Signals, object] = {}
+        self._signals = ExitStack()
 
     def __enter__(self) -> "StopRequest":
-        if threading.current_thread() is threading.main_thread():
-            self._previous = {
-                s: signal.signal(s, self._note)
-                for s in self.SIGNALS
-                if signal.getsignal(s) is not signal.SIG_IGN
-            }
+        self._signals.enter_context(answering(_unless_ignored(self.SIGNALS, self._note)))
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)  # type: ignore[arg-type]
+    def __exit__(self, *error: object) -> None:
+        self._signals.close()
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self.requested:
@@ -68,19 +80,15 @@ def termination_as_ctrl_c() -> Iterator[None]:
     By default the process would end without removing its temporary files. Outside the main thread
     nothing changes.
     """
-    if threading.current_thread() is not threading.main_thread():
+    with answering(_unless_ignored(TERMINATIONS, _interrupt)):
         yield
-        return
-    previous = {
-        s: signal.signal(s, _interrupt)
-        for s in TERMINATIONS
-        if signal.getsignal(s) is not signal.SIG_IGN
-    }
-    try:
-        yield
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
+
+
+def _unless_ignored(
+    signals: Iterable[signal.Signals], handler: Handler
+) -> dict[signal.Signals, Handler]:
+    """One answer to several signals, but for those that the process was told to ignore."""
+    return {s: handler for s in signals if signal.getsignal(s) is not signal.SIG_IGN}
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

@@ -8,10 +8,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from pyramidflow.interrupt import Handler, answering
 from pyramidflow.io.names import printable
 
 if TYPE_CHECKING:
@@ -151,18 +152,14 @@ class _Asked:
 @contextmanager
 def _signals() -> Iterator[_Asked]:
     asked = _Asked()
-    handlers: dict[int, Any] = {signal.SIGINT: asked.note_stop, signal.SIGTERM: asked.note_stop}
+    handlers: dict[signal.Signals, Handler] = {
+        signal.SIGINT: asked.note_stop,
+        signal.SIGTERM: asked.note_stop,
+    }
     if hasattr(signal, "SIGHUP"):
         handlers[signal.SIGHUP] = asked.note_reload
-    if threading.current_thread() is not threading.main_thread():
+    with answering(handlers):
         yield asked
-        return
-    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
-    try:
-        yield asked
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _described(line: "Line") -> str:

@@ -1,7 +1,6 @@
 """What commands show of a tuning."""
 
 from collections.abc import Sequence
-from types import TracebackType
 
 from rich import box
 from rich.console import Console
@@ -34,12 +33,7 @@ class ConsoleTuning:
         self._status.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._status.stop()
 
     def begin(self, settings: Sequence[str], training: bool) -> None:

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from pyramidflow.errors import InputError
+from pyramidflow.interrupt import answering
 
 
 def random_pixels(shape, dtype=np.uint8, seed=0):
@@ -105,10 +106,9 @@ def time_limit(seconds):
     def stop(*_):
         raise TimeoutError(f"not done after {seconds} s")
 
-    before = signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+    with answering({signal.SIGALRM: stop}):
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+        try:
+            yield
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)

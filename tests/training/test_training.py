@@ -1,6 +1,7 @@
 """Losses, ablations, the loop, exact resume."""
 
 import shutil
+import signal
 
 import numpy as np
 import pytest
@@ -10,7 +11,6 @@ from PIL import Image
 from pyramidflow import Detector, PyramidFlow
 from pyramidflow.data import ImageSet, batch_of, list_images, network_input
 from pyramidflow.errors import InputError
-from pyramidflow.interrupt import StopRequest
 from pyramidflow.model import ComposedContrast, InvertiblePyramid
 from pyramidflow.spec import PLAIN_CONTRAST, Preprocessing
 from pyramidflow.training import (
@@ -171,16 +171,8 @@ def test_determinism_switch_is_undone(tiny_set, monkeypatch):
 class StopAfter(SilentProgress):
     """Requests a stop, as Ctrl-C does, after a number of units."""
 
-    def __init__(self, monkeypatch, units):
+    def __init__(self, units):
         self.left = units
-        self.requests = []
-        enter = StopRequest.__enter__
-
-        def remember(request):
-            self.requests.append(request)
-            return enter(request)
-
-        monkeypatch.setattr(StopRequest, "__enter__", remember)
 
     def begin(self, phase, done, total):
         self.counts = phase != "reading"
@@ -188,7 +180,7 @@ class StopAfter(SilentProgress):
     def advance(self, loss=None):
         self.left -= self.counts
         if self.left == 0:
-            self.requests[-1]._note(2, None)
+            signal.raise_signal(signal.SIGINT)
 
 
 def trainer(root, epochs, progress, checkpoint, **recipe):
@@ -212,12 +204,12 @@ def with_template(detector, result):
 
 
 @pytest.mark.parametrize("units", [1, 3, 4, 6, 12, 14])
-def test_resumed_training_is_bit_equal(tiny_set, tmp_path, monkeypatch, units):
+def test_resumed_training_is_bit_equal(tiny_set, tmp_path, units):
     # 9 images in pairs are 4 steps an epoch: stops in, at the end of, and after the epochs.
     whole, whole_trainer = trainer(tiny_set, 3, SilentProgress(), None)
     whole = with_template(whole, whole_trainer.run())
     checkpoint = tmp_path / "c.safetensors"
-    _, stopped = trainer(tiny_set, 3, StopAfter(monkeypatch, units), checkpoint)
+    _, stopped = trainer(tiny_set, 3, StopAfter(units), checkpoint)
     with pytest.raises(Interrupted, match="--resume"):
         stopped.run()
     resumed, resumed_trainer = trainer(tiny_set, 3, SilentProgress(), checkpoint)
@@ -230,9 +222,9 @@ def test_resumed_training_is_bit_equal(tiny_set, tmp_path, monkeypatch, units):
         assert (a["loss"], a["validation_loss"]) == (b["loss"], b["validation_loss"])
 
 
-def test_an_epoch_under_way_is_not_passed_off_as_none(tiny_set, tmp_path, monkeypatch):
+def test_an_epoch_under_way_is_not_passed_off_as_none(tiny_set, tmp_path):
     checkpoint = tmp_path / "c.safetensors"
-    _, stopped = trainer(tiny_set, 3, StopAfter(monkeypatch, 5), checkpoint)  # 1 epoch and 1 step
+    _, stopped = trainer(tiny_set, 3, StopAfter(5), checkpoint)  # 1 epoch and 1 step
     with pytest.raises(Interrupted):
         stopped.run()
     _, shorter = trainer(tiny_set, 1, SilentProgress(), checkpoint)

@@ -110,7 +110,7 @@ def _clear_earlier_run(data: Path, unfinished: Path) -> None:
         shutil.rmtree(unfinished)
     elif data.exists() and (not data.is_dir() or any(data.iterdir())):
         raise InputError(
-            f"{printable(data)} is not an empty folder; choose a new folder for the texture set."
+            f"{printable(data)} is not an empty folder: choose a new folder for the texture set."
         )
     elif data.exists():
         data.rmdir()

@@ -74,7 +74,7 @@ def make_texture_set(
     photograph = _load_photograph(texture)
     root = Path(root)
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
-        raise InputError(f"{root} is not an empty folder; choose a new folder for the texture set.")
+        raise InputError(f"{root} is not an empty folder: choose a new folder for the texture set.")
 
     half = photograph.shape[1] // 2
     train_half, test_half = photograph[:, :half], photograph[:, half:]
@@ -143,11 +143,11 @@ def paint_defect(
         InputError: The kind is unknown, or the image has another shape or type.
     """
     if kind not in _PAINTERS:
-        raise InputError(f"Unknown defect kind {kind!r}; choose one of {', '.join(DEFECT_KINDS)}.")
+        raise InputError(f"the defect kind is {kind!r}: choose one of {', '.join(DEFECT_KINDS)}.")
     height, width = image.shape[:2]
     if image.dtype != np.uint8 or image.shape != (height, height, 3) or height < SMALLEST_IMAGE:
         raise InputError(
-            f"Cannot paint into an image of shape {list(image.shape)} and type {image.dtype}; "
+            f"the image to paint into has shape {list(image.shape)} and type {image.dtype}: "
             f"give a square uint8 image [H, H, 3] of at least {SMALLEST_IMAGE} pixels."
         )
     gain, offset = _PAINTERS[kind](width, rng)
@@ -305,11 +305,11 @@ def _save(pixels: NDArray[np.uint8], path: Path) -> None:
 
 def _load_photograph(texture: str) -> NDArray[np.uint8]:
     if texture not in TEXTURES:
-        raise InputError(f"Unknown texture {texture!r}; choose one of {', '.join(TEXTURES)}.")
+        raise InputError(f"the texture is {texture!r}: choose one of {', '.join(TEXTURES)}.")
     photograph = files("skimage.data") / f"{texture}.png"
     if not photograph.is_file():
         raise InputError(
-            f"The photograph {texture}.png is missing from the installed scikit-image; "
+            f"the photograph {texture}.png is missing from the installed scikit-image: "
             "reinstall it with pip install --force-reinstall scikit-image."
         )
     with photograph.open("rb") as stream, Image.open(stream) as image:

@@ -316,16 +316,18 @@ def _check_count(spec: Spec, tensors: Mapping[str, Tensor]) -> None:
     """Refuse a header that announces more than the file holds, before anything is built."""
     network = spec.network
     blocks = network.stacks * network.levels
-    if len(tensors) < blocks * TENSORS_OF_A_BLOCK + network.levels:
+    least = blocks * TENSORS_OF_A_BLOCK + network.levels
+    if len(tensors) < least:
         raise InputError(
-            f"{network.stacks} stacks of {network.levels} levels are announced, but only "
-            f"{len(tensors)} tensors are there"
+            f"{len(tensors)} tensors are there for {network.stacks} stacks of {network.levels} "
+            f"levels: at least {least} are expected."
         )
     first = tensors.get("model/flow.blocks.0.conv1x1.sign")
     if first is None or first.shape != (network.channels,):
         found = "missing" if first is None else list(first.shape)
         raise InputError(
-            f"{network.channels} channels are announced, but flow.blocks.0.conv1x1.sign is {found}"
+            f"{network.channels} channels are announced, but flow.blocks.0.conv1x1.sign is "
+            f"{found}: [{network.channels}] is expected."
         )
 
 

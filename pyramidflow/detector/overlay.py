@@ -150,20 +150,20 @@ def _check(
 ) -> None:
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
         raise InputError(
-            f"Cannot draw on an image of shape {list(image.shape)} and type {image.dtype}; "
+            f"the image to draw on has shape {list(image.shape)} and type {image.dtype}: "
             "give uint8 [H, W, 3]."
         )
     if anomaly_map.shape != image.shape[:2]:
         raise InputError(
-            f"The anomaly map is {list(anomaly_map.shape)} but the image is "
-            f"{list(image.shape[:2])}; give a map at the size of the image."
+            f"the anomaly map is {list(anomaly_map.shape)} but the image is "
+            f"{list(image.shape[:2])}: give a map at the size of the image."
         )
     if not np.isfinite(anomaly_map).all():
-        raise InputError("The anomaly map holds values that are not finite; it cannot be drawn.")
+        raise InputError("the anomaly map holds values that are not finite: give finite ones.")
     if not (math.isfinite(scale) and scale > 0):
-        raise InputError(f"The colour scale is {scale}; give a finite number greater than 0.")
+        raise InputError(f"the colour scale is {scale}: give a finite number greater than 0.")
     for box in boxes:
         if box[0] >= box[2] or box[1] >= box[3]:
             raise InputError(
-                f"The box {tuple(box)} is empty; give (x0, y0, x1, y1) with x0 < x1 and y0 < y1."
+                f"the box {tuple(box)} is empty: give (x0, y0, x1, y1) with x0 < x1 and y0 < y1."
             )

@@ -201,7 +201,7 @@ def aupro(maps: Images, masks: Images, max_fpr: float) -> float:
         Bergmann et al., "The MVTec Anomaly Detection Dataset", IJCV 2021: the PRO curve.
     """
     if not 0.0 < max_fpr <= 1.0:
-        raise InputError(f"max_fpr is {max_fpr}; it must be above 0 and at most 1.")
+        raise InputError(f"max_fpr is {max_fpr}: give a number above 0 and at most 1.")
     ranking = _rank_pixels(maps, masks)
     return area(*ranking.corners(ranking.overlap), max_fpr)
 
@@ -225,10 +225,10 @@ def thin_curve(x: FloatArray, y: FloatArray, points: int = 512) -> tuple[FloatAr
     """
     if x.ndim != 1 or x.shape != y.shape:
         raise InputError(
-            f"x has shape {x.shape} and y {y.shape}; a curve needs two 1-D arrays of one length."
+            f"x has shape {x.shape} and y {y.shape}: give two 1-D arrays of one length."
         )
     if points < 2:
-        raise InputError(f"points is {points}; a curve needs at least its 2 ends.")
+        raise InputError(f"points is {points}: give at least 2, the ends of the curve.")
     if len(x) <= points:
         return x, y
     travelled = np.concatenate(([0.0], np.cumsum(np.abs(np.diff(x)) + np.abs(np.diff(y)))))
@@ -274,7 +274,7 @@ def evaluate_maps(
     image_ranking = rank(*_split_scores(image_scores, image_labels))
     if image_scores.shape != (len(maps),):
         raise InputError(
-            f"image_scores has shape {image_scores.shape}, but there are {len(maps)} maps; "
+            f"image_scores has shape {image_scores.shape}, but there are {len(maps)} maps: "
             "give one score for each map."
         )
     maps, masks = _with_usable_masks(maps, masks, image_labels)
@@ -310,7 +310,7 @@ def _split_scores(scores: Array, labels: Array) -> tuple[Array, Array]:
     labels = _checked_labels(labels, "labels")
     if scores.shape != labels.shape:
         raise InputError(
-            f"scores has shape {scores.shape} and labels {labels.shape}; the shapes must be equal."
+            f"scores has shape {scores.shape} and labels {labels.shape}: give equal shapes."
         )
     return scores[~labels], scores[labels]
 
@@ -318,15 +318,15 @@ def _split_scores(scores: Array, labels: Array) -> tuple[Array, Array]:
 def _rank_pixels(maps: Images, masks: Images) -> Ranking:
     """Rank all pixels; a defective one weighs what it is of its region."""
     if len(maps) != len(masks):
-        raise InputError(f"There are {len(maps)} maps and {len(masks)} masks; give one mask each.")
+        raise InputError(f"there are {len(maps)} maps and {len(masks)} masks: give one mask each.")
     normal, defective, weights = [np.empty(0, np.float32)], [np.empty(0, np.float32)], [np.empty(0)]
     for index, (map_, mask) in enumerate(zip(maps, masks, strict=True)):
         scores = _checked_scores(map_, f"map {index}")
         inside = _checked_labels(mask, f"mask {index}")
         if scores.ndim != 2 or scores.shape != inside.shape:
             raise InputError(
-                f"Map {index} has shape {scores.shape} and its mask {inside.shape}; "
-                "both must be [H, W] and equal."
+                f"map {index} has shape {scores.shape} and its mask {inside.shape}: "
+                "give both as [H, W]."
             )
         normal.append(scores[~inside])
         defective.append(scores[inside])
@@ -343,7 +343,7 @@ def _with_usable_masks(
     if masks is None:
         return [], []
     if len(maps) != len(masks):
-        raise InputError(f"There are {len(maps)} maps and {len(masks)} masks; give one mask each.")
+        raise InputError(f"there are {len(maps)} maps and {len(masks)} masks: give one mask each.")
     used_maps, used_masks = [], []
     for map_, mask, defective in zip(maps, masks, image_labels, strict=True):
         if mask is None and defective:
@@ -355,20 +355,20 @@ def _with_usable_masks(
 
 def _checked_scores(scores: Array, name: str) -> Array:
     if not isinstance(scores, np.ndarray) or scores.dtype.kind not in "fiub":
-        raise InputError(f"{name} is {_kind(scores)}; give a numpy array of real numbers.")
+        raise InputError(f"{name} is {_kind(scores)}: give a numpy array of real numbers.")
     if np.isnan(scores).any():
-        raise InputError(f"{name} holds NaN, which has no rank; give numbers only.")
+        raise InputError(f"{name} holds NaN, which has no rank: give numbers only.")
     return scores
 
 
 def _checked_labels(labels: Array, name: str) -> BoolArray:
     if not isinstance(labels, np.ndarray) or labels.dtype.kind not in "fiub":
-        raise InputError(f"{name} is {_kind(labels)}; give a numpy array of booleans or 0/1.")
+        raise InputError(f"{name} is {_kind(labels)}: give a numpy array of booleans or 0/1.")
     if labels.dtype == np.bool_:
         return labels
     truth: BoolArray = labels != 0
     if (truth & (labels != 1)).any():
-        raise InputError(f"{name} holds values other than 0 and 1; give booleans or 0/1.")
+        raise InputError(f"{name} holds values other than 0 and 1: give booleans or 0/1.")
     return truth
 
 

@@ -160,7 +160,10 @@ def _content(path: Path, kind: str) -> bytes:
 def _document(data: bytes, path: Path, kind: str) -> dict[str, Any]:
     metadata = _metadata(data, path)
     if METADATA_KEY not in metadata:
-        raise InputError(f"{path} is a .safetensors file, but PyramidFlow did not write it.")
+        raise InputError(
+            f"{path} is a .safetensors file, but PyramidFlow did not write it: give a {kind}'s "
+            "file."
+        )
     damaged = f"the PyramidFlow header of {path} is damaged: make it again."
     try:
         document = json.loads(metadata[METADATA_KEY], parse_constant=_no_constant)
@@ -175,7 +178,9 @@ def _document(data: bytes, path: Path, kind: str) -> dict[str, Any]:
             f"{READABLE[-1]}: update pyramidflow."
         )
     if found != kind:
-        raise InputError(f"{path} is a PyramidFlow {found[:40]}, but a {kind} is needed here.")
+        raise InputError(
+            f"{path} is a PyramidFlow {found[:40]}: a {kind} is expected; give a {kind}'s file."
+        )
     return document
 
 

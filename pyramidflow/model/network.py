@@ -135,7 +135,8 @@ class PyramidFlow(nn.Module):
         except RuntimeError as error:
             reason = str(error).splitlines()[1].strip()
             raise InputError(
-                f"the released weights are incomplete or misshapen ({reason})."
+                f"the released weights are incomplete or misshapen ({reason}): give the "
+                "state dictionary of the released PyramidFlow."
             ) from error
         return model.eval()
 

@@ -45,7 +45,10 @@ def released_name(name: str) -> str | None:
             return None
         if rest in BLOCK_NAMES:
             return f"flow.blocks.{index}.{BLOCK_NAMES[rest]}"
-    raise InputError(f"{name!r} is not a name in the released code's weights.")
+    raise InputError(
+        f"the weights hold {name!r}, which the released code does not know: give the state "
+        "dictionary of the released PyramidFlow."
+    )
 
 
 def convert_released(state_dict: Mapping[str, Any]) -> tuple[Architecture, dict[str, Tensor]]:
@@ -136,5 +139,5 @@ def _infer_depth(widths: list[int]) -> tuple[int, int]:
             return levels, stacks
     raise InputError(
         f"{len(widths)} coupling blocks with condition widths {widths} (in channels) fit no number "
-        "of levels and stacks."
+        "of levels and stacks: give the state dictionary of the released PyramidFlow."
     )

@@ -66,9 +66,13 @@ def check_tensors(tensors: Mapping[str, Tensor], expected: Mapping[str, TensorKi
                 f"{kind.dtype} is expected."
             )
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
-            raise InputError(f"the tensor {name} holds numbers that are not finite.")
+            raise InputError(
+                f"the tensor {name} holds numbers that are not finite: finite ones are expected."
+            )
         if kind.is_positive and not (tensor > 0).all():
-            raise InputError(f"the tensor {name} holds numbers that are not above zero.")
+            raise InputError(
+                f"the tensor {name} holds numbers that are not above zero: such are expected."
+            )
         if tensor.numel() and (tensor.amin() < kind.least or tensor.amax() > kind.most):
             raise InputError(
                 f"the tensor {name} holds {tensor.amin():g} to {tensor.amax():g}: "

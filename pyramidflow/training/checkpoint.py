@@ -144,7 +144,7 @@ class _OtherTrainingError(InputError):
 
 def _check_recipe(path: Path, stored: object, recipe: Mapping[str, Any]) -> None:
     if not isinstance(stored, Mapping):
-        raise InputError(f"recipe is {shown(stored)}: an object is expected")
+        raise InputError(f"recipe is {shown(stored)}: an object is expected.")
     for key, value in recipe.items():
         if stored.get(key) != value:
             raise _OtherTrainingError(
@@ -155,11 +155,11 @@ def _check_recipe(path: Path, stored: object, recipe: Mapping[str, Any]) -> None
 
 def _position(stored: object) -> Position:
     if not isinstance(stored, Mapping):
-        raise InputError(f"position is {shown(stored)}: an object is expected")
+        raise InputError(f"position is {shown(stored)}: an object is expected.")
     history = read_history(stored.get("history"))
     found = StoredPosition.from_dict({k: v for k, v in stored.items() if k != "history"})
     if found.epoch != len(history):
-        raise InputError(f"epoch is {found.epoch}: {len(history)} are in the history")
+        raise InputError(f"epoch is {found.epoch}: {len(history)} are in the history.")
     return Position(**asdict(found), history=history)
 
 
@@ -184,9 +184,9 @@ def _check_moments(tensors: Mapping[str, Tensor]) -> None:
     """Adam counts steps from 1 on, and divides by the root of a mean of squares."""
     for name, value in tensors_below(tensors, "optimizer/").items():
         if name.endswith("/step") and (value < 1 or value != value.round()):
-            raise InputError(f"optimizer/{name} is {float(value)}: a count from 1 on is expected")
+            raise InputError(f"optimizer/{name} is {float(value)}: a count from 1 on is expected.")
         if name.endswith("/exp_avg_sq") and (value < 0).any():
-            raise InputError(f"optimizer/{name} has negative numbers: squares are expected")
+            raise InputError(f"optimizer/{name} has negative numbers: squares are expected.")
 
 
 def _load_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:

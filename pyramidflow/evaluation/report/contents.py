@@ -103,21 +103,21 @@ def check(report: Report) -> None:
     sizes = len(report.scores), len(report.labels), len(report.kinds)
     if len(set(sizes)) != 1 or sizes[0] == 0:
         raise InputError(
-            f"The report got {sizes[0]} scores, {sizes[1]} labels and {sizes[2]} kinds; "
+            f"the report got {sizes[0]} scores, {sizes[1]} labels and {sizes[2]} kinds: "
             "give one of each for every test image."
         )
     if not np.isfinite(np.asarray(report.scores, dtype=np.float64)).all():
-        raise InputError("A score is not finite; leave out images that could not be scored.")
+        raise InputError("a score is not finite: leave out images that could not be scored.")
     if not math.isfinite(report.threshold):
-        raise InputError(f"The threshold is {report.threshold}; give a finite number.")
+        raise InputError(f"the threshold is {report.threshold}: give a finite number.")
     if not (math.isfinite(report.scale) and report.scale > 0):
-        raise InputError(f"The scale is {report.scale}; give a finite number greater than 0.")
+        raise InputError(f"the scale is {report.scale}: give a finite number greater than 0.")
     for example in (*report.worst, *report.best):
         shape = example.image.shape
         mask_fits = example.mask is None or example.mask.shape == shape[:2]
         if example.overlay.shape != shape or not mask_fits:
             raise InputError(
-                f"Image, overlay and mask of {printable(example.name)} differ in size; give all "
+                f"image, overlay and mask of {printable(example.name)} differ in size: give all "
                 "three alike."
             )
 

@@ -199,12 +199,12 @@ class Store:
             stations = list(connection.scalars(wanted))
             if len(stations) != 1:
                 where = "" if station is None else f" of station {printable(station)}"
-                found = (
-                    f"is in several stations, {printable(', '.join(sorted(stations)))}: name one"
+                place, advice = (
+                    (f"in several stations, {printable(', '.join(sorted(stations)))}", "name one")
                     if stations
-                    else f"is not in {self.name}: see its records for the identity"
+                    else (f"not in {self.name}", "see its records for the identity")
                 )
-                raise InputError(f"part {printable(identity)}{where} {found}.")
+                raise InputError(f"part {printable(identity)}{where} is {place}: {advice}.")
             values = {"station": stations[0], "identity": identity, "good": good, "who": who}
             connection.execute(insert(marks).values(**values, time=now(), note=note or None))
         return str(stations[0])

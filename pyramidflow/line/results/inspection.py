@@ -99,7 +99,9 @@ def inspect_frames(
     pipeline = Pipeline(lambda: inspector, lambda part: results.kinds, flow_of(session))
     for part in chain.from_iterable(pipeline.run(frames, stop_requested)):
         if part.inspection is None:
-            problem = part.problem or InputError(f"{part.frame.origin} was not inspected.")
+            problem = part.problem or InputError(
+                f"{part.frame.origin} was not inspected: inspect it again."
+            )
             tally.errors += 1
             results.add_error(part.frame, problem)
             on_image(part.frame, problem)

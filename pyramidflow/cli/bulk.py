@@ -18,11 +18,10 @@ from pyramidflow.cli.options import (
     ReviewThreshold,
     Threads,
     ThresholdByHand,
-    bytes_of,
-    pixels_of,
+    session_settings,
 )
 from pyramidflow.cli.outcomes import Limits, exit_by, show_error, show_verdict, summary
-from pyramidflow.cli.summary import left_out_lines
+from pyramidflow.cli.summary import say_left_out
 
 if TYPE_CHECKING:
     from pyramidflow.bulk.archive import Places
@@ -100,12 +99,7 @@ def bulk(
 
     kinds = ("overlay",) * overlays + ("map",) * maps
     places = Places(output, csv, database, kinds, pictures_of.replace("-", " "), station)
-    settings = {
-        "threads": threads,
-        "memory_budget": bytes_of(memory_budget),
-        "precision": precision,
-        "max_pixels": pixels_of(max_megapixels),
-    }
+    settings = session_settings(threads, memory_budget, precision, max_megapixels)
     thresholds = {
         "threshold": threshold,
         "review_threshold": review_threshold,
@@ -126,8 +120,7 @@ def _inspect(paths: list[str], places: "Places", work: "Work") -> "tuple[BulkTal
     from pyramidflow.interrupt import StopRequest
 
     found = find_pictures(paths, places.output, largest_object(work.settings["max_pixels"]))
-    for line in left_out_lines(found.left_out):
-        typer.echo(line, err=True)
+    say_left_out(found.left_out)
     engine = LineEngine(work)
     with (
         open_archive(places, engine.conditions) as archive,

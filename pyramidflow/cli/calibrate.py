@@ -20,23 +20,33 @@ from pyramidflow.cli.options import (
     pixels_of,
 )
 from pyramidflow.cli.settings import with_verdict
+from pyramidflow.errors import InputError
 
 if TYPE_CHECKING:
     from pyramidflow.detector import Detector
+    from pyramidflow.line.history.marked import MarkedPictures
+
+GoodArgument = Annotated[
+    Path | None,
+    typer.Argument(
+        metavar="[GOOD]",
+        help="Folder of good images that were not trained on.",
+        show_default=False,
+    ),
+]
+OutputOption = Annotated[
+    Path | None, typer.Option(help="Detector file to write.", show_default="the model itself")
+]
+
+Rates = tuple[float, float | None]
+"""Shares of good parts that may be rejected, and that may be for review or rejected."""
 
 
 @with_verdict
 def calibrate(
     model: ModelFile,
     settings: dict[str, Any],
-    good: Annotated[
-        Path | None,
-        typer.Argument(
-            metavar="[GOOD]",
-            help="Folder of good images that were not trained on.",
-            show_default=False,
-        ),
-    ] = None,
+    good: GoodArgument = None,
     from_history: FromHistory = None,
     pictures: PictureFolders = None,
     target_false_reject_rate: FalseRejectRate = 0.01,
@@ -44,10 +54,7 @@ def calibrate(
     threshold: ThresholdByHand = None,
     review_threshold: ReviewThreshold = None,
     pixel_threshold: PixelThreshold = None,
-    output: Annotated[
-        Path | None,
-        typer.Option(help="Detector file to write.", show_default="the model itself"),
-    ] = None,
+    output: OutputOption = None,
     device: Device = "auto",
     precision: PrecisionName = None,
     max_megapixels: MaxMegapixels = None,
@@ -61,52 +68,73 @@ def calibrate(
     scores, thresholds are needed with them. Calibrate in the precision that the line inspects in;
     the file says which it was.
     """
-    from pyramidflow.cli.from_history import before_and_after, judged_by, marked_in
-    from pyramidflow.cli.summary import left_out_lines, print_facts, threshold_facts
-    from pyramidflow.data import find_images
+    from pyramidflow.cli.from_history import marked_in
+    from pyramidflow.cli.summary import print_facts, threshold_facts
     from pyramidflow.detector import Detector
-    from pyramidflow.errors import InputError
     from pyramidflow.io.files import exclusive
     from pyramidflow.io.names import printable
 
     by_hand = (threshold, review_threshold, pixel_threshold)
-    given = [value for value in (good, from_history, threshold) if value is not None]
-    nothing = not given and set(by_hand) == {None} and not settings
-    if len(given) > 1 or nothing:
-        raise InputError(
-            "calibrate takes either a folder of good images or thresholds such as --threshold, or "
-            "--from-history: give one of them."
-        )
+    has_by_hand = set(by_hand) != {None}
     has_images = good is not None or from_history is not None
+    _check_one_way(good, from_history, threshold, has_others=has_by_hand or bool(settings))
     if target_review_rate is not None and (not has_images or review_threshold is not None):
         raise InputError(
             "--target-review-rate sets the review threshold from good images: give a folder of "
             "them and no --review-threshold, or --review-threshold in place of it."
         )
     target = model if output is None else detector_file(output)
-    # Not only while it is saved: a training that ends meanwhile would be overwritten.
     facts: dict[str, str] = {}
     rates = (target_false_reject_rate, target_review_rate)
+    # Not only while it is saved: a training that ends meanwhile would be overwritten.
     with exclusive(target):
         detector = Detector.load(model, device=device)
         if has_images:
             detector.prepare(precision=precision, max_pixels=pixels_of(max_megapixels))
         if good is not None:
-            for line in left_out_lines(find_images(good).left_out):
-                typer.echo(line, err=True)
-            detector.calibrate(good, *rates, **settings)
+            _calibrate_on_folder(detector, good, rates, settings)
         elif from_history is not None:
             marked = marked_in(from_history, pictures)
-            before = judged_by(detector, marked.good, marked.bad)
-            detector.calibrate(marked.good, *rates, **settings)
-            facts = before_and_after(before, judged_by(detector, marked.good, marked.bad))
+            facts = _calibrate_on_marked(detector, marked, rates, settings)
         elif settings:
             _set_verdict(detector, settings, has_threshold=threshold is not None)
-        if set(by_hand) != {None}:
+        if has_by_hand:
             detector.set_thresholds(*by_hand)
         detector.save(target)
     facts = threshold_facts(detector.described().calibration) | facts
     print_facts({"detector": printable(target)} | facts)
+
+
+def _check_one_way(
+    good: Path | None, from_history: str | None, threshold: float | None, *, has_others: bool
+) -> None:
+    ways = sum(way is not None for way in (good, from_history, threshold))
+    if ways > 1 or not (ways or has_others):
+        raise InputError(
+            "calibrate takes either a folder of good images or thresholds such as --threshold, or "
+            "--from-history: give one of them."
+        )
+
+
+def _calibrate_on_folder(
+    detector: "Detector", good: Path, rates: Rates, settings: dict[str, Any]
+) -> None:
+    from pyramidflow.cli.summary import say_left_out
+    from pyramidflow.data import find_images
+
+    say_left_out(find_images(good).left_out)
+    detector.calibrate(good, *rates, **settings)
+
+
+def _calibrate_on_marked(
+    detector: "Detector", marked: "MarkedPictures", rates: Rates, settings: dict[str, Any]
+) -> dict[str, str]:
+    """Calibrate on good marked pictures; facts about how all are judged before and after."""
+    from pyramidflow.cli.from_history import before_and_after, judged_by
+
+    before = judged_by(detector, marked.good, marked.bad)
+    detector.calibrate(marked.good, *rates, **settings)
+    return before_and_after(before, judged_by(detector, marked.good, marked.bad))
 
 
 def _set_verdict(detector: "Detector", settings: dict[str, Any], *, has_threshold: bool) -> None:
@@ -117,7 +145,7 @@ def _set_verdict(detector: "Detector", settings: dict[str, Any], *, has_threshol
     """
     import warnings
 
-    from pyramidflow.errors import CalibrationWarning, InputError
+    from pyramidflow.errors import CalibrationWarning
 
     before = detector.spec.rule
     with warnings.catch_warnings():

@@ -9,6 +9,7 @@ import typer
 from pyramidflow.cli.exit_codes import EXIT_INPUT_ERROR
 from pyramidflow.cli.options import (
     CacheSize,
+    CategoryName,
     Device,
     EncoderWeights,
     MaxMegapixels,
@@ -31,9 +32,6 @@ DataArgument = Annotated[
         help="Data set with test images, in MVTec AD, BTAD or VisA layout.",
         show_default=False,
     ),
-]
-CategoryOption = Annotated[
-    str | None, typer.Option(help="Category, where the data set has several.")
 ]
 MethodsOption = Annotated[str, typer.Option(help="To compare with; padim needs the extra compare.")]
 PresetOption = Annotated[
@@ -72,7 +70,7 @@ def compare(
     data: DataArgument,
     output: ReportFolder,
     settings: dict[str, Any],
-    category: CategoryOption = None,
+    category: CategoryName = None,
     methods: MethodsOption = "ae-ssim,spade,padim",
     preset: PresetOption = None,
     encoder: EncoderOption = "efficientnet-lite0",
@@ -92,7 +90,7 @@ def compare(
     paper), comparison.md and comparison.json (metrics, milliseconds, training). All train on all
     good images. A method that fails is named, and the exit code is then 2.
     """
-    from pyramidflow.cli.summary import left_out_lines
+    from pyramidflow.cli.summary import say_left_out
     from pyramidflow.data import Reading, open_dataset
     from pyramidflow.detector import Detector
     from pyramidflow.detector.fitting import decoding_of
@@ -103,13 +101,10 @@ def compare(
 
     names = method_names(methods)
     dataset = open_dataset(data, category)
-    for line in (*dataset.remarks, *left_out_lines(dataset.left_out)):
-        _say(line)
-    ours_on: dict[str, Any] = {}
-    if pretrained:
-        ours_on = {"encoder": encoder, "encoder_weights": encoder_weights}
+    say_left_out(dataset.left_out, dataset.remarks)
+    ours_on: dict[str, Any] = {"encoder": encoder, "encoder_weights": encoder_weights}
     chosen = {"validation_share": 0.0} | with_preset(preset, dataset, settings)
-    detector = Detector(device=device, **ours_on, **chosen)
+    detector = Detector(device=device, **(ours_on if pretrained else {}), **chosen)
     cache_bytes, max_pixels = cache_size * 1_000_000, pixels_of(max_megapixels)
     decoding = decoding_of(detector.spec, max_pixels)
     peers = Peers(

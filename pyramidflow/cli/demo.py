@@ -1,11 +1,14 @@
 """``pyramidflow demo``."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pyramidflow.cli.options import Device
+
+if TYPE_CHECKING:
+    from pyramidflow.evaluation import Evaluation
 
 TEXTURE = "brick"
 """Photograph that the demo's set is made from."""
@@ -42,34 +45,15 @@ def demo(
     """
     from pyramidflow.cli.summary import print_facts, training_facts
     from pyramidflow.data import open_dataset
-    from pyramidflow.demo.textures import make_texture_set
     from pyramidflow.detector import Detector
     from pyramidflow.evaluation import evaluate
     from pyramidflow.evaluation.report import write_evaluation_report
     from pyramidflow.io.files import exclusive
-    from pyramidflow.line import (
-        RESULTS_NAME,
-        find_frames,
-        inspect_frames,
-        open_result_folder,
-    )
+    from pyramidflow.line import find_frames, inspect_frames, open_result_folder
 
     model, report = output / "detector.safetensors", output / "report.html"
     with exclusive(model, covers=[report]):
-        data, unfinished = output / TEXTURE, output / UNFINISHED
-        _clear_earlier_run(data, unfinished)
-        make_texture_set(
-            unfinished,
-            texture=TEXTURE,
-            seed=seed,
-            image_size=image_size,
-            train=images,
-            good=max(2, images // 4),
-            defective_per_kind=max(1, images // 16),
-        )
-        (unfinished / MARKER).touch()
-        unfinished.rename(data)
-        dataset = open_dataset(data)
+        dataset = open_dataset(_make_data(output, image_size, images, seed))
         detector = Detector(image_size, volume_norm="svn", seed=seed, device=device)
         detector.fit(dataset, epochs=epochs, augment="none", validation_share=0.25)
         detector.save(model)
@@ -79,38 +63,68 @@ def demo(
             detector, evaluation, list(training_facts(detector).items()), report
         )
         with open_result_folder(output, kinds=["overlay"]) as results:
-            inspect_frames(detector.session, find_frames([data / "test"]).frames, results)
-    metrics = evaluation.metrics
+            inspect_frames(detector.session, find_frames([dataset.root / "test"]).frames, results)
     print_facts(
-        {
-            "image AUROC": f"{metrics.image_auroc:.4f}",
-            "pixel AUROC": f"{metrics.pixel_auroc:.4f}",
-            "AUPRO": f"{metrics.aupro_03:.4f} up to 0.3, {metrics.aupro_10:.4f} up to 1.0",
-            "defects found": f"{evaluation.detection_rate:.1%}",
-            "good rejected": f"{evaluation.false_rejects.value:.1%}",
-            "training": f"{detector.training['seconds']:.0f} s",
-            "report": str(report.resolve()),
-            "detector": str(model.resolve()),
-            "results": str((output / RESULTS_NAME).resolve()),
-            "overlays": str((output / "overlays").resolve()),
-        }
+        _measured(evaluation)
+        | {"training": f"{detector.training['seconds']:.0f} s"}
+        | _written(output, report, model)
     )
+
+
+def _measured(evaluation: "Evaluation") -> dict[str, str]:
+    metrics = evaluation.metrics
+    return {
+        "image AUROC": f"{metrics.image_auroc:.4f}",
+        "pixel AUROC": f"{metrics.pixel_auroc:.4f}",
+        "AUPRO": f"{metrics.aupro_03:.4f} up to 0.3, {metrics.aupro_10:.4f} up to 1.0",
+        "defects found": f"{evaluation.detection_rate:.1%}",
+        "good rejected": f"{evaluation.false_rejects.value:.1%}",
+    }
+
+
+def _written(output: Path, report: Path, model: Path) -> dict[str, str]:
+    from pyramidflow.line import RESULTS_NAME
+
+    places = {
+        "report": report,
+        "detector": model,
+        "results": output / RESULTS_NAME,
+        "overlays": output / "overlays",
+    }
+    return {name: str(place.resolve()) for name, place in places.items()}
+
+
+def _make_data(output: Path, image_size: int, images: int, seed: int) -> Path:
+    """Make the texture set; it is whole, or not there."""
+    from pyramidflow.demo.textures import make_texture_set
+
+    data, unfinished = output / TEXTURE, output / UNFINISHED
+    _clear_earlier_run(data, unfinished)
+    make_texture_set(
+        unfinished,
+        texture=TEXTURE,
+        seed=seed,
+        image_size=image_size,
+        train=images,
+        good=max(2, images // 4),
+        defective_per_kind=max(1, images // 16),
+    )
+    (unfinished / MARKER).touch()
+    unfinished.rename(data)
+    return data
 
 
 def _clear_earlier_run(data: Path, unfinished: Path) -> None:
     import shutil
 
-    from pyramidflow.errors import InputError
-    from pyramidflow.io.names import printable
+    from pyramidflow.demo.textures import check_empty
 
     shutil.rmtree(unfinished, ignore_errors=True)
     if (data / MARKER).exists():
         # Renamed first: of a folder that is half removed, nobody could tell whose it is.
         data.rename(unfinished)
         shutil.rmtree(unfinished)
-    elif data.exists() and (not data.is_dir() or any(data.iterdir())):
-        raise InputError(
-            f"{printable(data)} is not an empty folder: choose a new folder for the texture set."
-        )
-    elif data.exists():
-        data.rmdir()
+    else:
+        check_empty(data)
+        if data.exists():
+            data.rmdir()

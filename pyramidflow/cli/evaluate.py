@@ -13,8 +13,7 @@ from pyramidflow.cli.options import (
     PrecisionName,
     ReportFolder,
     Threads,
-    bytes_of,
-    pixels_of,
+    session_settings,
 )
 
 if TYPE_CHECKING:
@@ -70,12 +69,7 @@ def evaluate(
     from pyramidflow.evaluation import find_detectors, plan_jobs
     from pyramidflow.io.files import exclusive
 
-    settings = {
-        "threads": threads,
-        "memory_budget": bytes_of(memory_budget),
-        "precision": precision,
-        "max_pixels": pixels_of(max_megapixels),
-    }
+    settings = session_settings(threads, memory_budget, precision, max_megapixels)
     with ExitStack() as places:
         places.enter_context(exclusive(output / TABLE))
         jobs, failed = plan_jobs(find_detectors(model), data, category)
@@ -123,13 +117,12 @@ def _measure(job: "Job", device: str, settings: dict[str, Any]) -> "tuple[Detect
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
-    from pyramidflow.cli.summary import left_out_lines
+    from pyramidflow.cli.summary import say_left_out
     from pyramidflow.detector import Detector
     from pyramidflow.evaluation import evaluate as evaluate_category
     from pyramidflow.io.names import printable
 
-    for line in (*job.category.remarks, *left_out_lines(job.category.left_out)):
-        typer.echo(printable(f"{job.category.name}: {line}"), err=True)
+    say_left_out(job.category.left_out, job.category.remarks, of=job.category.name)
     detector = Detector.load(job.file, device=device)
     detector.prepare(**settings)
     console = Console(stderr=True)

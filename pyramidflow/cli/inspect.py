@@ -17,11 +17,10 @@ from pyramidflow.cli.options import (
     ReviewThreshold,
     Threads,
     ThresholdByHand,
-    bytes_of,
-    pixels_of,
+    session_settings,
 )
 from pyramidflow.cli.outcomes import Limits, exit_by, show_error, show_verdict, summary
-from pyramidflow.cli.summary import left_out_lines
+from pyramidflow.cli.summary import say_left_out
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -87,14 +86,8 @@ def inspect(
     from pyramidflow.line import RESULTS_NAME, find_frames, inspect_frames, open_inspector
 
     found = find_frames(paths, output)
-    for line in left_out_lines(found.left_out):
-        typer.echo(line, err=True)
-    settings = {
-        "threads": threads,
-        "memory_budget": bytes_of(memory_budget),
-        "precision": precision,
-        "max_pixels": pixels_of(max_megapixels),
-    }
+    say_left_out(found.left_out)
+    settings = session_settings(threads, memory_budget, precision, max_megapixels)
     thresholds = {
         "threshold": threshold,
         "review_threshold": review_threshold,
@@ -102,16 +95,7 @@ def inspect(
     }
     inspector = open_inspector(model, thresholds, device, **settings)
     session = inspector.session
-    run = {
-        "model": inspector.digest,
-        "threshold": session.threshold,
-        "review_threshold": session.review_threshold,
-        "pixel_threshold": session.pixel_threshold,
-        "device": session.device.type,
-        "precision": session.conditions.precision,
-        "overlays": overlays,
-        "maps": maps,
-    }
+    run = {"model": inspector.digest, **_facts(session), "overlays": overlays, "maps": maps}
     kinds = ("overlay",) * overlays + ("map",) * maps
     open_folder = _resumed if resume else _emptied
     with (
@@ -123,6 +107,17 @@ def inspect(
     for line in summary(tally, limits, output / RESULTS_NAME, "--resume goes on from here"):
         typer.echo(line)
     exit_by(tally, fail_on_defect)
+
+
+def _facts(session: "Session") -> dict[str, Any]:
+    """What of a session a further run must have in common with this one."""
+    return {
+        "threshold": session.threshold,
+        "review_threshold": session.review_threshold,
+        "pixel_threshold": session.pixel_threshold,
+        "device": session.device.type,
+        "precision": session.conditions.precision,
+    }
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """Arguments that several commands share."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -26,6 +26,9 @@ EncoderWeights = Annotated[
         "--encoder-weights",
         help="File with the encoder's weights, in place of its download or package.",
     ),
+]
+CategoryName = Annotated[
+    str | None, typer.Option("--category", help="Category, where the data set has several.")
 ]
 CacheSize = Annotated[
     int, typer.Option("--cache-size", min=0, metavar="MB", help="Memory for decoded images.")
@@ -74,8 +77,6 @@ PrecisionName = Annotated[
         show_default=False,
     ),
 ]
-
-
 MaxMegapixels = Annotated[
     float | None,
     typer.Option(
@@ -118,6 +119,9 @@ PixelThreshold = Annotated[
         show_default="the lowest threshold of the verdict",
     ),
 ]
+ReportEvery = Annotated[
+    float, typer.Option("--report-every", min=1, metavar="S", help="Seconds between counts.")
+]
 
 
 def pixels_of(megapixels: float | None) -> int | None:
@@ -150,3 +154,25 @@ def detector_file(path: Path) -> Path:
 def bytes_of(megabytes: int | None) -> int | None:
     """A memory budget in bytes."""
     return None if megabytes is None else megabytes * 1_000_000
+
+
+def session_settings(
+    threads: int | None, memory_budget: int | None, precision: str | None, megapixels: float | None
+) -> dict[str, Any]:
+    """What :meth:`pyramidflow.Detector.prepare` takes, from the options of an inspection.
+
+    Args:
+        threads: as given.
+        memory_budget: in MB.
+        precision: as given.
+        megapixels: of the largest picture.
+
+    Raises:
+        InputError: the largest picture is less than a pixel, or more than any picture has.
+    """
+    return {
+        "threads": threads,
+        "memory_budget": bytes_of(memory_budget),
+        "precision": precision,
+        "max_pixels": pixels_of(megapixels),
+    }

@@ -83,7 +83,6 @@ def reproduce(
         write_tables,
     )
     from pyramidflow.io.files import exclusive
-    from pyramidflow.io.names import printable
 
     variants = variants_of([each.value for each in ablation or ()])
     planned = plan_experiments(root, output, variants, preset, settings)
@@ -111,11 +110,7 @@ def reproduce(
         write()
         reproduction.run(chosen, write)
         cells = write()
-    wanted = set(chosen)
-    is_whole = _print_results([cell for cell in cells if cell.state.experiment in wanted])
-    typer.echo(f"written to {printable(output)}: {', '.join(FILES)}")
-    if not is_whole:
-        raise typer.Exit(EXIT_INPUT_ERROR)
+    _print_results([cell for cell in cells if cell.state.experiment in set(chosen)], output)
 
 
 def _say(line: str) -> None:
@@ -129,20 +124,26 @@ def _facts(preset: str, settings: dict[str, Any]) -> dict[str, str]:
     return {"settings": f"preset {preset}", "above it": given or "none", "version": __version__}
 
 
-def _print_results(cells: "Sequence[Cell]") -> bool:
-    """Print a line for each experiment; whether all have a result, from every test image."""
-    from pyramidflow.evaluation.reproduction import METRICS
+def _print_results(cells: "Sequence[Cell]", output: Path) -> None:
+    """Print a line for each experiment.
 
-    is_whole = True
+    Raises:
+        typer.Exit: not all have a result, from every test image.
+    """
+    from pyramidflow.evaluation.reproduction import FILES, METRICS
+    from pyramidflow.io.names import printable
+
+    errors = []
     for cell in cells:
         name, record = cell.state.experiment.name, cell.state.record
         if cell.state.problem is not None or record is None:
-            typer.echo(f"error: {name}: {cell.state.problem}", err=True)
-            is_whole = False
+            errors.append(f"{name}: {cell.state.problem}")
             continue
         shown = ", ".join(f"{title} {cell.text(metric)}" for metric, title in METRICS.items())
         typer.echo(f"{name}: {shown}")
-        for error in record.facts["failed_images"]:
-            typer.echo(f"error: {name}: {error}", err=True)
-            is_whole = False
-    return is_whole
+        errors += [f"{name}: {error}" for error in record.facts["failed_images"]]
+    for error in errors:
+        typer.echo(f"error: {error}", err=True)
+    typer.echo(f"written to {printable(output)}: {', '.join(FILES)}")
+    if errors:
+        raise typer.Exit(EXIT_INPUT_ERROR)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from pyramidflow.cli.options import ReportEvery
 from pyramidflow.interrupt import Handler, answering
 from pyramidflow.io.names import printable
 
@@ -40,9 +41,7 @@ def run(
     schema: Annotated[
         bool, typer.Option("--schema", help="Print the configuration's JSON schema, and end.")
     ] = False,
-    report_every: Annotated[
-        float, typer.Option("--report-every", min=1, metavar="S", help="Seconds between counts.")
-    ] = 60,
+    report_every: ReportEvery = 60,
 ) -> None:
     """Inspect all day: pictures from cameras, folders or programs, verdicts to sinks.
 

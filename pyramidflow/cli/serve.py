@@ -5,52 +5,53 @@ from typing import Annotated, Any, Final
 
 import typer
 
+from pyramidflow.cli.options import ReportEvery
+
 _MOST_PICTURE_BYTES: Final = 2_000_000_000
 
 
+LineArgument = Annotated[
+    Path,
+    typer.Argument(
+        metavar="LINE.TOML|DETECTOR",
+        help="A line's configuration; or a detector file, for pictures over HTTP alone.",
+    ),
+]
+HostOption = Annotated[
+    str | None, typer.Option(help="Address to listen at.", show_default="127.0.0.1")
+]
+PortOption = Annotated[
+    int | None, typer.Option(min=0, max=65535, help="0 takes a free one.", show_default="8720")
+]
+TokenFileOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="Token that changes need; made where it is missing.",
+        show_default=False,
+    ),
+]
+CertificateOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="TLS certificate (PEM) with its chain; then the page is https.",
+        show_default=False,
+    ),
+]
+CertificateKeyOption = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Its key (PEM).", show_default=False)
+]
+
+
 def serve(
-    line: Annotated[
-        Path,
-        typer.Argument(
-            metavar="LINE.TOML|DETECTOR",
-            help="A line's configuration; or a detector file, for pictures over HTTP alone.",
-        ),
-    ] = Path("line.toml"),
-    host: Annotated[
-        str | None,
-        typer.Option("--host", help="Address to listen at.", show_default="127.0.0.1"),
-    ] = None,
-    port: Annotated[
-        int | None,
-        typer.Option("--port", min=0, max=65535, help="0 takes a free one.", show_default="8720"),
-    ] = None,
-    token_file: Annotated[
-        Path | None,
-        typer.Option(
-            "--token-file",
-            metavar="FILE",
-            help="Token that changes need; made where it is missing.",
-            show_default=False,
-        ),
-    ] = None,
-    certificate: Annotated[
-        Path | None,
-        typer.Option(
-            "--certificate",
-            metavar="FILE",
-            help="TLS certificate (PEM) with its chain; then the page is https.",
-            show_default=False,
-        ),
-    ] = None,
-    certificate_key: Annotated[
-        Path | None,
-        typer.Option(
-            "--certificate-key", metavar="FILE", help="Its key (PEM).", show_default=False
-        ),
-    ] = None,
-    report_every: Annotated[
-        float, typer.Option("--report-every", min=1, metavar="S", help="Seconds between counts.")
-    ] = 60,
+    line: LineArgument = Path("line.toml"),
+    host: HostOption = None,
+    port: PortOption = None,
+    token_file: TokenFileOption = None,
+    certificate: CertificateOption = None,
+    certificate_key: CertificateKeyOption = None,
+    report_every: ReportEvery = 60,
 ) -> None:
     """Run a line with its page and its HTTP interface.
 

@@ -5,6 +5,8 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import typer
+
 from pyramidflow.io.names import printable
 from pyramidflow.spec import names
 
@@ -25,16 +27,26 @@ def print_facts(facts: dict[str, str]) -> None:
         print(f"{name:<{width}}  {printable(value)}")
 
 
-def left_out_lines(left_out: "Sequence[LeftOut | PassedOver]") -> list[str]:
-    """One line for each reason why files or folders are not used: how many, and the first."""
+def say_left_out(
+    left_out: "Sequence[LeftOut | PassedOver]", remarks: "Sequence[str]" = (), of: str | None = None
+) -> None:
+    """Say on standard error what a data set lacks, and how many files are not used and why.
+
+    Args:
+        left_out: files and folders that are not used; of each reason the first is named.
+        remarks: about the data set.
+        of: its category, where several are read.
+    """
     first: dict[str, LeftOut | PassedOver] = {}
     for item in left_out:
         first.setdefault(item.reason, item)
     counts = Counter(item.reason for item in left_out)
-    return [
+    lines = [
         f"left out: {count} ({reason}), the first is {printable(first[reason].path)}"
         for reason, count in counts.items()
     ]
+    for line in (*remarks, *lines):
+        typer.echo(printable(line if of is None else f"{of}: {line}"), err=True)
 
 
 def describe_calibration(calibration: "Calibration | None") -> str:

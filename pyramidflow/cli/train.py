@@ -10,6 +10,7 @@ import typer
 from pyramidflow.cli.history_places import FromHistory, PictureFolders
 from pyramidflow.cli.options import (
     CacheSize,
+    CategoryName,
     Device,
     EncoderWeights,
     MaxMegapixels,
@@ -37,9 +38,6 @@ OutputOption = Annotated[
     Path,
     typer.Option("--output", help="Detector file to write (.safetensors).", show_default=False),
 ]
-CategoryOption = Annotated[
-    str | None, typer.Option(help="Category, where the data set has several.")
-]
 PresetOption = Annotated[
     str | None,
     typer.Option(
@@ -65,7 +63,7 @@ def train(
     data: DataArgument,
     output: OutputOption,
     settings: dict[str, Any],
-    category: CategoryOption = None,
+    category: CategoryName = None,
     preset: PresetOption = None,
     tune: TuneOption = False,
     add_from_history: FromHistory = None,
@@ -86,15 +84,14 @@ def train(
     those marked bad, judge the detector, and the one that it replaces.
     """
     from pyramidflow.cli.from_history import marked_in
-    from pyramidflow.cli.summary import left_out_lines, print_facts, print_training
+    from pyramidflow.cli.summary import print_facts, print_training, say_left_out
     from pyramidflow.data import open_dataset
     from pyramidflow.detector import Detector
     from pyramidflow.io.files import exclusive
 
     detector_file(output)
     dataset = open_dataset(data, category)
-    for line in (*dataset.remarks, *left_out_lines(dataset.left_out)):
-        typer.echo(line, err=True)
+    say_left_out(dataset.left_out, dataset.remarks)
     settings = with_preset(preset, dataset, settings)
     exam = None
     if add_from_history is not None:

@@ -16,6 +16,7 @@ from PIL import Image, ImageDraw
 
 from pyramidflow.errors import InputError
 from pyramidflow.io.files import unwritable
+from pyramidflow.io.names import printable
 
 TEXTURES: Final = ("brick", "grass", "gravel")
 SMALLEST_IMAGE: Final = 32
@@ -73,9 +74,7 @@ def make_texture_set(
     _check_numbers(seed, image_size, train, good, defective_per_kind)
     photograph = _load_photograph(texture)
     root = Path(root)
-    if root.exists() and (not root.is_dir() or any(root.iterdir())):
-        raise InputError(f"{root} is not an empty folder: choose a new folder for the texture set.")
-
+    check_empty(root)
     half = photograph.shape[1] // 2
     train_half, test_half = photograph[:, :half], photograph[:, half:]
     for folder, region, count in zip(_SPLITS, (train_half, test_half), (train, good), strict=True):
@@ -93,6 +92,18 @@ def make_texture_set(
             _save(image, images / f"{number:03d}.png")
             _save(mask.astype(np.uint8) * np.uint8(255), masks / f"{number:03d}_mask.png")
     return root
+
+
+def check_empty(folder: Path) -> None:
+    """Refuse a place for a texture set that holds anything.
+
+    Raises:
+        InputError: It is a file, or a folder with something in it.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise InputError(
+            f"{printable(folder)} is not an empty folder: choose a new folder for the texture set."
+        )
 
 
 def random_crop(

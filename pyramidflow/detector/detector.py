@@ -20,7 +20,6 @@ from pyramidflow.data import (
     Pixels,
     as_pixels,
     is_batch,
-    list_images,
     open_dataset,
 )
 from pyramidflow.detector import artifact as files
@@ -32,7 +31,7 @@ from pyramidflow.detector.interest import masks_of
 from pyramidflow.detector.judging import judging, masks_with
 from pyramidflow.detector.session import Session
 from pyramidflow.detector.state import DetectorState, on_device
-from pyramidflow.detector.threshold import calibrated_on
+from pyramidflow.detector.threshold import calibrated_on, good_images_in
 from pyramidflow.detector.trials import Trial
 from pyramidflow.errors import InputError
 from pyramidflow.model import Codebook, PyramidFlow
@@ -193,10 +192,7 @@ class Detector(DetectorState):
             CalibrationWarning: some of the images were trained on.
         """
         if isinstance(good, str | os.PathLike):
-            folder = Path(good)
-            good = list_images(folder)
-            if not good:
-                raise InputError(f"there are no images in {folder}: give a folder of good images.")
+            good = good_images_in(Path(good))
         before = self._artifact
         artifact = judging(before, verdict) if verdict else before
         if verdict:

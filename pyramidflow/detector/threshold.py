@@ -2,12 +2,26 @@
 
 import warnings
 from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
 
-from pyramidflow.data import Pixels, content_digest, resize_image
+from pyramidflow.data import Pixels, content_digest, list_images, resize_image
 from pyramidflow.detector.artifact import Artifact
 from pyramidflow.detector.calibration import Calibration, Origin, conformal_calibration
 from pyramidflow.detector.session import Session
-from pyramidflow.errors import CalibrationWarning
+from pyramidflow.errors import CalibrationWarning, InputError
+
+
+def good_images_in(folder: Path) -> list[Path]:
+    """The images of a folder to calibrate on.
+
+    Raises:
+        InputError: there is no such folder, or no image in it.
+    """
+    found = list_images(folder)
+    if not found:
+        raise InputError(f"there are no images in {folder}: give a folder of good images.")
+    return found
 
 
 def calibrated_on(
@@ -36,7 +50,44 @@ def calibrated_on(
     Warns:
         CalibrationWarning: some of the images were trained on, or show parts without a pose.
     """
-    seen = frozenset(() if artifact.training is None else artifact.training.contents)
+    found = _scored(artifact, session, good)
+    scores = found.scores
+    if found.unplaced:
+        warnings.warn(
+            f"{found.unplaced} of the {len(scores) + found.unplaced} images to calibrate on show a "
+            "part that has no pose and is for review: they are left out of the threshold; look at "
+            "them.",
+            CalibrationWarning,
+            stacklevel=3,
+        )
+    calibration = conformal_calibration(
+        scores,
+        rate,
+        source=origin,
+        conditions=session.conditions,
+        trained_on=found.known,
+        target_review_rate=review_rate,
+    )
+    if found.known:
+        warnings.warn(
+            f"{found.known} of the {len(scores)} images to calibrate on were trained on, so the "
+            "threshold is too low: calibrate on other good images before relying on it.",
+            CalibrationWarning,
+            stacklevel=3,
+        )
+    return calibration
+
+
+class _Scored(NamedTuple):
+    """Scores of good images; how many of them were trained on, and how many more have no pose."""
+
+    scores: list[float]
+    known: int
+    unplaced: int
+
+
+def _scored(artifact: Artifact, session: Session, good: Iterable[Pixels]) -> _Scored:
+    contents = frozenset(() if artifact.training is None else artifact.training.contents)
     size = artifact.spec.preprocessing.size
     scores, known, unplaced = [], 0, 0
     for pixels in good:
@@ -46,28 +97,6 @@ def calibrated_on(
         if not found.is_placed:
             unplaced += 1
             continue
-        known += content_digest(resized) in seen
+        known += content_digest(resized) in contents
         scores.append(found.score)
-    if unplaced:
-        warnings.warn(
-            f"{unplaced} of the {len(scores) + unplaced} images to calibrate on show a part that "
-            "has no pose and is for review: they are left out of the threshold; look at them.",
-            CalibrationWarning,
-            stacklevel=3,
-        )
-    calibration = conformal_calibration(
-        scores,
-        rate,
-        source=origin,
-        conditions=session.conditions,
-        trained_on=known,
-        target_review_rate=review_rate,
-    )
-    if known:
-        warnings.warn(
-            f"{known} of the {len(scores)} images to calibrate on were trained on, so the "
-            "threshold is too low: calibrate on other good images before relying on it.",
-            CalibrationWarning,
-            stacklevel=3,
-        )
-    return calibration
+    return _Scored(scores, known, unplaced)

@@ -184,12 +184,7 @@ def evaluate(
     Raises:
         InputError: no test images, none that can be measured, or a detector without threshold.
     """
-    if not category.test:
-        raise InputError(
-            f"{printable(category.root)} has no test images: an evaluation needs test/good and "
-            "test/DEFECT beside train (MVTec AD layout), or one of the other layouts with test "
-            "images."
-        )
+    _check_has_tests(category)
     session = detector.session
     if session.threshold is None:
         raise InputError("this detector has no threshold yet: calibrate it on good images.")
@@ -224,6 +219,15 @@ def evaluate(
         pixel_counts=measuring.counts(),
         review_threshold=session.review_threshold,
     )
+
+
+def _check_has_tests(category: Category) -> None:
+    if not category.test:
+        raise InputError(
+            f"{printable(category.root)} has no test images: an evaluation needs test/good and "
+            "test/DEFECT beside train (MVTec AD layout), or one of the other layouts with test "
+            "images."
+        )
 
 
 class _Measuring:

@@ -10,7 +10,7 @@ that tuning starts from. Registers and spills are read from the compiled binarie
 import re
 import subprocess
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -133,20 +133,30 @@ def measure(blocks: str, kernel: Any) -> Resources:
     )
 
 
-def variants(shape: Shape, dtype: torch.dtype) -> Iterator[tuple[str, Any, tuple[Any, ...]]]:
-    """Every operation in each mode that compiles another kernel: label, function, arguments."""
+Variant = tuple[str, Any, tuple[Any, ...]]
+"""Label, function and arguments of an operation in a mode that compiles another kernel."""
+
+
+def variants(shape: Shape, dtype: torch.dtype) -> Iterator[Variant]:
+    """Every operation in each mode that compiles another kernel."""
 
     def tensor(*size: int, kind: torch.dtype = dtype) -> Tensor:
         x = torch.empty(size, dtype=kind, device="meta")
         return x.contiguous(memory_format=shape.memory_format) if len(size) == 4 else x
 
+    yield from _network_variants(shape, tensor)
+    yield from _convolution_variants(shape, dtype, tensor)
+    yield from _edge_variants(shape, dtype, tensor)
+
+
+def _network_variants(shape: Shape, tensor: Callable[..., Tensor]) -> Iterator[Variant]:
+    """Of the pyramid, the couplings and the 1×1 convolution."""
     backend = dispatch.steps("triton")
     batch, channels, height, width = shape.size
     x = tensor(*shape.size)
     half = tensor(batch, channels, height // 2, width // 2)
     index = tensor(*half.shape, kind=torch.uint8)
-    params, larger = tensor(batch, 2 * channels, height, width), None
-    level, larger = half, params
+    params = tensor(batch, 2 * channels, height, width)
     grad_log_det = tensor(batch)
     mean_cvn = tensor(1, 1, height, width)
     weight = tensor(channels, channels)
@@ -160,7 +170,7 @@ def variants(shape: Shape, dtype: torch.dtype) -> Iterator[tuple[str, Any, tuple
     yield "", backend.pyramid_up_backward, (x,)
     yield "own mean", backend.affine_coupling, (x, params, None, *own)
     yield "given mean", backend.affine_coupling, (x, params, mean_cvn, *own)
-    yield "resized", backend.affine_coupling, (level, larger, mean_cvn, *own)
+    yield "resized", backend.affine_coupling, (half, params, mean_cvn, *own)
     yield "inverse, own mean", backend.affine_coupling_inverse, (x, params, None, *own)
     for label, backward in (
         ("", backend.affine_coupling_backward),
@@ -170,7 +180,7 @@ def variants(shape: Shape, dtype: torch.dtype) -> Iterator[tuple[str, Any, tuple
             ("own mean", (x, grad_log_det, x, params, mean_cvn, False, *own)),
             ("given mean", (x, grad_log_det, x, params, mean_cvn, True, *own)),
             ("SVN", (x, grad_log_det, x, params, tensor(batch, channels, 1, 1), False, *svn)),
-            ("resized", (level, grad_log_det, level, larger, mean_cvn, True, *own)),
+            ("resized", (half, grad_log_det, half, params, mean_cvn, True, *own)),
         ):
             yield label + mode, backward, arguments
     yield "SVN", backend.affine_coupling, (x, params, None, *svn)
@@ -178,7 +188,17 @@ def variants(shape: Shape, dtype: torch.dtype) -> Iterator[tuple[str, Any, tuple
     yield "", backend.invertible_conv1x1_backward, (x, x, weight)
     yield "own mean", backend.coupling_conv1x1, (x, params, None, weight, *own)
     yield "given mean", backend.coupling_conv1x1, (x, params, mean_cvn, weight, *own)
-    kernel = tensor(2 * channels, 2 * channels, 7, 7)
+
+
+def _convolution_variants(
+    shape: Shape, dtype: torch.dtype, tensor: Callable[..., Tensor]
+) -> Iterator[Variant]:
+    """Of the convolution with its coupling."""
+    backend = dispatch.steps("triton")
+    batch, channels, height, width = shape.size
+    x, half = tensor(*shape.size), tensor(batch, channels, height // 2, width // 2)
+    params = tensor(batch, 2 * channels, height, width)
+    weight, kernel = tensor(channels, channels), tensor(2 * channels, 2 * channels, 7, 7)
     for label, level, resample in (("7×7", x, "none"), ("7×7, down", half, "down")):
         mean = tensor(1, 1, *level.shape[2:])
         arguments = (level, params, kernel, mean, weight, resample, 2.0)
@@ -186,7 +206,15 @@ def variants(shape: Shape, dtype: torch.dtype) -> Iterator[tuple[str, Any, tuple
             with convolutions_with_tf32(products == "TF32"):
                 mode = f"{label} {products}".strip()
                 yield mode, backend.conv_coupling_conv1x1, arguments
-    template = tensor(1, channels, height, width)
+
+
+def _edge_variants(
+    shape: Shape, dtype: torch.dtype, tensor: Callable[..., Tensor]
+) -> Iterator[Variant]:
+    """Of the map behind the network, and of the pixels before it."""
+    backend = dispatch.steps("triton")
+    batch, channels, height, width = shape.size
+    x, template = tensor(*shape.size), tensor(1, channels, height, width)
     shift = tensor(batch, channels, 1, 1, kind=torch.float32)
     yield "", backend.anomaly_map, ([x], [template])
     yield "spread", backend.anomaly_map, ([x], [template], [template], None)

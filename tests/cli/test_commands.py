@@ -30,6 +30,26 @@ from tests.support.tiny import write_image
 SMALL = "--image-size 16 --channels 4 --levels 2 --stacks 1 --kernel-size 3 --validation-share 0.25"
 
 
+def assert_measured(folder, out):
+    """Tables, report and scores of a tiny detector lie in the folder, and were printed."""
+    assert "plate" in out
+    with (folder / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["category"] for row in rows] == ["plate", "mean"]
+    assert {"pixel_auroc", "image_auroc", "aupro@0.3", "aupro@1.0"} < rows[0].keys()
+    assert (rows[0]["seed"], rows[0]["epoch"], rows[0]["size"]) == ("0", "2", "16")
+    assert float(rows[0]["seconds"]) > 0
+    assert rows[0]["pixel_auroc"] == rows[1]["pixel_auroc"]
+    for key in ("pixel_auroc", "aupro@0.3", "image_auroc", "detection_rate"):
+        assert f"{float(rows[0][key]):.4f}" in out  # nothing is cut off at 80 columns
+    markdown = (folder / "metrics.md").read_text()
+    assert markdown.splitlines()[2].startswith("| plate | ")
+    assert (folder / "plate" / "report.html").read_text().lower().startswith("<!doctype html>")
+    scores = [json.loads(x) for x in (folder / "plate" / "scores.jsonl").open()]
+    assert len(scores) == 8
+    assert sum(record["defective"] for record in scores) == 4
+
+
 def test_train_evaluate_calibrate_inspect_template_info(run, tiny_set, tmp_path):
     model = tmp_path / "plate.safetensors"
     code, out, err = run("train", tiny_set, "--output", model, *SMALL.split(), "--epochs", 2)
@@ -48,27 +68,7 @@ def test_train_evaluate_calibrate_inspect_template_info(run, tiny_set, tmp_path)
 
     code, out, _ = run("evaluate", tiny_set, "--model", model, "--output", tmp_path / "ev")
     assert code == 0
-    assert "plate" in out
-    with (tmp_path / "ev" / "metrics.csv").open() as file:
-        rows = list(csv.DictReader(file))
-    assert [row["category"] for row in rows] == ["plate", "mean"]
-    assert {"pixel_auroc", "image_auroc", "aupro@0.3", "aupro@1.0"} < rows[0].keys()
-    assert (rows[0]["seed"], rows[0]["epoch"], rows[0]["size"]) == ("0", "2", "16")
-    assert float(rows[0]["seconds"]) > 0
-    assert rows[0]["pixel_auroc"] == rows[1]["pixel_auroc"]
-    for key in ("pixel_auroc", "aupro@0.3", "image_auroc", "detection_rate"):
-        assert f"{float(rows[0][key]):.4f}" in out  # nothing is cut off at 80 columns
-    markdown = (tmp_path / "ev" / "metrics.md").read_text()
-    assert markdown.splitlines()[2].startswith("| plate | ")
-    assert (
-        (tmp_path / "ev" / "plate" / "report.html")
-        .read_text()
-        .lower()
-        .startswith("<!doctype html>")
-    )
-    scores = [json.loads(x) for x in (tmp_path / "ev" / "plate" / "scores.jsonl").open()]
-    assert len(scores) == 8
-    assert sum(record["defective"] for record in scores) == 4
+    assert_measured(tmp_path / "ev", out)
 
     code, out, _ = run(
         "calibrate",

@@ -310,7 +310,7 @@ VALUES: dict[str, Callable[[], str]] = {
     "pose-ms": lambda: spread(_poses("milliseconds"), 0),
     "pose-pixels": lambda: f"{max(_poses('most_pixels')):.2f}",
     "pose-degrees": lambda: f"{max(_poses('most_degrees')):.2f}",
-    "bfloat16-scores": lambda: _score_change("bfloat16, CPU engine"),
+    "bfloat16-scores": lambda: _score_change("bfloat16, CPU runtime"),
     "half-scores": lambda: _score_change("half, throughout"),
     "bfloat16-throughout-scores": lambda: _score_change("bfloat16, throughout"),
     "gradients-ours": lambda: _gradient("float32, backend cpu"),

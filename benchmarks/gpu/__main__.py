@@ -4,7 +4,7 @@ For a machine with a GPU that is at hand for a short time. Parts:
 
 - ``build``: the package with its CUDA library, ``tests``: ``pytest -m gpu``;
 - ``kernels``: each operation against its oracle and beside a device copy;
-- ``model``: the network, ``engine``: CUDA graphs for each batch size and precision;
+- ``model``: the network, ``runtime``: CUDA graphs for each batch size and precision;
 - ``training``: time and memory of a step, ``latency``: from an image on the host to its verdict.
 
 The last five are beside plain PyTorch, as it is and compiled. Each part runs in a process of its
@@ -36,7 +36,7 @@ SHARES = {
     "tests": 120,
     "kernels": 100,
     "model": 50,
-    "engine": 60,
+    "runtime": 60,
     "training": 30,
     "latency": 30,
 }

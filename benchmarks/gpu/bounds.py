@@ -226,7 +226,7 @@ def size_of(values: Sequence[Tensor]) -> int:
 
 
 def ours(encoder: str, size: int, batch: int, dtype: torch.dtype) -> list[Launch]:
-    """Launches of the CUDA engine for one batch."""
+    """Launches of the CUDA runtime for one batch."""
     network = PyramidFlow(encoder=encoder).eval()  # type: ignore[arg-type]
     feature = size if encoder == "none" else size // 4
     levels, channels = network.architecture.levels, network.architecture.channels
@@ -311,7 +311,7 @@ written once by each launch), no launch overhead, and no kernel below its peak; 
 above it. Operations are those of convolutions and matrix products. The upload of the images is
 not counted, nor what happens once: weights, tuning, capture of the graph.
 
-- **half**: the CUDA engine, float16 in memory, products on tensor cores added in float32.
+- **half**: the CUDA runtime, float16 in memory, products on tensor cores added in float32.
 - **TF32**: the same in float32, products rounded to TF32.
 - **released**: the authors' code, float32, plain PyTorch; its dense convolutions at the TF32 peak,
   PyTorch's default, its depthwise filters at the float32 peak. Its script trains and tests with a

@@ -37,7 +37,7 @@ IN_HALF = {
 
 
 def measure(run: Run) -> None:
-    """Measure all cases, the most useful ones first: the engine's layout, then the other one.
+    """Measure all cases, the most useful ones first: the runtime's layout, then the other one.
 
     What PyTorch compiles comes last, as it takes longest.
 
@@ -46,16 +46,16 @@ def measure(run: Run) -> None:
     """
     backends = [*_available(run), "reference"]
     with convolutions_with_tf32(False):
-        engines = _cases(run, "channels-last")
-        for case in engines:
+        inspected = _cases(run, "channels-last")
+        for case in inspected:
             _measure(run, case, "channels-last", backends)
-        for case in engines:
+        for case in inspected:
             if case.name in IN_HALF:
                 in_half = ["reference"] if run.rehearse else backends
                 _measure(run, _in_half(case), "channels-last", in_half)
         for case in _cases(run, "contiguous"):
             _measure(run, case, "contiguous", backends)
-        for case in engines[: 1 if run.rehearse else None]:
+        for case in inspected[: 1 if run.rehearse else None]:
             torch._dynamo.reset()
             _measure(run, case, "channels-last", ["compiled"])
 

@@ -1,4 +1,4 @@
-"""The whole network on a GPU: forward, engine, training step, and from an image to its verdict.
+"""The whole network on a GPU: forward, runtime, training step, and from an image to its verdict.
 
 Beside it the same network in plain PyTorch, as it is (``eager``) and compiled. Convolutions may
 round to TF32 where a record does not say otherwise, as they do by PyTorch's default.
@@ -143,14 +143,14 @@ def _exact_maps(subject: Subject, pixels: Tensor) -> Tensor:
         return torch.cat([trained.network.anomaly_map(x, trained.comparison) for x in parts])
 
 
-def engine(run: Run) -> None:
+def runtime(run: Run) -> None:
     """From pixels on the device to maps: graphs of every batch size, in every precision."""
     for subject in subjects(run):
         pixels = images(8, subject.case["size"]).to(run.device)
         exact = _exact_maps(subject, pixels)
         for precision in PRECISIONS[run.device][: 1 if run.rehearse else None]:
-            record = subject.case | {"candidate": "engine", "precision": precision}
-            tell(run, record, _engine, run, subject, pixels, exact, record)
+            record = subject.case | {"candidate": "runtime", "precision": precision}
+            tell(run, record, _runtime, run, subject, pixels, exact, record)
     for candidate in ("eager", "compiled"):
         for subject in subjects(run):
             pixels = images(8, subject.case["size"]).to(run.device)
@@ -162,8 +162,8 @@ def engine(run: Run) -> None:
                 tell(run, record, _plain_in_half, run, subject, *part, candidate)
 
 
-def _engine(run: Run, subject: Subject, pixels: Tensor, exact: Tensor, record: Record) -> Record:
-    """Tell a record for each number of images; give back what making the engine took."""
+def _runtime(run: Run, subject: Subject, pixels: Tensor, exact: Tensor, record: Record) -> Record:
+    """Tell a record for each number of images; give back what making the runtime took."""
     size, device = subject.case["size"], torch.device(run.device)
     settings = Settings(precision=record["precision"])
     start = time.perf_counter()
@@ -182,7 +182,7 @@ def _engine(run: Run, subject: Subject, pixels: Tensor, exact: Tensor, record: R
 def _plain_in_half(
     run: Run, subject: Subject, pixels: Tensor, exact: Tensor, candidate: str
 ) -> Record:
-    """The engine's way in plain PyTorch in half precision; compiled to CUDA graphs, too."""
+    """The runtime's way in plain PyTorch in half precision; compiled to CUDA graphs, too."""
     network = copy.deepcopy(subject.trained.network).half()
     contrast = subject.trained.comparison.to(run.device, torch.float16)
 
@@ -234,7 +234,7 @@ def _inspection_latency(run: Run, subject: Subject, pixels: list[Any], candidate
         file = Path(folder) / "detector.safetensors"
         subject.found.save(file)
         loaded = Detector.load(file, device=run.device)
-    # The engine is chosen by the backend's name, and with none is the network as it is.
+    # The runtime is chosen by the backend's name, and with none is the network as it is.
     backend = "reference" if candidate == "eager" else candidate
     with ops.use_backend(backend), around(candidate):
         loaded.threshold = float(np.median([loaded.inspect(image).score for image in pixels]))

@@ -182,7 +182,7 @@ PARTS: dict[str, Callable[[Run], None]] = {
     "tests": tests,
     "kernels": kernels,
     "model": network("model"),
-    "engine": network("engine"),
+    "runtime": network("runtime"),
     "training": network("training"),
     "latency": network("latency"),
 }

@@ -1,6 +1,6 @@
 """What each way to compare latents costs: the comparison alone, and a whole inspection.
 
-``python -m benchmarks.model.contrast`` inspects one image on the CPU's engine in each way, the
+``python -m benchmarks.model.contrast`` inspects one image on the CPU's runtime in each way, the
 plain template's turn before each. Weights do not matter for time: the network is not trained, its
 latents are those of noise.
 """
@@ -46,7 +46,7 @@ WAYS: dict[str, dict[str, Any]] = {
 METHOD = """\
 Medians in milliseconds of processor time, all threads together: what else runs on the machine
 counts for little. Comparison: from latents to the anomaly map, by the operations. Inspection: from
-pixels to the map, by the CPU's engine; its ratio is the median of the ratios to the plain
+pixels to the map, by the CPU's runtime; its ratio is the median of the ratios to the plain
 template's time, taken right before in each round.
 """
 
@@ -75,10 +75,10 @@ class Subject:
         return normal.comparison(rule).to(self.pixels.device, torch.float32)
 
     def inspection(self, comparison: Comparison) -> Callable[[], Tensor]:
-        """An inspection of the image by the engine."""
+        """An inspection of the image by the runtime."""
         trained = TrainedNetwork(self.network, comparison, IMAGENET_MEAN, IMAGENET_STD)
-        engine = cpu.make(trained, tuple(self.pixels.shape[1:3]), images=len(self.pixels))
-        return partial(engine.inspect, self.pixels)
+        runtime = cpu.make(trained, tuple(self.pixels.shape[1:3]), images=len(self.pixels))
+        return partial(runtime.inspect, self.pixels)
 
 
 def measured(
@@ -87,7 +87,7 @@ def measured(
     """Milliseconds of a comparison and an inspection, and the latter's ratio to the plain one's."""
     comparison = subject.comparison(**settings)
     inspect = subject.inspection(comparison)
-    channels_last = {"memory_format": torch.channels_last}  # as the engine has them
+    channels_last = {"memory_format": torch.channels_last}  # as the runtime has them
     latents = [z.contiguous(**channels_last) for z in subject.latents[0]]
     runs = {
         "plain": plain,

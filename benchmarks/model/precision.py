@@ -20,7 +20,7 @@ from pyramidflow.model import Contrast
 from pyramidflow.runtime import Precision, Runtime, Settings, TrainedNetwork, cpu
 
 METHOD = """\
-Two engines of one network in one process, one image each in turns; medians of the rounds after a
+Two runtimes of one network in one process, one image each in turns; medians of the rounds after a
 first one. The networks are untrained: the last convolution of every coupling, which starts at zero,
 is normal with the deviation 1/sqrt(fan-in), the running means have the deviation 1/9, and the
 template is standard normal. A row compares two maps. Largest: the largest difference of a pixel
@@ -63,7 +63,7 @@ def compare(encoder: str, size: int, threads: int, rounds: int) -> dict[str, Any
         network, contrast, subject.preprocessing.mean, subject.preprocessing.std
     )
     try:
-        engines: dict[str, Runtime] = {
+        runtimes: dict[str, Runtime] = {
             precision: cpu.make(
                 trained, (size, size), Settings(threads=threads, precision=precision)
             )
@@ -72,10 +72,10 @@ def compare(encoder: str, size: int, threads: int, rounds: int) -> dict[str, Any
     except InputError as error:
         return {"missing": str(error)}
     with torch.inference_mode():
-        maps = {name: engine.inspect(pixels).clone() for name, engine in engines.items()}
+        maps = {name: runtime.inspect(pixels).clone() for name, runtime in runtimes.items()}
         with ops.use_backend("reference"):
             plain = network.anomaly_map(ops.normalize_image(pixels, mean, std), contrast)
-        runs = {name: partial(engine.inspect, pixels) for name, engine in engines.items()}
+        runs = {name: partial(runtime.inspect, pixels) for name, runtime in runtimes.items()}
         milliseconds = {name: 1e3 * s for name, s in medians(in_turns(runs, rounds)).items()}
     return {
         "milliseconds": milliseconds,

@@ -1,4 +1,4 @@
-"""The whole network beside itself in plain PyTorch: inference on the engine, and a training step.
+"""The whole network beside itself in plain PyTorch: inference on the runtime, and a training step.
 
 The two take turns; ``times_faster`` in the results is the ratio of their medians. A batch of 8 at
 1024×1024 takes plain PyTorch about a minute, all of this a quarter of an hour.
@@ -53,7 +53,7 @@ def test_inference(benchmark: Any, scale: Scale, encoder: str, size: int, batch:
     trained = TrainedNetwork(
         network, contrast, subject.preprocessing.mean, subject.preprocessing.std
     )
-    engine = cpu.make(trained, (size, size), images=batch)
+    runtime = cpu.make(trained, (size, size), images=batch)
     pixels = images(batch, size)
 
     def reference() -> Tensor:
@@ -62,7 +62,7 @@ def test_inference(benchmark: Any, scale: Scale, encoder: str, size: int, batch:
 
     with torch.inference_mode():
         expected = reference()
-        error = (engine.inspect(pixels) - expected).norm() / expected.norm()
+        error = (runtime.inspect(pixels) - expected).norm() / expected.norm()
         benchmark.group = f"inference: {shown}"
         benchmark.extra_info.update(
             case=shown,
@@ -70,7 +70,7 @@ def test_inference(benchmark: Any, scale: Scale, encoder: str, size: int, batch:
             relative_difference=float(error),
             threads=torch.get_num_threads(),
         )
-        compare(benchmark, lambda: engine.inspect(pixels), reference, scale.small)
+        compare(benchmark, lambda: runtime.inspect(pixels), reference, scale.small)
     if benchmark.stats is not None:
         seconds = benchmark.stats.stats.median
         benchmark.extra_info["milliseconds_per_image"] = 1e3 * seconds / batch

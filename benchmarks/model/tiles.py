@@ -43,10 +43,10 @@ def measure(name: str, budget: int | None, threads: int, output: str) -> dict[st
     loaded = Detector.load(folder / "detector.safetensors", device="cpu")
     found["loaded"] = peak_memory()
     start = time.perf_counter()
-    engine = loaded.prepare(threads=threads, memory_budget=budget).runtime
-    assert isinstance(engine, CpuRuntime | TiledRuntime)
+    runtime = loaded.prepare(threads=threads, memory_budget=budget).runtime
+    assert isinstance(runtime, CpuRuntime | TiledRuntime)
     found["prepare_seconds"] = time.perf_counter() - start
-    found["plan"] = engine.plan.explain()
+    found["plan"] = runtime.plan.explain()
     start, processor = time.perf_counter(), time.process_time()
     inspection = loaded.inspect(folder / "image.png")
     found["seconds"] = time.perf_counter() - start

@@ -1,7 +1,7 @@
 """The planner's choice for the network's convolutions beside the machine's library, oneDNN.
 
 Both get channels-last images. ``prepared`` is inference: the weights were transformed when the
-engine was made. ``forward``, ``image gradient`` and ``weight gradient`` are training: they are
+runtime was made. ``forward``, ``image gradient`` and ``weight gradient`` are training: they are
 transformed every time. A convolution behind an up-sampling is compared with up-sampling, then
 convolving.
 """
@@ -134,7 +134,7 @@ def sized(shape: Convolution, small: bool) -> Convolution:
 
 @pytest.mark.parametrize("shape", SHAPES, ids=shown)
 def test_prepared(benchmark: Any, scale: Scale, shape: Convolution) -> None:
-    """The engine's choice, weights transformed beforehand."""
+    """The runtime's choice, weights transformed beforehand."""
     shape = sized(shape, scale.small)
     given = operands(shape)
     method = make_plan([("", shape)], 0).layers[0].method

@@ -24,8 +24,8 @@ from pyramidflow.runtime.cuda.frozen import FrozenNetwork
 METHOD = """\
 A detector is trained on the first good images of each set. Then the same test images are scored in
 every precision; a number is the largest relative difference to the scores of the compiled CPU
-operations in float32. Half and bfloat16 "throughout" are the GPU engine's arithmetic (weights and
-features in the type, sums in float32), run on the CPU. "bfloat16" is the CPU engine's: only the
+operations in float32. Half and bfloat16 "throughout" are the GPU runtime's arithmetic (weights and
+features in the type, sums in float32), run on the CPU. "bfloat16" is the CPU runtime's: only the
 operands of its products are rounded. The tolerance is what `calibration.py` allows.
 """
 
@@ -66,7 +66,7 @@ def compare(data: Category, size: int, images: int, epochs: int) -> dict[str, fl
         found["float32, plain PyTorch"] = scores(detector, paths)
     if has_bfloat16():
         detector.prepare(precision="bfloat16")
-        found["bfloat16, CPU engine"] = scores(detector, paths)
+        found["bfloat16, CPU runtime"] = scores(detector, paths)
     for name, dtype in THROUGHOUT.items():
         found[f"{name}, throughout"] = scores_throughout(detector, paths, dtype)
     return {name: float(np.abs(values / exact - 1).max()) for name, values in found.items()}

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-Box = tuple[float, float, float, float]
+Rectangle = tuple[float, float, float, float]
 """``(left, top, right, bottom)`` as fractions of width and height."""
 
-Areas = Box | tuple[str, ...]
+Areas = Rectangle | tuple[str, ...]
 """One rectangle in fractions, or any areas as texts."""
 
 FRACTIONS = (
@@ -32,18 +32,18 @@ class Polygon:
     Attributes:
         corners: ``(x, y)`` of each.
         in_pixels: whether they are pixels of the image, or fractions of width and height.
-        is_box: whether it is an upright rectangle.
+        is_rectangle: whether it is an upright rectangle.
     """
 
     corners: tuple[tuple[float, float], ...]
     in_pixels: bool
-    is_box: bool = False
+    is_rectangle: bool = False
 
     @property
     def text(self) -> str:
         """As people write it."""
         unit = "px" if self.in_pixels else ""
-        if self.is_box:
+        if self.is_rectangle:
             (left, top), _, (right, bottom), _ = self.corners
             return f"rect:{','.join(map(_number, (left, top, right, bottom)))}{unit}"
         corners = (f"{_number(x)},{_number(y)}" for x, y in self.corners)
@@ -82,10 +82,10 @@ def areas(value: Any) -> Areas | None:
     if not isinstance(value, list | tuple):
         raise ValueError(f"a list is expected: {SYNTAX}")
     if not all(isinstance(part, str) for part in value):
-        return _box(value)
+        return _sides(value)
     found = tuple(area_of(part) for part in value)
-    first = found[0]
-    if len(found) == 1 and isinstance(first, Polygon) and first.is_box and not first.in_pixels:
+    first = found[0] if len(found) == 1 else None
+    if isinstance(first, Polygon) and first.is_rectangle and not first.in_pixels:
         (left, top), _, (right, bottom), _ = first.corners
         return left, top, right, bottom
     return tuple(area.text for area in found)
@@ -143,26 +143,26 @@ def area_of(text: str) -> Area:
     return Polygon(tuple(corners), in_pixels)
 
 
-def _box(value: Sequence[Any]) -> Box:
+def _sides(value: Sequence[Any]) -> Rectangle:
     if len(value) != 4:
         raise ValueError("4 values are expected, left, top, right, bottom")
     if not all(isinstance(v, numbers.Real) and not isinstance(v, bool) for v in value):
         raise ValueError(f"numbers are expected: {FRACTIONS}")
     try:
-        box = (float(value[0]), float(value[1]), float(value[2]), float(value[3]))
+        sides = (float(value[0]), float(value[1]), float(value[2]), float(value[3]))
     except OverflowError as error:
         raise ValueError(FRACTIONS) from error
-    _rectangle(box, in_pixels=False)
-    return box
+    _rectangle(sides, in_pixels=False)
+    return sides
 
 
-def _rectangle(sides: Box, in_pixels: bool) -> Polygon:
+def _rectangle(sides: Rectangle, in_pixels: bool) -> Polygon:
     left, top, right, bottom = sides
     most = _most(in_pixels)
     if not (0 <= left < right <= most and 0 <= top < bottom <= most):
         raise ValueError(FRACTIONS)
     corners = ((left, top), (right, top), (right, bottom), (left, bottom))
-    return Polygon(corners, in_pixels, is_box=True)
+    return Polygon(corners, in_pixels, is_rectangle=True)
 
 
 def _most(in_pixels: bool) -> float:

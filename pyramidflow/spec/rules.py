@@ -296,7 +296,7 @@ class VerdictRule(Validated):
         Of other areas it is seen where the map is made.
         """
         region = listed(self.region_of_interest)
-        if len(region) != 1 or not isinstance(region[0], Polygon) or not region[0].is_box:
+        if len(region) != 1 or not isinstance(region[0], Polygon) or not region[0].is_rectangle:
             return True
         if region[0].in_pixels:
             return True

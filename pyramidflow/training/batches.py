@@ -8,12 +8,11 @@ from functools import partial
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from pyramidflow.data import ImageSet, augment_texture, batch_of
+from pyramidflow.data import ImageSet, Pixels, augment_texture, batch_of
 from pyramidflow.errors import InputError
 from pyramidflow.machine import usable_processors
 from pyramidflow.spec import Preprocessing
@@ -24,8 +23,6 @@ MOST_WORKERS: Final = 4
 
 Draw = tuple[int, int]
 """Epoch and number of an image: all that a random choice about it depends on, with the seed."""
-
-Pixels = npt.NDArray[Any]
 
 
 class DrawnImages(Dataset[Pixels | InputError]):

@@ -116,10 +116,10 @@ def test_kernels_are_compared_with_oracle_and_copy():
 
 
 @pytest.mark.usefixtures("needs_cpu_kernels")
-@pytest.mark.parametrize("part", ["model", "engine", "training", "latency"])
+@pytest.mark.parametrize("part", ["model", "runtime", "training", "latency"])
 def test_network_is_measured_beside_plain_pytorch(part):
     records = rehearsed(getattr(network, part))
-    ours = "engine" if part == "engine" else "cpu"
+    ours = "runtime" if part == "runtime" else "cpu"
     assert [ours, "eager", "compiled"] == list(dict.fromkeys(r["candidate"] for r in records))
     for record in records:
         if "seconds to make" in record:

@@ -116,7 +116,7 @@ def test_functions_of_the_cpu_library_are_declared_alike() -> None:
     found = re.findall(r"FUNCTION\(\s*(\w+),\s*\((.*?)\)", declarations(CPU_HEADER), re.DOTALL)
     header = {name: parameters_of(text) for name, text in found if name not in TESTED}
     python = {name: {**types, "threads": SIZE} for name, types in declared(cpu).items()}
-    assert "lift_uint8" in python, stem.__name__  # what an engine alone calls, too
+    assert "lift_uint8" in python, stem.__name__  # what a runtime alone calls, too
     assert python == header
 
 

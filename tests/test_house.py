@@ -1,6 +1,7 @@
-"""The rooms of the package and of its tests: what imports what, and how long a file is."""
+"""The rooms of the package and of its tests: what imports what, and how long things are."""
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -46,6 +47,11 @@ TESTS = sorted(path for path in (ROOT / "tests").glob("*/**/*.py"))
 """Tests and helpers that lie in rooms."""
 
 MOST_LINES = 400
+
+MOST_LINES_OF_A_FUNCTION = 60
+
+KERNEL = "triton.jit"
+"""Decorator of functions that may be longer: a kernel keeps in registers what it has loaded."""
 
 if not SOURCES:
     pytest.skip("the package's sources are not here: they are installed", allow_module_level=True)
@@ -104,6 +110,12 @@ def test_every_part_has_its_place_in_the_table():
     assert {module.split(".")[1] for module in SOURCES if "." in module} <= placed
 
 
+def test_every_room_is_on_the_page_about_the_architecture():
+    rooms = {path.parent.name for path in (ROOT / "pyramidflow").glob("*/__init__.py")}
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"^\| `(\w+)/` \|", page, re.MULTILINE)) == rooms
+
+
 def test_imports_go_down():
     wrong = [
         f"{SOURCES[module].relative_to(ROOT)}:{line} imports {name}"
@@ -155,6 +167,19 @@ def test_files_are_short(folder):
         path.relative_to(ROOT).as_posix(): lines
         for path in files
         if (lines := len(path.read_text(encoding="utf-8").splitlines())) > MOST_LINES
+    }
+    assert long == {}
+
+
+@pytest.mark.parametrize("folder", ["pyramidflow", "kernels", "tests", "benchmarks"])
+def test_functions_are_short(folder):
+    long = {
+        f"{path.relative_to(ROOT).as_posix()}: {node.name}": lines
+        for path in (ROOT / folder).rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        if KERNEL not in map(ast.unparse, node.decorator_list)
+        if (lines := (node.end_lineno or 0) - node.lineno + 1) > MOST_LINES_OF_A_FUNCTION
     }
     assert long == {}
 

@@ -25,7 +25,7 @@ from pyramidflow.cli.summary import say_left_out
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pyramidflow.detector import Inspection
+    from pyramidflow.detector import Inspection, Session
     from pyramidflow.errors import InputError
     from pyramidflow.line import Frame, ResultFolder
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from pyramidflow.alignment import Reference
 from pyramidflow.data import (
     CACHE_BYTES,
     Category,
@@ -35,7 +36,7 @@ from pyramidflow.detector.trainingset import TrainingImages, ratio_of, training_
 from pyramidflow.errors import ImagesWarning
 from pyramidflow.io.names import printable
 from pyramidflow.model import PyramidFlow
-from pyramidflow.spec import Spec
+from pyramidflow.spec import ImageSize, Spec
 from pyramidflow.training import TrainingResult, train
 from pyramidflow.training.statistics import normal_of
 
@@ -120,12 +121,9 @@ def fit(
     sizes = image_sizes(training, decoding)
     spec = resolved(spec, sizes)
     _warn(too_small(spec.preprocessing, sizes))
-    size = spec.preprocessing.size
     # Before hours of training, not behind them.
-    interest = Interest(spec.rule, masks, network.feature_size(*size))
-    for image_size in sizes:
-        interest.of(image_size)
-    reading = Reading(size, decoding, run.cache_bytes)
+    _check_something_counts(spec, masks, network, sizes)
+    reading = Reading(spec.preprocessing.size, decoding, run.cache_bytes)
     prepared = training_images(spec, training, held_out, reading, sizes)
     images, others = prepared.images, prepared.held_out
     spec = with_brightness(spec, images)
@@ -147,19 +145,38 @@ def fit(
     lying = images if prepared.reference is None else reading.images(images.paths)
     found = lie_of(lying, ratio_of(sizes), trained.eval(), spec, prepared.reference)
     record = _record(data, prepared, result, found)
-    artifact = Artifact(
+    artifact = _artifact(spec, trained.eval(), result, record, prepared.reference, masks)
+    good, origin = _to_calibrate_on(prepared, reading, {s.index for s in result.normal.suspects})
+    return Fitted(artifact, images, good, origin)
+
+
+def _check_something_counts(
+    spec: Spec, masks: Sequence[Tensor], network: PyramidFlow, sizes: Sequence[ImageSize]
+) -> None:
+    interest = Interest(spec.rule, masks, network.feature_size(*spec.preprocessing.size))
+    for size in sizes:
+        interest.of(size)
+
+
+def _artifact(
+    spec: Spec,
+    trained: PyramidFlow,
+    result: TrainingResult,
+    record: TrainingRecord,
+    reference: Reference | None,
+    masks: Sequence[Tensor],
+) -> Artifact:
+    return Artifact(
         spec,
-        trained.eval(),
+        trained,
         result.normal.template,
         training=record,
         history=result.history,
         inverse_spread=result.normal.inverse_spread,
         codebook=result.normal.codebook,
-        reference=prepared.reference,
+        reference=reference,
         masks=tuple(masks),
     )
-    good, origin = _to_calibrate_on(prepared, reading, {s.index for s in result.normal.suspects})
-    return Fitted(artifact, images, good, origin)
 
 
 def _record(

@@ -55,12 +55,12 @@ def make_texture_set(
     for more images of one sort leaves all the others as they were.
 
     Args:
-        root: Folder to write to; made if missing, refused if it holds anything.
-        seed: Any number from 0; the same seed gives the same pixels.
-        image_size: Height and width of every image, in pixels, at least 32.
-        train: Number of good training images, at least 1.
-        good: Number of good test images.
-        defective_per_kind: Number of test images of each kind of defect.
+        root: folder to write to; made if missing, refused if it holds anything.
+        seed: any number from 0; the same seed gives the same pixels.
+        image_size: height and width of every image, in pixels, at least 32.
+        train: number of good training images, at least 1.
+        good: number of good test images.
+        defective_per_kind: number of test images of each kind of defect.
         texture: ``brick``, ``grass`` or ``gravel``. Brick has the calmest surface: its defects show
             to the eye, and its joints are still structure that a detector has to learn.
 
@@ -98,7 +98,7 @@ def check_empty(folder: Path) -> None:
     """Refuse a place for a texture set that holds anything.
 
     Raises:
-        InputError: It is a file, or a folder with something in it.
+        InputError: it is a file, or a folder with something in it.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(
@@ -112,9 +112,9 @@ def random_crop(
     """Cut one good image out of a part of a photograph.
 
     Args:
-        region: Grey values, uint8 ``[rows, columns]``, at least 192 pixels on each side.
-        image_size: Height and width of the image, in pixels.
-        rng: Source of the position, flips, illumination and noise.
+        region: grey values, uint8 ``[rows, columns]``, at least 192 pixels on each side.
+        image_size: height and width of the image, in pixels.
+        rng: source of the position, flips, illumination and noise.
 
     Returns:
         uint8 ``[image_size, image_size, 3]``, three equal channels.
@@ -143,15 +143,15 @@ def paint_defect(
 
     Args:
         image: uint8 ``[H, W, 3]`` with ``H = W``, at least 32 pixels.
-        kind: One of :data:`DEFECT_KINDS`.
-        rng: Source of the place, shape, size and strength.
+        kind: one of :data:`DEFECT_KINDS`.
+        rng: source of the place, shape, size and strength.
 
     Returns:
         The damaged image, uint8 ``[H, W, 3]``, and its mask, bool ``[H, W]``: the pixels of which a
         channel changed by more than :data:`VISIBLE_CHANGE`.
 
     Raises:
-        InputError: The kind is unknown, or the image has another shape or type.
+        InputError: the kind is unknown, or the image has another shape or type.
     """
     if kind not in _PAINTERS:
         raise InputError(f"the defect kind is {kind!r}: choose one of {', '.join(DEFECT_KINDS)}.")

@@ -39,20 +39,20 @@ def overlay(
     but for parts of it that do not count: they are darker, and a line goes around what counts.
 
     Args:
-        image: The picture, uint8 ``[H, W, 3]``, RGB.
-        anomaly_map: Anomaly of each pixel, float ``[H, W]``; negative values count as zero.
-        scale: Map value that gets the hottest colour; larger values saturate. Keep one for a model.
-        threshold: Regions where the map is greater than this are outlined; ``None``: no outline.
-        boxes: Frames to draw, in pixels; what lies outside the image is cut off.
+        image: the picture, uint8 ``[H, W, 3]``, RGB.
+        anomaly_map: anomaly of each pixel, float ``[H, W]``; negative values count as zero.
+        scale: map value that gets the hottest colour; larger values saturate. Keep one for a model.
+        threshold: regions where the map is greater than this are outlined; ``None``: no outline.
+        boxes: frames to draw, in pixels; what lies outside the image is cut off.
         counted: ``[h, w]``, of any size, stretched to the image: true where defects count; ``None``
             where they do everywhere.
-        outlined: Boxes that regions are outlined in; ``None``: everywhere.
+        outlined: boxes that regions are outlined in; ``None``: everywhere.
 
     Returns:
         uint8 ``[H, W, 3]``, a new array.
 
     Raises:
-        InputError: Shapes, types or values do not fit together.
+        InputError: shapes, types or values do not fit together.
     """
     _check(image, anomaly_map, scale, boxes)
     height, width = anomaly_map.shape
@@ -82,8 +82,8 @@ def colour_bar(width: int, height: int) -> NDArray[np.uint8]:
     """Return the colours of :func:`overlay` over mid-grey, from 0 (left) to the scale (right).
 
     Args:
-        width: Columns, in pixels.
-        height: Rows, in pixels.
+        width: columns, in pixels.
+        height: rows, in pixels.
 
     Returns:
         uint8 ``[height, width, 3]``.

@@ -21,16 +21,16 @@ class Metrics:
     """The metrics of one test set; one that is undefined on it is NaN.
 
     Attributes:
-        pixel_auroc: Area under the ROC curve over the pixels.
-        image_auroc: Area under the ROC curve over the image scores.
-        aupro_005: Area under the per-region overlap for false-positive rates to 0.05, divided by
+        pixel_auroc: area under the ROC curve over the pixels.
+        image_auroc: area under the ROC curve over the image scores.
+        aupro_005: area under the per-region overlap for false-positive rates to 0.05, divided by
             0.05.
-        aupro_03: Area under the per-region overlap for false-positive rates to 0.3, divided by 0.3.
-        aupro_10: Area under the per-region overlap for all false-positive rates.
-        pixel_f1_max: Best F1 over the pixels.
-        image_f1_max: Best F1 over the image scores.
-        pixel_average_precision: Average precision over the pixels.
-        image_average_precision: Average precision over the image scores.
+        aupro_03: area under the per-region overlap for false-positive rates to 0.3, divided by 0.3.
+        aupro_10: area under the per-region overlap for all false-positive rates.
+        pixel_f1_max: best F1 over the pixels.
+        image_f1_max: best F1 over the image scores.
+        pixel_average_precision: average precision over the pixels.
+        image_average_precision: average precision over the image scores.
     """
 
     pixel_auroc: float
@@ -69,14 +69,14 @@ def auroc(scores: Array, labels: Array) -> float:
     ``P(score of a positive > score of a negative) + P(equal) / 2``
 
     Args:
-        scores: Real numbers of any shape; higher means more anomalous.
-        labels: Same shape, boolean or 0/1; true is anomalous.
+        scores: real numbers of any shape; higher means more anomalous.
+        labels: same shape, boolean or 0/1; true is anomalous.
 
     Returns:
         A number in [0, 1]; NaN when only one class is present.
 
     Raises:
-        InputError: Shapes differ, a score is NaN, or a label is neither 0 nor 1.
+        InputError: shapes differ, a score is NaN, or a label is neither 0 nor 1.
 
     Source:
         Fawcett, "An introduction to ROC analysis", Pattern Recognition Letters 27, 2006.
@@ -92,14 +92,14 @@ def average_precision(scores: Array, labels: Array) -> float:
     together.
 
     Args:
-        scores: Real numbers of any shape; higher means more anomalous.
-        labels: Same shape, boolean or 0/1; true is anomalous.
+        scores: real numbers of any shape; higher means more anomalous.
+        labels: same shape, boolean or 0/1; true is anomalous.
 
     Returns:
         A number in [0, 1]; NaN when only one class is present.
 
     Raises:
-        InputError: Shapes differ, a score is NaN, or a label is neither 0 nor 1.
+        InputError: shapes differ, a score is NaN, or a label is neither 0 nor 1.
 
     Source:
         Davis and Goadrich, "The relationship between precision-recall and ROC curves", ICML 2006,
@@ -114,15 +114,15 @@ def f1_max(scores: Array, labels: Array) -> tuple[float, float]:
     ``F1(t) = 2·TP / (2·TP + FP + FN)``, positive where ``score >= t``
 
     Args:
-        scores: Real numbers of any shape; higher means more anomalous.
-        labels: Same shape, boolean or 0/1; true is anomalous.
+        scores: real numbers of any shape; higher means more anomalous.
+        labels: same shape, boolean or 0/1; true is anomalous.
 
     Returns:
         The best F1 in (0, 1], and the score that attains it as a threshold (the highest, if
         several do); both NaN when only one class is present.
 
     Raises:
-        InputError: Shapes differ, a score is NaN, or a label is neither 0 nor 1.
+        InputError: shapes differ, a score is NaN, or a label is neither 0 nor 1.
 
     Source:
         van Rijsbergen, "Information Retrieval", 1979, chapter 7.
@@ -137,15 +137,15 @@ def roc_curve(scores: Array, labels: Array) -> tuple[FloatArray, FloatArray]:
     inside a horizontal stretch are left out; straight lines between the corners are the curve.
 
     Args:
-        scores: Real numbers of any shape; higher means more anomalous.
-        labels: Same shape, boolean or 0/1; true is anomalous.
+        scores: real numbers of any shape; higher means more anomalous.
+        labels: same shape, boolean or 0/1; true is anomalous.
 
     Returns:
         False-positive rate [K] and true-positive rate [K], from (0, 0) to (1, 1), neither ever
         falling; both empty when only one class is present.
 
     Raises:
-        InputError: Shapes differ, a score is NaN, or a label is neither 0 nor 1.
+        InputError: shapes differ, a score is NaN, or a label is neither 0 nor 1.
 
     Source:
         Fawcett, "An introduction to ROC analysis", Pattern Recognition Letters 27, 2006.
@@ -162,15 +162,15 @@ def pro_curve(maps: Images, masks: Images) -> tuple[FloatArray, FloatArray]:
     defective pixels of one image, in the 8-neighbourhood.
 
     Args:
-        maps: Anomaly maps, one array [N, H, W] or N arrays [H, W] of any sizes.
-        masks: Boolean or 0/1 in the same form; true is defective.
+        maps: anomaly maps, one array [N, H, W] or N arrays [H, W] of any sizes.
+        masks: boolean or 0/1 in the same form; true is defective.
 
     Returns:
         False-positive rate [K] and overlap [K], from (0, 0) to (1, 1), neither ever falling; both
         empty when there is no region, or no normal pixel.
 
     Raises:
-        InputError: Counts or shapes differ, a map holds NaN, or a mask other values than 0 and 1.
+        InputError: counts or shapes differ, a map holds NaN, or a mask other values than 0 and 1.
 
     Source:
         Bergmann et al., "The MVTec Anomaly Detection Dataset", IJCV 2021: the PRO curve.
@@ -186,15 +186,15 @@ def aupro(maps: Images, masks: Images, max_fpr: float) -> float:
     cut at ``max_fpr`` by linear interpolation; ``pro_curve`` says what PRO is.
 
     Args:
-        maps: Anomaly maps, one array [N, H, W] or N arrays [H, W] of any sizes.
-        masks: Boolean or 0/1 in the same form; true is defective.
-        max_fpr: Where the integral ends, in (0, 1]; 0.3 is the convention of the field.
+        maps: anomaly maps, one array [N, H, W] or N arrays [H, W] of any sizes.
+        masks: boolean or 0/1 in the same form; true is defective.
+        max_fpr: where the integral ends, in (0, 1]; 0.3 is the convention of the field.
 
     Returns:
         A number in [0, 1]; NaN when there is no region, or no normal pixel.
 
     Raises:
-        InputError: Counts or shapes differ, a map holds NaN, a mask other values than 0 and 1, or
+        InputError: counts or shapes differ, a map holds NaN, a mask other values than 0 and 1, or
             ``max_fpr`` is outside (0, 1].
 
     Source:
@@ -213,9 +213,9 @@ def thin_curve(x: FloatArray, y: FloatArray, points: int = 512) -> tuple[FloatAr
     point left out is farther than one step from a kept one. Areas must come from the whole curve.
 
     Args:
-        x: Abscissae [K].
-        y: Ordinates [K].
-        points: How many to keep at most, 2 or more.
+        x: abscissae [K].
+        y: ordinates [K].
+        points: how many to keep at most, 2 or more.
 
     Returns:
         Abscissae and ordinates [at most ``points``] of kept points, first and last among them.
@@ -253,19 +253,19 @@ def evaluate_maps(
     for each defective one.
 
     Args:
-        maps: Anomaly maps, one array [N, H, W] or N arrays [H, W] of any sizes; float32 is fastest.
-        masks: Boolean or 0/1 in the same form, true is defective; in a sequence None stands for a
+        maps: anomaly maps, one array [N, H, W] or N arrays [H, W] of any sizes; float32 is fastest.
+        masks: boolean or 0/1 in the same form, true is defective; in a sequence None stands for a
             missing mask: a good image is then normal everywhere, a defective image is left out of
             the pixel metrics. None for all: the set has no masks, the pixel metrics are NaN.
-        image_scores: Score of each image [N]; higher means more anomalous.
-        image_labels: Boolean or 0/1 [N]; true is defective.
+        image_scores: score of each image [N]; higher means more anomalous.
+        image_labels: boolean or 0/1 [N]; true is defective.
 
     Returns:
         The metrics; those that the set leaves undefined are NaN (pixel metrics without a defective
         or without a normal pixel, image metrics with one class only).
 
     Raises:
-        InputError: Counts or shapes differ, a map or score is NaN, or a mask or label holds other
+        InputError: counts or shapes differ, a map or score is NaN, or a mask or label holds other
             values than 0 and 1.
 
     Source:
@@ -285,8 +285,8 @@ def metrics_of(pixels: Ranking, images: Ranking) -> Metrics:
     """Every metric, read from the ranked pixels and the ranked images.
 
     Args:
-        pixels: Ranking of the pixels, each region of weight 1 in its overlap.
-        images: Ranking of the image scores.
+        pixels: ranking of the pixels, each region of weight 1 in its overlap.
+        images: ranking of the image scores.
 
     Returns:
         The metrics; those of an undefined ranking are NaN.

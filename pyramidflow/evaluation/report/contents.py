@@ -22,15 +22,15 @@ class ReportExample:
     """One image shown in the report.
 
     Attributes:
-        name: File name, as it is; the report escapes it.
+        name: file name, as it is; the report escapes it.
         kind: ``good`` or the kind of defect.
-        label_defective: True if the image is known to be defective.
-        score: Anomaly score of the image, in units of the map.
-        verdict: What the detector said, in its own words.
+        label_defective: true if the image is known to be defective.
+        score: anomaly score of the image, in units of the map.
+        verdict: what the detector said, in its own words.
         image: uint8 ``[H, W, 3]``, RGB.
-        overlay: The image with its map, uint8 ``[H, W, 3]``, from
+        overlay: the image with its map, uint8 ``[H, W, 3]``, from
             :func:`pyramidflow.inspection.overlay.overlay`.
-        mask: Ground truth, bool ``[H, W]``, or ``None`` if there is none.
+        mask: ground truth, bool ``[H, W]``, or ``None`` if there is none.
     """
 
     name: str
@@ -48,23 +48,23 @@ class Report:
     """Everything the report shows.
 
     Attributes:
-        title: Heading of the page.
-        summary: Facts as (name, value): model, training, sizes, seconds.
-        metrics: Values by key, such as ``image_auroc`` or ``aupro@0.3``; NaN shows as a dash.
+        title: heading of the page.
+        summary: facts as (name, value): model, training, sizes, seconds.
+        metrics: values by key, such as ``image_auroc`` or ``aupro@0.3``; NaN shows as a dash.
         roc_image: ROC curve over images, or ``None`` if it is not defined.
         roc_pixel: ROC curve over pixels, or ``None``.
-        pro: Per-region overlap curve, or ``None``.
-        scores: Anomaly score of each test image, ``[N]``.
-        labels: True or 1 for a defective image, ``[N]``.
+        pro: per-region overlap curve, or ``None``.
+        scores: anomaly score of each test image, ``[N]``.
+        labels: true or 1 for a defective image, ``[N]``.
         kinds: ``good`` or the kind of defect of each image, ``N`` of them.
-        threshold: An image is rejected if its score is greater than this.
-        scale: Map value of the hottest colour of the overlays.
-        best: Images the detector judged best.
-        worst: Images the detector judged worst.
-        rates: What happens at the threshold, as (name, explanation, value).
-        remarks: Sentences that a reader of the metrics has to know.
-        failures: Images that could not be used, or not fully, as (path, reason).
-        reviews: True for a part for review, which is not ok whatever its score, ``[N]``; ``None``
+        threshold: an image is rejected if its score is greater than this.
+        scale: map value of the hottest colour of the overlays.
+        best: images the detector judged best.
+        worst: images the detector judged worst.
+        rates: what happens at the threshold, as (name, explanation, value).
+        remarks: sentences that a reader of the metrics has to know.
+        failures: images that could not be used, or not fully, as (path, reason).
+        reviews: true for a part for review, which is not ok whatever its score, ``[N]``; ``None``
             where there is none.
     """
 
@@ -97,7 +97,7 @@ def check(report: Report) -> None:
     """Refuse what cannot be shown.
 
     Raises:
-        InputError: Arrays do not fit together, a score or the threshold is not finite, or the scale
+        InputError: arrays do not fit together, a score or the threshold is not finite, or the scale
             is not positive.
     """
     sizes = len(report.scores), len(report.labels), len(report.kinds)

@@ -75,14 +75,14 @@ def write_report(report: Report, path: Path) -> Path:
     one step, so that a reader never sees half a report.
 
     Args:
-        report: What to show.
-        path: File to write; missing folders are made.
+        report: what to show.
+        path: file to write; missing folders are made.
 
     Returns:
         ``path``.
 
     Raises:
-        InputError: Arrays do not fit together, a score or the threshold is not finite, the scale is
+        InputError: arrays do not fit together, a score or the threshold is not finite, the scale is
             not positive, or ``path`` is a folder or cannot be written.
     """
     from pyramidflow.io.files import write_atomically

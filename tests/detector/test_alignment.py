@@ -17,16 +17,12 @@ from pyramidflow.evaluation.report import write_evaluation_report
 from pyramidflow.io.tensors import load_tensors, save_tensors
 from pyramidflow.spec import Spec
 from tests.support.command_line import records_in
+from tests.support.part_sets import save
 from tests.support.parts import drawn
 from tests.support.tiny import TINY
 
 SIZE = 48
 BLANK = np.full((SIZE, SIZE, 3), 200, np.uint8)
-
-
-def save(path, pixels):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(pixels).save(path)
 
 
 class Parts:

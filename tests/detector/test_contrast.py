@@ -13,37 +13,28 @@ from pyramidflow.errors import InputError
 from pyramidflow.evaluation import evaluate
 from pyramidflow.io.tensors import load_tensors, save_tensors
 from pyramidflow.spec import PLAIN_CONTRAST
-from tests.support.part_sets import SIZE, save, write_set
+from tests.support.part_sets import (
+    SIZE,
+    fitted,
+    in_changing_light,
+    ramp,
+    save,
+    with_uneven_noise,
+    write_set,
+)
 from tests.support.tiny import TINY
 
 CPU = torch.device("cpu")
 
 
-def ramp():
-    return np.linspace(70, 130, SIZE)[None, :, None] + np.zeros((SIZE, SIZE, 3))
-
-
 @pytest.fixture(scope="module")
 def changing_light(tmp_path_factory):
-    def part(rng):
-        return ramp() + rng.uniform(-50, 50) + rng.normal(0, 3, (SIZE, SIZE, 3))
-
-    return write_set(tmp_path_factory.mktemp("light") / "plate", part)
+    return write_set(tmp_path_factory.mktemp("light") / "plate", in_changing_light)
 
 
 @pytest.fixture(scope="module")
 def uneven_noise(tmp_path_factory):
-    deviation = np.where(np.arange(SIZE) < 16, 3, 25)[None, :, None]
-
-    def part(rng):
-        return ramp() + deviation * rng.normal(size=(SIZE, SIZE, 3))
-
-    return write_set(tmp_path_factory.mktemp("noise") / "plate", part)
-
-
-def fitted(root, **settings):
-    detector = Detector(SIZE, **TINY, volume_norm="svn", validation_share=0.25, **settings)
-    return detector.fit(root, epochs=1, show_progress=False)
+    return write_set(tmp_path_factory.mktemp("noise") / "plate", with_uneven_noise)
 
 
 def measured(root, **settings):

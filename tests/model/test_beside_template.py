@@ -17,7 +17,7 @@ from pyramidflow.spec import ContrastRule
 from pyramidflow.training.statistics import normal_of
 from tests.support.backends import require_backend
 from tests.support.numbers import relative_error
-from tests.support.part_sets import fitted_to_scattered, scattered_squares, write_set
+from tests.support.part_sets import fitted, scattered_squares, write_set
 from tests.support.runtime_cases import ERROR, oracle, pictures, trained_network, whole_runtime
 from tests.support.tile_cases import small_tiling, tiled_runtime
 from tests.support.tiny import TINY
@@ -119,9 +119,9 @@ def scattered(tmp_path_factory):
 
 
 def test_it_finds_more_than_the_template_where_parts_lie_anyhow(scattered, tmp_path):
-    detector = fitted_to_scattered(scattered, codebook=0.5, beside_template=True)
+    detector = fitted(scattered, codebook=0.5, beside_template=True)
     both = evaluate(detector, open_dataset(scattered)).metrics
-    alone = evaluate(fitted_to_scattered(scattered), open_dataset(scattered)).metrics
+    alone = evaluate(fitted(scattered), open_dataset(scattered)).metrics
     assert both.aupro_03 > alone.aupro_03 + 0.2
     detector.save(tmp_path / "part.safetensors")
     again, picture = Detector.load(tmp_path / "part.safetensors"), scattered / "test/dent/00.png"

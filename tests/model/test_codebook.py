@@ -22,7 +22,7 @@ from pyramidflow.training.codebook import FLOOR, Draws
 from pyramidflow.training.statistics import Gathered
 from tests.support.backends import require_backend
 from tests.support.numbers import relative_error
-from tests.support.part_sets import fitted_to_scattered, scattered_squares, write_set
+from tests.support.part_sets import fitted, scattered_squares, write_set
 from tests.support.runtime_cases import (
     ERROR,
     oracle,
@@ -268,7 +268,7 @@ def anyhow(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def detector(anyhow):
-    return fitted_to_scattered(anyhow, codebook=0.5, light=True, robust=0.1)
+    return fitted(anyhow, codebook=0.5, light=True, robust=0.1)
 
 
 @pytest.fixture(scope="module")
@@ -280,7 +280,7 @@ def file(detector, tmp_path_factory):
 
 def test_a_codebook_finds_more_where_parts_lie_anyhow(anyhow):
     plain, codebook = (
-        evaluate(fitted_to_scattered(anyhow, **settings), open_dataset(anyhow)).metrics
+        evaluate(fitted(anyhow, **settings), open_dataset(anyhow)).metrics
         for settings in ({}, {"codebook": 0.5})
     )
     assert codebook.image_auroc > plain.image_auroc + 0.1

@@ -20,7 +20,7 @@ from pyramidflow.training.statistics import held_out_contrast, normal_of
 from tests.support.backends import require_backend
 from tests.support.latents import drawn
 from tests.support.numbers import relative_error
-from tests.support.part_sets import SIZE, write_set
+from tests.support.part_sets import SIZE, fitted, write_set
 from tests.support.runtime_cases import (
     ERROR,
     oracle,
@@ -278,11 +278,6 @@ def aside(tmp_path_factory):
         return np.roll(pixels, shift, (0, 1)) + rng.normal(0, 2, pixels.shape)
 
     return write_set(tmp_path_factory.mktemp("aside") / "plate", part)
-
-
-def fitted(root, **settings):
-    detector = Detector(SIZE, **TINY, volume_norm="svn", validation_share=0.25, **settings)
-    return detector.fit(root, epochs=1, show_progress=False)
 
 
 @pytest.mark.parametrize("by", ["pixel", "image"])

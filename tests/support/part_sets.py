@@ -41,7 +41,23 @@ def scattered_squares(rng):
     return pixels + rng.normal(0, 2, pixels.shape)
 
 
-def fitted_to_scattered(root, **settings):
-    """A tiny detector of parts that lie anyhow, trained for one epoch."""
-    detector = Detector(32, **TINY, volume_norm="svn", validation_share=0.25, **settings)
+def ramp(size=(SIZE, SIZE)):
+    """A picture that grows brighter from left to right."""
+    return np.linspace(70, 130, size[1])[None, :, None] + np.zeros((*size, 3))
+
+
+def in_changing_light(rng):
+    """A part for :func:`write_set` that is as bright as the light of the moment."""
+    return ramp() + rng.uniform(-50, 50) + rng.normal(0, 3, (SIZE, SIZE, 3))
+
+
+def with_uneven_noise(rng):
+    """A part for :func:`write_set` with a calm and a restless half."""
+    deviation = np.where(np.arange(SIZE) < 16, 3, 25)[None, :, None]
+    return ramp() + deviation * rng.normal(size=(SIZE, SIZE, 3))
+
+
+def fitted(root, **settings):
+    """A tiny detector of the parts, trained for one epoch."""
+    detector = Detector(SIZE, **TINY, volume_norm="svn", validation_share=0.25, **settings)
     return detector.fit(root, epochs=1, show_progress=False)

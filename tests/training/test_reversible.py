@@ -18,15 +18,18 @@ from pyramidflow.spec import Preprocessing
 from pyramidflow.training import ContrastLoss, LikelihoodLoss, Recipe, choose_loss, memory, train
 from pyramidflow.training.memory import activation_bytes, fitting_mode, network_of
 from pyramidflow.training.reversible import pack_signs, reversible_flow, unpack_signs
-from tests.support import triton_interpreter
+from tests.support import trainings, triton_interpreter
 from tests.support.numbers import relative_error
 from tests.support.tiny import TINY
+from tests.support.trainings import weights
 from tests.support.triton_interpreter import INTERPRETED
 
 if INTERPRETED:
     triton_interpreter.mend()
 
 EXACT, GRADIENT = 1e-9, 1e-4
+
+fit = partial(trainings.fit, epochs=2)
 
 
 def network(strength=0.5, **arguments):
@@ -266,16 +269,6 @@ def test_what_fits_half_of_the_free_memory_is_plain(monkeypatch, free, mode):
 def test_free_memory_is_asked_for():
     assert memory.free_bytes(torch.device("cpu")) > 1 << 20
     assert memory.free_bytes(torch.device("meta")) is None
-
-
-def fit(data, **arguments):
-    arguments = {"epochs": 2, "validation_share": 0.25, "show_progress": False} | arguments
-    return Detector(16, **TINY).fit(data, **arguments)
-
-
-def weights(detector):
-    tensors = dict(detector.model.state_dict())
-    return tensors | {f"template{d}": z for d, z in enumerate(detector.template)}
 
 
 @pytest.mark.parametrize("without", [(), ("volume-norm",)])

@@ -25,6 +25,7 @@ from pyramidflow.training import (
 )
 from pyramidflow.training.progress import SilentProgress
 from tests.support.tiny import TINY, write_image
+from tests.support.trainings import assert_bit_equal, fit
 
 
 def latents(batch, seed=0):
@@ -90,13 +91,6 @@ def test_each_ablation_changes_exactly_what_it_should():
         choose_loss(["fourier"])
 
 
-def fit(data, **arguments):
-    without = arguments.pop("without", ())
-    seed = arguments.pop("seed", 0)
-    arguments = {"epochs": 1, "validation_share": 0.25, "show_progress": False} | arguments
-    return Detector(16, **TINY, without=without, seed=seed).fit(data, **arguments)
-
-
 def test_ablations_reach_model_template_and_map(tiny_set):
     plain = fit(tiny_set)
     assert plain.model.architecture.volume_norm == "cvn"
@@ -126,18 +120,6 @@ def test_ablations_reach_model_template_and_map(tiny_set):
     no_fourier = fit(tiny_set, without=["fourier-loss"])
     assert no_fourier.model.architecture == plain.model.architecture
     assert no_fourier.training["history"][0]["loss"] != plain.training["history"][0]["loss"]
-
-
-def weights(detector):
-    tensors = dict(detector.model.state_dict())
-    return tensors | {f"template{d}": z for d, z in enumerate(detector.template)}
-
-
-def assert_bit_equal(a, b):
-    a, b = weights(a), weights(b)
-    assert a.keys() == b.keys()
-    for name in a:
-        assert torch.equal(a[name], b[name]), name
 
 
 def test_training_lowers_the_loss_and_repeats_to_the_bit(tiny_set):

@@ -7,7 +7,6 @@ import sys
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from pyramidflow import Detector
 from pyramidflow.data import open_dataset
@@ -17,14 +16,10 @@ from pyramidflow.interrupt import Interrupted
 from pyramidflow.io.tensors import load_tensors, save_tensors
 from pyramidflow.spec import PLAIN_CONTRAST
 from pyramidflow.tuning import Choice, search, tune
+from tests.support.part_sets import in_changing_light, ramp, save, with_uneven_noise
 from tests.support.tiny import TINY
 
 LIGHT, SPREAD = Choice.of("light"), Choice.of("spread")
-
-
-def save(path, pixels):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(path)
 
 
 def write_set(root, part, images=40):
@@ -38,19 +33,6 @@ def write_set(root, part, images=40):
     return root
 
 
-def ramp(size=(32, 32)):
-    return np.linspace(70, 130, size[1])[None, :, None] + np.zeros((*size, 3))
-
-
-def lit(rng):
-    return ramp() + rng.uniform(-50, 50) + rng.normal(0, 3, (32, 32, 3))
-
-
-def uneven(rng):
-    deviation = np.where(np.arange(32) < 16, 3, 25)[None, :, None]
-    return ramp() + deviation * rng.normal(size=(32, 32, 3))
-
-
 def slender(rng):
     stripes = 20 * (np.arange(160) // 4 % 2)[:, None, None]
     return ramp((160, 32)) + stripes + rng.normal(0, 3, (160, 32, 3))
@@ -58,7 +40,7 @@ def slender(rng):
 
 @pytest.fixture(scope="module")
 def lit_set(tmp_path_factory):
-    return open_dataset(write_set(tmp_path_factory.mktemp("lit") / "plate", lit))
+    return open_dataset(write_set(tmp_path_factory.mktemp("lit") / "plate", in_changing_light))
 
 
 def detector(**settings):
@@ -88,7 +70,7 @@ def test_light_is_taken_where_the_light_changes(lit_tuned):
 
 
 def test_spread_is_taken_where_good_parts_differ_in_places(tmp_path):
-    data = open_dataset(write_set(tmp_path / "plate", uneven))
+    data = open_dataset(write_set(tmp_path / "plate", with_uneven_noise))
     found = tune(detector(), data, choices=(LIGHT, SPREAD))
     assert found.spec.contrast.spread == "pixel"
     assert not found.spec.contrast.light
@@ -171,7 +153,7 @@ def test_a_changed_detector_has_the_encoder_s_weights():
 
 
 def test_few_images_are_refused(tmp_path):
-    data = open_dataset(write_set(tmp_path / "plate", lit, images=11))
+    data = open_dataset(write_set(tmp_path / "plate", in_changing_light, images=11))
     with pytest.raises(InputError, match="9 good images are there to choose settings from"):
         tune(detector(), data)
 
@@ -243,7 +225,7 @@ def watch(event, arguments):
 def test_no_test_image_is_opened(tmp_path, run, monkeypatch):
     choices = {**tune.__kwdefaults__, "choices": (LIGHT,)}
     monkeypatch.setattr(tune, "__kwdefaults__", choices)
-    root = write_set(tmp_path / "plate", lit)
+    root = write_set(tmp_path / "plate", in_changing_light)
     sys.addaudithook(watch)  # it stays until the process ends, but notes nothing then
     WATCHING.append(True)
     options = ("--channels", 4, "--levels", 2, "--stacks", 1, "--kernel-size", 3, "--epochs", 2)

@@ -1,7 +1,6 @@
 """What runs from its start to its stop, as a context."""
 
 from abc import ABC, abstractmethod
-from types import TracebackType
 from typing import TypeVar
 
 _Self = TypeVar("_Self", bound="Started")
@@ -22,10 +21,5 @@ class Started(ABC):
         self.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.stop()

@@ -6,20 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from pyramidflow.cli.exit_codes import EXIT_INPUT_ERROR
+from pyramidflow.cli.groups import InspectionOptions, ThresholdOptions, with_groups
 from pyramidflow.cli.inspect import FailOnDefectOption, MapsOption
-from pyramidflow.cli.options import (
-    Device,
-    MaxMegapixels,
-    MemoryBudget,
-    ModelFile,
-    PixelThreshold,
-    PrecisionName,
-    ReportFolder,
-    ReviewThreshold,
-    Threads,
-    ThresholdByHand,
-    session_settings,
-)
+from pyramidflow.cli.options import ModelFile, ReportFolder
 from pyramidflow.cli.outcomes import Limits, exit_by, show_error, show_verdict, summary
 from pyramidflow.cli.summary import say_left_out
 
@@ -63,10 +52,13 @@ StationOption = Annotated[
 ]
 
 
+@with_groups
 def bulk(
     paths: PlacesArgument,
     model: ModelFile,
     output: ReportFolder,
+    thresholds: ThresholdOptions,
+    how: InspectionOptions,
     overlays: OverlaysOption = False,
     maps: MapsOption = False,
     pictures_of: PicturesOfOption = "all",
@@ -74,14 +66,6 @@ def bulk(
     database: DatabaseOption = None,
     station: StationOption = "bulk",
     fail_on_defect: FailOnDefectOption = False,
-    threshold: ThresholdByHand = None,
-    review_threshold: ReviewThreshold = None,
-    pixel_threshold: PixelThreshold = None,
-    device: Device = "auto",
-    threads: Threads = None,
-    memory_budget: MemoryBudget = None,
-    precision: PrecisionName = None,
-    max_megapixels: MaxMegapixels = None,
 ) -> None:
     """Look for defects in a whole archive.
 
@@ -99,13 +83,7 @@ def bulk(
 
     kinds = ("overlay",) * overlays + ("map",) * maps
     places = Places(output, csv, database, kinds, pictures_of.replace("-", " "), station)
-    settings = session_settings(threads, memory_budget, precision, max_megapixels)
-    thresholds = {
-        "threshold": threshold,
-        "review_threshold": review_threshold,
-        "pixel_threshold": pixel_threshold,
-    }
-    work = Work(model, thresholds, device, settings, station, places.pictures)
+    work = Work(model, thresholds.by_name, how.device, how.settings, station, places.pictures)
     tally, conditions = _inspect(paths, places, work)
     limits = Limits(conditions.threshold, conditions.review_threshold, conditions.has_review)
     _end(tally, limits, output / RECORDS_NAME, fail_on_defect)

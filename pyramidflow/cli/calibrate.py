@@ -5,17 +5,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pyramidflow.cli.groups import ThresholdOptions, with_groups
 from pyramidflow.cli.history_places import FromHistory, PictureFolders
 from pyramidflow.cli.options import (
     Device,
     FalseRejectRate,
     MaxMegapixels,
     ModelFile,
-    PixelThreshold,
     PrecisionName,
     ReviewRate,
-    ReviewThreshold,
-    ThresholdByHand,
     detector_file,
     pixels_of,
 )
@@ -43,17 +41,16 @@ Rates = tuple[float, float | None]
 
 
 @with_verdict
+@with_groups
 def calibrate(
     model: ModelFile,
     settings: dict[str, Any],
+    by_hand: ThresholdOptions,
     good: GoodArgument = None,
     from_history: FromHistory = None,
     pictures: PictureFolders = None,
     target_false_reject_rate: FalseRejectRate = 0.01,
     target_review_rate: ReviewRate = None,
-    threshold: ThresholdByHand = None,
-    review_threshold: ReviewThreshold = None,
-    pixel_threshold: PixelThreshold = None,
     output: OutputOption = None,
     device: Device = "auto",
     precision: PrecisionName = None,
@@ -74,11 +71,9 @@ def calibrate(
     from pyramidflow.io.files import exclusive
     from pyramidflow.io.names import printable
 
-    by_hand = (threshold, review_threshold, pixel_threshold)
-    has_by_hand = set(by_hand) != {None}
     has_images = good is not None or from_history is not None
-    _check_one_way(good, from_history, threshold, has_others=has_by_hand or bool(settings))
-    if target_review_rate is not None and (not has_images or review_threshold is not None):
+    _check_one_way(good, from_history, by_hand, is_changed=bool(settings))
+    if target_review_rate is not None and (not has_images or by_hand.review_threshold is not None):
         raise InputError(
             "--target-review-rate sets the review threshold from good images: give a folder of "
             "them and no --review-threshold, or --review-threshold in place of it."
@@ -97,19 +92,19 @@ def calibrate(
             marked = marked_in(from_history, pictures)
             facts = _calibrate_on_marked(detector, marked, rates, settings)
         elif settings:
-            _set_verdict(detector, settings, has_threshold=threshold is not None)
-        if has_by_hand:
-            detector.set_thresholds(*by_hand)
+            _set_verdict(detector, settings, has_threshold=by_hand.threshold is not None)
+        if by_hand.are_given:
+            detector.set_thresholds(**by_hand.by_name)
         detector.save(target)
     facts = threshold_facts(detector.described().calibration) | facts
     print_facts({"detector": printable(target)} | facts)
 
 
 def _check_one_way(
-    good: Path | None, from_history: str | None, threshold: float | None, *, has_others: bool
+    good: Path | None, from_history: str | None, by_hand: ThresholdOptions, *, is_changed: bool
 ) -> None:
-    ways = sum(way is not None for way in (good, from_history, threshold))
-    if ways > 1 or not (ways or has_others):
+    ways = sum(way is not None for way in (good, from_history, by_hand.threshold))
+    if ways > 1 or not (ways or by_hand.are_given or is_changed):
         raise InputError(
             "calibrate takes either a folder of good images or thresholds such as --threshold, or "
             "--from-history: give one of them."

@@ -7,15 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pyramidflow.cli.exit_codes import EXIT_INPUT_ERROR
-from pyramidflow.cli.options import (
-    CacheSize,
-    CategoryName,
-    Device,
-    EncoderWeights,
-    MaxMegapixels,
-    ReportFolder,
-    pixels_of,
-)
+from pyramidflow.cli.groups import TrainingOptions, with_groups
+from pyramidflow.cli.options import CategoryName, ReportFolder
 from pyramidflow.cli.settings import with_settings
 from pyramidflow.cli.train import with_preset
 
@@ -66,23 +59,21 @@ PeerEpochsOption = Annotated[
 
 
 @partial(with_settings, but=("encoder", "encoder_stages"))
+@with_groups
 def compare(
     data: DataArgument,
     output: ReportFolder,
     settings: dict[str, Any],
+    how: TrainingOptions,
     category: CategoryName = None,
     methods: MethodsOption = "ae-ssim,spade,padim",
     preset: PresetOption = None,
     encoder: EncoderOption = "efficientnet-lite0",
     encoder_stages: EncoderStagesOption = None,
-    encoder_weights: EncoderWeights = None,
     pretrained: PretrainedOption = False,
     peer_size: PeerSizeOption = "256",
     peer_epochs: PeerEpochsOption = 200,
     images: Annotated[int, typer.Option(min=1, help="Test images in the figure.")] = 6,
-    cache_size: CacheSize = 2048,
-    max_megapixels: MaxMegapixels = None,
-    device: Device = "auto",
 ) -> None:
     """Train AE-SSIM, SPADE and PaDiM beside our detector on one category, and draw what they find.
 
@@ -102,22 +93,21 @@ def compare(
     names = method_names(methods)
     dataset = open_dataset(data, category)
     say_left_out(dataset.left_out, dataset.remarks)
-    ours_on: dict[str, Any] = {"encoder": encoder, "encoder_weights": encoder_weights}
+    ours_on: dict[str, Any] = {"encoder": encoder, "encoder_weights": how.encoder_weights}
     chosen = {"validation_share": 0.0} | with_preset(preset, dataset, settings)
-    detector = Detector(device=device, **(ours_on if pretrained else {}), **chosen)
-    cache_bytes, max_pixels = cache_size * 1_000_000, pixels_of(max_megapixels)
-    decoding = decoding_of(detector.spec, max_pixels)
+    detector = Detector(device=how.device, **(ours_on if pretrained else {}), **chosen)
+    decoding = decoding_of(detector.spec, how.max_pixels)
     peers = Peers(
-        Reading(_size(peer_size), decoding, cache_bytes),
+        Reading(_size(peer_size), decoding, how.cache_bytes),
         encoder,
         parsed_stages(encoder_stages or ()),
-        encoder_weights,
+        how.encoder_weights,
         detector.device,
         detector.spec.recipe.seed,
         peer_epochs,
         _say,
     )
-    ours = Ours(detector, dataset, cache_bytes=cache_bytes, max_pixels=max_pixels)
+    ours = Ours(detector, dataset, cache_bytes=how.cache_bytes, max_pixels=how.max_pixels)
     compared = [*peers.made(names), ours]
     with exclusive(output / TABLE, covers=[output / FIGURE, output / NUMBERS]):
         found = compare_methods(

@@ -1,20 +1,13 @@
 """``pyramidflow evaluate``."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from pyramidflow.cli.exit_codes import EXIT_INPUT_ERROR
-from pyramidflow.cli.options import (
-    Device,
-    MaxMegapixels,
-    MemoryBudget,
-    PrecisionName,
-    ReportFolder,
-    Threads,
-    session_settings,
-)
+from pyramidflow.cli.groups import InspectionOptions, with_groups
+from pyramidflow.cli.options import ReportFolder
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,6 +20,7 @@ TABLE = "metrics.csv"
 REPORT = "report.html"
 
 
+@with_groups
 def evaluate(
     data: Annotated[
         Path,
@@ -45,17 +39,13 @@ def evaluate(
         ),
     ],
     output: ReportFolder,
+    how: InspectionOptions,
     category: Annotated[
         str | None,
         typer.Option(
             help="Category of the data set.", show_default="the one that a detector was trained on"
         ),
     ] = None,
-    device: Device = "auto",
-    threads: Threads = None,
-    memory_budget: MemoryBudget = None,
-    precision: PrecisionName = None,
-    max_megapixels: MaxMegapixels = None,
 ) -> None:
     """Measure detectors on the test images of their categories.
 
@@ -69,13 +59,12 @@ def evaluate(
     from pyramidflow.evaluation import find_detectors, plan_jobs
     from pyramidflow.io.files import exclusive
 
-    settings = session_settings(threads, memory_budget, precision, max_megapixels)
     with ExitStack() as places:
         places.enter_context(exclusive(output / TABLE))
         jobs, failed = plan_jobs(find_detectors(model), data, category)
         for job in jobs:
             places.enter_context(exclusive(output / job.name / REPORT))
-        evaluations = _measure_all(jobs, failed, output, device, settings)
+        evaluations = _measure_all(jobs, failed, output, how)
         _write_tables(evaluations, failed, output)
     _print_results(evaluations, failed, output)
     _print_earlier_reports(jobs, failed, output)
@@ -87,8 +76,7 @@ def _measure_all(
     jobs: "Sequence[Job]",
     failed: "list[FailedJob]",
     output: Path,
-    device: str,
-    settings: dict[str, Any],
+    how: InspectionOptions,
 ) -> "list[Evaluation]":
     """Measure one job after the other and write what it gives; those that fail join ``failed``."""
     from pyramidflow.errors import InputError
@@ -97,7 +85,7 @@ def _measure_all(
     evaluations: list[Evaluation] = []
     for job in jobs:
         try:
-            detector, evaluation = _measure(job, device, settings)
+            detector, evaluation = _measure(job, how)
         except (InputError, OSError, MemoryError) as error:
             failed.append(FailedJob(job.file, str(error) or type(error).__name__))
             continue
@@ -110,7 +98,7 @@ def _measure_all(
     return evaluations
 
 
-def _measure(job: "Job", device: str, settings: dict[str, Any]) -> "tuple[Detector, Evaluation]":
+def _measure(job: "Job", how: InspectionOptions) -> "tuple[Detector, Evaluation]":
     from dataclasses import replace
     from functools import partial
 
@@ -123,8 +111,8 @@ def _measure(job: "Job", device: str, settings: dict[str, Any]) -> "tuple[Detect
     from pyramidflow.io.names import printable
 
     say_left_out(job.category.left_out, job.category.remarks, of=job.category.name)
-    detector = Detector.load(job.file, device=device)
-    detector.prepare(**settings)
+    detector = Detector.load(job.file, device=how.device)
+    detector.prepare(**how.settings)
     console = Console(stderr=True)
     columns = (
         TextColumn("{task.description}", markup=False),

@@ -10,20 +10,11 @@ import typer
 if TYPE_CHECKING:
     from pyramidflow.line.history.store import Store
 
-HistoryPlace = Annotated[
-    str,
-    typer.Argument(
-        metavar="[LINE.TOML|URL]",
-        help="The line's configuration, its store, or the URL of a database that it writes to.",
-    ),
-]
+_PLACE = "line's configuration, its store, or the URL of a database that it writes to."
+
+HistoryPlace = Annotated[str, typer.Argument(metavar="[LINE.TOML|URL]", help=f"The {_PLACE}")]
 FromHistory = Annotated[
-    str | None,
-    typer.Option(
-        metavar="LINE.TOML|URL",
-        help="A line's configuration, its store, or the URL of a database that it writes to.",
-        show_default=False,
-    ),
+    str | None, typer.Option(metavar="LINE.TOML|URL", help=f"A {_PLACE}", show_default=False)
 ]
 PictureFolders = Annotated[
     list[Path] | None,

@@ -6,19 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pyramidflow.cli.options import (
-    Device,
-    MaxMegapixels,
-    MemoryBudget,
-    ModelFile,
-    PixelThreshold,
-    PrecisionName,
-    ReportFolder,
-    ReviewThreshold,
-    Threads,
-    ThresholdByHand,
-    session_settings,
-)
+from pyramidflow.cli.groups import InspectionOptions, ThresholdOptions, with_groups
+from pyramidflow.cli.options import ModelFile, ReportFolder
 from pyramidflow.cli.outcomes import Limits, exit_by, show_error, show_verdict, summary
 from pyramidflow.cli.summary import say_left_out
 
@@ -57,22 +46,17 @@ ResumeOption = Annotated[
 ]
 
 
+@with_groups
 def inspect(
     paths: PathsArgument,
     model: ModelFile,
     output: ReportFolder,
+    thresholds: ThresholdOptions,
+    how: InspectionOptions,
     overlays: OverlaysOption = True,
     maps: MapsOption = False,
     fail_on_defect: FailOnDefectOption = False,
     resume: ResumeOption = False,
-    threshold: ThresholdByHand = None,
-    review_threshold: ReviewThreshold = None,
-    pixel_threshold: PixelThreshold = None,
-    device: Device = "auto",
-    threads: Threads = None,
-    memory_budget: MemoryBudget = None,
-    precision: PrecisionName = None,
-    max_megapixels: MaxMegapixels = None,
 ) -> None:
     """Look for defects in images.
 
@@ -87,13 +71,7 @@ def inspect(
 
     found = find_frames(paths, output)
     say_left_out(found.left_out)
-    settings = session_settings(threads, memory_budget, precision, max_megapixels)
-    thresholds = {
-        "threshold": threshold,
-        "review_threshold": review_threshold,
-        "pixel_threshold": pixel_threshold,
-    }
-    inspector = open_inspector(model, thresholds, device, **settings)
+    inspector = open_inspector(model, thresholds.by_name, how.device, **how.settings)
     session = inspector.session
     run = {"model": inspector.digest, **_facts(session), "overlays": overlays, "maps": maps}
     kinds = ("overlay",) * overlays + ("map",) * maps

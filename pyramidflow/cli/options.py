@@ -1,7 +1,7 @@
 """Arguments that several commands share."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 
@@ -154,25 +154,3 @@ def detector_file(path: Path) -> Path:
 def bytes_of(megabytes: int | None) -> int | None:
     """A memory budget in bytes."""
     return None if megabytes is None else megabytes * 1_000_000
-
-
-def session_settings(
-    threads: int | None, memory_budget: int | None, precision: str | None, megapixels: float | None
-) -> dict[str, Any]:
-    """What :meth:`pyramidflow.Detector.prepare` takes, from the options of an inspection.
-
-    Args:
-        threads: as given.
-        memory_budget: in MB.
-        precision: as given.
-        megapixels: of the largest picture.
-
-    Raises:
-        InputError: the largest picture is less than a pixel, or more than any picture has.
-    """
-    return {
-        "threads": threads,
-        "memory_budget": bytes_of(memory_budget),
-        "precision": precision,
-        "max_pixels": pixels_of(megapixels),
-    }

@@ -8,14 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pyramidflow.cli.exit_codes import EXIT_INPUT_ERROR
-from pyramidflow.cli.options import (
-    CacheSize,
-    Device,
-    EncoderWeights,
-    MaxMegapixels,
-    ReportFolder,
-    pixels_of,
-)
+from pyramidflow.cli.groups import TrainingOptions, with_groups
+from pyramidflow.cli.options import ReportFolder
 from pyramidflow.cli.settings import with_settings
 
 if TYPE_CHECKING:
@@ -53,17 +47,15 @@ PresetOption = Annotated[
 
 
 @partial(with_settings, but=("without",))
+@with_groups
 def reproduce(
     root: RootArgument,
     output: ReportFolder,
     settings: dict[str, Any],
+    how: TrainingOptions,
     category: CategoryOption = None,
     ablation: AblationOption = None,
     preset: PresetOption = "mvtec",
-    encoder_weights: EncoderWeights = None,
-    cache_size: CacheSize = 2048,
-    max_megapixels: MaxMegapixels = None,
-    device: Device = "auto",
 ) -> None:
     """Train and measure every category as the paper did, and lay the numbers beside its own.
 
@@ -85,19 +77,15 @@ def reproduce(
     from pyramidflow.io.files import exclusive
 
     variants = variants_of([each.value for each in ablation or ()])
-    planned = plan_experiments(root, output, variants, preset, settings)
+    plan = partial(plan_experiments, root, output, preset=preset, settings=settings)
+    planned = plan(variants)
     check_categories(planned, category or ())
     chosen = [
         experiment for experiment in planned if not category or experiment.category in category
     ]
-    planned += earlier_experiments(root, output, variants, preset, settings)
+    planned += earlier_experiments(output, variants, plan)
     reproduction = Reproduction(
-        root,
-        encoder_weights,
-        device,
-        cache_size * 1_000_000,
-        pixels_of(max_megapixels),
-        say=_say,
+        root, how.encoder_weights, how.device, how.cache_bytes, how.max_pixels, say=_say
     )
     facts = _facts(preset, settings)
 

@@ -7,17 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pyramidflow.cli.groups import TrainingOptions, with_groups
 from pyramidflow.cli.history_places import FromHistory, PictureFolders
-from pyramidflow.cli.options import (
-    CacheSize,
-    CategoryName,
-    Device,
-    EncoderWeights,
-    MaxMegapixels,
-    Workers,
-    detector_file,
-    pixels_of,
-)
+from pyramidflow.cli.options import CategoryName, Workers, detector_file
 from pyramidflow.cli.settings import with_settings
 
 if TYPE_CHECKING:
@@ -59,20 +51,18 @@ ResumeOption = Annotated[
 
 
 @with_settings
+@with_groups
 def train(
     data: DataArgument,
     output: OutputOption,
     settings: dict[str, Any],
+    how: TrainingOptions,
     category: CategoryName = None,
     preset: PresetOption = None,
     tune: TuneOption = False,
     add_from_history: FromHistory = None,
     pictures: PictureFolders = None,
-    encoder_weights: EncoderWeights = None,
-    cache_size: CacheSize = 2048,
-    max_megapixels: MaxMegapixels = None,
     workers: Workers = None,
-    device: Device = "auto",
     resume: ResumeOption = False,
 ) -> None:
     """Train a detector from good images, and calibrate it on a held-out share of them.
@@ -97,13 +87,10 @@ def train(
     if add_from_history is not None:
         marked = marked_in(add_from_history, pictures)
         dataset, exam = _with_marked(dataset, marked, output)
-    detector = Detector(encoder_weights=encoder_weights, device=device, **settings)
+    detector = Detector(encoder_weights=how.encoder_weights, device=how.device, **settings)
     checkpoint = output.with_suffix(".checkpoint.safetensors")
     results = output.with_suffix(".tuning.json")
-    reading: dict[str, Any] = {
-        "cache_bytes": cache_size * 1_000_000,
-        "max_pixels": pixels_of(max_megapixels),
-    }
+    reading: dict[str, Any] = {"cache_bytes": how.cache_bytes, "max_pixels": how.max_pixels}
     with exclusive(output, covers=[checkpoint, results]):
         if tune:
             detector = _tuned(detector, dataset, tuple(settings), results, resume, reading)

@@ -215,11 +215,11 @@ def alignment() -> list[str]:
         ("transistors, a little off", "the defaults"): "transistor, align none",
         ("the same", "`--align shift`"): "transistor, align shift",
     }
-    rows = []
-    for shown, case in named.items():
-        found = cases("alignment")[f"{case}, light True, spread pixel"]
-        rows.append([*shown, *(f"{100 * found[key]:.1f}" for key in METRICS.values())])
-    return table(["images", "settings", *METRICS], rows, texts=2)
+    found = {
+        shown: cases("alignment")[f"{case}, light True, spread pixel"]
+        for shown, case in named.items()
+    }
+    return _metrics_of("settings", found, lambda value: f"{100 * value:.1f}")
 
 
 def real_images() -> list[str]:
@@ -230,12 +230,19 @@ def real_images() -> list[str]:
         ("solar cells, monocrystalline", "128×128, CVN, 15 epochs"): "solar_cells_128",
         ("the same", "256×256, CVN, 1 epoch"): "solar_cells_256",
     }
-    rows = []
-    for shown, case in named.items():
-        found = cases("real_images")[case]
-        cells = (f"{found[key]:.3f}" if key in found else "–" for key in METRICS.values())
-        rows.append([*shown, *cells])
-    return table(["images", "baseline", *METRICS], rows, texts=2)
+    found = {shown: cases("real_images")[case] for shown, case in named.items()}
+    return _metrics_of("baseline", found, lambda value: f"{value:.3f}")
+
+
+def _metrics_of(
+    what: str, found: dict[tuple[str, str], dict[str, Any]], text: Callable[[float], str]
+) -> list[str]:
+    """A row for each training, by its images and by what is told of it."""
+    rows = [
+        [*shown, *(text(row[key]) if key in row else "–" for key in METRICS.values())]
+        for shown, row in found.items()
+    ]
+    return table(["images", what, *METRICS], rows, texts=2)
 
 
 def _convolution_ratios() -> list[float]:

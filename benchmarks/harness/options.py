@@ -3,8 +3,9 @@
 import os
 import sys
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from benchmarks.harness.facts import RESULTS, shown_command
 
@@ -53,6 +54,24 @@ def parse(found: ArgumentParser, arguments: Sequence[str] | None) -> Namespace:
     options.output = options.output.with_suffix(".md")
     options.command = shown_command(found.prog, given)
     return options
+
+
+def compared(
+    options: Namespace,
+    compare: Callable[..., dict[str, Any]],
+    cases: Mapping[str, Sequence[Any]],
+    small: Mapping[str, Sequence[Any]],
+) -> dict[str, dict[str, Any]]:
+    """What a comparison says of each case.
+
+    Args:
+        options: with ``--rounds`` and ``--small``.
+        compare: is given what the case says, threads and rounds.
+        cases: by name.
+        small: those in place of them with ``--small``.
+    """
+    chosen = small if options.small else cases
+    return {name: compare(*case, options.threads, options.rounds) for name, case in chosen.items()}
 
 
 def available() -> int:

@@ -100,10 +100,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "benchmarks.model.first_result", __doc__, "first_result", rounds=5, small=True
     )
     options = common.parse(parser, arguments)
-    cases = {
-        name: compare(*case, options.threads, options.rounds)
-        for name, case in (SMALL if options.small else CASES).items()
-    }
+    cases = common.compared(options, compare, CASES, SMALL)
     title, text = "From a detector's file to the first verdict", [*METHOD.splitlines(), ""]
     results.write(options, title, [*text, *table(cases)], cases, {"rounds": options.rounds})
 

@@ -114,10 +114,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "benchmarks.model.precision", __doc__, "precision", rounds=10, small=True
     )
     options = common.parse(parser, arguments)
-    cases = {
-        name: compare(*case, options.threads, options.rounds)
-        for name, case in (SMALL if options.small else CASES).items()
-    }
+    cases = common.compared(options, compare, CASES, SMALL)
     text = [*METHOD.splitlines(), "", *tables(cases)]
     results.write(options, "bfloat16 beside float32", text, cases, {"rounds": options.rounds})
 

@@ -76,27 +76,17 @@ class Artifact:
     masks: tuple[Tensor, ...] = ()
 
     def __post_init__(self) -> None:
-        share = self.spec.contrast.codebook
-        if self.template and (self.codebook is None) != (share == 0):
-            given = "none" if self.codebook is None else "one"
-            raise InputError(
-                f"the contrast's codebook is {share}, but {given} was given: give the codebook of "
-                "the training latents where one is wanted, and only there."
-            )
-        align = self.spec.alignment.align
-        if self.template and (self.reference is None) != (align == "none"):
+        if not self.template:
+            return
+        contrast, align = self.spec.contrast, self.spec.alignment.align
+        _check_learned("codebook", contrast.codebook, self.codebook, contrast.codebook > 0)
+        if (self.reference is None) != (align == "none"):
             given = "no" if self.reference is None else "a"
             raise InputError(
                 f"align is {align}, but {given} reference was given: train with this setting, or "
                 "leave it out."
             )
-        wanted = self.spec.contrast.spread
-        if self.template and (self.inverse_spread is None) != (wanted == "none"):
-            given = "none" if self.inverse_spread is None else "one"
-            raise InputError(
-                f"the contrast's spread is {wanted}, but {given} was given: give the spread of the "
-                "training latents where one is wanted, and only there."
-            )
+        _check_learned("spread", contrast.spread, self.inverse_spread, contrast.spread != "none")
 
     @property
     def comparison(self) -> Comparison:
@@ -310,6 +300,15 @@ def _described(spec: Spec, encoder: nn.Module | None) -> PyramidFlow:
     """The network without memory: nothing is initialised that other tensors are to replace."""
     with torch.device("meta"):
         return PyramidFlow.from_architecture(spec.network, encoder)
+
+
+def _check_learned(part: str, wanted: object, given: object | None, is_wanted: bool) -> None:
+    """Refuse a part of the contrast that the spec does not ask for, and a missing one."""
+    if (given is not None) != is_wanted:
+        raise InputError(
+            f"the contrast's {part} is {wanted}, but {'none' if given is None else 'one'} was "
+            f"given: give the {part} of the training latents where one is wanted, and only there."
+        )
 
 
 def _check_count(spec: Spec, tensors: Mapping[str, Tensor]) -> None:

@@ -8,16 +8,32 @@ from pyramidflow.settings import Validated, setting, shown
 
 
 @dataclass(frozen=True)
-class Trial(Validated):
-    """Settings that were tried, and what came of them; see :mod:`pyramidflow.tuning.criterion`.
+class Examined(Validated):
+    """Settings, and how they do on drawn defects; see :mod:`pyramidflow.tuning.criterion`.
 
     Attributes:
-        settings: what differs from the settings that were best by then, as ``name=value``; empty
-            for the settings that the choice began with.
+        settings: what differs from other ones, as ``name=value``.
         criterion: what settings are chosen by; larger is better.
         aupro: per-region overlap on drawn defects, to a false-positive rate of 0.3.
         pixel_ap: average precision over the pixels of drawn defects.
         image_auroc: of images with a drawn defect against good ones.
+    """
+
+    settings: tuple[str, ...] = setting()
+    criterion: float = setting(least=0, most=1)
+    aupro: float = setting(least=0, most=1)
+    pixel_ap: float = setting(least=0, most=1)
+    image_auroc: float = setting(least=0, most=1)
+
+
+@dataclass(frozen=True)
+class Trial(Examined):
+    """Settings that were tried, and what came of them.
+
+    They differ from the settings that were best by then; those that the choice began with are
+    empty.
+
+    Attributes:
         good_spread: standard deviation of the good images' scores, as a share of their mean.
         gain: of the criterion over the best settings by then; ``None`` for the first trial.
         needed: gain from which on the settings are taken; likewise.
@@ -30,11 +46,6 @@ class Trial(Validated):
 
     group: ClassVar[str] = "trials of the tuning"
 
-    settings: tuple[str, ...] = setting()
-    criterion: float = setting(least=0, most=1)
-    aupro: float = setting(least=0, most=1)
-    pixel_ap: float = setting(least=0, most=1)
-    image_auroc: float = setting(least=0, most=1)
     good_spread: float = setting(least=0)
     gain: float | None = setting(None, least=-1, most=1)
     needed: float | None = setting(None, least=0)

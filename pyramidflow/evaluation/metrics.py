@@ -92,8 +92,8 @@ def average_precision(scores: Array, labels: Array) -> float:
     together.
 
     Args:
-        scores: real numbers of any shape; higher means more anomalous.
-        labels: same shape, boolean or 0/1; true is anomalous.
+        scores: as for :func:`auroc`.
+        labels: likewise.
 
     Returns:
         A number in [0, 1]; NaN when only one class is present.
@@ -114,8 +114,8 @@ def f1_max(scores: Array, labels: Array) -> tuple[float, float]:
     ``F1(t) = 2·TP / (2·TP + FP + FN)``, positive where ``score >= t``
 
     Args:
-        scores: real numbers of any shape; higher means more anomalous.
-        labels: same shape, boolean or 0/1; true is anomalous.
+        scores: as for :func:`auroc`.
+        labels: likewise.
 
     Returns:
         The best F1 in (0, 1], and the score that attains it as a threshold (the highest, if
@@ -137,8 +137,8 @@ def roc_curve(scores: Array, labels: Array) -> tuple[FloatArray, FloatArray]:
     inside a horizontal stretch are left out; straight lines between the corners are the curve.
 
     Args:
-        scores: real numbers of any shape; higher means more anomalous.
-        labels: same shape, boolean or 0/1; true is anomalous.
+        scores: as for :func:`auroc`.
+        labels: likewise.
 
     Returns:
         False-positive rate [K] and true-positive rate [K], from (0, 0) to (1, 1), neither ever

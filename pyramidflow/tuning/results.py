@@ -7,21 +7,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+from pyramidflow.detector.trials import Examined
 from pyramidflow.errors import InputError
 from pyramidflow.io.files import write_atomically
 from pyramidflow.io.names import printable
-from pyramidflow.settings import Validated, setting
+from pyramidflow.settings import setting
 from pyramidflow.tuning.criterion import Answers
 
 
 @dataclass(frozen=True)
-class Result(Validated):
-    """What came of settings.
+class Result(Examined):
+    """What came of settings on the held-out images.
+
+    They differ from those that the tuning began with.
 
     Attributes:
-        settings: what differs from those that the tuning began with, as ``name=value``.
-        criterion: on the held-out images; its parts follow, see
-            :class:`pyramidflow.tuning.criterion.Parts`.
+        spread: of the good images' scores, see :class:`pyramidflow.tuning.criterion.Parts`.
         resampled: the criterion on draws of the held-out images.
         training_seconds: that the training took; 0 where a trained network was there.
         measuring_seconds: that the rest took.
@@ -32,11 +33,6 @@ class Result(Validated):
 
     group: ClassVar[str] = "results of a tuning"
 
-    settings: tuple[str, ...] = setting()
-    criterion: float = setting(least=0, most=1)
-    aupro: float = setting(least=0, most=1)
-    pixel_ap: float = setting(least=0, most=1)
-    image_auroc: float = setting(least=0, most=1)
     spread: float = setting(least=0)
     resampled: tuple[float, ...] = setting(least=0, most=1)
     training_seconds: float = setting(least=0)

@@ -2,7 +2,7 @@
 
 import difflib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -126,26 +126,23 @@ def plan_experiments(
 
 
 def earlier_experiments(
-    root: Path,
     output: Path,
     variants: Sequence[Variant],
-    preset: str,
-    settings: Mapping[str, Any],
+    planned: Callable[[Sequence[Variant]], list[Experiment]],
 ) -> list[Experiment]:
     """The experiments of further variants, where an earlier run has left a result of one.
 
     Args:
-        root: see :func:`plan_experiments`; so are the others.
-        output: likewise.
+        output: folder of the results.
         variants: that are asked for now.
-        preset: likewise.
-        settings: likewise; a variant that they do not go with is passed over.
+        planned: plans some variants, see :func:`plan_experiments`; a variant that its settings do
+            not go with is passed over.
     """
     found: list[Experiment] = []
     for variant in VARIANTS:
         if variant not in variants and any(output.glob(f"*/{variant.name}.json")):
             with suppress(InputError):
-                found += plan_experiments(root, output, [variant], preset, settings)
+                found += planned([variant])
     return found
 
 

@@ -10,20 +10,16 @@ from torch import Tensor
 from pyramidflow.ops.libraries.cpu import function
 
 
-@function("lift_uint8")
-def _lift_uint8(
+def _lift(
     image: Tensor, mean: Tensor, std: Tensor, weight: Tensor, y: Tensor, pixels: int, channels: int
 ) -> None: ...
 
 
-@function("lift_uint16")
-def _lift_uint16(
-    image: Tensor, mean: Tensor, std: Tensor, weight: Tensor, y: Tensor, pixels: int, channels: int
-) -> None: ...
+_lift_uint8 = function("lift_uint8")(_lift)
+_lift_uint16 = function("lift_uint16")(_lift)
 
 
-@function("resnet_stem_uint8")
-def _resnet_stem_uint8(
+def _resnet_stem(
     image: Tensor,
     mean: Tensor,
     std: Tensor,
@@ -37,19 +33,8 @@ def _resnet_stem_uint8(
 ) -> None: ...
 
 
-@function("resnet_stem_uint16")
-def _resnet_stem_uint16(
-    image: Tensor,
-    mean: Tensor,
-    std: Tensor,
-    weight: Tensor,
-    bias: Tensor,
-    y: Tensor,
-    batch: int,
-    height: int,
-    width: int,
-    channels: int,
-) -> None: ...
+_resnet_stem_uint8 = function("resnet_stem_uint8")(_resnet_stem)
+_resnet_stem_uint16 = function("resnet_stem_uint16")(_resnet_stem)
 
 
 def lift_into(image: Tensor, mean: Tensor, std: Tensor, weight: Tensor, y: Tensor) -> None:

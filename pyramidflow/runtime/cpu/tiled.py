@@ -62,14 +62,7 @@ class TiledRuntime:
 
     @torch.inference_mode()
     def inspect(self, images: Tensor) -> Tensor:
-        """Anomaly maps in the resolution of the feature map.
-
-        Args:
-            images: ``[B, H, W, 3]`` of the runtime's size, uint8 or uint16.
-
-        Returns:
-            ``[B, h, w]``: the runtime's own memory, overwritten by the next call.
-        """
+        """See :meth:`CpuRuntime.inspect`."""
         self._assembly.run(images, self._maps)
         return self._maps
 

@@ -116,11 +116,6 @@ def test_areas_that_are_none_are_refused(value):
         VerdictRule(minimum_area=value, scale=1.0)
 
 
-@pytest.fixture
-def detector(tiny_detector_file):
-    return Detector.load(tiny_detector_file)
-
-
 @pytest.fixture(scope="module")
 def picture():
     rng = np.random.default_rng(0)

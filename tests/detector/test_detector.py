@@ -20,11 +20,6 @@ from pyramidflow.io.tensors import load_tensors, read_header, save_tensors
 from tests.support.tiny import TINY, write_image
 
 
-@pytest.fixture
-def detector(tiny_detector_file):
-    return Detector.load(tiny_detector_file)
-
-
 @pytest.fixture(scope="module")
 def picture():
     return np.random.default_rng(7).integers(0, 256, (30, 50, 3)).astype(np.uint8)

@@ -24,11 +24,6 @@ from pyramidflow.runtime import EagerRuntime, Settings
 from tests.support.tiny import TINY, write_image
 
 
-@pytest.fixture
-def detector(tiny_detector_file):
-    return Detector.load(tiny_detector_file)
-
-
 @pytest.fixture(scope="module")
 def pictures():
     rng = np.random.default_rng(3)

@@ -22,11 +22,6 @@ CONDITIONS = Conditions("float32", "cpu", "cpu")
 SCORES = st.floats(0, 1e6)
 
 
-@pytest.fixture
-def detector(tiny_detector_file):
-    return Detector.load(tiny_detector_file)
-
-
 @pytest.fixture(scope="module")
 def dents(tiny_set):
     return sorted((tiny_set / "test" / "dent").iterdir())

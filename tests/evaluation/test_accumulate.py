@@ -13,17 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pyramidflow.errors import InputError
-from pyramidflow.evaluation import (
-    PixelStatistics,
-    aupro,
-    auroc,
-    average_precision,
-    f1_max,
-    pro_curve,
-    roc_curve,
-)
+from pyramidflow.evaluation import PixelStatistics, metrics
 from pyramidflow.evaluation.masks import region_shares
-from pyramidflow.evaluation.metrics import metrics_of
 from pyramidflow.evaluation.ranking import area, rank, without_repeats
 
 NO_IMAGES = rank(np.empty(0), np.empty(0))
@@ -57,17 +48,17 @@ def exact(maps, masks):
         np.concatenate([m.ravel() for m in masks]),
     )
     return {
-        "pixel_auroc": auroc(values, truth),
-        "aupro@0.05": aupro(maps, masks, 0.05),
-        "aupro@0.3": aupro(maps, masks, 0.3),
-        "aupro@1.0": aupro(maps, masks, 1.0),
-        "pixel_f1_max": f1_max(values, truth)[0],
-        "pixel_ap": average_precision(values, truth),
+        "pixel_auroc": metrics.auroc(values, truth),
+        "aupro@0.05": metrics.aupro(maps, masks, 0.05),
+        "aupro@0.3": metrics.aupro(maps, masks, 0.3),
+        "aupro@1.0": metrics.aupro(maps, masks, 1.0),
+        "pixel_f1_max": metrics.f1_max(values, truth)[0],
+        "pixel_ap": metrics.average_precision(values, truth),
     }
 
 
-def metrics(ranking):
-    found = metrics_of(ranking, NO_IMAGES).as_dict()
+def of_pixels(ranking):
+    found = metrics.metrics_of(ranking, NO_IMAGES).as_dict()
     return {name: value for name, value in found.items() if not name.startswith("image")}
 
 
@@ -95,12 +86,12 @@ def test_metrics_are_those_of_maps_that_are_rounded_down(drawn):
     maps, masks = drawn
     ranking = counted(maps, masks)
     rounded = rounded_down(maps, bits_for(maps))
-    assert metrics(ranking) == pytest.approx(exact(rounded, masks), abs=1e-12)
+    assert of_pixels(ranking) == pytest.approx(exact(rounded, masks), abs=1e-12)
     values, truth = (np.concatenate([a.ravel() for a in x]) for x in (rounded, masks))
-    assert ranking.f1_max() == pytest.approx(f1_max(values, truth), abs=1e-12)
+    assert ranking.f1_max() == pytest.approx(metrics.f1_max(values, truth), abs=1e-12)
     for height, curve in (
-        (ranking.recall, roc_curve(values, truth)),
-        (ranking.overlap, pro_curve(rounded, masks)),
+        (ranking.recall, metrics.roc_curve(values, truth)),
+        (ranking.overlap, metrics.pro_curve(rounded, masks)),
     ):
         found = without_repeats(*ranking.corners(height))
         np.testing.assert_allclose(found, curve, atol=1e-12)
@@ -135,7 +126,7 @@ def shares_by_value(maps, masks):
 @pytest.mark.parametrize("spread", [0.5, 0.1, 1e-3, 1e-6])
 def test_areas_are_off_by_at_most_the_pairs_that_share_a_counter(spread):
     maps, masks = drawn_maps(spread)
-    found, true = metrics(counted(maps, masks)), exact(maps, masks)
+    found, true = of_pixels(counted(maps, masks)), exact(maps, masks)
     normal, defective, weight = shares_by_value(maps, masks)
     bounds = {
         "pixel_auroc": (normal * defective).sum() / 2,
@@ -156,7 +147,7 @@ def test_areas_are_off_by_at_most_the_pairs_that_share_a_counter(spread):
 def test_precision_and_f1_lie_between_the_best_and_the_worst_order_within_a_counter(spread):
     maps, masks = drawn_maps(spread)
     ranking, true = counted(maps, masks), exact(maps, masks)
-    found = metrics(ranking)
+    found = of_pixels(ranking)
     before = np.concatenate([[0], ranking.true_at[:-1]])
     steps = np.diff(ranking.recall, prepend=0.0)
     highest = (steps * ranking.true_at / (ranking.true_at + ranking.false_above)).sum()
@@ -177,14 +168,16 @@ def test_counters_are_shared_only_when_the_values_spread_far():
         masks.append(masks[1])
         ranking = counted(maps, masks)
         assert bits_for(maps) == bits
-        assert metrics(ranking) == pytest.approx(exact(rounded_down(maps, bits), masks), abs=1e-12)
+        assert of_pixels(ranking) == pytest.approx(
+            exact(rounded_down(maps, bits), masks), abs=1e-12
+        )
 
 
 @pytest.mark.parametrize("defective", [True, False])
 def test_undefined_with_one_class_or_without_any_map(defective):
     one_class = counted([np.ones((2, 3), np.float32)], [np.full((2, 3), defective)])
     for ranking in (one_class, PixelStatistics().ranking()):
-        assert all(math.isnan(value) for value in metrics(ranking).values())
+        assert all(math.isnan(value) for value in of_pixels(ranking).values())
         assert math.isnan(area(*ranking.corners(ranking.overlap), 1.0))
 
 
@@ -215,7 +208,7 @@ def test_a_map_is_not_changed_and_may_be_a_view():
     whole = counted(maps, masks)
     turned = counted([m.T for m in maps], [m.T for m in masks])
     np.testing.assert_array_equal(maps[1], kept)
-    assert metrics(whole) == pytest.approx(metrics(turned), abs=1e-12)
+    assert of_pixels(whole) == pytest.approx(of_pixels(turned), abs=1e-12)
 
 
 PEAK = """

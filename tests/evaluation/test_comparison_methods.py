@@ -56,20 +56,25 @@ def features_of(features, image):
     return features([resize_image(image, READING.size)])[0].double().numpy()
 
 
-def test_ssim_is_scikit_images():
-    rng = np.random.default_rng(0)
-    x, noise = rng.random((3, 40, 52)), rng.normal(0, 0.2, (3, 40, 52))
-    y = np.clip(gaussian_filter(x, (0, 1, 1)) + noise, 0, 1)
-    _, expected = structural_similarity(
+def scikit_image_ssim(x, y, channel_axis):
+    """The map, with the paper's Gaussian window; values are 0 to 1."""
+    return structural_similarity(
         x,
         y,
         data_range=1,
-        channel_axis=0,
+        channel_axis=channel_axis,
         gaussian_weights=True,
         sigma=1.5,
         use_sample_covariance=False,
         full=True,
-    )
+    )[1]
+
+
+def test_ssim_is_scikit_images():
+    rng = np.random.default_rng(0)
+    x, noise = rng.random((3, 40, 52)), rng.normal(0, 0.2, (3, 40, 52))
+    y = np.clip(gaussian_filter(x, (0, 1, 1)) + noise, 0, 1)
+    expected = scikit_image_ssim(x, y, channel_axis=0)
     found = ssim_map(torch.tensor(x)[None], torch.tensor(y)[None])[0]
     inside = slice(5, -5)  # at the border scikit-image mirrors in another way
     assert relative_error(found[:, inside, inside], expected[:, inside, inside]) < 1e-12
@@ -112,16 +117,7 @@ def test_ae_ssim_learns_and_its_map_is_the_residual(good, defective):
     x = resize_image(defective, READING.size).astype(np.float32) / 255
     with torch.no_grad():
         rebuilt = method._network(torch.tensor(x).permute(2, 0, 1)[None])[0]
-    _, expected = structural_similarity(
-        x,
-        rebuilt.permute(1, 2, 0).numpy(),
-        data_range=1,
-        channel_axis=2,
-        gaussian_weights=True,
-        sigma=1.5,
-        use_sample_covariance=False,
-        full=True,
-    )
+    expected = scikit_image_ssim(x, rebuilt.permute(1, 2, 0).numpy(), channel_axis=2)
     assert found.shape == READING.size
     assert found[6:-6, 6:-6] == pytest.approx(1 - expected.mean(2)[6:-6, 6:-6], abs=1e-4)
     again = AeSsim(READING, 0, CPU, epochs=10)

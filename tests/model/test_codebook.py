@@ -20,17 +20,10 @@ from pyramidflow.runtime.cuda.frozen import FrozenNetwork
 from pyramidflow.spec import ContrastRule
 from pyramidflow.training.codebook import FLOOR, Draws
 from pyramidflow.training.statistics import Gathered
+from tests.support import runtime_cases as runtimes
 from tests.support.backends import require_backend
 from tests.support.numbers import relative_error
 from tests.support.part_sets import fitted, scattered_squares, write_set
-from tests.support.runtime_cases import (
-    ERROR,
-    oracle,
-    pictures,
-    trained,
-    trained_network,
-    whole_runtime,
-)
 from tests.support.tile_cases import small_tiling, tiled_runtime
 from tests.support.tiny import TINY
 
@@ -191,29 +184,29 @@ NETWORKS = {
 def test_runtimes_equal_the_network(name, light):
     require_backend("cpu")
     size, settings = NETWORKS[name]
-    network = trained_network(size, **settings)
+    network = runtimes.trained_network(size, **settings)
     comparison = random_codebook(network, size, int(name != "level 0"), light)
-    images = pictures(2, size)
-    expected = oracle(network, images, comparison)
-    runtime = whole_runtime(network, comparison, (2, *size))
+    images = runtimes.pictures(2, size)
+    expected = runtimes.oracle(network, images, comparison)
+    runtime = runtimes.whole_runtime(network, comparison, (2, *size))
     found = runtime.inspect(images).clone()
-    assert relative_error(found, expected) <= ERROR
+    assert relative_error(found, expected) <= runtimes.ERROR
     assert torch.equal(runtime.inspect(images), found)
     assert [name for name, _ in runtime.profile(images, rounds=1)][-1] == "anomaly map"
-    frozen = FrozenNetwork(trained(network, comparison), CPU, torch.float32)
-    assert relative_error(frozen(images), expected) <= ERROR
-    half = FrozenNetwork(trained(network, comparison), CPU, torch.bfloat16)(images)
+    frozen = FrozenNetwork(runtimes.trained(network, comparison), CPU, torch.float32)
+    assert relative_error(frozen(images), expected) <= runtimes.ERROR
+    half = FrozenNetwork(runtimes.trained(network, comparison), CPU, torch.bfloat16)(images)
     assert half.dtype == torch.float32
     assert relative_error(half, expected) <= 0.02
 
 
 def test_threads_do_not_change_the_bits(one_thread):
     require_backend("cpu")
-    network = trained_network((64, 64), levels=2, stacks=1, kernel_size=3)
+    network = runtimes.trained_network((64, 64), levels=2, stacks=1, kernel_size=3)
     comparison = random_codebook(network, (64, 64), 0)
-    images = pictures(1, (64, 64))
+    images = runtimes.pictures(1, (64, 64))
     found = [
-        whole_runtime(network, comparison, (1, 64, 64), threads=n).inspect(images)
+        runtimes.whole_runtime(network, comparison, (1, 64, 64), threads=n).inspect(images)
         for n in (1, 2, 3)
     ]
     assert torch.equal(found[0], found[1])
@@ -224,13 +217,13 @@ def test_threads_do_not_change_the_bits(one_thread):
 def test_tiles_equal_the_whole_image(light):
     require_backend("cpu")
     size = (150, 163)
-    network = trained_network(size, levels=4, stacks=1, kernel_size=5)
-    comparison, images = random_codebook(network, size, 2, light), pictures(2, size)
+    network = runtimes.trained_network(size, levels=4, stacks=1, kernel_size=5)
+    comparison, images = random_codebook(network, size, 2, light), runtimes.pictures(2, size)
     runtime = tiled_runtime(network, comparison, (2, *size), small_tiling(network, size, 2, 2))
-    expected = oracle(network, images, comparison)
+    expected = runtimes.oracle(network, images, comparison)
     found = runtime.inspect(images)
-    assert relative_error(found, expected) <= ERROR
-    assert (found - expected).abs().max() <= 10 * ERROR * expected.abs().max()
+    assert relative_error(found, expected) <= runtimes.ERROR
+    assert (found - expected).abs().max() <= 10 * runtimes.ERROR * expected.abs().max()
     names = [name for name, _ in runtime.profile(images, rounds=1)]
     assert names[-1] == "anomaly map"
     assert names.count("anomaly map") == 1
@@ -239,25 +232,25 @@ def test_tiles_equal_the_whole_image(light):
 def test_a_budget_makes_tiles_and_counts_the_codebook():
     require_backend("cpu")
     size = (256, 256)
-    network = trained_network(size, levels=3, stacks=1, kernel_size=3)
+    network = runtimes.trained_network(size, levels=3, stacks=1, kernel_size=3)
     comparison = random_codebook(network, size, 2)
-    subject = trained(network, comparison)
+    subject = runtimes.trained(network, comparison)
     around = resident_bytes() + RUNTIME_RESERVE + INSPECTION_BYTES * 256**2
     runtime = cpu.make(subject, size, Settings(memory_budget=around + (22 << 20)))
     assert isinstance(runtime, cpu.TiledRuntime)
-    images = pictures(1, size)
-    expected = whole_runtime(network, comparison, (1, *size)).inspect(images)
-    assert relative_error(runtime.inspect(images), expected) <= ERROR
+    images = runtimes.pictures(1, size)
+    expected = runtimes.whole_runtime(network, comparison, (1, *size)).inspect(images)
+    assert relative_error(runtime.inspect(images), expected) <= runtimes.ERROR
     with pytest.raises(InputError, match="even in tiles"):
         cpu.make(subject, size, Settings(memory_budget=around + (6 << 20)))
 
 
 def test_another_network_s_codebook_is_refused():
     require_backend("cpu")
-    network = trained_network((32, 32), levels=2, stacks=1, kernel_size=3)
+    network = runtimes.trained_network((32, 32), levels=2, stacks=1, kernel_size=3)
     other = Codebook(torch.zeros(4, 8), torch.zeros(8), torch.ones(8), 1)
     with pytest.raises(InputError, match="entries of 8 features, but these latents give 32"):
-        whole_runtime(network, other, (1, 32, 32))
+        runtimes.whole_runtime(network, other, (1, 32, 32))
 
 
 @pytest.fixture(scope="module")

@@ -17,18 +17,11 @@ from pyramidflow.runtime.cuda.frozen import FrozenNetwork
 from pyramidflow.spec import PLAIN_CONTRAST, ContrastRule
 from pyramidflow.training.clusters import SKETCH, Sketches
 from pyramidflow.training.statistics import held_out_contrast, normal_of
+from tests.support import runtime_cases as runtimes
 from tests.support.backends import require_backend
 from tests.support.latents import drawn
 from tests.support.numbers import relative_error
 from tests.support.part_sets import SIZE, fitted, write_set
-from tests.support.runtime_cases import (
-    ERROR,
-    oracle,
-    pictures,
-    trained,
-    trained_network,
-    whole_runtime,
-)
 from tests.support.tile_cases import small_tiling, tiled_runtime
 from tests.support.tiny import TINY
 
@@ -197,33 +190,38 @@ def nearest_of(model, size, by, *, has_spread, without_mean):
 def test_runtimes_equal_the_network(name, is_full, by):
     require_backend("cpu")
     size, settings = NETWORKS[name]
-    model = trained_network(size, **settings)
+    model = runtimes.trained_network(size, **settings)
     nearest = nearest_of(model, size, by, has_spread=is_full, without_mean=is_full)
-    images = pictures(2, size)
-    alone = torch.stack([oracle(model, images, contrast) for contrast in nearest.contrasts])
+    images = runtimes.pictures(2, size)
+    alone = torch.stack(
+        [runtimes.oracle(model, images, contrast) for contrast in nearest.contrasts]
+    )
     expected = alone.amin(0)
     if by == "image":
         best = alone.mean((2, 3)).argmin(0)
         expected = torch.stack([alone[k, i] for i, k in enumerate(best)])
-    assert max(relative_error(expected, other) for other in alone) > 100 * ERROR
-    assert relative_error(oracle(model, images, nearest), expected) <= 1e-12
-    runtime = whole_runtime(model, nearest, (2, *size))
+    assert max(relative_error(expected, other) for other in alone) > 100 * runtimes.ERROR
+    assert relative_error(runtimes.oracle(model, images, nearest), expected) <= 1e-12
+    runtime = runtimes.whole_runtime(model, nearest, (2, *size))
     found = runtime.inspect(images).clone()
-    assert relative_error(found, expected) <= ERROR
+    assert relative_error(found, expected) <= runtimes.ERROR
     assert torch.equal(runtime.inspect(images), found)
-    frozen = FrozenNetwork(trained(model, nearest), CPU, torch.float32)
-    assert relative_error(frozen(images), expected) <= ERROR
+    frozen = FrozenNetwork(runtimes.trained(model, nearest), CPU, torch.float32)
+    assert relative_error(frozen(images), expected) <= runtimes.ERROR
 
 
 @pytest.mark.parametrize("by", ["pixel", "image"])
 def test_tiles_equal_the_whole_image(by):
     require_backend("cpu")
     size = (90, 101)
-    model = trained_network(size, levels=3, stacks=1, kernel_size=3)
+    model = runtimes.trained_network(size, levels=3, stacks=1, kernel_size=3)
     nearest = nearest_of(model, size, by, has_spread=True, without_mean=True)
     runtime = tiled_runtime(model, nearest, (1, *size), small_tiling(model, size, 2, 2))
-    images = pictures(1, size)
-    assert relative_error(runtime.inspect(images), oracle(model, images, nearest)) <= ERROR
+    images = runtimes.pictures(1, size)
+    assert (
+        relative_error(runtime.inspect(images), runtimes.oracle(model, images, nearest))
+        <= runtimes.ERROR
+    )
     assert runtime.profile(images, rounds=1)[-1][0] == "anomaly map"
 
 
@@ -231,26 +229,26 @@ def test_tiles_equal_the_whole_image(by):
 def test_a_tolerance_in_runtimes_and_tiles(tolerance, templates):
     require_backend("cpu")
     size = (70, 83)
-    model = trained_network(size, levels=3, stacks=1, kernel_size=3)
+    model = runtimes.trained_network(size, levels=3, stacks=1, kernel_size=3)
     full = nearest_of(model, size, "pixel", has_spread=True, without_mean=True)
     nearest = replace(full, template=[z[:templates] for z in full.template], tolerance=tolerance)
-    images = pictures(1, size)
-    expected = oracle(model, images, nearest)
-    assert (expected < oracle(model, images, replace(nearest, tolerance=0))).all()
-    runtime = whole_runtime(model, nearest, (1, *size))
-    assert relative_error(runtime.inspect(images), expected) <= ERROR
+    images = runtimes.pictures(1, size)
+    expected = runtimes.oracle(model, images, nearest)
+    assert (expected < runtimes.oracle(model, images, replace(nearest, tolerance=0))).all()
+    runtime = runtimes.whole_runtime(model, nearest, (1, *size))
+    assert relative_error(runtime.inspect(images), expected) <= runtimes.ERROR
     tiled = tiled_runtime(model, nearest, (1, *size), small_tiling(model, size, 2, 2))
-    assert relative_error(tiled.inspect(images), expected) <= ERROR
-    frozen = FrozenNetwork(trained(model, nearest), CPU, torch.float32)
-    assert relative_error(frozen(images), expected) <= ERROR
+    assert relative_error(tiled.inspect(images), expected) <= runtimes.ERROR
+    frozen = FrozenNetwork(runtimes.trained(model, nearest), CPU, torch.float32)
+    assert relative_error(frozen(images), expected) <= runtimes.ERROR
 
 
 def test_templates_of_another_size_are_refused():
     require_backend("cpu")
-    model = trained_network((32, 32), levels=2, stacks=1, volume_norm="svn")
+    model = runtimes.trained_network((32, 32), levels=2, stacks=1, volume_norm="svn")
     template = [torch.zeros(2, 16, 40 >> d, 32 >> d) for d in range(2)]
     with pytest.raises(InputError, match="the template has levels of"):
-        whole_runtime(model, NearestTemplate(template), (1, 32, 32))
+        runtimes.whole_runtime(model, NearestTemplate(template), (1, 32, 32))
 
 
 @pytest.fixture(scope="module")

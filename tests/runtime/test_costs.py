@@ -12,16 +12,9 @@ from pyramidflow.runtime.cpu import CpuRuntime, costs, probe
 from pyramidflow.runtime.cpu.costs import MachineCosts, machine_costs
 from pyramidflow.runtime.cpu.demand import demand
 from pyramidflow.runtime.cpu.network_plan import make_plan
+from tests.support import runtime_cases as runtimes
 from tests.support.backends import require_backend
 from tests.support.numbers import relative_error
-from tests.support.runtime_cases import (
-    ERROR,
-    contrast_of,
-    oracle,
-    pictures,
-    trained,
-    trained_network,
-)
 
 
 @pytest.fixture(autouse=True)
@@ -150,9 +143,12 @@ def test_ways_that_are_alike_are_chosen_as_nominally():
 
 def test_plans_with_other_costs_compute_the_same():
     size = (96, 80)
-    network = trained_network(size, channels=16, levels=3, stacks=1)
-    images, contrast = pictures(1, size), contrast_of(network, size)
-    subject, expected = trained(network, contrast), oracle(network, images, contrast)
+    network = runtimes.trained_network(size, channels=16, levels=3, stacks=1)
+    images, contrast = runtimes.pictures(1, size), runtimes.contrast_of(network, size)
+    subject, expected = (
+        runtimes.trained(network, contrast),
+        runtimes.oracle(network, images, contrast),
+    )
     chosen = set()
     for tile in TILES:
         cheap = tuple(1e-9 if tile == other else 1.0 for other in TILES)
@@ -160,6 +156,6 @@ def test_plans_with_other_costs_compute_the_same():
         plan = make_plan(*demand(subject, (1, *size)), costs=found)
         chosen |= {layer.method.tile for layer in plan.layers}
         maps = CpuRuntime(subject, (1, *size), plan).inspect(images)
-        assert relative_error(maps, expected) <= ERROR
+        assert relative_error(maps, expected) <= runtimes.ERROR
         assert "a test" in plan.explain()
     assert len(chosen) > 3

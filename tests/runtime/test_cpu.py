@@ -17,19 +17,8 @@ from pyramidflow.ops.libraries.cpu import has_bfloat16
 from pyramidflow.runtime import EagerRuntime, Settings, runtime_on
 from pyramidflow.runtime.cpu import CpuRuntime
 from pyramidflow.runtime.cpu.network_plan import make_plan
+from tests.support import runtime_cases as runtimes
 from tests.support.backends import require_backend
-from tests.support.runtime_cases import (
-    ERROR,
-    MEAN,
-    STD,
-    contrast_of,
-    full_contrast_of,
-    oracle,
-    pictures,
-    trained,
-    trained_network,
-    whole_runtime,
-)
 
 require_backend("cpu")
 
@@ -51,13 +40,13 @@ CASES = {
 @pytest.mark.parametrize("batch", [1, 3])
 def test_runtime_equals_the_network(name: str, batch: int) -> None:
     size, settings = CASES[name]
-    network = trained_network(size, **settings)
-    images, contrast = pictures(batch, size), contrast_of(network, size)
-    runtime = whole_runtime(network, contrast, (batch, *size))
+    network = runtimes.trained_network(size, **settings)
+    images, contrast = runtimes.pictures(batch, size), runtimes.contrast_of(network, size)
+    runtime = runtimes.whole_runtime(network, contrast, (batch, *size))
     maps = runtime.inspect(images).clone()
-    expected = oracle(network, images, contrast)
+    expected = runtimes.oracle(network, images, contrast)
     assert maps.shape == expected.shape
-    assert (maps - expected).norm() <= ERROR * expected.norm()
+    assert (maps - expected).norm() <= runtimes.ERROR * expected.norm()
     assert torch.equal(runtime.inspect(images), maps)
 
 
@@ -65,65 +54,69 @@ def test_runtime_equals_the_network(name: str, batch: int) -> None:
 @pytest.mark.parametrize("operands", ["spread", "light", "both"])
 def test_runtime_with_spread_and_light_equals_the_network(name: str, operands: str) -> None:
     size, settings = CASES[name]
-    network = trained_network(size, **settings)
-    images, full = pictures(2, size), full_contrast_of(network, size)
+    network = runtimes.trained_network(size, **settings)
+    images, full = runtimes.pictures(2, size), runtimes.full_contrast_of(network, size)
     contrast = Contrast(
         full.template,
         None if operands == "light" else full.inverse_spread,
         without_mean=operands != "spread",
     )
-    runtime = whole_runtime(network, contrast, (2, *size))
+    runtime = runtimes.whole_runtime(network, contrast, (2, *size))
     maps = runtime.inspect(images).clone()
-    expected = oracle(network, images, contrast)
-    assert (maps - expected).norm() <= ERROR * expected.norm()
+    expected = runtimes.oracle(network, images, contrast)
+    assert (maps - expected).norm() <= runtimes.ERROR * expected.norm()
     assert torch.equal(runtime.inspect(images), maps)
-    plain = oracle(network, images, Contrast(full.template))
-    assert (plain - expected).norm() > 1000 * ERROR * expected.norm()
-    found = network.anomaly_map(ops.normalize_image(images, MEAN, STD), contrast)
-    assert (found - expected).norm() <= ERROR * expected.norm()
+    plain = runtimes.oracle(network, images, Contrast(full.template))
+    assert (plain - expected).norm() > 1000 * runtimes.ERROR * expected.norm()
+    found = network.anomaly_map(ops.normalize_image(images, runtimes.MEAN, runtimes.STD), contrast)
+    assert (found - expected).norm() <= runtimes.ERROR * expected.norm()
 
 
 def test_light_is_taken_off() -> None:
     """Couplings that do nothing yet: the latents follow the light alike, but for the borders."""
     size = (64, 80)
     network = PyramidFlow(levels=2, volume_norm="svn").eval()
-    dark = pictures(1, size) // 2
+    dark = runtimes.pictures(1, size) // 2
     with torch.no_grad():
-        template = list(network(ops.normalize_image(dark, MEAN, STD)))
+        template = list(network(ops.normalize_image(dark, runtimes.MEAN, runtimes.STD)))
     plain, light = (Contrast(template, without_mean=without) for without in (False, True))
-    found = [whole_runtime(network, c, (1, *size)).inspect(dark + 100) for c in (plain, light)]
+    found = [
+        runtimes.whole_runtime(network, c, (1, *size)).inspect(dark + 100) for c in (plain, light)
+    ]
     middle = (..., slice(24, 40), slice(24, 56))
     assert found[1][middle].max() < 0.1 * found[0][middle].min()
-    assert whole_runtime(network, light, (1, *size)).inspect(dark).max() < 1e-5
+    assert runtimes.whole_runtime(network, light, (1, *size)).inspect(dark).max() < 1e-5
 
 
 def test_runtime_with_an_encoder_of_its_own() -> None:
     size = (61, 90)
     encoder = nn.Conv2d(3, 20, 3, stride=2)
-    network = trained_network(size, encoder=encoder, channels=20, volume_norm="svn")
-    images, contrast = pictures(1, size), contrast_of(network, size)
-    maps = whole_runtime(network, contrast, (1, *size)).inspect(images)
-    expected = network.anomaly_map(ops.normalize_image(images, MEAN, STD), contrast)
-    assert (maps - expected).norm() <= ERROR * expected.norm()
+    network = runtimes.trained_network(size, encoder=encoder, channels=20, volume_norm="svn")
+    images, contrast = runtimes.pictures(1, size), runtimes.contrast_of(network, size)
+    maps = runtimes.whole_runtime(network, contrast, (1, *size)).inspect(images)
+    expected = network.anomaly_map(
+        ops.normalize_image(images, runtimes.MEAN, runtimes.STD), contrast
+    )
+    assert (maps - expected).norm() <= runtimes.ERROR * expected.norm()
 
 
 def test_runtime_reads_both_depths_of_pixels() -> None:
     size = (40, 40)
-    network = trained_network(size)
-    contrast = contrast_of(network, size)
-    runtime = whole_runtime(network, contrast, (1, *size))
+    network = runtimes.trained_network(size)
+    contrast = runtimes.contrast_of(network, size)
+    runtime = runtimes.whole_runtime(network, contrast, (1, *size))
     for dtype in (torch.uint8, torch.uint16, torch.uint8):
-        images = pictures(1, size, dtype)
-        expected = oracle(network, images, contrast)
-        assert (runtime.inspect(images) - expected).norm() <= ERROR * expected.norm()
+        images = runtimes.pictures(1, size, dtype)
+        expected = runtimes.oracle(network, images, contrast)
+        assert (runtime.inspect(images) - expected).norm() <= runtimes.ERROR * expected.norm()
 
 
 def test_bits_do_not_depend_on_the_number_of_threads() -> None:
     size = (64, 80)
-    network = trained_network(size)
-    images, contrast = pictures(1, size), contrast_of(network, size)
+    network = runtimes.trained_network(size)
+    images, contrast = runtimes.pictures(1, size), runtimes.contrast_of(network, size)
     maps = [
-        whole_runtime(network, contrast, (1, *size), threads=n).inspect(images).clone()
+        runtimes.whole_runtime(network, contrast, (1, *size), threads=n).inspect(images).clone()
         for n in (1, 2, 3)
     ]
     assert torch.equal(maps[0], maps[1])
@@ -132,10 +125,10 @@ def test_bits_do_not_depend_on_the_number_of_threads() -> None:
 
 def test_number_of_threads_may_change_after_the_runtime_is_made() -> None:
     size = (64, 64)
-    network = trained_network(size)
-    images, contrast = pictures(1, size), contrast_of(network, size)
+    network = runtimes.trained_network(size)
+    images, contrast = runtimes.pictures(1, size), runtimes.contrast_of(network, size)
     before = torch.get_num_threads()
-    runtime = whole_runtime(network, contrast, (1, *size), threads=1)
+    runtime = runtimes.whole_runtime(network, contrast, (1, *size), threads=1)
     maps = runtime.inspect(images).clone()
     torch.set_num_threads(3)
     try:
@@ -150,10 +143,10 @@ def test_number_of_threads_may_change_after_the_runtime_is_made() -> None:
 def test_bfloat16_rounds_the_products_alone(name: str) -> None:
     """bfloat16 has 8 significant bits: operands are off by up to 0.2%, sums are float32."""
     size, settings = CASES[name]
-    network = trained_network(size, **settings)
-    images, contrast = pictures(1, size), contrast_of(network, size)
-    exact = whole_runtime(network, contrast, (1, *size))
-    rounded = whole_runtime(network, contrast, (1, *size), precision="bfloat16")
+    network = runtimes.trained_network(size, **settings)
+    images, contrast = runtimes.pictures(1, size), runtimes.contrast_of(network, size)
+    exact = runtimes.whole_runtime(network, contrast, (1, *size))
+    rounded = runtimes.whole_runtime(network, contrast, (1, *size), precision="bfloat16")
     expected, maps = exact.inspect(images), rounded.inspect(images)
     error = (maps - expected).norm() / expected.norm()
     assert 1e-6 < error < 5e-3
@@ -164,9 +157,9 @@ def test_bfloat16_rounds_the_products_alone(name: str) -> None:
 
 def test_runs_allocate_nothing() -> None:
     size = (64, 64)
-    network = trained_network(size)
-    images, contrast = pictures(1, size), full_contrast_of(network, size)
-    runtime = whole_runtime(network, contrast, (1, *size))
+    network = runtimes.trained_network(size)
+    images, contrast = runtimes.pictures(1, size), runtimes.full_contrast_of(network, size)
+    runtime = runtimes.whole_runtime(network, contrast, (1, *size))
     assert all(layer.method.tile for layer in runtime.plan.layers)
     runtime.inspect(images)
     with torch.profiler.profile(profile_memory=True) as profile:
@@ -177,8 +170,8 @@ def test_runs_allocate_nothing() -> None:
 
 def test_runtime_that_is_dropped_gives_its_memory_back() -> None:
     size = (32, 32)
-    network = trained_network(size, levels=2, stacks=1)
-    runtime = whole_runtime(network, contrast_of(network, size), (1, *size))
+    network = runtimes.trained_network(size, levels=2, stacks=1)
+    runtime = runtimes.whole_runtime(network, runtimes.contrast_of(network, size), (1, *size))
     memory = weakref.ref(runtime.plan)
     gc.disable()
     try:
@@ -190,9 +183,9 @@ def test_runtime_that_is_dropped_gives_its_memory_back() -> None:
 
 def test_profile_names_every_step() -> None:
     size = (32, 32)
-    network = trained_network(size, levels=3, stacks=1)
-    runtime = whole_runtime(network, contrast_of(network, size), (1, *size))
-    found = runtime.profile(pictures(1, size), rounds=1)
+    network = runtimes.trained_network(size, levels=3, stacks=1)
+    runtime = runtimes.whole_runtime(network, runtimes.contrast_of(network, size), (1, *size))
+    found = runtime.profile(runtimes.pictures(1, size), rounds=1)
     layers = [layer.name for layer in runtime.plan.layers]
     assert [name for name, _ in found] == ["lift", "pyramid", *layers, "anomaly map"]
     assert all(milliseconds > 0 for _, milliseconds in found)
@@ -262,8 +255,8 @@ def test_process_keeps_to_its_memory_budget() -> None:
 
 
 def test_device_s_runtime_is_the_compiled_one() -> None:
-    network = trained_network((32, 32), levels=2, stacks=1)
-    subject = trained(network, contrast_of(network, (32, 32)))
+    network = runtimes.trained_network((32, 32), levels=2, stacks=1)
+    subject = runtimes.trained(network, runtimes.contrast_of(network, (32, 32)))
     runtime = runtime_on(torch.device("cpu"), subject, (32, 32), Settings(threads=1))
     assert isinstance(runtime, CpuRuntime)
     assert runtime.threads == 1
@@ -271,8 +264,8 @@ def test_device_s_runtime_is_the_compiled_one() -> None:
 
 
 def test_plain_runtime_stands_in_on_other_operations() -> None:
-    network = trained_network((32, 32), levels=2, stacks=1)
-    subject = trained(network, contrast_of(network, (32, 32)))
+    network = runtimes.trained_network((32, 32), levels=2, stacks=1)
+    subject = runtimes.trained(network, runtimes.contrast_of(network, (32, 32)))
     cpu, images = torch.device("cpu"), torch.randint(0, 256, (1, 32, 32, 3)).byte()
     expected = runtime_on(cpu, subject, (32, 32)).inspect(images)
     with ops.use_backend("reference"):
@@ -291,8 +284,8 @@ def test_plain_runtime_stands_in_on_other_operations() -> None:
     ],
 )
 def test_settings_that_cannot_be_honoured_are_refused(backend, settings, words) -> None:
-    network = trained_network((32, 32), levels=2, stacks=1)
-    subject = trained(network, contrast_of(network, (32, 32)))
+    network = runtimes.trained_network((32, 32), levels=2, stacks=1)
+    subject = runtimes.trained(network, runtimes.contrast_of(network, (32, 32)))
     with ops.use_backend(backend), pytest.raises(InputError, match=words):
         runtime_on(torch.device("cpu"), subject, (32, 32), Settings(**settings))
 
@@ -315,15 +308,15 @@ def test_impossible_settings_are_refused(settings) -> None:
 
 
 def test_runtime_refuses_a_template_of_another_size() -> None:
-    network = trained_network((32, 32), levels=2, stacks=1, volume_norm="svn")
-    contrast = contrast_of(network, (32, 40))
+    network = runtimes.trained_network((32, 32), levels=2, stacks=1, volume_norm="svn")
+    contrast = runtimes.contrast_of(network, (32, 40))
     with pytest.raises(InputError, match=r"these images need \[\(32, 32\), \(16, 16\)\]"):
-        whole_runtime(network, contrast, (1, 32, 32))
+        runtimes.whole_runtime(network, contrast, (1, 32, 32))
 
 
 def test_runtime_refuses_running_means_of_another_size() -> None:
-    network = trained_network((32, 32), levels=2, stacks=1)
+    network = runtimes.trained_network((32, 32), levels=2, stacks=1)
     template = [torch.zeros(1, 16, 40 >> level, 32 >> level) for level in range(2)]
     contrast = Contrast(template)
     with pytest.raises(InputError, match="works only at its training's image size"):
-        whole_runtime(network, contrast, (1, 40, 32))
+        runtimes.whole_runtime(network, contrast, (1, 40, 32))

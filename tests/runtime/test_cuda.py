@@ -299,11 +299,17 @@ def test_runtime_equals_the_network(settings, precision, limit):
     assert relative_error(runtime.inspect(many).cpu(), expected) <= limit
 
 
+@pytest.fixture
+def on_cuda():
+    """A small runtime, and pixels."""
+    network, pixels, contrast = trained((32, 32), **NETWORKS[0])
+    return CudaRuntime(subject(network, contrast), (32, 32), torch.device("cuda")), pixels
+
+
 @pytest.mark.gpu
 @on_a_device
-def test_images_in_flight_do_not_mix():
-    network, pixels, contrast = trained((32, 32), **NETWORKS[0])
-    runtime = CudaRuntime(subject(network, contrast), (32, 32), torch.device("cuda"))
+def test_images_in_flight_do_not_mix(on_cuda):
+    runtime, pixels = on_cuda
     alone = [runtime.inspect(image[None]).cpu() for image in pixels]
     together = [runtime.inspect(image[None]) for _ in range(20) for image in pixels]
     for number, found in enumerate(together):
@@ -312,9 +318,8 @@ def test_images_in_flight_do_not_mix():
 
 @pytest.mark.gpu
 @on_a_device
-def test_streams_take_turns_in_the_static_memory():
-    network, pixels, contrast = trained((32, 32), **NETWORKS[0])
-    runtime = CudaRuntime(subject(network, contrast), (32, 32), torch.device("cuda"))
+def test_streams_take_turns_in_the_static_memory(on_cuda):
+    runtime, pixels = on_cuda
     alone = [runtime.inspect(image[None]).cpu() for image in pixels]
     streams = [torch.cuda.Stream() for _ in pixels]
     found = []
@@ -329,9 +334,8 @@ def test_streams_take_turns_in_the_static_memory():
 
 @pytest.mark.gpu
 @on_a_device
-def test_runtime_refuses_other_images():
-    network, pixels, contrast = trained((32, 32), **NETWORKS[0])
-    runtime = CudaRuntime(subject(network, contrast), (32, 32), torch.device("cuda"))
+def test_runtime_refuses_other_images(on_cuda):
+    runtime, pixels = on_cuda
     for images in (pixels[:1, :16], pixels[:1].float()):
         with pytest.raises(InputError, match="this runtime takes"):
             runtime.inspect(images)

@@ -18,17 +18,8 @@ from pyramidflow.runtime.cpu import CpuRuntime, TiledRuntime, budget
 from pyramidflow.runtime.cpu.demand import demand
 from pyramidflow.runtime.cpu.network_plan import make_plan
 from pyramidflow.runtime.cpu.tiling import Axis, cut, map_reach, tilings
+from tests.support import runtime_cases as runtimes
 from tests.support.backends import require_backend
-from tests.support.runtime_cases import (
-    ERROR,
-    contrast_of,
-    full_contrast_of,
-    oracle,
-    pictures,
-    trained,
-    trained_network,
-    whole_runtime,
-)
 from tests.support.tile_cases import dependencies, small_tiling, tiled_runtime
 
 require_backend("cpu")
@@ -134,54 +125,52 @@ CASES = {
 }
 
 
+def assert_close(maps: Tensor, expected: Tensor) -> None:
+    """Also at the borders: few pixels, which the norm of the whole would hide."""
+    assert maps.shape == expected.shape
+    assert (maps - expected).abs().max() <= 10 * runtimes.ERROR * expected.abs().max()
+    assert (maps - expected).norm() <= runtimes.ERROR * expected.norm()
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_tiles_equal_the_whole_image(name: str) -> None:
     size, counts, settings = CASES[name]
-    network = trained_network(size, **settings)
-    images, contrast = pictures(1, size), contrast_of(network, size)
-    tiling = small_tiling(network, size, *counts)
-    runtime = tiled_runtime(network, contrast, (1, *size), tiling)
+    network = runtimes.trained_network(size, **settings)
+    images, contrast = runtimes.pictures(1, size), runtimes.contrast_of(network, size)
+    runtime = tiled_runtime(network, contrast, (1, *size), small_tiling(network, size, *counts))
     maps = runtime.inspect(images).clone()
     assert torch.equal(runtime.inspect(images), maps)
-    expected = oracle(network, images, contrast)
-    assert maps.shape == expected.shape
-    # A wrong border is few pixels, which the norm of the whole would hide.
-    assert (maps - expected).abs().max() <= 10 * ERROR * expected.abs().max()
-    assert (maps - expected).norm() <= ERROR * expected.norm()
-    whole = whole_runtime(network, contrast, (1, *size)).inspect(images)
-    assert (maps - whole).norm() <= ERROR * whole.norm()
+    assert_close(maps, runtimes.oracle(network, images, contrast))
+    whole = runtimes.whole_runtime(network, contrast, (1, *size)).inspect(images)
+    assert (maps - whole).norm() <= runtimes.ERROR * whole.norm()
 
 
 @pytest.mark.parametrize("name", [name for name in CASES if name != "composed first"])
 def test_tiles_with_spread_and_light_equal_the_whole_image(name: str) -> None:
     size, counts, settings = CASES[name]
-    network = trained_network(size, **settings)
-    images, contrast = pictures(2, size), full_contrast_of(network, size)
-    tiling = small_tiling(network, size, *counts)
-    runtime = tiled_runtime(network, contrast, (2, *size), tiling)
-    expected = oracle(network, images, contrast)
-    found = runtime.inspect(images)
-    assert (found - expected).norm() <= ERROR * expected.norm()
-    assert (found - expected).abs().max() <= 10 * ERROR * expected.abs().max()
+    network = runtimes.trained_network(size, **settings)
+    images, contrast = runtimes.pictures(2, size), runtimes.full_contrast_of(network, size)
+    runtime = tiled_runtime(network, contrast, (2, *size), small_tiling(network, size, *counts))
+    assert_close(runtime.inspect(images), runtimes.oracle(network, images, contrast))
     assert "each tile 2 times" in runtime.plan.explain()
 
 
 @pytest.mark.parametrize("name", ["channel means", "resnet18", "resnet34"])
 def test_tiles_of_a_batch_of_both_depths(name: str) -> None:
     size, counts, settings = CASES[name]
-    network = trained_network(size, **settings)
-    contrast, tiling = contrast_of(network, size), small_tiling(network, size, *counts)
+    network = runtimes.trained_network(size, **settings)
+    contrast, tiling = runtimes.contrast_of(network, size), small_tiling(network, size, *counts)
     runtime = tiled_runtime(network, contrast, (3, *size), tiling)
     for dtype in (torch.uint8, torch.uint16):
-        images = pictures(3, size, dtype)
-        expected = oracle(network, images, contrast)
-        assert (runtime.inspect(images) - expected).norm() <= ERROR * expected.norm()
+        images = runtimes.pictures(3, size, dtype)
+        expected = runtimes.oracle(network, images, contrast)
+        assert (runtime.inspect(images) - expected).norm() <= runtimes.ERROR * expected.norm()
 
 
 def test_tiles_allocate_nothing() -> None:
     size = (90, 100)
-    network = trained_network(size, levels=3, stacks=1, kernel_size=3)
-    images, contrast = pictures(1, size), contrast_of(network, size)
+    network = runtimes.trained_network(size, levels=3, stacks=1, kernel_size=3)
+    images, contrast = runtimes.pictures(1, size), runtimes.contrast_of(network, size)
     tiling = small_tiling(network, size, 2, 2)
     runtime = tiled_runtime(network, contrast, (1, *size), tiling)
     runtime.inspect(images)
@@ -193,18 +182,18 @@ def test_tiles_allocate_nothing() -> None:
 
 def test_profile_and_plan_of_tiles() -> None:
     size = (90, 100)
-    network = trained_network(size, levels=3, stacks=1, kernel_size=3)
-    contrast, tiling = contrast_of(network, size), small_tiling(network, size, 2, 2)
+    network = runtimes.trained_network(size, levels=3, stacks=1, kernel_size=3)
+    contrast, tiling = runtimes.contrast_of(network, size), small_tiling(network, size, 2, 2)
     runtime = tiled_runtime(network, contrast, (1, *size), tiling)
     layers = [layer.name for layer in runtime.plan.layers]
-    names = [name for name, _ in runtime.profile(pictures(1, size), rounds=1)]
+    names = [name for name, _ in runtime.profile(runtimes.pictures(1, size), rounds=1)]
     assert names == ["lift", "pyramid", *layers, "anomaly map"]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(CpuRuntime, "profile", lambda *_: [("step", 3.0)])
-        assert runtime.profile(pictures(1, size)) == [("step", 4 * 3.0)]
+        assert runtime.profile(runtimes.pictures(1, size)) == [("step", 4 * 3.0)]
     height, width = tiling.size
     assert runtime.plan.explain().startswith(f"2×2 tiles of {height}×{width} pixels")
-    one = whole_runtime(network, contrast, (1, *size)).plan
+    one = runtimes.whole_runtime(network, contrast, (1, *size)).plan
     share = tiling.computed_pixels / (size[0] * size[1])
     assert runtime.plan.milliseconds == pytest.approx(share * one.milliseconds, rel=0.35)
 
@@ -229,8 +218,8 @@ def alone(monkeypatch: pytest.MonkeyPatch) -> int:
 
 
 def test_whole_images_are_chosen_where_they_fit(alone: int) -> None:
-    network = trained_network(SIZE, levels=2, stacks=1, kernel_size=3)
-    arguments = (trained(network, contrast_of(network, SIZE)), SIZE)
+    network = runtimes.trained_network(SIZE, levels=2, stacks=1, kernel_size=3)
+    arguments = (runtimes.trained(network, runtimes.contrast_of(network, SIZE)), SIZE)
     assert isinstance(cpu.make(*arguments), CpuRuntime)
     roomy = Settings(memory_budget=alone + (64 << 20))
     assert isinstance(cpu.make(*arguments, roomy), CpuRuntime)
@@ -246,9 +235,9 @@ def test_whole_images_are_chosen_where_they_fit(alone: int) -> None:
 
 def test_choice_counts_what_a_runtime_allocates(monkeypatch: pytest.MonkeyPatch) -> None:
     size = (512, 512)
-    network = trained_network(size, levels=2, stacks=1, kernel_size=3, encoder="resnet18")
-    contrast = contrast_of(network, size)
-    subject = trained(network, contrast)
+    network = runtimes.trained_network(size, levels=2, stacks=1, kernel_size=3, encoder="resnet18")
+    contrast = runtimes.contrast_of(network, size)
+    subject = runtimes.trained(network, contrast)
     needed = demand(subject, (1, *size))
     plan = make_plan(*needed)
     allocated = 0
@@ -263,10 +252,10 @@ def test_choice_counts_what_a_runtime_allocates(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(torch, "empty", counted)
     runtime = CpuRuntime(subject, (1, *size), plan)
     for dtype in (torch.uint8, torch.uint16):
-        runtime.inspect(pictures(1, size, dtype))
+        runtime.inspect(runtimes.pictures(1, size, dtype))
     images = allocated - plan.weight_bytes - plan.workspace_bytes
     assert needed[1] == pytest.approx(images, abs=1 << 20)
-    by_planes = trained(network, contrast.changed(Tensor.contiguous))
+    by_planes = runtimes.trained(network, contrast.changed(Tensor.contiguous))
     copied = demand(by_planes, (1, *size))
     assert copied[1] - needed[1] == 4 * sum(z.numel() for z in contrast.template)
     in_tiles = demand(by_planes, (1, *size), is_part=True)
@@ -275,24 +264,24 @@ def test_choice_counts_what_a_runtime_allocates(monkeypatch: pytest.MonkeyPatch)
 
 def test_encoder_of_ones_own_is_not_cut(alone: int) -> None:
     encoder = nn.Conv2d(3, 16, 3, padding=1)
-    network = trained_network(SIZE, levels=2, stacks=1, encoder=encoder, channels=16)
-    arguments = (trained(network, contrast_of(network, SIZE)), SIZE)
+    network = runtimes.trained_network(SIZE, levels=2, stacks=1, encoder=encoder, channels=16)
+    arguments = (runtimes.trained(network, runtimes.contrast_of(network, SIZE)), SIZE)
     with pytest.raises(InputError, match="the encoder custom does not work in tiles"):
         cpu.make(*arguments, Settings(memory_budget=alone + (8 << 20)))
     assert map_reach(network.architecture) is None
 
 
 def test_device_s_runtime_takes_tiles(alone: int) -> None:
-    network = trained_network(SIZE, levels=2, stacks=1, kernel_size=3)
-    subject = trained(network, contrast_of(network, SIZE))
+    network = runtimes.trained_network(SIZE, levels=2, stacks=1, kernel_size=3)
+    subject = runtimes.trained(network, runtimes.contrast_of(network, SIZE))
     settings = Settings(memory_budget=alone + (8 << 20))
     assert isinstance(runtime_on(torch.device("cpu"), subject, SIZE, settings), TiledRuntime)
 
 
 @pytest.mark.skipif(not has_bfloat16(), reason="this processor has no AVX-512 BF16")
 def test_tiles_round_products_where_asked(alone: int) -> None:
-    network = trained_network(SIZE, levels=2, stacks=1, kernel_size=3)
-    arguments = (trained(network, contrast_of(network, SIZE)), SIZE)
+    network = runtimes.trained_network(SIZE, levels=2, stacks=1, kernel_size=3)
+    arguments = (runtimes.trained(network, runtimes.contrast_of(network, SIZE)), SIZE)
     for precision in ("float32", "bfloat16"):
         runtime = cpu.make(
             *arguments, Settings(memory_budget=alone + (8 << 20), precision=precision)

@@ -21,17 +21,9 @@ from pyramidflow.runtime.cpu.encoder import encoder_bytes
 from pyramidflow.runtime.cpu.tiling import cut, map_reach
 from pyramidflow.runtime.cuda.frozen import FrozenNetwork
 from pyramidflow.runtime.folded import FoldedNetwork, frozen_encoder
+from tests.support import runtime_cases as runtimes
 from tests.support.backends import require_backend
 from tests.support.numbers import relative_error
-from tests.support.runtime_cases import (
-    ERROR,
-    contrast_of,
-    oracle,
-    pictures,
-    trained,
-    trained_network,
-    whole_runtime,
-)
 from tests.support.tile_cases import dependencies, small_tiling, tiled_runtime
 
 NAME = "efficientnet-lite0"
@@ -59,7 +51,7 @@ def weights_file(weights, tmp_path):
 
 
 def network_with(weights, **settings) -> PyramidFlow:
-    network = trained_network((64, 64), **{**TINY, **settings})
+    network = runtimes.trained_network((64, 64), **{**TINY, **settings})
     built = inner(network.encoder)
     built.load_state_dict({k: v for k, v in weights.items() if k in built.state_dict()})
     assert isinstance(network.encoder, Standardised)
@@ -83,7 +75,7 @@ def test_features_are_those_of_timms_network(weights, size):
             x = block(x)
             own = inner(encoder_of(NAME).build(STAGES[stage - 1][-1], (stage,)))
             own.load_state_dict({k: v for k, v in weights.items() if k in own.state_dict()})
-            assert relative_error(own(image), x) <= ERROR
+            assert relative_error(own(image), x) <= runtimes.ERROR
 
 
 def test_weights_come_from_the_package():
@@ -132,7 +124,10 @@ def test_folded_encoder_equals_the_network(weights, stages, size):
     image = torch.randn(2, 3, *size)
     frozen = frozen_encoder(network.encoder, CPU, torch.float32)
     with torch.no_grad():
-        assert relative_error(frozen(image), network.encoder.double()(image.double())) <= ERROR
+        assert (
+            relative_error(frozen(image), network.encoder.double()(image.double()))
+            <= runtimes.ERROR
+        )
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
@@ -153,13 +148,13 @@ def test_half_types_lose_no_more_than_plain_pytorch(weights, dtype):
 def test_runtimes_equal_the_network(weights, stages, size):
     require_backend("cpu")
     network = network_with(weights, encoder_stages=stages, volume_norm="svn")
-    images, contrast = pictures(2, size), contrast_of(network, size)
-    expected = oracle(network, images, contrast)
-    maps = whole_runtime(network, contrast, (2, *size)).inspect(images)
+    images, contrast = runtimes.pictures(2, size), runtimes.contrast_of(network, size)
+    expected = runtimes.oracle(network, images, contrast)
+    maps = runtimes.whole_runtime(network, contrast, (2, *size)).inspect(images)
     assert maps.shape == expected.shape == (2, -(-size[0] // 4), -(-size[1] // 4))
-    assert relative_error(maps, expected) <= ERROR
-    frozen = FrozenNetwork(trained(network, contrast), CPU, torch.float32)
-    assert relative_error(frozen(images), expected) <= ERROR
+    assert relative_error(maps, expected) <= runtimes.ERROR
+    frozen = FrozenNetwork(runtimes.trained(network, contrast), CPU, torch.float32)
+    assert relative_error(frozen(images), expected) <= runtimes.ERROR
 
 
 @pytest.mark.parametrize(
@@ -169,12 +164,12 @@ def test_runtimes_equal_the_network(weights, stages, size):
 def test_tiles_equal_the_whole_image(weights, stages, size, counts):
     require_backend("cpu")
     network = network_with(weights, encoder_stages=stages, volume_norm="svn")
-    images, contrast = pictures(1, size), contrast_of(network, size)
+    images, contrast = runtimes.pictures(1, size), runtimes.contrast_of(network, size)
     runtime = tiled_runtime(network, contrast, (1, *size), small_tiling(network, size, *counts))
-    expected = oracle(network, images, contrast)
+    expected = runtimes.oracle(network, images, contrast)
     maps = runtime.inspect(images)
     # A wrong border is few pixels, which the norm of the whole would hide.
-    assert (maps - expected).abs().max() <= 10 * ERROR * expected.abs().max()
+    assert (maps - expected).abs().max() <= 10 * runtimes.ERROR * expected.abs().max()
 
 
 @pytest.mark.parametrize("parity", [0, 1])

@@ -14,17 +14,9 @@ from pyramidflow.model.layers import Conv, MaxPool, Residual
 from pyramidflow.runtime.cuda.frozen import FrozenNetwork
 from pyramidflow.spec import Architecture, Spec
 from pyramidflow.training.standardise import standardise
+from tests.support import runtime_cases as runtimes
 from tests.support.backends import require_backend
 from tests.support.numbers import relative_error
-from tests.support.runtime_cases import (
-    ERROR,
-    contrast_of,
-    oracle,
-    pictures,
-    trained,
-    trained_network,
-    whole_runtime,
-)
 from tests.support.tile_cases import small_tiling, tiled_runtime
 
 
@@ -73,15 +65,17 @@ def test_a_new_encoder_is_one_file(tmp_path, monkeypatch):
         spec = Spec.of({"encoder": "tiny"})
         assert (spec.network.channels, spec.preprocessing.size) == (4, (48, 48))
         size = (50, 131)
-        network = trained_network(size, encoder="tiny", levels=2, stacks=1, kernel_size=3)
-        images, contrast = pictures(1, size), contrast_of(network, size)
-        expected = oracle(network, images, contrast)
-        whole = whole_runtime(network, contrast, (1, *size)).inspect(images)
+        network = runtimes.trained_network(size, encoder="tiny", levels=2, stacks=1, kernel_size=3)
+        images, contrast = runtimes.pictures(1, size), runtimes.contrast_of(network, size)
+        expected = runtimes.oracle(network, images, contrast)
+        whole = runtimes.whole_runtime(network, contrast, (1, *size)).inspect(images)
         tiling = small_tiling(network, size, 1, 2)
         in_tiles = tiled_runtime(network, contrast, (1, *size), tiling).inspect(images)
-        frozen = FrozenNetwork(trained(network, contrast), torch.device("cpu"), torch.float32)
+        frozen = FrozenNetwork(
+            runtimes.trained(network, contrast), torch.device("cpu"), torch.float32
+        )
         for maps in (whole, in_tiles, frozen(images)):
-            assert relative_error(maps, expected) <= ERROR
+            assert relative_error(maps, expected) <= runtimes.ERROR
     finally:
         all_encoders.cache_clear()
         sys.modules.pop("pyramidflow.model.encoders.tiny_encoder", None)

@@ -37,19 +37,18 @@ def test_resnet_encoder_is_torchvisions_and_frozen(name, blocks):
     assert all(torch.equal(after[k], v) for k, v in wanted.items())  # batch-norm did not learn
 
 
+def with_resnet18(weights):
+    """A small detector."""
+    settings = {"levels": 2, "stacks": 1, "kernel_size": 3, "encoder": "resnet18"}
+    return Detector(32, **settings, encoder_weights=weights)
+
+
 def test_resnet_weights_come_from_a_file(tmp_path):
     torch.manual_seed(0)
     full = models.resnet18(weights=None)
     for file, write in (("w.pth", torch.save), ("w.safetensors", save_file)):
         write(full.state_dict(), tmp_path / file)
-        detector = Detector(
-            32,
-            levels=2,
-            stacks=1,
-            kernel_size=3,
-            encoder="resnet18",
-            encoder_weights=tmp_path / file,
-        )
+        detector = with_resnet18(tmp_path / file)
         assert torch.equal(detector.model.encoder.conv1.weight, full.conv1.weight)
         assert detector.model.architecture.channels == 64
     torch.save(models.resnet34(weights=None).state_dict(), tmp_path / "34.pth")
@@ -84,14 +83,7 @@ def test_failed_download_says_how_to_provide_the_file(monkeypatch, tmp_path):
 
 def test_resnet_detector_round_trip_and_no_image_template(tiny_set, tmp_path):
     torch.save(models.resnet18(weights=None).state_dict(), tmp_path / "w.pth")
-    detector = Detector(
-        32,
-        levels=2,
-        stacks=1,
-        kernel_size=3,
-        encoder="resnet18",
-        encoder_weights=tmp_path / "w.pth",
-    ).fit(tiny_set, epochs=1, show_progress=False)
+    detector = with_resnet18(tmp_path / "w.pth").fit(tiny_set, epochs=1, show_progress=False)
     detector.save(tmp_path / "r.safetensors")
     again = Detector.load(tmp_path / "r.safetensors")  # needs no weights file
     image = tiny_set / "test" / "dent" / "000.png"

@@ -5,7 +5,6 @@ take part. Without a C++ compiler or without nvcc the package installs all the s
 lacks; ``PYRAMIDFLOW_CPU=1`` and ``PYRAMIDFLOW_CUDA=1`` make that an error, ``0`` skips a library.
 """
 
-import hashlib
 import os
 import platform
 import re
@@ -24,6 +23,7 @@ from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.build_ext import build_ext
 
 ROOT = Path(__file__).parent.resolve()
+CSRC = ROOT / "csrc"
 
 # Run from its file: the package that it belongs to needs PyTorch.
 SOURCES: dict[str, Any] = runpy.run_path(
@@ -64,24 +64,8 @@ def run_all(commands: Iterable[Sequence[str]]) -> None:
         list(pool.map(run, commands))
 
 
-def interface(header: Path) -> str:
-    """What stands for a C interface, as a hexadecimal number: comments and layout do not count.
-
-    A library returns the number that it was compiled with, the Python code loads only its own one.
-    """
-    declarations = re.sub(r"//.*|\\\n", "", header.read_text(encoding="utf-8"))
-    digest = hashlib.sha256("".join(declarations.split()).encode()).hexdigest()
-    return f"0x{digest[:15]}"
-
-
-def known_as(name: str, header: Path) -> list[str]:
-    """Flags that tell a library its interface and the hash of its sources."""
-    sources = SOURCES["digest"](ROOT, name)
-    return [f"-DPYRAMIDFLOW_INTERFACE={interface(header)}", f"-DPYRAMIDFLOW_SOURCES=h{sources}"]
-
-
 def build_cpu(target: Path, build: Path) -> None:
-    """Compile ``csrc/cpu`` to one shared library for every instruction set of this platform."""
+    """Compile the C++ sources to one shared library for every instruction set of this platform."""
     compiler = os.environ.get("CXX") or next(filter(shutil.which, ("g++", "clang++", "c++")), None)
     command = (compiler or "").split()
     if not command or shutil.which(command[0]) is None:
@@ -92,16 +76,17 @@ def build_cpu(target: Path, build: Path) -> None:
     )
     machine = platform.machine() if "CXX" not in os.environ else _target_machine(command)
     x86 = machine in ("x86_64", "AMD64")
+    common = [*command, *SOURCES["CPU_FLAGS"], "-I", str(CSRC)]
     levels = SOURCES["LEVELS_X86"] if x86 else {"baseline": ()}
     compilers = {
-        level: [*command, *SOURCES["CPU_FLAGS"], *flags, f"-DPYRAMIDFLOW_LEVEL={level}"]
-        for level, flags in levels.items()
+        level: [*common, *flags, f"-DPYRAMIDFLOW_LEVEL={level}"] for level, flags in levels.items()
     }
-    kernels = ROOT / "csrc" / "cpu" / "kernels"
     if is_gnu:
-        compilers = _with_precompiled(kernels / "system.h", compilers, build)
+        compilers = _with_precompiled(CSRC / "cpu" / "system.h", compilers, build)
+    found = [file for file in SOURCES["files"](ROOT, "cpu") if file.suffix == ".cpp"]
+    once = CSRC / "cpu" / "dispatch.cpp"
     # The slowest file first: the last job to end then ends early.
-    sources = sorted(kernels.glob("*.cpp"), key=lambda source: -source.stat().st_size)
+    sources = sorted(set(found) - {once}, key=lambda source: -source.stat().st_size)
     jobs, objects = [], []
     for source in sources:
         for level, compiler_of_level in compilers.items():
@@ -109,9 +94,8 @@ def build_cpu(target: Path, build: Path) -> None:
             jobs.append([*compiler_of_level, "-c", str(source), "-o", str(object_file)])
             objects.append(str(object_file))
     dispatch = build / "dispatch.o"
-    source = ROOT / "csrc" / "cpu" / "dispatch.cpp"
-    flags = [*SOURCES["CPU_FLAGS"], *known_as("cpu", ROOT / "csrc" / "cpu" / "api.h")]
-    jobs.append([*command, *flags, "-c", str(source), "-o", str(dispatch)])
+    digest = f"-DPYRAMIDFLOW_SOURCES=h{SOURCES['digest'](ROOT, 'cpu')}"
+    jobs.append([*common, digest, "-c", str(once), "-o", str(dispatch)])
     run_all(jobs)
     # GNU's OpenMP symbols are left open: they are found in the runtime that PyTorch brings along.
     openmp = [] if is_gnu else ["-fopenmp"]
@@ -141,14 +125,14 @@ def _target_machine(command: Sequence[str]) -> str:
 
 
 def build_cuda(target: Path, build: Path) -> None:
-    """Compile ``csrc/cuda`` to one shared library for the GPUs of :func:`cuda_architectures`."""
+    """Compile the CUDA sources to one shared library for the GPUs of :func:`cuda_architectures`."""
     home = os.environ.get("CUDA_HOME") or os.environ.get("CUDA_PATH")
     nvcc = shutil.which("nvcc", path=f"{home}/bin" if home else None) or shutil.which("nvcc")
     if nvcc is None:
         raise MissingToolError("no nvcc found (PATH, CUDA_HOME)")
-    sources = sorted((ROOT / "csrc" / "cuda").glob("*.cu"))
-    header = ROOT / "csrc" / "cuda" / "pyramidflow_cuda.h"
-    flags = [*SOURCES["CUDA_FLAGS"], *known_as("cuda", header)]
+    sources = [file for file in SOURCES["files"](ROOT, "cuda") if file.suffix == ".cu"]
+    digest = f"-DPYRAMIDFLOW_SOURCES=h{SOURCES['digest'](ROOT, 'cuda')}"
+    flags = [*SOURCES["CUDA_FLAGS"], digest, "-I", str(CSRC)]
     gencode = []
     architectures = cuda_architectures(nvcc)
     # nvcc would split the flag at a comma.

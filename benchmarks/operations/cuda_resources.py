@@ -1,6 +1,6 @@
 """Registers, shared and local memory of every CUDA kernel, read from the compiled code.
 
-``python -m benchmarks.operations.cuda_resources`` compiles ``csrc/cuda`` for every architecture of
+``python -m benchmarks.operations.cuda_resources`` compiles the sources for every architecture of
 :data:`ARCHITECTURES` with nvcc, reads the cubins with cuobjdump, and writes
 ``benchmarks/results/cuda_resources.md`` and ``.json``. What a launch asks for comes from the same
 sources run on the host. Nothing of it runs on a GPU.
@@ -24,8 +24,9 @@ from typing import Any
 from benchmarks.harness import options as common
 from benchmarks.harness import results
 from benchmarks.harness.process import ROOT
+from pyramidflow.ops.libraries import sources
 
-SOURCES = ROOT / "csrc" / "cuda"
+SOURCES = sources.files(ROOT, "cuda")
 SCALAR_KERNELS = ("anomaly_map_tolerant_forward_kernel", "sum_partials_kernel")
 """Kernels that are not meant to load 128 bits at a time."""
 
@@ -84,8 +85,8 @@ def cuobjdump() -> str:
 
 def missing_tool() -> str:
     """Why the sources cannot be compiled and read here; empty if they can."""
-    if not SOURCES.is_dir():
-        return "csrc/cuda is not here: the CUDA sources come with the repository only"
+    if not SOURCES:
+        return "csrc is not here: the CUDA sources come with the repository only"
     if shutil.which("nvcc") is None:
         return "nvcc is not installed: it comes with the CUDA toolkit"
     try:
@@ -103,18 +104,19 @@ def compile_sources(kind: str, architecture: str, folder: Path) -> list[Path]:
         if not target.exists():
             unfinished = target.with_suffix(f".{os.getpid()}")
             flags = ["-std=c++17", "-O3", f"-{kind}", f"-arch={architecture}"]
+            flags += ["-I", str(sources.folder(ROOT))]
             subprocess.run(["nvcc", *flags, "-o", str(unfinished), str(source)], check=True)
             unfinished.rename(target)
         return target
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return list(pool.map(compiled, sorted(SOURCES.glob("*.cu"))))
+        return list(pool.map(compiled, (file for file in SOURCES if file.suffix == ".cu")))
 
 
 def compiled_kernels(architecture: int) -> list[Kernel]:
     """Every kernel as compiled for one architecture; cubins of these sources are kept."""
     digest = hashlib.sha256(_output("nvcc", "--version").encode())
-    for source in sorted(SOURCES.iterdir()):
+    for source in SOURCES:
         digest.update(source.read_bytes())
     folder = Path(tempfile.gettempdir()) / f"pyramidflow-cubins-{os.getuid()}"
     folder.mkdir(exist_ok=True, mode=0o700)

@@ -1,27 +1,20 @@
 // Picks, once, the best instruction set that both this build and this machine have.
+#define PYRAMIDFLOW_STRUCTURE(name, ...) \
+    struct name {                        \
+        __VA_ARGS__                      \
+    };                                   \
+    PYRAMIDFLOW_KEPT(pyramidflow_cpu_##name##_fields, __VA_ARGS__)
+
 #include "api.h"
 
 #ifndef PYRAMIDFLOW_SOURCES
 #define PYRAMIDFLOW_SOURCES
 #endif
-#define PYRAMIDFLOW_TEXT_OF(...) #__VA_ARGS__
-#define PYRAMIDFLOW_TEXT(...) PYRAMIDFLOW_TEXT_OF(__VA_ARGS__)
-
-#define DECLARE(name, parameters, arguments) int name parameters;
 
 // One level is enough where the build is for a test of the sources.
 #if defined(__x86_64__) && !defined(PYRAMIDFLOW_BASELINE_ONLY)
 #define PYRAMIDFLOW_X86 1
-namespace pyramidflow::avx2 {
-PYRAMIDFLOW_FUNCTIONS(DECLARE)
-}
-namespace pyramidflow::avx512 {
-PYRAMIDFLOW_FUNCTIONS(DECLARE)
-}
 #endif
-namespace pyramidflow::baseline {
-PYRAMIDFLOW_FUNCTIONS(DECLARE)
-}
 
 namespace {
 
@@ -42,8 +35,6 @@ Level active = best_level();
 
 }  // namespace
 
-PYRAMIDFLOW_API int64_t pyramidflow_cpu_interface() { return PYRAMIDFLOW_INTERFACE; }
-
 // Hash of the sources and flags of this build, behind an "h"; setup.py computes it.
 PYRAMIDFLOW_API const char* pyramidflow_cpu_sources() {
     return PYRAMIDFLOW_TEXT(PYRAMIDFLOW_SOURCES);
@@ -55,6 +46,12 @@ PYRAMIDFLOW_API const char* pyramidflow_cpu_level() {
 #else
     static const char* const names[] = {"baseline", "", ""};
 #endif
+    return names[active];
+}
+
+// What the names of the functions that were compiled for it begin with, behind pyramidflow_cpu_.
+PYRAMIDFLOW_API const char* pyramidflow_cpu_prefix() {
+    static const char* const names[] = {"baseline", "avx2", "avx512"};
     return names[active];
 }
 
@@ -76,19 +73,3 @@ PYRAMIDFLOW_API int pyramidflow_cpu_limit_level(int limit) {
 }
 
 PYRAMIDFLOW_API const char* pyramidflow_cpu_compiler() { return __VERSION__; }
-
-#ifdef PYRAMIDFLOW_X86
-#define DEFINE(name, parameters, arguments)                               \
-    PYRAMIDFLOW_API int pyramidflow_cpu_##name parameters {               \
-        if (active == AVX512) return pyramidflow::avx512::name arguments; \
-        if (active == AVX2) return pyramidflow::avx2::name arguments;     \
-        return pyramidflow::baseline::name arguments;                     \
-    }
-#else
-#define DEFINE(name, parameters, arguments)                 \
-    PYRAMIDFLOW_API int pyramidflow_cpu_##name parameters { \
-        return pyramidflow::baseline::name arguments;       \
-    }
-#endif
-
-PYRAMIDFLOW_FUNCTIONS(DEFINE)

@@ -8,7 +8,7 @@
 #include <cuda_fp16.h>
 #include <cuda_runtime.h>
 
-#include "pyramidflow_cuda.h"
+#include "api.cuh"
 
 namespace pyramidflow {
 
@@ -106,6 +106,11 @@ int64_t dispatch(int64_t type, int64_t channels_last, Run run) {
         case 2 * PYRAMIDFLOW_BFLOAT16 + 1: return run(Kind<__nv_bfloat16, true>());
         default: return cudaErrorInvalidValue;
     }
+}
+
+template <typename Run>
+int64_t dispatch(const PyramidflowLevel& level, Run run) {
+    return dispatch(level.type, level.channels_last, run);
 }
 
 template <typename T>

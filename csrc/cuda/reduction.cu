@@ -1,4 +1,10 @@
 // Second stage of the reductions, and what the library says about itself.
+#define PYRAMIDFLOW_STRUCTURE(name, ...) \
+    struct name {                        \
+        __VA_ARGS__                      \
+    };                                   \
+    PYRAMIDFLOW_KEPT(pyramidflow_cuda_##name##_fields, __VA_ARGS__)
+
 #include "common.cuh"
 
 namespace pyramidflow {
@@ -32,8 +38,6 @@ int64_t sum_partials(const Partials& partials, float scale, float* out, cudaStre
 #define PYRAMIDFLOW_TEXT_OF(...) #__VA_ARGS__
 #define PYRAMIDFLOW_TEXT(...) PYRAMIDFLOW_TEXT_OF(__VA_ARGS__)
 
-int64_t pyramidflow_cuda_interface() { return PYRAMIDFLOW_INTERFACE; }
-
 const char* pyramidflow_cuda_sources() { return PYRAMIDFLOW_TEXT(PYRAMIDFLOW_SOURCES); }
 
 const char* pyramidflow_cuda_compiler() {
@@ -51,16 +55,15 @@ const char* pyramidflow_cuda_error_name(int64_t error) {
     return cudaGetErrorName(static_cast<cudaError_t>(error));
 }
 
-int64_t pyramidflow_cuda_set_device(int64_t device) {
-    return cudaSetDevice(static_cast<int>(device));
-}
+// Makes a device current for the calling thread: this library's runtime is its own.
+PYRAMIDFLOW_FUNCTION(set_device, int64_t device) { return cudaSetDevice(static_cast<int>(device)); }
 
-int64_t pyramidflow_cuda_runtime_version() {
+PYRAMIDFLOW_FUNCTION(runtime_version) {
     int version = 0;
     return cudaRuntimeGetVersion(&version) == cudaSuccess ? version : 0;
 }
 
-int64_t pyramidflow_cuda_driver_version() {
+PYRAMIDFLOW_FUNCTION(driver_version) {
     int version = 0;
     return cudaDriverGetVersion(&version) == cudaSuccess ? version : 0;
 }

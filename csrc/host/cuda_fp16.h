@@ -1,8 +1,7 @@
 // IEEE half precision on the host: storage and the conversions that the kernels use.
 #pragma once
 
-#include <cstdint>
-#include <cstring>
+#include "bits.h"
 
 struct __half {
     uint16_t bits;
@@ -18,30 +17,21 @@ inline float __half2float(__half value) {
     } else if (exponent != 0) {
         bits |= (exponent + 112) << 23 | fraction << 13;
     } else {
-        const float magnitude = static_cast<float>(fraction) * 0x1p-24f;
-        std::memcpy(&bits, &magnitude, 4);
-        bits |= sign;
+        bits |= bits_of(static_cast<float>(fraction) * 0x1p-24f);
     }
-    float result;
-    std::memcpy(&result, &bits, 4);
-    return result;
+    return float_of(bits);
 }
 
 // Round to nearest, ties to even.
 inline __half __float2half_rn(float value) {
-    uint32_t bits;
-    std::memcpy(&bits, &value, 4);
+    const uint32_t bits = bits_of(value);
     const uint16_t sign = static_cast<uint16_t>(bits >> 16 & 0x8000u);
     const uint32_t magnitude = bits & 0x7fffffffu;
     if (magnitude > 0x7f800000u) return {0x7fff};
     if (magnitude >= 0x477ff000u) return {static_cast<uint16_t>(sign | 0x7c00u)};
     // Below 2^-14 the spacing is fixed; adding a number of that spacing's scale rounds to it.
     if (magnitude < 0x38800000u) {
-        float positive, shifted;
-        std::memcpy(&positive, &magnitude, 4);
-        shifted = positive + 0.5f;
-        uint32_t rounded;
-        std::memcpy(&rounded, &shifted, 4);
+        const uint32_t rounded = bits_of(float_of(magnitude) + 0.5f);
         return {static_cast<uint16_t>(sign | (rounded - 0x3f000000u))};
     }
     const uint32_t rounded = magnitude + 0xfffu + (magnitude >> 13 & 1u);

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, partial
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -93,6 +94,8 @@ def status(name: str) -> Status:
     except Exception as error:
         return Status(False, f"its module does not load: {one_line(error)}.")
     try:
+        for operation in OPERATIONS.values():  # its files declare what it needs of a library
+            _function(name, operation)
         return backend.status()
     except Exception as error:
         return Status(False, f"it cannot say what it runs on: {one_line(error)}.")
@@ -226,13 +229,21 @@ def _implementation(backend: str, name: str) -> tuple[Callable[..., Any], str]:
 
 
 def _function(backend: str, operation: Operation) -> Callable[..., Any] | None:
+    own = getattr(_module(f"{operation.package}.{backend}"), operation.name, None)
+    shared = load(backend).shared
+    if own is None and shared:
+        common = getattr(_module(f"{operation.package}.{shared}"), operation.name, None)
+        return None if common is None else partial(common, backend)
+    return own
+
+
+def _module(name: str) -> ModuleType | None:
     try:
-        module = importlib.import_module(f"{operation.package}.{backend}")
+        return importlib.import_module(name)
     except ModuleNotFoundError as error:
-        if error.name != f"{operation.package}.{backend}":
+        if error.name != name:
             raise
         return None
-    return getattr(module, operation.name, None)
 
 
 class Steps:

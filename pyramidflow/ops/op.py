@@ -1,11 +1,11 @@
 """An operation: its schema, its checks, its fake function and its gradient.
 
-Each family's ``schema.py`` registers its operations, which become ``torch.ops.pyramidflow.<name>``.
-The functions of the backends take tensors of one floating type, dense or not; results are dense, in
-the memory format of the first tensor (``allocation.py``). Arguments come checked from the public
-functions; an operation checks them again before it runs, a few microseconds, so that a call past
-the public functions, or a gradient that is not PyTorch's own, is refused and reaches no memory
-outside its tensors.
+Each family registers its operations, in a ``schema.py`` if it is no small one; they become
+``torch.ops.pyramidflow.<name>``. The functions of the backends take tensors of one floating type,
+dense or not; results are dense, in the memory format of the first tensor (``allocation.py``).
+Arguments come checked from the public functions; an operation checks them again before it runs, a
+few microseconds, so that a call past the public functions, or a gradient that is not PyTorch's own,
+is refused and reaches no memory outside its tensors.
 
 The backward operations have no derivative: a second one is refused.
 """
@@ -22,6 +22,7 @@ from torch import Tensor
 from pyramidflow.errors import InputError
 from pyramidflow.ops import allocation, dispatch
 from pyramidflow.ops.checks import check_type
+from pyramidflow.ops.samples import Calls, Samples
 
 NAMESPACE = "pyramidflow"
 
@@ -40,6 +41,7 @@ class Op:
         schema: name, arguments and results, as ``torch.library`` writes them.
         check: refuses arguments that the backends cannot take, by an ``InputError``.
         fake: results without values, from the same arguments.
+        samples: arguments for each of its modes, from small tensors: ``doctor`` runs them.
         save: keeps in the autograd context what ``backward`` needs; ``None`` keeps nothing.
         backward: gradients of the arguments from those of the results; ``None`` refuses.
         apart: tensors that need not be of the first one's element type.
@@ -52,6 +54,7 @@ class Op:
     schema: str
     check: Callable[..., None]
     fake: Callable[..., Any]
+    samples: Callable[[Samples], Calls]
     save: Callable[..., None] | None = None
     backward: Callable[..., Any] | None = None
     apart: tuple[str, ...] = ()

@@ -1,7 +1,7 @@
 """Whether a backend computes what it should on this machine: every operation on a small map."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -12,18 +12,11 @@ from torch import Tensor
 from pyramidflow.ops import dispatch
 from pyramidflow.ops.backend import Backend
 from pyramidflow.ops.op import OPS
+from pyramidflow.ops.samples import CHANNELS, HEIGHT, WIDTH, Calls, Samples
 from pyramidflow.ops.tf32 import convolutions_with_tf32
 
 FORWARD_TOLERANCE, GRADIENT_TOLERANCE = 1e-5, 1e-4
 """Relative errors allowed in float32."""
-
-BATCH, CHANNELS, HEIGHT, WIDTH = 2, 8, 13, 10
-"""Size of the map: one odd side, so that the last row of a pyramid level has no neighbour."""
-
-HALF = ((HEIGHT + 1) // 2, (WIDTH + 1) // 2)
-CLAMP = 2.0
-COUPLINGS = (("cvn", "sample"), ("cvn", "batch"), ("svn", "sample"), ("svn", "batch"))
-RESAMPLED = {"none": (HEIGHT, WIDTH), "up": (2 * HEIGHT, 2 * WIDTH), "down": HALF}
 
 
 @dataclass(frozen=True)
@@ -126,73 +119,7 @@ def _double(value: Any) -> Any:
     return value.double() if isinstance(value, Tensor) and value.is_floating_point() else value
 
 
-def cases() -> Mapping[str, list[tuple[Any, ...]]]:
+def cases() -> dict[str, Calls]:
     """Arguments of every operation, on the CPU in float32, for each of its modes."""
-    generator = torch.Generator().manual_seed(0)
-
-    def draw(*shape: int) -> Tensor:
-        return torch.randn(shape, generator=generator)
-
-    size = (BATCH, CHANNELS, HEIGHT, WIDTH)
-    level, grad, coarse = draw(*size), draw(*size), draw(BATCH, CHANNELS, *HALF)
-    matrix, kernel = draw(CHANNELS, CHANNELS), draw(CHANNELS, CHANNELS, 3, 3)
-    kernels = draw(2 * CHANNELS, CHANNELS, 3, 3) / 9
-    index = torch.randint(0, 2, coarse.shape, generator=generator, dtype=torch.uint8)
-    latents, template = [level, coarse], [draw(1, *size[1:]), draw(1, *coarse.shape[1:])]
-    spread = [draw(*mean.shape).abs() for mean in template]
-    shift = [draw(BATCH, CHANNELS, 1, 1) for _ in latents]
-    image = torch.randint(0, 256, (BATCH, HEIGHT, WIDTH, 3), generator=generator)
-    couplings, gradients = _couplings(draw)
-    return {
-        "pyramid_down": [(level, "nearest"), (level, "max")],
-        "pyramid_down_backward": [
-            (coarse, index.new_empty(0), HEIGHT, WIDTH, "nearest"),
-            (coarse, index, HEIGHT, WIDTH, "max"),
-        ],
-        "pyramid_residual": [(level, coarse)],
-        "pyramid_merge": [(coarse, level)],
-        "pyramid_up_backward": [(level,)],
-        "affine_coupling": couplings,
-        "affine_coupling_backward": gradients,
-        "affine_coupling_inverse": couplings,
-        "affine_coupling_inverse_backward": gradients,
-        "coupling_conv1x1": [(*call[:3], matrix, *call[3:]) for call in couplings],
-        "coupling_conv1x1_backward": [(*call[:2], matrix, *call[2:]) for call in gradients],
-        "conv_coupling_conv1x1": [
-            (level, draw(*size), kernels, draw(1, 1, HEIGHT, WIDTH), matrix, "none", CLAMP)
-        ],
-        "invertible_conv1x1": [(level, matrix)],
-        "invertible_conv1x1_backward": [(grad, level, matrix)],
-        "conv2d": [(level, kernel, resample) for resample in RESAMPLED],
-        "conv2d_backward": [
-            (draw(BATCH, CHANNELS, *side), level, kernel, resample, True, True)
-            for resample, side in RESAMPLED.items()
-        ],
-        "anomaly_map": [
-            (latents, template, weights, taken, tolerance)
-            for weights in (None, spread)
-            for taken in (None, shift)
-            for tolerance in (0, 2)
-        ],
-        "anomaly_map_backward": [(draw(BATCH, HEIGHT, WIDTH), latents, template)],
-        "normalize_image": [
-            (image.to(kind), draw(3), draw(3).abs() + 0.1, torch.float32)
-            for kind in (torch.uint8, torch.uint16)
-        ],
-    }
-
-
-def _couplings(draw: Callable[..., Tensor]) -> tuple[list[tuple[Any, ...]], list[tuple[Any, ...]]]:
-    size = (BATCH, CHANNELS, HEIGHT, WIDTH)
-    level, grad, log_det = draw(*size), draw(*size), draw(BATCH)
-    reference = dispatch.steps("reference")
-    calls, gradients = [], []
-    for scale in (1, 2):
-        params = draw(BATCH, 2 * CHANNELS, scale * HEIGHT, scale * WIDTH)
-        for kind in COUPLINGS:
-            taken = (level, params, None, *kind, CLAMP)
-            _, mean, _ = reference.affine_coupling(*taken)
-            for given in (False, True):
-                calls.append((level, params, mean if given else None, *kind, CLAMP))
-                gradients.append((grad, log_det, level, params, mean, given, *kind, CLAMP))
-    return calls, gradients
+    samples = Samples()
+    return {name: op.samples(samples) for name, op in OPS.items()}

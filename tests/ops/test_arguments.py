@@ -6,17 +6,9 @@ import torch
 from pyramidflow import ops
 from pyramidflow.errors import InputError
 from pyramidflow.ops import CouplingMode
+from tests.support.operands import coupling_inputs
 
 torch.manual_seed(0)
-
-
-def coupling_inputs(batch=2, channels=3, size=(4, 5), params_size=None):
-    generator = torch.Generator().manual_seed(1)
-    x = torch.randn(batch, channels, *size, generator=generator, dtype=torch.float64)
-    params = torch.randn(
-        batch, 2 * channels, *(params_size or size), generator=generator, dtype=torch.float64
-    )
-    return x, params
 
 
 def test_gradients_match_finite_differences():

@@ -53,6 +53,7 @@ def gpu(monkeypatch):
     """A GPU of compute capability 7.0, and a library that was built for others."""
     state = SimpleNamespace(capability=(7, 0), architectures="80_90PTX", driver=13000)
     monkeypatch.setattr(cuda, "loaded", lambda: object())
+    monkeypatch.setattr(cuda, "check", lambda: None)
     monkeypatch.setattr(cuda, "runtime_version", lambda: 13000)
     monkeypatch.setattr(cuda, "driver_version", lambda: state.driver)
     monkeypatch.setattr(cuda, "compiler", lambda: "nvcc 13.0")
@@ -106,7 +107,7 @@ def test_a_backend_that_breaks_is_a_reason(monkeypatch) -> None:
     def broken():
         raise ValueError("driver and library\ndo not fit.")
 
-    monkeypatch.setattr(dispatch, "load", lambda name: SimpleNamespace(status=broken))
+    monkeypatch.setattr(dispatch.load("cuda"), "status", broken)
     state = dispatch.status.__wrapped__("cuda")
     expected = "it cannot say what it runs on: driver and library do not fit."
     assert (state.available, state.reason) == (False, expected)

@@ -22,18 +22,9 @@ from tests.support.cpu_cases import (
     half,
     on_cpu,
 )
-from tests.support.operands import random
+from tests.support.operands import coupling_inputs, random
 
 torch.manual_seed(0)
-
-
-def coupling_inputs(batch=2, channels=3, size=(4, 5), params_size=None):
-    generator = torch.Generator().manual_seed(1)
-    x = torch.randn(batch, channels, *size, generator=generator, dtype=torch.float64)
-    params = torch.randn(
-        batch, 2 * channels, *(params_size or size), generator=generator, dtype=torch.float64
-    )
-    return x, params
 
 
 MEAN_AXES = {

@@ -16,143 +16,116 @@ import torch
 from pyramidflow.errors import InputError
 from pyramidflow.ops import dispatch
 from pyramidflow.ops.backend.cpu import BACKEND
-from pyramidflow.ops.convolution import spectral
-from pyramidflow.ops.coupling import cpu as coupling
-from pyramidflow.ops.coupling import cuda as coupling_cuda
 from pyramidflow.ops.libraries import cpu, cuda, loading, sources
-from pyramidflow.ops.libraries.declaration import POINTER, SIZE, argument_types
+from pyramidflow.ops.libraries.declaration import POINTER, SIZE, Structure, check_declared
 from pyramidflow.runtime.cpu import stem
+from tests.support import cuda_host
 from tests.support.backends import require_backend
-from tests.support.builds import build_script
 from tests.support.places import ROOT
 
-CPU_HEADER = ROOT / "csrc" / "cpu" / "api.h"
-CUDA_HEADER = ROOT / "csrc" / "cuda" / "pyramidflow_cuda.h"
-
-if not CPU_HEADER.exists():
+if not (ROOT / "csrc").is_dir():
     pytest.skip("csrc is not here: it comes with the repository only", allow_module_level=True)
-
-STRUCTURES = {
-    "PyramidflowImage": cpu.Image,
-    "PyramidflowCoupling": coupling.Coupling,
-    "PyramidflowSource": spectral.Source,
-    "PyramidflowSpectral": spectral.Spectral,
-    "PyramidflowEpilogue": spectral.Epilogue,
-    "pyramidflow_coupling": coupling_cuda.Coupling,
-}
-KINDS = {"int64_t": SIZE, "float": ctypes.c_float, "cudaStream_t": POINTER, **STRUCTURES}
-TEXTS = {"level", "compiler", "architectures", "sources", "error_name", "interface"}
-"""Functions that say something of the library; they are called by their names."""
 
 TESTED = {"exp", "atan", "copy"}
 """Functions that are there for the tests."""
 
 
-def declarations(header: Path) -> str:
-    return re.sub(r"//.*|\\\n", "", header.read_text(encoding="utf-8"))
+def defined(name: str) -> set[str]:
+    """Functions that the sources of a library define."""
+    texts = (file.read_text(encoding="utf-8") for file in sources.files(ROOT, name))
+    found = set(re.findall(r"^PYRAMIDFLOW_FUNCTION\((\w+)", "\n".join(texts), re.MULTILINE))
+    return found - TESTED
 
 
-def kind(declared: str) -> object:
-    """What ``ctypes`` passes for a parameter or a field."""
-    return POINTER if "*" in declared else KINDS[declared.split()[0]]
-
-
-def fields(body: str) -> list[tuple[str, object]]:
-    found = []
-    for statement in filter(None, map(str.strip, body.split(";"))):
-        names = re.findall(r"(\w+)(?:,|$)", statement)
-        found += [(name, kind(statement)) for name in names]
-    return found
-
-
-@pytest.mark.parametrize("module", [cpu, cuda], ids=["cpu", "cuda"])
-def test_number_is_that_of_the_header(module) -> None:
-    header = CPU_HEADER if module is cpu else CUDA_HEADER
-    number = build_script()["interface"](header)
-    assert f"{module.INTERFACE:#017x}" == number, (
-        f"{header.name} has changed: declare the same in Python, then set INTERFACE of "
-        f"{module.__name__}"
-    )
-
-
-def test_comments_and_layout_do_not_change_the_number(tmp_path) -> None:
-    interface = build_script()["interface"]
-    texts = [
-        "int64_t f(int64_t a);\n",
-        "// ⌈a⌉\nint64_t \\\n  f(int64_t a);",
-        "int64_t f(float a);",
-    ]
-    numbers = []
-    for text in texts:
-        (tmp_path / "api.h").write_text(text, encoding="utf-8")
-        numbers.append(interface(tmp_path / "api.h"))
-    assert numbers[0] == numbers[1] != numbers[2]
-
-
-@pytest.mark.parametrize("header", [CPU_HEADER, CUDA_HEADER], ids=["cpu", "cuda"])
-def test_structures_have_the_header_s_fields(header: Path) -> None:
-    text = declarations(header)
-    found = dict(re.findall(r"struct (\w+) \{(.*?)\};", text, re.DOTALL))
-    found.update({n: body for body, n in re.findall(r"struct \{(.*?)\} (\w+);", text, re.DOTALL)})
-    assert found
-    for name, body in found.items():
-        assert list(STRUCTURES[name]._fields_) == fields(body)
-
-
-def parameters_of(text: str) -> dict[str, object]:
-    parameters = [p.split() for p in filter(None, map(str.strip, text.split(",")))]
-    return {words[-1].lstrip("*"): kind(" ".join(words)) for words in parameters}
-
-
-def declared(module) -> dict[str, dict[str, object]]:
+def declared(module) -> set[str]:
     for backend in ("cpu", "cuda"):
         dispatch.left_out(dispatch.load(backend))  # every family's file is imported
     # Tests declare functions of their own.
-    ours = {n: f for n, f in module.DECLARED.items() if f.__module__.startswith("pyramidflow.")}
-    return {name: argument_types(function) for name, function in ours.items()}
+    return {n for n, f in module.DECLARED.items() if f.__module__.startswith("pyramidflow.")}
 
 
 def test_functions_of_the_cpu_library_are_declared_alike() -> None:
-    found = re.findall(r"FUNCTION\(\s*(\w+),\s*\((.*?)\)", declarations(CPU_HEADER), re.DOTALL)
-    header = {name: parameters_of(text) for name, text in found if name not in TESTED}
-    python = {name: {**types, "threads": SIZE} for name, types in declared(cpu).items()}
-    assert "lift_uint8" in python, stem.__name__  # what a runtime alone calls, too
-    assert python == header
+    require_backend("cpu")
+    assert "lift_uint8" in declared(cpu), stem.__name__  # what a runtime alone calls, too
+    assert declared(cpu) == defined("cpu")
+    cpu.check()
 
 
 def test_functions_of_the_cuda_library_are_declared_alike() -> None:
-    pattern = r"\bpyramidflow_cuda_(\w+)\((.*?)\);"
-    found = re.findall(pattern, declarations(CUDA_HEADER), re.DOTALL)
-    header = {name: parameters_of(text) for name, text in found if name not in TEXTS}
-    for parameters in header.values():
-        parameters.pop("stream", None)
-    python = declared(cuda)
-    for types in python.values():  # structures are passed by reference
-        types.update({name: POINTER for name, t in types.items() if t is coupling_cuda.Coupling})
-    assert python == header
+    assert declared(cuda) == defined("cuda")
+    with cuda_host.library(cuda_host.library_or_skip()):
+        cuda.check()
+
+
+class Image(Structure):
+    """As the library below has it."""
+
+    _fields_ = (("batch", SIZE), ("data", POINTER), ("scale", ctypes.c_float))
+
+
+C_LIBRARY = """
+const char f_parameters[] = "const float* x, float y, PyramidflowImage image, int64_t threads";
+const char g_parameters[] = "";
+const char pyramidflow_cpu_PyramidflowImage_fields[] = "int64_t batch; FIELDS float scale;";
+"""
+TYPES = {"x": POINTER, "y": ctypes.c_float, "image": Image}
+
+
+@pytest.mark.parametrize(
+    ("function", "fields", "types", "words"),
+    [
+        ("f", "const float* data;", TYPES, ""),
+        ("g", "", {}, ""),
+        ("f", "const float* data;", {**TYPES, "z": SIZE}, "f has x, y, image, not x, y, image, z"),
+        ("f", "const float* data;", {**TYPES, "y": SIZE}, "f has x, y, image, not x, y, image"),
+        ("f", "const float* data;", dict(reversed(TYPES.items())), "not image, y, x"),
+        ("f", "int64_t data;", TYPES, "PyramidflowImage has batch, data, scale, not batch, data"),
+        ("f", "int64_t left, data;", TYPES, "PyramidflowImage has batch, left, data, scale"),
+        ("h", "", {}, "h_parameters is not in it"),
+    ],
+)
+def test_what_the_library_declares_otherwise_is_refused(
+    function, fields, types, words, tmp_path
+) -> None:
+    library = tmp_path / "declared.so"
+    compile_c(C_LIBRARY.replace("FIELDS", fields), library)
+
+    def check() -> None:
+        check_declared(ctypes.CDLL(str(library)), "cpu", function, types, last="threads")
+
+    if not words:
+        check()
+        return
+    with pytest.raises(loading.LibraryError, match=r"other Python code.*install again") as refused:
+        check()
+    assert words in str(refused.value)
+
+
+def compile_c(source: str, library: Path) -> None:
+    if shutil.which("gcc") is None:
+        pytest.skip("gcc is not installed: it compiles the other library")
+    command = ["gcc", "-shared", "-x", "c", "-", "-o", str(library)]
+    subprocess.run(command, input=source, text=True, check=True)
 
 
 STALE = {
-    "of another number": "long long pyramidflow_cpu_interface(void) { return 0x123; }",
-    "without a number": "int pyramidflow_cpu_level(void) { return 0; }",
+    "of no functions": "long long pyramidflow_cpu_interface(void) { return 0x123; }",
+    "of another prefix": 'const char* pyramidflow_cpu_prefix(void) { return "z80"; }',
 }
 
 
 @contextmanager
 def another_library(source: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A library of C code in place of the compiled one."""
-    if shutil.which("gcc") is None:
-        pytest.skip("gcc is not installed: it compiles the other library")
     monkeypatch.setattr(loading, "FOLDER", folder)
     folder.mkdir(parents=True, exist_ok=True)
-    command = ["gcc", "-shared", "-x", "c", "-", "-o", str(loading.path("cpu"))]
-    subprocess.run(command, input=source, text=True, check=True)
-    for cached in (loading.load, cpu.compiled):
+    compile_c(source, loading.path("cpu"))
+    for cached in (loading.load, cpu._prefix):
         cached.cache_clear()
     try:
         yield
     finally:
-        for cached in (loading.load, cpu.compiled):
+        for cached in (loading.load, cpu._prefix):
             cached.cache_clear()
 
 
@@ -160,10 +133,10 @@ def another_library(source: str, folder: Path, monkeypatch: pytest.MonkeyPatch) 
 def test_library_of_other_code_is_refused(source: str, tmp_path, monkeypatch) -> None:
     with another_library(source, tmp_path, monkeypatch):
         with pytest.raises(loading.LibraryError, match=r"other Python code.*install again from so"):
-            cpu.compiled()
+            cpu.check()
         state = BACKEND.status()
     assert not state.available
-    assert "interface 0x" in state.reason
+    assert "is not in it): install again from source." in state.reason
 
 
 @pytest.mark.parametrize(
@@ -171,26 +144,22 @@ def test_library_of_other_code_is_refused(source: str, tmp_path, monkeypatch) ->
     [('return "h0123456789abcdef";', "hash 0123456789abcdef"), ("", "hash unknown")],
 )
 def test_library_of_other_sources_is_refused(said, in_the_sentence, tmp_path, monkeypatch) -> None:
-    (tmp_path / "csrc").mkdir()
-    shutil.copytree(ROOT / "csrc" / "cpu", tmp_path / "csrc" / "cpu")
-    code = f"long long pyramidflow_cpu_interface(void) {{ return {cpu.INTERFACE}; }}"
-    if said:
-        code += f" const char* pyramidflow_cpu_sources(void) {{ {said} }}"
+    shutil.copytree(ROOT / "csrc", tmp_path / "csrc")
+    code = f"const char* pyramidflow_cpu_sources(void) {{ {said} }}" if said else "int nothing;"
     with another_library(code, tmp_path / "pyramidflow" / "ops", monkeypatch):
         state = BACKEND.status()
     assert not state.available
-    assert f"other sources than those in {tmp_path / 'csrc' / 'cpu'}" in state.reason
+    assert f"other sources than those in {tmp_path / 'csrc'}" in state.reason
     assert f"({in_the_sentence} instead of {sources.digest(ROOT, 'cpu')})" in state.reason
     assert state.reason.endswith("build it again with `pip install -e .`.")
 
 
 @pytest.mark.parametrize("name", ["cpu", "cuda"])
 def test_hash_is_of_every_source_and_flag(name: str, tmp_path, monkeypatch) -> None:
-    (tmp_path / "csrc").mkdir()
-    shutil.copytree(ROOT / "csrc" / name, tmp_path / "csrc" / name)
+    shutil.copytree(ROOT / "csrc", tmp_path / "csrc")
     digests = [sources.digest(ROOT, name)]
     assert sources.digest(tmp_path, name) == digests[0]
-    files = [f for f in sorted((tmp_path / "csrc" / name).rglob("*")) if f.is_file()]
+    files = sources.files(tmp_path, name)
     for file in files:
         with file.open("a") as text:
             text.write("\n")

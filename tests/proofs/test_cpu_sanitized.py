@@ -21,8 +21,7 @@ COMPILER = f"g++ {CHECKS} -fno-omit-frame-pointer -g1"
 
 def build() -> Path:
     """Folder of the CPU library with the sanitizer's checks."""
-    read = [p for p in (ROOT / "csrc" / "cpu").rglob("*") if p.is_file()]
-    read += [ROOT / "setup.py", Path(sources.__file__)]
+    read = [*sources.files(ROOT, "cpu"), ROOT / "setup.py", Path(sources.__file__)]
     folder = folder_of("cpu-sanitized", read, [COMPILER])
     library = folder / "libpyramidflow_cpu.so"
     if not library.exists():

@@ -25,15 +25,15 @@ def mutants(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.mark.parametrize("mutants", ["cpu"], indirect=True)
 def test_cpu_mutants_stand_in_the_sources(mutants: ModuleType) -> None:
     for mutant in mutants.MUTANTS:
-        (file,) = (ROOT / "csrc" / "cpu" / "kernels").glob(f"{mutant.file}.*")
-        text = file.read_text()
+        text = mutants.source_of(mutant).read_text()
         assert mutants.changed(text, mutant.old, mutant.new) != text
 
 
 @pytest.mark.parametrize("mutants", ["cuda"], indirect=True)
 def test_cuda_mutants_stand_in_the_sources(mutants: ModuleType) -> None:
     for mutant in mutants.MUTANTS:
-        text = (ROOT / "csrc" / "cuda" / mutant.file).read_text()
+        (file,) = (ROOT / "csrc").glob(f"*/{mutant.file}")
+        text = file.read_text()
         assert mutants.changed(text, mutant.old, mutant.new, times=1) != text
 
 

@@ -12,7 +12,7 @@ from unittest import mock
 from pyramidflow import ops
 from pyramidflow.ops import dispatch
 from pyramidflow.ops.backend.cuda import CudaBackend
-from pyramidflow.ops.libraries import cuda
+from pyramidflow.ops.libraries import cuda, sources
 from tests.support.builds import folder_of
 from tests.support.places import ROOT
 
@@ -26,15 +26,15 @@ class MissingError(Exception):
 
 def build(*flags: str) -> Path:
     """Compile the host library unless one of the same sources and flags is there."""
-    if not (ROOT / "csrc" / "cuda").is_dir():
-        raise MissingError("csrc/cuda is not here: the CUDA sources come with the repository only")
+    if not (ROOT / "csrc").is_dir():
+        raise MissingError("csrc is not here: the CUDA sources come with the repository only")
     compiler = shutil.which(os.environ.get("CXX", "g++"))
     if compiler is None:
         raise MissingError("g++ is not installed: it compiles the CUDA sources for the host")
-    sources = sorted((ROOT / "csrc" / "cuda").iterdir()) + sorted(
-        (ROOT / "csrc" / "host").iterdir()
-    )
-    library = folder_of("cuda-host", sources, flags) / "libcuda_host.so"
+    units = [file for file in sources.files(ROOT, "cuda") if file.suffix == ".cu"]
+    host = ROOT / "csrc" / "host"
+    read = [*sources.files(ROOT, "cuda"), *host.iterdir()]
+    library = folder_of("cuda-host", read, flags) / "libcuda_host.so"
     if not library.exists():
         unfinished = library.with_suffix(f".{os.getpid()}")
         command = [
@@ -42,9 +42,8 @@ def build(*flags: str) -> Path:
             *("-std=c++17", "-O1", "-fPIC", "-shared", "-fvisibility=hidden"),
             *("-fno-strict-aliasing", "-U_FORTIFY_SOURCE", "-Wall", "-Wextra", "-Werror"),
             *("-Wno-unknown-pragmas", *flags),
-            *("-I", str(ROOT / "csrc" / "host"), "-I", str(ROOT / "csrc" / "cuda")),
-            str(ROOT / "csrc" / "host" / "launcher.cpp"),
-            *("-x", "c++", *(str(s) for s in sources if s.suffix == ".cu")),
+            *("-I", str(host), "-I", str(ROOT / "csrc"), str(host / "launcher.cpp")),
+            *("-x", "c++", *map(str, units)),
             *("-o", str(unfinished)),
         ]
         result = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -65,7 +64,7 @@ def library_or_skip() -> Path:
 
     from tests.support.backends import unproven
 
-    if not (ROOT / "csrc" / "cuda").is_dir():
+    if not (ROOT / "csrc").is_dir():
         pytest.skip("csrc is not here: it comes with the repository only")
     try:
         return library_path()
@@ -97,8 +96,8 @@ def launches(path: Path) -> dict[str, int]:
     symbols = {
         int(words[0], 16): words[2] for words in map(str.split, listed.splitlines()) if words[2:]
     }
-    known = next(offset for offset, name in symbols.items() if name == "pyramidflow_cuda_interface")
-    function = ctypes.cast(host.pyramidflow_cuda_interface, ctypes.c_void_p).value
+    known = next(offset for offset, name in symbols.items() if name == "pyramidflow_cuda_sources")
+    function = ctypes.cast(host.pyramidflow_cuda_sources, ctypes.c_void_p).value
     assert function is not None
     base = function - known
     return {symbols[(kernels[i] or 0) - base]: shared_bytes[i] for i in range(count)}

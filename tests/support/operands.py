@@ -12,6 +12,21 @@ def random(*shape: int, dtype: torch.dtype = torch.float64, seed: int = 0) -> Te
     return torch.randn(shape, generator=generator, dtype=torch.float64).to(dtype)
 
 
+def coupling_inputs(
+    batch: int = 2,
+    channels: int = 3,
+    size: tuple[int, int] = (4, 5),
+    params_size: tuple[int, int] | None = None,
+) -> tuple[Tensor, Tensor]:
+    """A level and the parameters of a coupling of it."""
+    generator = torch.Generator().manual_seed(1)
+    x = torch.randn(batch, channels, *size, generator=generator, dtype=torch.float64)
+    params = torch.randn(
+        batch, 2 * channels, *(params_size or size), generator=generator, dtype=torch.float64
+    )
+    return x, params
+
+
 def available() -> list[str]:
     """Backends that take CPU tensors here."""
     return [

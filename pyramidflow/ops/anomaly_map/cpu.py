@@ -1,4 +1,4 @@
-"""The anomaly map on the CPU, by the kernels of ``csrc/cpu``; ``…_into`` write to given memory."""
+"""The anomaly map on the CPU, by ``csrc/anomaly_map``; ``…_into`` writes into given memory."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""The anomaly map on a GPU, by the kernels of ``csrc/cuda``."""
+"""The anomaly map on a GPU, by the kernels of ``csrc/anomaly_map``."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,7 @@ from torch import Tensor
 from pyramidflow.ops import allocation
 from pyramidflow.ops.allocation import dense
 from pyramidflow.ops.anomaly_map.compared import Compared
-from pyramidflow.ops.libraries.cuda import TYPES, kernel, kind
+from pyramidflow.ops.libraries.cuda import TYPES, Level, kernel, level_of
 from pyramidflow.ops.pyramid.cuda import pyramid_up_backward
 
 
@@ -20,15 +20,10 @@ def _anomaly_map(
     shift: Tensor | None,
     coarse: Tensor | None,
     out: Tensor,
-    batch: int,
+    level: Level,
     template_batch: int,
-    channels: int,
-    height: int,
-    width: int,
     tolerance: int,
-    type: int,
     out_type: int,
-    channels_last: int,
 ) -> None: ...
 
 
@@ -38,13 +33,8 @@ def _anomaly_map_backward(
     latent: Tensor,
     mean: Tensor,
     grad_latent: Tensor,
-    batch: int,
+    level: Level,
     template_batch: int,
-    channels: int,
-    height: int,
-    width: int,
-    type: int,
-    channels_last: int,
 ) -> None: ...
 
 
@@ -55,27 +45,12 @@ def anomaly_map(compared: Compared) -> Tensor:
     for level in reversed(range(len(latents))):
         z = dense(latents[level], like=latents[level])
         mean = dense(template[level], like=z)
-        batch, channels, height, width = z.shape
         out_dtype = z.dtype if level == 0 else torch.float32
-        out = allocation.empty((batch, height, width), like=z, dtype=out_dtype)
-        type_code, layout = kind(z)
-        _anomaly_map(
-            z,
-            mean,
-            None if inverse_spread is None else dense(inverse_spread[level], like=z),
-            None if shift is None else shift[level].float().contiguous(),
-            coarse,
-            out,
-            batch,
-            mean.shape[0],
-            channels,
-            height,
-            width,
-            tolerance,
-            type_code,
-            TYPES[out_dtype],
-            layout,
-        )
+        out = allocation.empty((len(z), *z.shape[2:]), like=z, dtype=out_dtype)
+        spread = None if inverse_spread is None else dense(inverse_spread[level], like=z)
+        taken = None if shift is None else shift[level].float().contiguous()
+        given = (z, mean, spread, taken, coarse)
+        _anomaly_map(*given, out, level_of(z), len(mean), tolerance, TYPES[out_dtype])
         coarse = out
     return out
 
@@ -91,10 +66,7 @@ def anomaly_map_backward(
             grad = pyramid_up_backward(grad)
         z = dense(latent, like=latent)
         mean = dense(template[level], like=z)
-        batch, channels, height, width = z.shape
         out = allocation.empty(z.shape, like=z)
-        _anomaly_map_backward(
-            grad, z, mean, out, batch, len(mean), channels, height, width, *kind(z)
-        )
+        _anomaly_map_backward(grad, z, mean, out, level_of(z), len(mean))
         gradients.append(out)
     return gradients

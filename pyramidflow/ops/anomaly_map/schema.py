@@ -10,6 +10,7 @@ from pyramidflow.ops import allocation
 from pyramidflow.ops.anomaly_map.compared import Compared
 from pyramidflow.ops.checks import check_level, check_operands, check_shape, half
 from pyramidflow.ops.op import NAMESPACE_OPS, Op, empty_like, register
+from pyramidflow.ops.samples import BATCH, CHANNELS, HEIGHT, WIDTH, Calls, Samples
 from pyramidflow.settings import shown
 
 MOST_TOLERANCE = 3
@@ -112,6 +113,24 @@ def _anomaly_map_backward(ctx: Any, grad_map: Tensor) -> tuple[Any, ...]:
     return grads, grads_template, None, None, None
 
 
+def _samples(s: Samples) -> Calls:
+    latents = [s.level, s.coarse]
+    template = [s.draw(1, *z.shape[1:]) for z in latents]
+    spread = [s.draw(*mean.shape).abs() for mean in template]
+    shift = [s.draw(BATCH, CHANNELS, 1, 1) for _ in latents]
+    return [
+        (latents, template, weights, taken, tolerance)
+        for weights in (None, spread)
+        for taken in (None, shift)
+        for tolerance in (0, 2)
+    ]
+
+
+def _backward_samples(s: Samples) -> Calls:
+    latents, template, *_ = _samples(s)[0]
+    return [(s.draw(BATCH, HEIGHT, WIDTH), latents, template)]
+
+
 register(
     __package__,
     Op(
@@ -121,6 +140,7 @@ register(
         gathered=Compared,
         apart=("shift",),
         fake=_fake_anomaly_map,
+        samples=_samples,
         save=_save_anomaly_map,
         backward=_anomaly_map_backward,
     ),
@@ -128,5 +148,6 @@ register(
         "anomaly_map_backward(Tensor grad_map, Tensor[] latents, Tensor[] template) -> Tensor[]",
         check=check_anomaly_map_backward,
         fake=_fake_anomaly_map_backward,
+        samples=_backward_samples,
     ),
 )

@@ -2,7 +2,8 @@
 
 A backend is an object of ``ops/backend/<name>.py``; what it computes stands in the families'
 folders, in ``ops/<family>/<name>.py``: a function for each operation, of the operation's name and
-arguments. It may leave operations out, see :mod:`pyramidflow.ops.dispatch`.
+arguments. What two backends compute alike stands in one file for both. A backend may leave
+operations out, see :mod:`pyramidflow.ops.dispatch`.
 """
 
 from collections.abc import Container, Mapping
@@ -35,12 +36,15 @@ class Backend(Protocol):
         devices: device types whose tensors it takes.
         dtypes: element types that it computes in.
         lenders: backends that compute what it leaves out where they can, before a composite does.
+        shared: name of a family's file whose functions compute for several backends, and take the
+            backend's name first; empty for none.
     """
 
     name: str
     devices: Container[str]
     dtypes: Container[torch.dtype]
     lenders: tuple[str, ...] = ()
+    shared: str = ""
 
     def status(self) -> Status:
         """Whether it can run here and if not, why."""

@@ -1,4 +1,4 @@
-"""The ``cpu`` backend: float32 kernels in C++ (``csrc/cpu``), in the compiled library.
+"""The ``cpu`` backend: float32 kernels in C++ (``csrc``), in the compiled library.
 
 The kernels take dense tensors of one memory format, that of the operation's first tensor; operands
 that are in another one are copied.
@@ -16,10 +16,12 @@ class CpuBackend(Backend):
     name = "cpu"
     devices = frozenset({"cpu"})
     dtypes = frozenset({torch.float32})
+    shared = "compiled"
 
     def status(self) -> Status:
         """Whether the compiled library is there, and what it was compiled with."""
         try:
+            cpu.check()
             level, compiler = cpu.level(), cpu.compiler()
         except loading.LibraryError as error:
             return Status(False, str(error))

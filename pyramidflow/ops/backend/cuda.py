@@ -1,4 +1,4 @@
-"""The ``cuda`` backend: kernels of ``csrc/cuda`` behind a plain C interface, called by ctypes.
+"""The ``cuda`` backend: kernels of ``csrc`` behind a plain C interface, called by ctypes.
 
 Each function brings its tensors into one memory format, allocates the results and the workspace,
 and launches on the current stream of the tensors' device. Nothing waits for the device.
@@ -17,11 +17,12 @@ class CudaBackend(Backend):
     devices = frozenset({"cuda"})
     dtypes = frozenset({torch.float32, torch.float16, torch.bfloat16})
     lenders = ("triton",)
+    shared = "compiled"
 
     def status(self) -> Status:
         """Whether the kernels are built and a device is there to run them."""
         try:
-            cuda.loaded()
+            cuda.check()
         except loading.LibraryError as error:
             return Status(False, str(error))
         if not torch.cuda.is_available():

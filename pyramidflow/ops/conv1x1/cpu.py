@@ -1,4 +1,4 @@
-"""The 1×1 convolution on the CPU, by the kernels of ``csrc/cpu``."""
+"""The 1×1 convolution on the CPU, by the kernels of ``csrc/conv1x1``."""
 
 from torch import Tensor
 

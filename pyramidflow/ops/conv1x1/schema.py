@@ -61,6 +61,7 @@ register(
         "invertible_conv1x1(Tensor y, Tensor weight) -> Tensor",
         check=check_invertible_conv1x1,
         fake=_fake_invertible_conv1x1,
+        samples=lambda s: [(s.level, s.matrix)],
         save=_save_inputs,
         backward=_invertible_conv1x1_backward,
     ),
@@ -69,5 +70,6 @@ register(
         " -> (Tensor grad_y, Tensor grad_weight)",
         check=check_invertible_conv1x1_backward,
         fake=_fake_invertible_conv1x1_backward,
+        samples=lambda s: [(s.draw(*s.level.shape), s.level, s.matrix)],
     ),
 )

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from pyramidflow.ops.allocation import dense, empty
 from pyramidflow.ops.convolution import direct, methods, spectral
+from pyramidflow.ops.convolution.convolved import Convolved
 
 
 def conv2d(x: Tensor, weight: Tensor, resample: str) -> Tensor:
@@ -24,13 +25,12 @@ def conv2d(x: Tensor, weight: Tensor, resample: str) -> Tensor:
     return dense(y, like=x)
 
 
-def conv2d_backward(
-    grad_y: Tensor, x: Tensor, weight: Tensor, resample: str, need_x: bool, need_weight: bool
-) -> tuple[Tensor, Tensor]:
+def conv2d_backward(grad_y: Tensor, convolved: Convolved) -> tuple[Tensor, Tensor]:
     """Gradients of :func:`conv2d`; what is not needed is empty."""
+    x, weight, resample, need_x, need_weight = convolved
     method = methods.fastest(spectral.described(x, weight, resample))
     if method.tile == 0 or resample == "down" or x.numel() == 0:
-        return direct.conv2d_backward(grad_y, x, weight, resample, need_x, need_weight)
+        return direct.conv2d_backward(grad_y, convolved)
     taps = weight
     if resample == "up":
         grad_y, taps = direct.phases_of(grad_y), direct.fold_upsampling(weight)

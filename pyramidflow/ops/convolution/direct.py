@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from pyramidflow.ops.allocation import dense, empty
+from pyramidflow.ops.convolution.convolved import Convolved
 
 
 def conv2d(x: Tensor, weight: Tensor, resample: str) -> Tensor:
@@ -40,15 +41,9 @@ def _upsampled(x: Tensor, weight: Tensor) -> Tensor:
     return y
 
 
-def conv2d_backward(
-    grad_y: Tensor,
-    x: Tensor,
-    weight: Tensor,
-    resample: str,
-    need_x: bool,
-    need_weight: bool,
-) -> tuple[Tensor, Tensor]:
+def conv2d_backward(grad_y: Tensor, convolved: Convolved) -> tuple[Tensor, Tensor]:
     """Gradients of :func:`conv2d`; what is not needed is empty."""
+    x, weight, resample, need_x, need_weight = convolved
     fine = functional.interpolate(x, scale_factor=2, mode="nearest") if resample == "up" else x
     stride, padding = 2 if resample == "down" else 1, weight.shape[-1] // 2
     grad_fine, grad_weight, _ = torch.ops.aten.convolution_backward(

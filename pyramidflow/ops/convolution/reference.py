@@ -4,6 +4,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from pyramidflow.ops.allocation import dense
+from pyramidflow.ops.convolution.convolved import Convolved
 from pyramidflow.ops.oracle import gradients
 
 
@@ -14,10 +15,9 @@ def conv2d(x: Tensor, weight: Tensor, resample: str) -> Tensor:
     return dense(y[:, :, ::2, ::2] if resample == "down" else y, like=x)
 
 
-def conv2d_backward(
-    grad_y: Tensor, x: Tensor, weight: Tensor, resample: str, need_x: bool, need_weight: bool
-) -> tuple[Tensor, Tensor]:
+def conv2d_backward(grad_y: Tensor, convolved: Convolved) -> tuple[Tensor, Tensor]:
     """Gradients of :func:`conv2d`; what is not needed is empty."""
+    x, weight, resample, need_x, need_weight = convolved
     grad_x, grad_weight = x.new_empty(0), weight.new_empty(0)
     if need_x:
         (grad_x,) = gradients(lambda x: conv2d(x, weight, resample), [x], grad_y)

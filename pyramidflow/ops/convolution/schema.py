@@ -12,7 +12,9 @@ from pyramidflow.errors import InputError
 from pyramidflow.ops import allocation
 from pyramidflow.ops.checks import check_choice, check_level, check_operands, check_size, half
 from pyramidflow.ops.convolution import direct
+from pyramidflow.ops.convolution.convolved import Convolved
 from pyramidflow.ops.op import NAMESPACE_OPS, Op, empty_like, register
+from pyramidflow.ops.samples import CHANNELS, Calls, Samples
 
 
 def check_conv2d(x: Tensor, weight: Tensor, resample: str) -> None:
@@ -24,18 +26,11 @@ def check_conv2d(x: Tensor, weight: Tensor, resample: str) -> None:
     check_size("the result", convolved_shape(x, weight, resample))
 
 
-def check_conv2d_backward(
-    grad_y: Tensor,
-    x: Tensor,
-    weight: Tensor,
-    resample: str,
-    need_x: bool,
-    need_weight: bool,
-) -> None:
+def check_conv2d_backward(grad_y: Tensor, convolved: Convolved) -> None:
     """Of a gradient and the arguments of :func:`check_conv2d`."""
-    check_conv2d(x, weight, resample)
-    check_operands(grad_y=grad_y, x=x)
-    expected = convolved_shape(x, weight, resample)
+    check_conv2d(*convolved[:3])
+    check_operands(grad_y=grad_y, x=convolved.x)
+    expected = convolved_shape(*convolved[:3])
     if tuple(grad_y.shape) != expected:
         raise InputError(
             f"grad_y has shape {list(grad_y.shape)}, but the result has {list(expected)}: give "
@@ -81,14 +76,8 @@ def _fake_conv2d(x: Tensor, weight: Tensor, resample: str) -> Tensor:
     return allocation.empty(convolved_shape(x, weight, resample), like=x)
 
 
-def _fake_conv2d_backward(
-    grad_y: Tensor,
-    x: Tensor,
-    weight: Tensor,
-    resample: str,
-    need_x: bool,
-    need_weight: bool,
-) -> tuple[Tensor, Tensor]:
+def _fake_conv2d_backward(grad_y: Tensor, convolved: Convolved) -> tuple[Tensor, Tensor]:
+    x, weight, _, need_x, need_weight = convolved
     return (
         empty_like(x) if need_x else x.new_empty(0),
         torch.empty(weight.shape, dtype=weight.dtype, device=weight.device)
@@ -115,8 +104,19 @@ def _direct_conv2d(_steps: object, x: Tensor, weight: Tensor, resample: str) -> 
     return direct.conv2d(x, weight, resample)
 
 
-def _direct_conv2d_backward(_steps: object, *arguments: Any) -> tuple[Tensor, Tensor]:
-    return direct.conv2d_backward(*arguments)
+def _direct_conv2d_backward(
+    _steps: object, grad_y: Tensor, convolved: Convolved
+) -> tuple[Tensor, Tensor]:
+    return direct.conv2d_backward(grad_y, convolved)
+
+
+def _samples(s: Samples) -> Calls:
+    weight = s.draw(CHANNELS, CHANNELS, 3, 3)
+    return [(s.level, weight, resample) for resample in ("none", "up", "down")]
+
+
+def _backward_samples(s: Samples) -> Calls:
+    return [(s.draw(*convolved_shape(*call)), *call, True, True) for call in _samples(s)]
 
 
 register(
@@ -125,6 +125,7 @@ register(
         "conv2d(Tensor x, Tensor weight, str resample) -> Tensor",
         check=check_conv2d,
         fake=_fake_conv2d,
+        samples=_samples,
         save=_save_conv2d,
         backward=_conv2d_backward,
         composite=_direct_conv2d,
@@ -133,7 +134,9 @@ register(
         "conv2d_backward(Tensor grad_y, Tensor x, Tensor weight, str resample,"
         " bool need_x, bool need_weight) -> (Tensor grad_x, Tensor grad_weight)",
         check=check_conv2d_backward,
+        gathered=Convolved,
         fake=_fake_conv2d_backward,
+        samples=_backward_samples,
         composite=_direct_conv2d_backward,
     ),
 )

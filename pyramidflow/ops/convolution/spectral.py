@@ -1,6 +1,6 @@
 """Spectral convolution on the CPU by the compiled kernels.
 
-``csrc/cpu/kernels/convolution_spectral.h`` explains the method: tiles of ``N − k + 1`` outputs, a
+``csrc/convolution/convolution_spectral.h`` explains the method: tiles of ``N − k + 1`` outputs, a
 transform of ``N × N``, one complex product per frequency.
 """
 
@@ -16,7 +16,7 @@ from pyramidflow.ops.allocation import empty
 from pyramidflow.ops.convolution import direct, methods
 from pyramidflow.ops.convolution.methods import Convolution, Method
 from pyramidflow.ops.libraries.cpu import function
-from pyramidflow.ops.libraries.declaration import POINTER, SIZE
+from pyramidflow.ops.libraries.declaration import POINTER, Structure, sizes_named
 
 SAME, PHASES, HALF = range(3)
 """Layouts of a result: as it is; pixels of 2×2 cells from channels; every other pixel."""
@@ -24,45 +24,29 @@ SAME, PHASES, HALF = range(3)
 _LAYOUTS = {"none": SAME, "up": PHASES, "down": HALF}
 
 
-class Source(ctypes.Structure):
+class Source(Structure):
     """An image that a convolution reads, nearest-resized on the way."""
 
-    _fields_ = [
-        ("data", POINTER),
-        *((name, SIZE) for name in ("channels", "height", "width", "resize")),
-    ]
+    _fields_ = (("data", POINTER), *sizes_named("channels height width resize"))
 
 
 Sources = Source * 2
 """One source or two, concatenated; the second may have no channels."""
 
 
-class Spectral(ctypes.Structure):
+class Spectral(Structure):
     """A convolution in the frequency domain."""
 
-    _fields_ = [
-        (name, SIZE)
-        for name in (
-            "batch",
-            "height",
-            "width",
-            "channels0",
-            "channels1",
-            "out_channels",
-            "kernel",
-            "tile",
-            "block",
-            "independent",
-            "layout",
-            "bfloat16",
-        )
-    ]
+    _fields_ = sizes_named(
+        "batch height width channels0 channels1 out_channels kernel tile block independent layout "
+        "bfloat16"
+    )
 
 
-class Epilogue(ctypes.Structure):
+class Epilogue(Structure):
     """What happens to a convolution's result before it is stored."""
 
-    _fields_ = [("bias", POINTER), ("added", POINTER), ("slope", ctypes.c_float)]
+    _fields_ = (("bias", POINTER), ("added", POINTER), ("slope", ctypes.c_float))
 
 
 @function("spectral_sizes")

@@ -1,4 +1,4 @@
-"""The affine coupling on the CPU, by the kernels of ``csrc/cpu``."""
+"""The affine coupling on the CPU, by the kernels of ``csrc/coupling``."""
 
 import ctypes
 
@@ -10,33 +10,20 @@ from pyramidflow.ops.allocation import dense
 from pyramidflow.ops.coupling.mode import Coupled, CouplingMode
 from pyramidflow.ops.coupling.schema import mean_shape
 from pyramidflow.ops.libraries.cpu import function, is_channels_last
-from pyramidflow.ops.libraries.declaration import SIZE
+from pyramidflow.ops.libraries.declaration import Structure, sizes_named
 
-MEAN_NONE, MEAN_PIXEL, MEAN_CHANNEL, MEAN_FULL = range(4)
+MEAN_NONE, MEAN_PIXEL, MEAN_CHANNEL, MEAN_FULL, MEAN_TAKEN = range(5)
 MEAN_KINDS = {"none": MEAN_NONE, "cvn": MEAN_PIXEL, "svn": MEAN_CHANNEL}
 
 
-class Coupling(ctypes.Structure):
+class Coupling(Structure):
     """Sizes, mean and direction of an affine coupling."""
 
-    _fields_ = [
-        *(
-            (name, SIZE)
-            for name in (
-                "batch",
-                "channels",
-                "height",
-                "width",
-                "params_height",
-                "params_width",
-                "channels_last",
-                "inverse",
-                "mean_kind",
-                "mean_batch",
-            )
-        ),
+    _fields_ = (
+        *sizes_named("batch channels height width params_height params_width channels_last"),
+        *sizes_named("inverse mean_kind mean_batch"),
         ("clamp", ctypes.c_float),
-    ]
+    )
 
 
 @function("coupling_mean_pixel")
@@ -49,18 +36,6 @@ def _mean_channel(params: Tensor, mean: Tensor, shape: Coupling) -> None: ...
 
 @function("coupling")
 def _couple(
-    x: Tensor,
-    params: Tensor,
-    mean: Tensor,
-    weight: Tensor | None,
-    y: Tensor,
-    log_det: Tensor,
-    shape: Coupling,
-) -> None: ...
-
-
-@function("coupling_pixel_mean")
-def _couple_taking_mean(
     x: Tensor,
     params: Tensor,
     mean: Tensor,
@@ -174,8 +149,7 @@ def _forward(
     elif x.shape[0] == 0:
         taken.fill_(torch.nan)
     elif mode.volume_norm == "cvn" and x.shape[2:] == params.shape[2:]:
-        _couple_taking_mean(x, params, taken, weight, y, log_det, shape)
-        return y, taken, log_det
+        shape.mean_kind = MEAN_TAKEN
     else:
         take_mean = _mean_pixel if mode.volume_norm == "cvn" else _mean_channel
         take_mean(params, taken, shape)

@@ -1,7 +1,8 @@
-"""The affine coupling on a GPU, by the kernels of ``csrc/cuda``."""
+"""The affine coupling on a GPU, by the kernels of ``csrc/coupling``."""
 
 import ctypes
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,38 +13,22 @@ from pyramidflow.ops.coupling import composite
 from pyramidflow.ops.coupling.mode import Coupled, CouplingMode
 from pyramidflow.ops.coupling.schema import mean_shape
 from pyramidflow.ops.dispatch import steps
-from pyramidflow.ops.libraries.cuda import kernel, kind, new_workspace, query
-from pyramidflow.ops.libraries.declaration import SIZE
+from pyramidflow.ops.libraries.cuda import Level, kernel, level_of, new_workspace, query
+from pyramidflow.ops.libraries.declaration import Structure, sizes_named
 
 _VOLUME_NORMS = {"cvn": 0, "svn": 1, "none": 2}
 _STATISTICS = {"sample": 0, "batch": 1}
 
 
-class Coupling(ctypes.Structure):
+class Coupling(Structure):
     """Sizes and settings of a coupling."""
 
-    _fields_ = [
-        *(
-            (name, SIZE)
-            for name in (
-                "batch",
-                "channels",
-                "height",
-                "width",
-                "params_height",
-                "params_width",
-                "mean_given",
-                "mean_stride_sample",
-                "mean_stride_channel",
-                "mean_stride_pixel",
-                "volume_norm",
-                "statistics",
-                "type",
-                "channels_last",
-            )
-        ),
+    _fields_ = (
+        *sizes_named("batch channels height width type channels_last params_height params_width"),
+        *sizes_named("mean_given mean_stride_sample mean_stride_channel mean_stride_pixel"),
+        *sizes_named("volume_norm statistics"),
         ("clamp", ctypes.c_float),
-    ]
+    )
 
 
 @query("affine_coupling_workspace")
@@ -154,24 +139,12 @@ def coupling_conv1x1(
     """``z = A (exp(s) ⊙ x + t)``."""
     if x.shape[1] > _fused_channels():
         return composite.coupling_conv1x1(steps("cuda"), x, params, mean, weight, mode)
-    x = dense(x, like=x)
-    ready = dense(params, like=x)
-    coupling, mean_read, mean_written = _means(x, params, mean, mode)
-    workspace = new_workspace(x, _workspace(coupling))
-    z = allocation.empty(x.shape, like=x)
-    log_det = allocation.empty((x.shape[0],), like=x, dtype=torch.float32)
-    _coupling_conv1x1(
-        x,
-        ready,
-        mean_read if mean_written is None else mean_written,
-        weight.t().float().contiguous(),
-        None,
-        z,
-        log_det,
-        workspace,
-        coupling,
-    )
-    return z, _mean_result(params, mean_written), log_det
+    transposed = weight.t().float().contiguous()
+
+    def launch(x: Tensor, params: Tensor, mean: Tensor | None, *rest: Any) -> None:
+        _coupling_conv1x1(x, params, mean, transposed, None, *rest)
+
+    return _couple(launch, x, params, mean, mode)
 
 
 def _couple(
@@ -187,15 +160,8 @@ def _couple(
     workspace = new_workspace(x, _workspace(coupling))
     y = allocation.empty(x.shape, like=x)
     log_det = allocation.empty((x.shape[0],), like=x, dtype=torch.float32)
-    launch(
-        x,
-        ready,
-        mean_read if mean_written is None else mean_written,
-        y,
-        log_det,
-        workspace,
-        coupling,
-    )
+    touched = mean_read if mean_written is None else mean_written
+    launch(x, ready, touched, y, log_det, workspace, coupling)
     return y, _mean_result(params, mean_written), log_det
 
 
@@ -207,22 +173,13 @@ def _couple_backward(
 ) -> tuple[Tensor, Tensor]:
     x = dense(coupled.x, like=coupled.x)
     ready = dense(coupled.params, like=x)
-    coupling, mean_read, _ = _means(x, coupled.params, coupled.mean, coupled.mode)
+    coupling, mean, _ = _means(x, coupled.params, coupled.mean, coupled.mode)
     coupling.mean_given = coupled.mean_given
     workspace = new_workspace(x, _workspace(coupling))
     grad_x = allocation.empty(x.shape, like=x)
     grad_params = allocation.empty(ready.shape, like=ready)
-    launch(
-        dense(grad, like=x),
-        grad_log_det.float().contiguous(),
-        x,
-        ready,
-        mean_read,
-        grad_x,
-        grad_params,
-        workspace,
-        coupling,
-    )
+    grads = (dense(grad, like=x), grad_log_det.float().contiguous())
+    launch(*grads, x, ready, mean, grad_x, grad_params, workspace, coupling)
     return grad_x, dense(grad_params, like=coupled.params)
 
 
@@ -230,20 +187,14 @@ def _means(
     x: Tensor, params: Tensor, mean: Tensor | None, mode: CouplingMode
 ) -> tuple[Coupling, Tensor | None, Tensor | None]:
     """What to tell the kernels, the mean they read, and the mean they write or need not touch."""
-    batch, channels, height, width = x.shape
-    type_code, layout = kind(x)
+    level = level_of(x)
     coupling = Coupling(
-        batch=batch,
-        channels=channels,
-        height=height,
-        width=width,
+        **{name: getattr(level, name) for name, _ in Level._fields_},
         params_height=params.shape[2],
         params_width=params.shape[3],
         mean_given=mean is not None,
         volume_norm=_VOLUME_NORMS[mode.volume_norm],
         statistics=_STATISTICS[mode.statistics],
-        type=type_code,
-        channels_last=layout,
         clamp=mode.clamp,
     )
     if mean is None:
@@ -254,8 +205,7 @@ def _means(
         elif 0 in x.shape:
             written.fill_(torch.nan)  # as the mean of nothing is
         return coupling, None, written
-    full = (batch, channels, *params.shape[2:])
-    read = _with_flat_pixels(mean.float().expand(full))
+    read = _with_flat_pixels(mean.float().expand(*x.shape[:2], *params.shape[2:]))
     coupling.mean_stride_sample, coupling.mean_stride_channel = read.stride()[:2]
     coupling.mean_stride_pixel = _pixel_stride(read)
     return coupling, read, None

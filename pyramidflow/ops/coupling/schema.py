@@ -19,7 +19,7 @@ from pyramidflow.ops.checks import (
 )
 from pyramidflow.ops.conv1x1.schema import check_matrix
 from pyramidflow.ops.convolution.schema import check_kernel
-from pyramidflow.ops.coupling import composite
+from pyramidflow.ops.coupling import composite, samples
 from pyramidflow.ops.coupling.mode import Block, Coupled, CouplingMode
 from pyramidflow.ops.op import NAMESPACE_OPS, Op, empty_like, nothing, register
 
@@ -246,6 +246,7 @@ register(
         check=check_affine_coupling,
         gathered=CouplingMode,
         fake=_fake_affine_coupling,
+        samples=samples.couplings,
         save=_save_affine_coupling,
         backward=_affine_coupling_backward,
     ),
@@ -257,6 +258,7 @@ register(
         gathered=Coupled,
         apart=("grad_log_det",),
         fake=_fake_affine_coupling_backward,
+        samples=samples.gradients,
     ),
     Op(
         f"affine_coupling_inverse(Tensor y, Tensor params, Tensor? mean, {_COUPLING})"
@@ -264,6 +266,7 @@ register(
         check=check_affine_coupling,
         gathered=CouplingMode,
         fake=_fake_affine_coupling,
+        samples=samples.couplings,
         save=_save_affine_coupling,
         backward=_affine_coupling_inverse_backward,
     ),
@@ -275,6 +278,7 @@ register(
         gathered=Coupled,
         apart=("grad_log_det",),
         fake=_fake_affine_coupling_backward,
+        samples=samples.gradients,
     ),
     Op(
         f"coupling_conv1x1(Tensor x, Tensor params, Tensor? mean, Tensor weight, {_COUPLING})"
@@ -282,6 +286,7 @@ register(
         check=check_coupling_conv1x1,
         gathered=CouplingMode,
         fake=_fake_coupling_conv1x1,
+        samples=samples.mixed,
         composite=composite.coupling_conv1x1,
         save=_save_coupling_conv1x1,
         backward=_coupling_conv1x1_backward,
@@ -294,6 +299,7 @@ register(
         gathered=Coupled,
         apart=("grad_log_det",),
         fake=_fake_coupling_conv1x1_backward,
+        samples=samples.mixed_gradients,
         composite=composite.coupling_conv1x1_backward,
     ),
     Op(
@@ -302,6 +308,7 @@ register(
         check=check_conv_coupling_conv1x1,
         gathered=Block,
         fake=_fake_conv_coupling_conv1x1,
+        samples=samples.blocks,
         composite=composite.conv_coupling_conv1x1,
     ),
 )

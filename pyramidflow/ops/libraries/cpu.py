@@ -14,21 +14,24 @@ from torch import Tensor
 from pyramidflow.errors import InputError
 from pyramidflow.ops.allocation import memory_format
 from pyramidflow.ops.libraries import loading
-from pyramidflow.ops.libraries.declaration import SIZE, argument_types
+from pyramidflow.ops.libraries.declaration import (
+    SIZE,
+    Structure,
+    argument_types,
+    check_declared,
+    sizes_named,
+)
 
 P = ParamSpec("P")
 
 DECLARED: dict[str, Callable[..., None]] = {}
 """Every function of the library that a module which was imported declares."""
 
-INTERFACE = 0x651C9E17E5A51FB
-"""Of ``csrc/cpu/api.h``, as it is declared here; see ``interface`` in ``setup.py``."""
 
-
-class Image(ctypes.Structure):
+class Image(Structure):
     """Sizes and memory format of a tensor."""
 
-    _fields_ = [(name, SIZE) for name in ("batch", "channels", "height", "width", "channels_last")]
+    _fields_ = sizes_named("batch channels height width channels_last")
 
 
 def image_of(x: Tensor) -> Image:
@@ -57,13 +60,14 @@ def function(name: str) -> Callable[[Callable[P, None]], Callable[P, None]]:
     """
 
     def declare(declared: Callable[P, None]) -> Callable[P, None]:
-        bound: list[Any] = []
+        bound: dict[str, Any] = {}
         DECLARED[name] = declared
 
         @wraps(declared)
         def run(*arguments: P.args, **named: P.kwargs) -> None:
-            if not bound:
-                bound.append(_bind(name, declared))
+            level = _prefix()
+            if level not in bound:
+                bound[level] = bind(name, declared)
             threads = named.get("threads")
             if threads is None:
                 threads = torch.get_num_threads()
@@ -72,7 +76,7 @@ def function(name: str) -> Callable[[Callable[P, None]], Callable[P, None]]:
                     f"threads is {threads}: give one at least, or None for PyTorch's number."
                 )
             pointers = [a.data_ptr() if isinstance(a, Tensor) else a for a in arguments]
-            if bound[0](*pointers, threads) != 0:
+            if bound[level](*pointers, threads) != 0:
                 raise MemoryError(f"no memory for the scratch buffers of {name}.")
 
         return run
@@ -80,31 +84,47 @@ def function(name: str) -> Callable[[Callable[P, None]], Callable[P, None]]:
     return declare
 
 
-def _bind(name: str, declared: Callable[..., None]) -> Any:
-    function = getattr(compiled(), f"pyramidflow_cpu_{name}")
-    types = argument_types(declared)
+def bind(name: str, declared: Callable[..., None]) -> Any:
+    """The library's function of a name, as it is declared.
+
+    Raises:
+        LibraryError: it is not there, or the library declares it otherwise.
+    """
+    types, symbol = argument_types(declared), f"pyramidflow_cpu_{_prefix()}_{name}"
+    check_declared(compiled(), "cpu", symbol, types, last="threads")
     types.pop("threads", None)
+    function = loading.symbol(compiled(), "cpu", symbol)
     function.argtypes, function.restype = [*types.values(), SIZE], ctypes.c_int
     return function
 
 
-@cache
 def compiled() -> ctypes.CDLL:
     """The compiled library.
 
     Raises:
-        LibraryError: it was not built, does not load, or was built for other declarations.
+        LibraryError: it was not built, does not load, or was built from other sources.
     """
-    loaded = loading.load("cpu", INTERFACE)
-    for name in ("level", "compiler"):
-        getattr(loaded, f"pyramidflow_cpu_{name}").restype = ctypes.c_char_p
-    return loaded
+    return loading.load("cpu")
+
+
+def check() -> None:
+    """Compare what was declared with the library.
+
+    Raises:
+        LibraryError: it was not built, or it was built for other declarations.
+    """
+    for name, declared in DECLARED.items():
+        bind(name, declared)
+
+
+@cache
+def _prefix() -> str:
+    return loading.said(compiled(), "cpu", "pyramidflow_cpu_prefix")
 
 
 def level() -> str:
     """Name of the instruction set that the kernels use."""
-    name: bytes = compiled().pyramidflow_cpu_level()
-    return name.decode()
+    return loading.said(compiled(), "cpu", "pyramidflow_cpu_level")
 
 
 def limit_level(limit: int) -> int:
@@ -113,13 +133,13 @@ def limit_level(limit: int) -> int:
     Returns:
         The one that they use.
     """
+    _prefix.cache_clear()
     return int(compiled().pyramidflow_cpu_limit_level(limit))
 
 
 def compiler() -> str:
     """Version of the compiler that made the library."""
-    version: bytes = compiled().pyramidflow_cpu_compiler()
-    return version.decode()
+    return loading.said(compiled(), "cpu", "pyramidflow_cpu_compiler")
 
 
 def has_bfloat16() -> bool:

@@ -1,14 +1,15 @@
 """The compiled CUDA library: its functions are declared where they are used.
 
 :func:`kernel` declares one that launches, :func:`query` one that answers.
-``csrc/cuda/pyramidflow_cuda.h`` says what each one does.
+``csrc/cuda/api.cuh`` says what holds of all; what each one does stands where it is defined.
 """
 
 import ctypes
+import typing
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import wraps
-from typing import ParamSpec
+from functools import cache, wraps
+from typing import Any, ParamSpec
 
 import torch
 from torch import Tensor
@@ -16,21 +17,32 @@ from torch import Tensor
 from pyramidflow.ops import allocation
 from pyramidflow.ops.allocation import memory_format
 from pyramidflow.ops.libraries import loading
+from pyramidflow.ops.libraries.declaration import (
+    POINTER,
+    SIZE,
+    Structure,
+    argument_types,
+    check_declared,
+    sizes_named,
+)
 
 P = ParamSpec("P")
 
 DECLARED: dict[str, Callable[..., int | None]] = {}
 """Every function of the library that a module which was imported declares."""
 
-INTERFACE = 0x9DE0DE1F97EF141
-"""Of ``csrc/cuda/pyramidflow_cuda.h``, as declared here; see ``interface`` in ``setup.py``."""
-
 TYPES = {torch.float32: 0, torch.float16: 1, torch.bfloat16: 2}
 
 
-def kind(x: Tensor) -> tuple[int, int]:
-    """Element type and memory format of a dense tensor, as the library counts them."""
-    return TYPES[x.dtype], int(memory_format(x) == torch.channels_last)
+class Level(Structure):
+    """Sizes, element type and memory format of a level."""
+
+    _fields_ = sizes_named("batch channels height width type channels_last")
+
+
+def level_of(x: Tensor) -> Level:
+    """The description of a dense tensor ``[B, C, H, W]``."""
+    return Level(*x.shape, TYPES[x.dtype], memory_format(x) == torch.channels_last)
 
 
 def new_workspace(like: Tensor, floats: int) -> Tensor:
@@ -41,7 +53,7 @@ def new_workspace(like: Tensor, floats: int) -> Tensor:
 def kernel(name: str) -> Callable[[Callable[P, None]], Callable[P, None]]:
     """Make a declaration launch a kernel on the current stream of the first tensor's device.
 
-    Tensors are passed as pointers, ``None`` as a null pointer, structures by reference. Every
+    Tensors are passed as pointers, ``None`` as a null pointer, structures by value. Every
     function takes the stream last: the declaration leaves it out.
 
     Args:
@@ -59,9 +71,10 @@ def kernel(name: str) -> Callable[[Callable[P, None]], Callable[P, None]]:
         def run(*arguments: P.args, **named: P.kwargs) -> None:
             first = next(x for x in arguments if isinstance(x, Tensor))
             with _current(first) as stream:
-                error = _number(name, *arguments, ctypes.c_void_p(stream))
+                error = _number(name, *arguments, stream)
             if error != 0:
-                reason = _text("error_name", error)
+                number, said = SIZE(error), "pyramidflow_cuda_error_name"
+                reason = loading.said(loaded(), "cuda", said, number)
                 raise RuntimeError(f"the CUDA kernel of {name} did not launch: {reason}.")
 
         return run
@@ -104,44 +117,46 @@ def _set_device(device: int) -> int: ...
 
 def compiler() -> str:
     """Version of the compiler that made the library."""
-    return _text("compiler")
+    return loading.said(loaded(), "cuda", "pyramidflow_cuda_compiler")
 
 
 def architectures() -> str:
     """Architectures that the library was built for: ``"75_80_120PTX"``."""
-    return _text("architectures")
+    return loading.said(loaded(), "cuda", "pyramidflow_cuda_architectures")
 
 
 def loaded() -> ctypes.CDLL:
     """The compiled library.
 
     Raises:
-        LibraryError: it was not built, does not load, or was built for other declarations.
+        LibraryError: it was not built, does not load, or was built from other sources.
     """
-    return loading.load("cuda", INTERFACE)
+    return loading.load("cuda")
+
+
+def check() -> None:
+    """Compare what was declared with the library.
+
+    Raises:
+        LibraryError: it was not built, or it was built for other declarations.
+    """
+    for name, declared in DECLARED.items():
+        _bind(loaded(), name, declared)
+
+
+@cache
+def _bind(library: ctypes.CDLL, name: str, declared: Callable[..., int | None]) -> Any:
+    types, symbol = argument_types(declared), f"pyramidflow_cuda_{name}"
+    check_declared(library, "cuda", symbol, types, last="stream")
+    function = loading.symbol(library, "cuda", symbol)
+    stream = [POINTER] if typing.get_type_hints(declared)["return"] is type(None) else []
+    function.argtypes, function.restype = [*types.values(), *stream], SIZE
+    return function
 
 
 def _number(name: str, *arguments: object) -> int:
-    function = getattr(loaded(), f"pyramidflow_cuda_{name}")
-    function.restype = ctypes.c_int64
-    return int(function(*map(_as_c, arguments)))
-
-
-def _text(name: str, *arguments: object) -> str:
-    function = getattr(loaded(), f"pyramidflow_cuda_{name}")
-    function.restype = ctypes.c_char_p
-    said: bytes = function(*map(_as_c, arguments))
-    return said.decode()
-
-
-def _as_c(argument: object) -> object:
-    if isinstance(argument, Tensor):
-        return ctypes.c_void_p(argument.data_ptr())
-    if isinstance(argument, ctypes.Structure):
-        return ctypes.byref(argument)
-    if isinstance(argument, int):
-        return ctypes.c_int64(argument)
-    return argument if argument is not None else ctypes.c_void_p(None)
+    function = _bind(loaded(), name, DECLARED[name])
+    return int(function(*(a.data_ptr() if isinstance(a, Tensor) else a for a in arguments)))
 
 
 @contextmanager

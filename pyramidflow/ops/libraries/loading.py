@@ -8,6 +8,7 @@ import ctypes
 import os
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -32,16 +33,15 @@ def path(name: str) -> Path:
 
 
 @cache
-def load(name: str, interface: int) -> ctypes.CDLL:
+def load(name: str) -> ctypes.CDLL:
     """Load a compiled library.
 
     Args:
         name: ``"cpu"`` or ``"cuda"``.
-        interface: number of the C interface that the caller declares.
 
     Raises:
-        LibraryError: it was not built, does not load, has another interface, or was built from
-            other sources than those beside it.
+        LibraryError: it was not built, does not load, or was built from other sources than those
+            beside it.
     """
     file = path(name)
     if not file.exists():
@@ -57,44 +57,68 @@ def load(name: str, interface: int) -> ctypes.CDLL:
             f"the compiled {name} library does not load ({error}): install again from source on "
             "this machine."
         ) from error
-    found = _interface(loaded, name)
-    if found != interface:
-        raise LibraryError(
-            f"the compiled {name} library was built for other Python code than this (interface "
-            f"{found:#x} instead of {interface:#x}): install again from source."
-        )
     _check_sources(loaded, name, file.parents[2])
     return loaded
 
 
+def symbol(library: ctypes.CDLL, name: str, function: str) -> Any:
+    """A function of a library.
+
+    Raises:
+        LibraryError: it is not there.
+    """
+    try:
+        return getattr(library, function)
+    except AttributeError as error:
+        raise _of_other_code(name, function) from error
+
+
+def kept_text(library: ctypes.CDLL, name: str, text: str) -> str:
+    """A text that a library keeps.
+
+    Raises:
+        LibraryError: it is not there.
+    """
+    try:
+        start = ctypes.c_char.in_dll(library, text)
+    except ValueError as error:
+        raise _of_other_code(name, text) from error
+    return ctypes.string_at(ctypes.addressof(start)).decode()
+
+
+def said(library: ctypes.CDLL, name: str, function: str, *arguments: object) -> str:
+    """What a function of a library answers in words."""
+    found = symbol(library, name, function)
+    found.restype = ctypes.c_char_p
+    words: bytes = found(*arguments)
+    return words.decode()
+
+
+def _of_other_code(name: str, missing: str) -> LibraryError:
+    return LibraryError(
+        f"the compiled {name} library was built for other Python code than this ({missing} is not "
+        "in it): install again from source."
+    )
+
+
 def source_digest(loaded: ctypes.CDLL, name: str) -> str:
     """Hash of the sources that a library was built from; empty if it does not say."""
-    function = getattr(loaded, f"pyramidflow_{name}_sources", None)
-    if function is None:
+    function = f"pyramidflow_{name}_sources"
+    if not hasattr(loaded, function):
         return ""
-    function.restype = ctypes.c_char_p
-    said: bytes = function()
-    return said.decode().removeprefix("h")
+    return said(loaded, name, function).removeprefix("h")
 
 
 def _check_sources(loaded: ctypes.CDLL, name: str, root: Path) -> None:
-    if not sources.folder(root, name).is_dir():
+    if not sources.folder(root).is_dir():
         return  # an installed package has no sources to differ from
     found, present = source_digest(loaded, name), sources.digest(root, name)
     if found != present:
         raise LibraryError(
             f"the compiled {name} library was built from other sources than those in "
-            f"{sources.folder(root, name)} (hash {found or 'unknown'} instead of {present}): build "
-            "it again with `pip install -e .`."
+            f"{sources.folder(root)} (hash {found or 'unknown'} instead of {present}): build it "
+            "again with `pip install -e .`."
         )
-
-
-def _interface(loaded: ctypes.CDLL, name: str) -> int:
-    function = getattr(loaded, f"pyramidflow_{name}_interface", None)
-    if function is None:
-        return 0
-    function.restype = ctypes.c_int64
-    return int(function())
 
 
 def share_openmp_runtime() -> None:

@@ -7,8 +7,8 @@ changed since is refused. It stands alone, as no other module of the package is 
 import hashlib
 from pathlib import Path
 
-SUFFIXES = (".cpp", ".h", ".cu", ".cuh")
-"""Of the files that a compiler reads."""
+SUFFIXES = {"cpu": (".cpp", ".h"), "cuda": (".cu", ".cuh")}
+"""Of the files that a library is made of: a family has both libraries' in one folder."""
 
 CPU_FLAGS = (
     "-std=c++17",
@@ -48,9 +48,15 @@ CUDA_FLAGS = (
 FLAGS = {"cpu": repr((CPU_FLAGS, LEVELS_X86)), "cuda": repr(CUDA_FLAGS)}
 
 
-def folder(root: Path, name: str) -> Path:
-    """Sources of the library ``name`` (``"cpu"``, ``"cuda"``) in a checkout, there or not."""
-    return root / "csrc" / name
+def folder(root: Path) -> Path:
+    """Sources of the libraries in a checkout, there or not."""
+    return root / "csrc"
+
+
+def files(root: Path, name: str) -> list[Path]:
+    """Sources of the library ``name`` (``"cpu"``, ``"cuda"``) in a checkout, in a fixed order."""
+    found = folder(root).glob("*/*")
+    return sorted(f for f in found if f.suffix in SUFFIXES[name] and f.parent.name != "host")
 
 
 def digest(root: Path, name: str) -> str:
@@ -60,10 +66,9 @@ def digest(root: Path, name: str) -> str:
         root: of the checkout.
         name: ``"cpu"`` or ``"cuda"``.
     """
-    top = folder(root, name)
     total = hashlib.sha256(FLAGS[name].encode())
-    for file in sorted(f for f in top.rglob("*") if f.suffix in SUFFIXES):
+    for file in files(root, name):
         content = file.read_bytes()
-        total.update(f"{file.relative_to(top).as_posix()}\n{len(content)}\n".encode())
+        total.update(f"{file.relative_to(folder(root)).as_posix()}\n{len(content)}\n".encode())
         total.update(content)
     return total.hexdigest()[:16]

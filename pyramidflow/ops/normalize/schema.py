@@ -12,6 +12,7 @@ from pyramidflow.ops.checks import (
     check_tensor,
 )
 from pyramidflow.ops.op import Op, register
+from pyramidflow.ops.samples import BATCH, HEIGHT, WIDTH, Calls, Samples
 
 
 def check_normalize_image(image: Tensor, mean: Tensor, std: Tensor, dtype: torch.dtype) -> None:
@@ -46,6 +47,14 @@ def _fake_normalize_image(image: Tensor, mean: Tensor, std: Tensor, dtype: torch
     return torch.empty((batch, channels, height, width), dtype=dtype, device=image.device)
 
 
+def _samples(s: Samples) -> Calls:
+    mean, std = s.draw(3), s.draw(3).abs() + 0.1
+    return [
+        (s.pixels(kind, BATCH, HEIGHT, WIDTH, 3), mean, std, torch.float32)
+        for kind in (torch.uint8, torch.uint16)
+    ]
+
+
 register(
     __package__,
     Op(
@@ -53,5 +62,6 @@ register(
         check=check_normalize_image,
         apart=("mean", "std"),
         fake=_fake_normalize_image,
+        samples=_samples,
     ),
 )

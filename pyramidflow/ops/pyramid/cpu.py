@@ -1,4 +1,4 @@
-"""The pyramid on the CPU, by the kernels of ``csrc/cpu``; ``…_into`` writes into given memory."""
+"""The pyramid on the CPU, by ``csrc/pyramid``; ``…_into`` writes into given memory."""
 
 import torch
 from torch import Tensor

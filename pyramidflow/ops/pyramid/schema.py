@@ -9,6 +9,7 @@ from pyramidflow.errors import InputError
 from pyramidflow.ops import allocation
 from pyramidflow.ops.checks import check_choice, check_level, check_operands, check_shape, half
 from pyramidflow.ops.op import NAMESPACE_OPS, Op, empty_like, register
+from pyramidflow.ops.samples import HEIGHT, WIDTH, Calls, Samples
 
 
 def coarse_shape(fine: Tensor) -> tuple[int, ...]:
@@ -113,12 +114,21 @@ def _pyramid_merge_backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
     )
 
 
+def _down_backward_samples(s: Samples) -> Calls:
+    index = s.pixels(torch.uint8, *s.coarse.shape) % 2
+    return [
+        (s.coarse, index.new_empty(0), HEIGHT, WIDTH, "nearest"),
+        (s.coarse, index, HEIGHT, WIDTH, "max"),
+    ]
+
+
 register(
     __package__,
     Op(
         "pyramid_down(Tensor x, str reduction) -> (Tensor y, Tensor index)",
         check=check_pyramid_down,
         fake=_fake_pyramid_down,
+        samples=lambda s: [(s.level, "nearest"), (s.level, "max")],
         save=_save_pyramid_down,
         backward=_pyramid_down_backward,
     ),
@@ -128,22 +138,26 @@ register(
         check=check_pyramid_down_backward,
         apart=("index",),
         fake=_fake_pyramid_down_backward,
+        samples=_down_backward_samples,
     ),
     Op(
         "pyramid_residual(Tensor fine, Tensor coarse) -> Tensor",
         check=check_pyramid_residual,
         fake=lambda fine, coarse: empty_like(fine),
+        samples=lambda s: [(s.level, s.coarse)],
         backward=_pyramid_residual_backward,
     ),
     Op(
         "pyramid_merge(Tensor coarse, Tensor residual) -> Tensor",
         check=check_pyramid_merge,
         fake=lambda coarse, residual: empty_like(residual),
+        samples=lambda s: [(s.coarse, s.level)],
         backward=_pyramid_merge_backward,
     ),
     Op(
         "pyramid_up_backward(Tensor grad) -> Tensor",
         check=check_pyramid_up_backward,
         fake=_fake_pyramid_up_backward,
+        samples=lambda s: [(s.level,)],
     ),
 )

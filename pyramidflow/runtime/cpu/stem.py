@@ -1,7 +1,7 @@
 """First layers that read camera pixels: the lift's 1×1 convolution and a residual network's stem.
 
 The normalisation ``(image / full scale − mean) / std`` is fused in front of each, by the kernels of
-``csrc/cpu``.
+``csrc/convolution``.
 """
 
 import torch

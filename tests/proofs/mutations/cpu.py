@@ -9,6 +9,7 @@ which the machine must have.
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -16,13 +17,12 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from pyramidflow.ops.libraries.cpu import INTERFACE
 from tests.proofs.mutations.places import changed
 from tests.proofs.mutations.table import Mutant, mutants
 from tests.support.cpu_cases import TESTS
 from tests.support.places import ROOT
 
-SOURCES = ROOT / "csrc" / "cpu"
+SOURCES = ROOT / "csrc"
 LEVELS = {
     "x86-64": [],
     "AVX2": ["-mavx2", "-mfma"],
@@ -37,18 +37,25 @@ FLAGS = [
     "-fopenmp",
     "-w",
     "-DPYRAMIDFLOW_BASELINE_ONLY",
-    f"-DPYRAMIDFLOW_INTERFACE={INTERFACE}",
 ]
 
 MUTANTS = mutants("cpu")
 
 
-def compile_objects(folder: Path, stems: list[str], kernels: Path, level: str) -> None:
+def source_of(mutant: Mutant, root: Path = SOURCES) -> Path:
+    """The file that a mutant changes."""
+    found = [file for file in root.glob(f"*/{mutant.file}.*") if file.suffix in (".cpp", ".h")]
+    (file,) = found
+    return file
+
+
+def compile_objects(folder: Path, stems: list[str], root: Path, level: str) -> None:
     """Compile kernel files for one instruction set."""
-    flags = [*FLAGS, *LEVELS[level]]
+    flags = [*FLAGS, *LEVELS[level], "-I", str(root)]
+    files = [next(root.glob(f"*/{stem}.cpp")) for stem in stems]
     jobs = [
-        subprocess.Popen(["g++", *flags, "-c", f"{kernels}/{stem}.cpp", "-o", f"{folder}/{stem}.o"])
-        for stem in stems
+        subprocess.Popen(["g++", *flags, "-c", str(file), "-o", f"{folder}/{file.stem}.o"])
+        for file in files
     ]
     assert all(job.wait() == 0 for job in jobs), "a mutant does not compile"
 
@@ -72,11 +79,11 @@ def main() -> None:
 
 def tried(chosen: list[Mutant], level: str, build: Path) -> Iterator[str]:
     """What became of each mutant of an instruction set."""
-    stems = sorted(file.stem for file in (SOURCES / "kernels").glob("*.cpp"))
+    stems = sorted({file.stem for file in SOURCES.glob("*/*.cpp")} - {"dispatch", "launcher"})
     (build / "good").mkdir()
-    compile_objects(build / "good", stems, SOURCES / "kernels", level)
-    dispatch = ["g++", *FLAGS, "-c", f"{SOURCES}/dispatch.cpp", "-o", f"{build}/dispatch.o"]
-    subprocess.run(dispatch, check=True)
+    compile_objects(build / "good", stems, SOURCES, level)
+    source, flags = SOURCES / "cpu" / "dispatch.cpp", [*FLAGS, "-I", str(SOURCES)]
+    subprocess.run(["g++", *flags, "-c", str(source), "-o", f"{build}/dispatch.o"], check=True)
     unchanged = Mutant("common", level, "", "#pragma once", "#pragma once")
     assert try_mutant(build / "unchanged", build, stems, unchanged) == "survived"
     with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -88,15 +95,16 @@ def tried(chosen: list[Mutant], level: str, build: Path) -> Iterator[str]:
 
 def try_mutant(folder: Path, build: Path, stems: list[str], mutant: Mutant) -> str:
     """Build one mutant and run the tests on it."""
-    kernels = folder / "cpu" / "kernels"
-    kernels.mkdir(parents=True)
-    for file in SOURCES.rglob("*.*"):
-        (folder / "cpu" / file.relative_to(SOURCES)).write_text(file.read_text())
-    name = mutant.file
-    (mutated,) = kernels.glob(f"{name}.*")
+    root = folder / "csrc"
+    shutil.copytree(SOURCES, root)
+    mutated = source_of(mutant, root)
     mutated.write_text(changed(mutated.read_text(), mutant.old, mutant.new))
-    affected = [stem for stem in stems if stem == name or includes(kernels / f"{stem}.cpp", name)]
-    compile_objects(folder, affected, kernels, mutant.of)
+    affected = [
+        stem
+        for stem in stems
+        if stem == mutant.file or includes(next(root.glob(f"*/{stem}.cpp")), mutant.file)
+    ]
+    compile_objects(folder, affected, root, mutant.of)
     objects = [
         str((folder if stem in affected else build / "good") / f"{stem}.o") for stem in stems
     ]
@@ -120,8 +128,11 @@ def try_mutant(folder: Path, build: Path, stems: list[str], mutant: Mutant) -> s
 
 def includes(source: Path, header: str) -> bool:
     """Whether a kernel file includes a header, itself or through another."""
-    names = re.findall(r'#include "(\w+)\.h"', source.read_text())
-    return header in names or any(includes(source.parent / f"{name}.h", header) for name in names)
+    names = re.findall(r'#include "(?:\w+/)?(\w+)\.h"', source.read_text())
+    root = source.parents[1]
+    return header in names or any(
+        includes(next(root.glob(f"*/{name}.h")), header) for name in names
+    )
 
 
 if __name__ == "__main__":

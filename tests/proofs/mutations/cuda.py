@@ -1,62 +1,81 @@
 """Mutants of the CUDA kernels: one sign or one index changed, each must fail a test.
 
-``python -m tests.proofs.mutations.cuda`` changes one line of ``csrc/cuda`` at a time, compiles the
+``python -m tests.proofs.mutations.cuda`` changes one line of a CUDA source at a time, compiles the
 sources for the host, runs the tests that concern the line, and writes ``cuda_mutants.md`` beside
 this file. A mutant that no test notices makes the exit code 1. Takes some minutes.
 """
 
 import os
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
+from pyramidflow.ops.libraries import sources
 from tests.proofs.mutations.places import changed
 from tests.proofs.mutations.table import Mutant, mutants
 from tests.support.places import ROOT
 
+SOURCES = ROOT / "csrc"
 RESULT = Path(__file__).with_name("cuda_mutants.md")
 MUTANTS = mutants("cuda")
 
 
-def compile_objects(folder: Path, sources: Path, only: set[str]) -> bool:
-    """Compile the named translation units of ``sources`` into ``folder``."""
-    running = []
-    for name in sorted(only):
-        source = ROOT / "csrc" / "host" / name if name == "launcher.cpp" else sources / name
-        command = [
-            *("g++", "-std=c++17", "-O1", "-fPIC", "-fvisibility=hidden", "-fno-strict-aliasing"),
-            *("-U_FORTIFY_SOURCE", "-w", "-I", str(ROOT / "csrc" / "host"), "-I", str(sources)),
-            *("-c", "-x", "c++", str(source), "-o", str(folder / f"{name}.o")),
-        ]
-        running.append(subprocess.Popen(command, stderr=subprocess.PIPE))
+def compile_objects(folder: Path, root: Path, only: Iterable[str]) -> bool:
+    """Compile the named translation units of the sources ``root`` into ``folder``."""
+    flags = [
+        *("-std=c++17", "-O1", "-fPIC", "-fvisibility=hidden", "-fno-strict-aliasing"),
+        *("-U_FORTIFY_SOURCE", "-w", "-I", str(root / "host"), "-I", str(root)),
+    ]
+    running = [
+        subprocess.Popen(
+            [
+                "g++",
+                *flags,
+                "-c",
+                "-x",
+                "c++",
+                str(source_of(name, root)),
+                "-o",
+                f"{folder}/{name}.o",
+            ],
+            stderr=subprocess.PIPE,
+        )
+        for name in sorted(only)
+    ]
     return all([process.wait() == 0 for process in running])
 
 
-def users_of(header: str) -> set[str]:
-    """Translation units that include a file, directly or not."""
-    sources = ROOT / "csrc" / "cuda"
-    if header.endswith(".cu"):
-        return {header}
+def source_of(name: str, root: Path = SOURCES) -> Path:
+    """The file of that name."""
+    (file,) = root.glob(f"*/{name}")
+    return file
+
+
+def users_of(name: str) -> set[str]:
+    """Translation units that include a file, directly or not, or that it is."""
+    if name.endswith(".cu"):
+        return {name}
     found: set[str] = set()
-    for file in sources.iterdir():
-        if f'#include "{header}"' in file.read_text():
+    for file in sources.files(ROOT, "cuda"):
+        if re.search(rf'#include "(\w+/)?{re.escape(name)}"', file.read_text()):
             found |= users_of(file.name)
     return found
 
 
 def survives(mutant: Mutant, folder: Path, everything: set[str]) -> str:
     """``killed``, ``survived``, or why the mutant cannot be judged."""
-    original = (ROOT / "csrc" / "cuda" / mutant.file).read_text()
-    mutated = changed(original, mutant.old, mutant.new, times=1)
-    sources, objects = folder / "cuda", folder / "mutant"
-    for path in (sources, objects):
+    root, objects = folder / "csrc", folder / "mutant"
+    for path in (root, objects):
         shutil.rmtree(path, ignore_errors=True)
-    shutil.copytree(ROOT / "csrc" / "cuda", sources)
+    shutil.copytree(SOURCES, root)
     shutil.copytree(folder / "objects", objects)
-    (sources / mutant.file).write_text(mutated)
-    if not compile_objects(objects, sources, users_of(mutant.file)):
+    mutated = source_of(mutant.file, root)
+    mutated.write_text(changed(mutated.read_text(), mutant.old, mutant.new, times=1))
+    if not compile_objects(objects, root, users_of(mutant.file)):
         return "does not compile"
     library = link(objects, everything)
     return "survived" if pass_tests(library, mutant.tests) else "killed"
@@ -97,14 +116,14 @@ def main() -> int:
     import torch
 
     torch.set_num_threads(1)
-    everything = {file.name for file in (ROOT / "csrc" / "cuda").glob("*.cu")} | {"launcher.cpp"}
+    everything = {file.name for file in SOURCES.glob("*/*.cu")} | {"launcher.cpp"}
     wanted = sys.argv[1] if len(sys.argv) > 1 else ""
     chosen = [mutant for mutant in MUTANTS if wanted in mutant.of]
     rows = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "objects").mkdir()
-        if not compile_objects(folder / "objects", ROOT / "csrc" / "cuda", everything):
+        if not compile_objects(folder / "objects", SOURCES, everything):
             print("the sources do not compile")
             return 2
         unchanged = link(folder / "objects", everything)

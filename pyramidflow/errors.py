@@ -13,6 +13,10 @@ class CheckpointError(InputError):
     """A checkpoint that a training cannot go on from: it is missing, damaged or another's."""
 
 
+class LostProcessError(InputError):
+    """Another process of a training has ended, or does not answer."""
+
+
 class PyramidFlowWarning(UserWarning):
     """What a person should know although the work goes on, in one sentence.
 

@@ -48,12 +48,14 @@ class StopRequest:
 
     Args:
         unit: what is finished before the work stops, as it is told to the user.
+        is_told: whether it is; of several processes one tells it.
     """
 
     SIGNALS = (signal.SIGINT, *TERMINATIONS)
 
-    def __init__(self, unit: str = "step") -> None:
+    def __init__(self, unit: str = "step", is_told: bool = True) -> None:
         self.requested = False
+        self._is_told = is_told
         self._unit = unit
         self._signals = ExitStack()
 
@@ -68,6 +70,8 @@ class StopRequest:
         if self.requested:
             raise KeyboardInterrupt
         self.requested = True
+        if not self._is_told:
+            return
         # Not print: a handler may interrupt one.
         with suppress(OSError):
             os.write(2, f"\nstopping after this {self._unit}; once more stops at once\n".encode())

@@ -1,6 +1,8 @@
 """``pyramidflow train``."""
 
+import json
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from pyramidflow.data import Category
     from pyramidflow.detector import Detector
     from pyramidflow.line.history.marked import MarkedPictures
+    from pyramidflow.training import Parallel
 
 
 DataArgument = Annotated[
@@ -73,33 +76,52 @@ def train(
     trains on two thirds of the pictures of parts that people marked good as well; the others, and
     those marked bad, judge the detector, and the one that it replaces.
     """
-    from pyramidflow.cli.from_history import marked_in
-    from pyramidflow.cli.summary import print_facts, print_training, say_left_out
-    from pyramidflow.data import open_dataset
+    from pyramidflow.cli.summary import print_facts, print_training
+    from pyramidflow.cli.together import together
     from pyramidflow.detector import Detector
     from pyramidflow.io.files import exclusive
 
-    detector_file(output)
+    with together(how.device) as (parallel, device):
+        detector_file(output)
+        dataset, exam = _data(data, category, add_from_history, pictures, output)
+        settings = with_preset(preset, dataset, settings)
+        detector = Detector(encoder_weights=how.encoder_weights, device=device, **settings)
+        checkpoint = output.with_suffix(".checkpoint.safetensors")
+        results = output.with_suffix(".tuning.json")
+        reading: dict[str, Any] = {"cache_bytes": how.cache_bytes, "max_pixels": how.max_pixels}
+        is_first = parallel.rank == 0
+        with exclusive(output, covers=[checkpoint, results]) if is_first else nullcontext():
+            if tune:
+                choosing = (tuple(settings), results, resume, reading)
+                detector = _tuned(detector, dataset, parallel, *choosing)
+                resume = resume and checkpoint.exists()  # a tuning may have been stopped before it
+            reading |= {"workers": workers, "parallel": parallel}
+            detector.fit(dataset, checkpoint=checkpoint, resume=resume, **reading)
+            if is_first:
+                detector.save(output)
+        if is_first:
+            print_training(detector, output, checkpoint)
+            if exam is not None:
+                print_facts(exam(detector))
+
+
+def _data(
+    data: Path,
+    category: str | None,
+    add_from_history: str | None,
+    pictures: list[Path] | None,
+    output: Path,
+) -> "tuple[Category, Callable[[Detector], dict[str, str]] | None]":
+    """The data set, with marked pictures if asked, and what judges a detector by others of them."""
+    from pyramidflow.cli.from_history import marked_in
+    from pyramidflow.cli.summary import say_left_out
+    from pyramidflow.data import open_dataset
+
     dataset = open_dataset(data, category)
     say_left_out(dataset.left_out, dataset.remarks)
-    settings = with_preset(preset, dataset, settings)
-    exam = None
-    if add_from_history is not None:
-        marked = marked_in(add_from_history, pictures)
-        dataset, exam = _with_marked(dataset, marked, output)
-    detector = Detector(encoder_weights=how.encoder_weights, device=how.device, **settings)
-    checkpoint = output.with_suffix(".checkpoint.safetensors")
-    results = output.with_suffix(".tuning.json")
-    reading: dict[str, Any] = {"cache_bytes": how.cache_bytes, "max_pixels": how.max_pixels}
-    with exclusive(output, covers=[checkpoint, results]):
-        if tune:
-            detector = _tuned(detector, dataset, tuple(settings), results, resume, reading)
-            resume = resume and checkpoint.exists()  # the tuning may have been stopped before it
-        detector.fit(dataset, checkpoint=checkpoint, resume=resume, workers=workers, **reading)
-        detector.save(output)
-    print_training(detector, output, checkpoint)
-    if exam is not None:
-        print_facts(exam(detector))
+    if add_from_history is None:
+        return dataset, None
+    return _with_marked(dataset, marked_in(add_from_history, pictures), output)
 
 
 def _with_marked(
@@ -127,26 +149,28 @@ def _with_marked(
 def _tuned(
     detector: "Detector",
     data: "Category",
+    parallel: "Parallel",
     given: tuple[str, ...],
     results: Path,
     resume: bool,
     reading: dict[str, Any],
 ) -> "Detector":
-    from rich.console import Console
+    """The detector with chosen settings; of several processes the first one chooses."""
+    found: list[Detector] = []
 
-    from pyramidflow.cli.tuning import ConsoleTuning
-    from pyramidflow.tuning import tune
+    def settings() -> str:
+        from rich.console import Console
 
-    with ConsoleTuning(Console(stderr=True)) as progress:
-        return tune(
-            detector,
-            data,
-            keep=given,
-            results=results,
-            resume=resume,
-            progress=progress,
-            **reading,
-        )
+        from pyramidflow.cli.tuning import ConsoleTuning
+        from pyramidflow.tuning import tune
+
+        with ConsoleTuning(Console(stderr=True)) as progress:
+            how: dict[str, Any] = {"results": results, "resume": resume, "progress": progress}
+            found.append(tune(detector, data, keep=given, **how, **reading))
+        return json.dumps(found[0].spec.as_settings())
+
+    told = parallel.told(settings)
+    return found[0] if found else detector.changed(**json.loads(told))
 
 
 def with_preset(preset: str | None, data: "Category", given: dict[str, Any]) -> dict[str, Any]:

@@ -41,6 +41,7 @@ from pyramidflow.runtime import Precision, Settings
 from pyramidflow.runtime.device import resolve_device
 from pyramidflow.settings import shown
 from pyramidflow.spec import Spec
+from pyramidflow.training import Parallel
 
 
 class Detector(DetectorState):
@@ -116,6 +117,7 @@ class Detector(DetectorState):
         cache_bytes: int = CACHE_BYTES,
         max_pixels: int | None = None,
         workers: int | None = None,
+        parallel: Parallel | None = None,
         **recipe: Any,
     ) -> "Detector":
         """Train on good images, take the template, and calibrate on the held-out share.
@@ -133,6 +135,7 @@ class Detector(DetectorState):
             cache_bytes: memory for decoded images.
             max_pixels: pixels of the largest picture that is decoded; by default 178 million.
             workers: processes that prepare images; by default as many as help.
+            parallel: this process among several, see :func:`pyramidflow.training.processes`.
             recipe: settings of the training that differ from the detector's own, as ``epochs``,
                 ``batch_size``, ``augment``, ``validation_share`` or ``deterministic``; see
                 :class:`pyramidflow.training.Recipe`.
@@ -148,13 +151,15 @@ class Detector(DetectorState):
         if not isinstance(data, Category):
             data = open_dataset(data, category)
         file = None if checkpoint is None else Path(checkpoint)
-        run = Run(file, resume, show_progress, cache_bytes, max_pixels, workers)
+        run = Run(file, resume, show_progress, cache_bytes, max_pixels, workers, parallel)
         fitted = fit(self.model, spec, data, run, self._artifact.masks)
         # The memory budget is for the line: after a training the process has more than it already.
         settings = replace(self._current.settings, memory_budget=None)
         session = Session(fitted.artifact, self.device, settings)
-        good = fitted.good_pixels(max_pixels)
-        calibration = calibrated_on(fitted.artifact, session, good, 0.01, fitted.origin)
+        good = fitted.good_pixels(run)
+        calibration = calibrated_on(
+            fitted.artifact, session, good, 0.01, fitted.origin, parallel=parallel
+        )
         with self._changing:
             trials = self._artifact.trials
             self._artifact = replace(fitted.artifact, calibration=calibration, trials=trials)

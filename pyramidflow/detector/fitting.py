@@ -37,7 +37,7 @@ from pyramidflow.errors import ImagesWarning
 from pyramidflow.io.names import printable
 from pyramidflow.model import PyramidFlow
 from pyramidflow.spec import ImageSize, Spec
-from pyramidflow.training import TrainingResult, train
+from pyramidflow.training import OneProcess, Parallel, TrainingResult, train
 from pyramidflow.training.statistics import normal_of
 
 DECIDING_PACKAGES = ("numpy", "pillow", "tifffile", "imagecodecs")
@@ -55,6 +55,7 @@ class Run:
         cache_bytes: memory for decoded images.
         max_pixels: pixels of the largest picture that is decoded; ``None`` is the package's own.
         workers: processes that prepare images; ``None`` takes as many as help.
+        parallel: the processes that train together; ``None`` is this one alone.
     """
 
     checkpoint: Path | None = None
@@ -63,6 +64,7 @@ class Run:
     cache_bytes: int = CACHE_BYTES
     max_pixels: int | None = None
     workers: int | None = None
+    parallel: Parallel | None = None
 
 
 @dataclass(frozen=True)
@@ -81,20 +83,22 @@ class Fitted:
     good: ImageSet
     origin: Origin
 
-    def good_pixels(self, max_pixels: int | None = None) -> Iterator[Pixels]:
+    def good_pixels(self, run: Run) -> Iterator[Pixels]:
         """The images to calibrate on, at the size that the network works at.
 
-        Where the verdict depends on their own size, they are read anew.
+        Where the verdict depends on their own size, they are read anew. Of several processes each
+        has its own.
 
         Args:
-            max_pixels: of the largest picture that is decoded; ``None`` is the package's own.
+            run: of the training.
         """
-        spec = self.artifact.spec
-        if spec.rule.depends_on_size:
-            decoding = decoding_of(spec, max_pixels)
-            yield from (read_image(path, decoding) for path in self.good.paths)
-        else:
-            yield from (self.good[index] for index in range(len(self.good)))
+        spec, parallel = self.artifact.spec, run.parallel or OneProcess()
+        decoding = decoding_of(spec, run.max_pixels)
+        for index in range(parallel.rank, len(self.good), parallel.world):
+            if spec.rule.depends_on_size:
+                yield read_image(self.good.paths[index], decoding)
+            else:
+                yield self.good[index]
 
 
 def fit(
@@ -140,6 +144,7 @@ def fit(
         resume=run.resume,
         show_progress=run.show_progress,
         workers=run.workers,
+        parallel=run.parallel,
     )
     _warn(images.looks_dark())
     lying = images if prepared.reference is None else reading.images(images.paths)

@@ -5,11 +5,14 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
+import torch
+
 from pyramidflow.data import Pixels, content_digest, list_images, resize_image
 from pyramidflow.detector.artifact import Artifact
 from pyramidflow.detector.calibration import Calibration, Origin, conformal_calibration
 from pyramidflow.detector.session import Session
 from pyramidflow.errors import CalibrationWarning, InputError
+from pyramidflow.training import OneProcess, Parallel
 
 
 def good_images_in(folder: Path) -> list[Path]:
@@ -31,6 +34,7 @@ def calibrated_on(
     rate: float,
     origin: Origin,
     review_rate: float | None = None,
+    parallel: Parallel | None = None,
 ) -> Calibration:
     """The calibration that good images give.
 
@@ -42,6 +46,7 @@ def calibrated_on(
         rate: share of good parts that may be rejected.
         origin: of the images.
         review_rate: share of good parts that may be for review or rejected.
+        parallel: the processes that inspect the images, each its own; ``None`` is this one alone.
 
     Raises:
         InputError: no images, a score that is not finite, a rate outside (0, 1), or a review rate
@@ -50,7 +55,7 @@ def calibrated_on(
     Warns:
         CalibrationWarning: some of the images were trained on, or show parts without a pose.
     """
-    found = _scored(artifact, session, good)
+    found = _united(_scored(artifact, session, good), parallel or OneProcess())
     scores = found.scores
     if found.unplaced:
         warnings.warn(
@@ -100,3 +105,12 @@ def _scored(artifact: Artifact, session: Session, good: Iterable[Pixels]) -> _Sc
         known += content_digest(resized) in contents
         scores.append(found.score)
     return _Scored(scores, known, unplaced)
+
+
+def _united(own: _Scored, parallel: Parallel) -> _Scored:
+    """What all processes found, from what each did; scores come process by process."""
+    counts = torch.tensor([own.known, own.unplaced])
+    scores = torch.tensor(own.scores, dtype=torch.float64)
+    found = parallel.united({"counts": counts, f"scores/{parallel.rank}": scores})
+    known, unplaced = found.pop("counts").tolist()
+    return _Scored(torch.cat(list(found.values())).tolist(), known, unplaced)

@@ -9,6 +9,7 @@ from torch.nn import functional
 from pyramidflow import ops
 from pyramidflow.errors import InputError
 from pyramidflow.model.drawing import drawing_device
+from pyramidflow.model.shared_mean import Add, shared_mean
 from pyramidflow.model.topology import BlockTopology
 
 Pyramid = tuple[Tensor, ...]
@@ -30,10 +31,14 @@ class VolumeNorm2d(nn.Module):
         statistics: ``"sample"`` (Algorithm 2) or ``"batch"`` (the released code).
         momentum: ``β``.
 
+    Attributes:
+        add: sums over the processes that share a batch; ``None`` where this one has all of it.
+
     Source: supplement, Algorithm 2.
     """
 
     running_mean: Tensor
+    add: Add | None = None
 
     def __init__(
         self,
@@ -56,10 +61,24 @@ class VolumeNorm2d(nn.Module):
         """What the coupling subtracts: the running mean, or ``None`` for the sample's own."""
         return None if self.training and self.kind != "none" else self.running_mean
 
+    def shared(self, params: Tensor, mean: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """Parameters and mean to couple with, where processes share a batch and its statistics.
+
+        Args:
+            params: ``[B, 2C, h, w]``.
+            mean: of :meth:`mean`; one that is there stays.
+        """
+        if mean is not None or self.add is None or self.statistics != "batch":
+            return params, mean
+        return shared_mean(params, self.kind, self.add)
+
     @torch.no_grad()
     def update(self, mean: Tensor) -> None:
         """Move the running mean towards a training step's mean (averaged over its samples)."""
         if self.kind == "none":
+            return
+        if not len(mean):  # no sample moves it, but it takes its shape
+            self.running_mean = self.running_mean.expand(1, *mean.shape[1:]).clone()
             return
         step = mean.mean(0, keepdim=True)  # [1, 1, h, w] or [1, C, 1, 1]
         self.running_mean = (1 - self.momentum) * self.running_mean + self.momentum * step
@@ -265,8 +284,8 @@ class CouplingBlock(nn.Module):
             The pyramid with one level replaced, and the log-determinant of each sample ``[B]``.
         """
         norm = self.volume_norm
-        params = self.params(pyramid)  # [B, 2C, h', w']
-        z, mean, log_det = self.couple(pyramid[self.topology.writes], params, norm.mean())
+        params, given = norm.shared(self.params(pyramid), norm.mean())  # [B, 2C, h', w']
+        z, mean, log_det = self.couple(pyramid[self.topology.writes], params, given)
         if self.training:
             norm.update(mean)
         return self._replace(pyramid, z), log_det

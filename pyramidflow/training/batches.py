@@ -16,7 +16,7 @@ from pyramidflow.data import ImageSet, Pixels, augment_texture, batch_of
 from pyramidflow.errors import InputError
 from pyramidflow.machine import usable_processors
 from pyramidflow.spec import Preprocessing
-from pyramidflow.training.parallel import OneProcess, Parallel
+from pyramidflow.training.parallel import OneProcess, Parallel, share
 
 MOST_WORKERS: Final = 4
 """Where nobody says how many: more decode faster than a step trains."""
@@ -58,13 +58,14 @@ class EpochSampler(Sampler[list[Draw]]):
     """Batches of an epoch: a function of seed and epoch, and of nothing else.
 
     A last batch of one image is left out where a step takes more: pairs are contrasted. Of several
-    processes each has its share of every batch.
+    processes each has its share of every batch, which may be empty.
 
     Args:
         count: of the images.
         batch_size: images in a step, over all processes.
         seed: of the order; ``None`` is that of the numbers.
         parallel: the processes.
+        least: images of a last batch that is taken.
 
     Attributes:
         epoch: that comes next.
@@ -72,29 +73,34 @@ class EpochSampler(Sampler[list[Draw]]):
     """
 
     def __init__(
-        self, count: int, batch_size: int, seed: int | None, parallel: Parallel | None = None
+        self,
+        count: int,
+        batch_size: int,
+        seed: int | None,
+        parallel: Parallel | None = None,
+        least: int = 2,
     ) -> None:
         self.count = count
         self.batch_size = batch_size
         self.seed = seed
         self.parallel = parallel or OneProcess()
+        self.least = min(least, batch_size)
         self.epoch = 0
         self.start = 0
 
     def __len__(self) -> int:
         """Steps of a whole epoch."""
         whole, rest = divmod(self.count, self.batch_size)
-        return whole + (rest >= min(self.batch_size, 2))
+        return whole + (rest >= self.least)
 
     def __iter__(self) -> Iterator[list[Draw]]:
         """The batches from the first step on."""
         order: Sequence[int] = range(self.count)
         if self.seed is not None:
             order = np.random.default_rng((self.seed, self.epoch)).permutation(self.count).tolist()
-        rank, world = self.parallel.rank, self.parallel.world
         for step in range(self.start, len(self)):
             batch = order[step * self.batch_size : (step + 1) * self.batch_size]
-            yield [(self.epoch, index) for index in batch[rank::world]]
+            yield [(self.epoch, index) for index in share(batch, self.parallel)]
 
 
 class Batches:
@@ -139,7 +145,7 @@ class Batches:
             start: its first step that is wanted.
 
         Yields:
-            ``[B, H, W, 3]``, uint8 or uint16.
+            ``[B, H, W, 3]``, uint8 or uint16; ``B`` is 0 where the process has no share.
 
         Raises:
             InputError: an image cannot be read.
@@ -160,6 +166,8 @@ def _collated(batch: Sequence[Pixels | InputError], preprocessing: Preprocessing
     for image in batch:
         if isinstance(image, InputError):
             return image
+    if not batch:
+        return torch.empty(0, *preprocessing.size, 3, dtype=torch.uint8)
     return batch_of([image for image in batch if not isinstance(image, InputError)], preprocessing)
 
 

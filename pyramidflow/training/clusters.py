@@ -9,6 +9,7 @@ from torch import Tensor
 
 from pyramidflow.model.comparison import without_mean
 from pyramidflow.spec import ContrastRule
+from pyramidflow.training.parallel import Parallel
 
 SKETCH = 4096
 """Numbers that stand for an image's latents: distances of images are right within some 2%."""
@@ -37,10 +38,10 @@ class Sketches:
     def __init__(self, rule: ContrastRule) -> None:
         self._rule = rule
         self._signs: list[Tensor] = []
-        self._sketches: list[Tensor] = []
+        self._sketches: dict[str, Tensor] = {}
 
-    def add(self, latents: Sequence[Tensor]) -> None:
-        """Add the next image's latents ``[1, C, h_d, w_d]``."""
+    def add(self, index: int, latents: Sequence[Tensor]) -> None:
+        """Add an image's latents ``[1, C, h_d, w_d]``."""
         if self._rule.light:
             latents = without_mean(latents)
         if not self._signs:
@@ -53,7 +54,13 @@ class Sketches:
             values = z.flatten() * signs / z.numel() ** 0.5
             ends = torch.nn.functional.pad(values, (0, -len(values) % SKETCH))
             total += ends.view(-1, SKETCH).sum(0, dtype=torch.float64).cpu()
-        self._sketches.append(total)
+        self._sketches[str(index)] = total
+
+    def united(self, parallel: Parallel) -> "Sketches":
+        """Of the images of all processes, of which each has added its own."""
+        found = Sketches(self._rule)
+        found._sketches = parallel.united(self._sketches)
+        return found
 
     def groups(self, count: int) -> list[int]:
         """Number of the group of each image, by k-means; the same images give the same groups.
@@ -64,7 +71,8 @@ class Sketches:
         """
         from scipy.cluster.vq import kmeans2
 
-        points = torch.stack(self._sketches).numpy()  # [N, SKETCH]
+        images = [self._sketches[name] for name in sorted(self._sketches, key=int)]
+        points = torch.stack(images).numpy()  # [N, SKETCH]
         count = min(count, len(np.unique(points, axis=0)))
         best, least = np.zeros(len(points), dtype=np.int64), np.inf
         with warnings.catch_warnings():

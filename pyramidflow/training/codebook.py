@@ -1,6 +1,6 @@
 """A codebook drawn from the positions of training images."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -80,8 +80,34 @@ class Draws:
 
     def without(self, index: int) -> "Draws":
         """These without an image that was drawn from."""
+        return self._of({key: drawn for key, drawn in self._drawn.items() if key != index})
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All that was drawn, by name: processes that drew from different images have different."""
+        found = {}
+        for index, drawn in self._drawn.items():
+            found[f"{index}/features"] = drawn.features
+            found[f"{index}/count"] = torch.tensor(drawn.count)
+            found[f"{index}/sums"] = drawn.sums
+            found[f"{index}/squares"] = drawn.squares
+        return found
+
+    def with_tensors(self, tensors: Mapping[str, Tensor]) -> "Draws":
+        """Such whose :meth:`tensors` are given."""
+        images: dict[int, dict[str, Tensor]] = {}
+        for name, x in tensors.items():
+            index, _, part = name.partition("/")
+            images.setdefault(int(index), {})[part] = x
+        return self._of(
+            {
+                index: Drawn(x["features"], int(x["count"]), x["sums"], x["squares"])
+                for index, x in images.items()
+            }
+        )
+
+    def _of(self, drawn: dict[int, Drawn]) -> "Draws":
         others = Draws(self._rule, self.level, self._images)
-        others._drawn = {key: drawn for key, drawn in self._drawn.items() if key != index}
+        others._drawn = drawn
         return others
 
     def codebook(self) -> Codebook:

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from rich.console import Console
 from torch import Tensor
 
 from pyramidflow.data import ImageSet, network_input, normalised
@@ -16,17 +15,23 @@ from pyramidflow.errors import CheckpointError, InputError
 from pyramidflow.interrupt import Interrupted, StopRequest
 from pyramidflow.model import PyramidFlow
 from pyramidflow.model.frozen import Standardised
-from pyramidflow.spec import PLAIN_CONTRAST, ContrastRule, Preprocessing, Recipe
+from pyramidflow.spec import ContrastRule, Preprocessing, Recipe
 from pyramidflow.training.batches import Batches, DrawnImages, EpochSampler
 from pyramidflow.training.checkpoint import Position, load_checkpoint, save_checkpoint
 from pyramidflow.training.contents import fingerprint, read_all
 from pyramidflow.training.determinism import determinism
-from pyramidflow.training.loss import Loss, choose_loss
+from pyramidflow.training.joined import (
+    JoinedNetwork,
+    join_step,
+    shared_statistics,
+    start_alike,
+)
+from pyramidflow.training.loss import Loss, Network, choose_loss
 from pyramidflow.training.memory import Mode, activation_bytes, fitting_mode, network_of
-from pyramidflow.training.parallel import OneProcess, Parallel
-from pyramidflow.training.progress import SilentProgress, TrainingProgress, console_progress
+from pyramidflow.training.parallel import OneProcess, Parallel, rounds
+from pyramidflow.training.progress import TrainingProgress
 from pyramidflow.training.standardise import standardise
-from pyramidflow.training.statistics import Normal, normal_of, passes
+from pyramidflow.training.statistics import Normal, Together, normal_of, passes
 
 
 @dataclass(frozen=True)
@@ -90,6 +95,7 @@ class Trainer:
         self.contrast = contrast
         self.progress = progress
         self.checkpoint = checkpoint
+        self.parallel = parallel or OneProcess()
         read_all(images, progress)
         read_all(held_out, progress)
         self.loss: Loss = choose_loss(recipe.without)
@@ -101,7 +107,6 @@ class Trainer:
             betas=recipe.betas,
         )
         self.workers = workers
-        self.parallel = parallel or OneProcess()
         self.batches = self._batches(images, recipe.seed, recipe.augment)
         self.held_out_batches = self._batches(held_out, None)
         if len(self.batches) == 0:
@@ -156,7 +161,15 @@ class Trainer:
             Interrupted: a stop was requested (Ctrl-C, SIGTERM); the checkpoint is written.
             InputError: an image cannot be read, or the loss is not finite.
         """
-        with determinism(self.recipe.deterministic), StopRequest() as stop:
+        parallel = self.parallel
+        if parallel.world > 1:
+            at = {"epoch": self.position.epoch, "step": self.position.step}
+            start_alike(self.model, self._identity() | at, parallel)
+        with (
+            determinism(self.recipe.deterministic),
+            StopRequest(is_told=parallel.rank == 0) as stop,
+            shared_statistics(self.model, parallel),
+        ):
             self._standardise(stop)
             steps = len(self.batches)
             done = self.position.epoch * steps + self.position.step
@@ -177,15 +190,17 @@ class Trainer:
             return
         self.progress.begin("features", 0, len(self.images))
 
-        def inputs() -> Iterator[Tensor]:
-            order = EpochSampler(len(self.images), 1, None)
-            singles = Batches(DrawnImages(self.images), order, self.preprocessing, self.workers)
-            for image in singles.of_epoch():
-                yield self._normalised(image)
-                self.progress.advance()
-                self._stop_if(stop)
+        count, world = len(self.images), self.parallel.world
+        order = EpochSampler(count, world, None, self.parallel, least=1)
+        batches = Batches(DrawnImages(self.images), order, self.preprocessing, self.workers)
 
-        standardise(encoder, inputs())
+        def inputs() -> Iterator[Tensor]:
+            for step, batch in enumerate(batches.of_epoch()):
+                if len(batch):  # in the last step some processes have none
+                    yield self._normalised(batch)
+                self._seen(min(world, count - step * world), stop)
+
+        standardise(encoder, inputs(), self.parallel)
 
     def _epoch(self, stop: StopRequest) -> None:
         position, recipe = self.position, self.recipe
@@ -216,25 +231,26 @@ class Trainer:
         self.progress.epoch(record, recipe.epochs)
 
     def _step(self, epoch: int, batch: Tensor) -> float:
-        network = network_of(self.model, self.position.memory)
+        network = self._joined(network_of(self.model, self.position.memory))
         loss = self.loss(network, self._normalised(batch))
-        value = _finite(self._mean(loss.detach()), "loss", epoch)
+        value = _finite(float(loss.detach()), "loss", epoch)
         self.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
-        self.parallel.reduce(*(p.grad for p in self.model.parameters() if p.grad is not None))
+        if self.parallel.world > 1:
+            join_step(self.model, len(batch), self.parallel)
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip_norm)
         self.optimizer.step()
         return value
 
-    def _mean(self, loss: Tensor) -> float:
-        self.parallel.reduce(loss)  # over the processes
-        return float(loss)
+    def _joined(self, network: Network) -> Network:
+        return JoinedNetwork(network, self.parallel) if self.parallel.world > 1 else network
 
     @torch.no_grad()
     def _validation_loss(self) -> float | None:
         self.model.eval()
+        network = self._joined(self.model)
         batches = map(self._normalised, self.held_out_batches.of_epoch())
-        losses = [self._mean(self.loss(self.model, batch)) for batch in batches]
+        losses = [float(self.loss(network, batch)) for batch in batches]
         if not losses:
             return None
         return _finite(sum(losses) / len(losses), "held-out loss", self.position.epoch)
@@ -246,17 +262,29 @@ class Trainer:
 
         def latents_of(index: int) -> tuple[Tensor, ...]:
             latents: tuple[Tensor, ...] = self.model(self._input(index))
-            self.progress.advance()
-            self._stop_if(stop)
             return latents
 
         def seen_of(index: int) -> Tensor | None:
             seen = self.images.seen(index, map_size)
             return None if seen is None else torch.from_numpy(seen)
 
+        def in_turn(count: int) -> Iterator[int]:
+            for index, images in rounds(count, self.parallel):
+                if index is not None:
+                    yield index
+                self._seen(images, stop)
+
         height, width = self.model.features(self._input(0)).shape[-2:]
         map_size, has_template = (height, width), "template" not in self.recipe.without
-        return normal_of(self.model, latents_of, count, self.contrast, has_template, seen_of)
+        together = Together(self.parallel, in_turn)
+        return normal_of(
+            self.model, latents_of, count, self.contrast, has_template, seen_of, together
+        )
+
+    def _seen(self, images: int, stop: StopRequest) -> None:
+        for _ in range(images):
+            self.progress.advance()
+        self._stop_if(stop)
 
     def _level_size(self) -> tuple[int, int]:
         return self.model.level_size(self._input(0))
@@ -268,12 +296,15 @@ class Trainer:
         return normalised(batch, self.preprocessing, self._device())
 
     def _memory(self) -> Mode:
-        memory, batch_size = self.recipe.memory, self.recipe.batch_size
+        memory, images = self.recipe.memory, self.recipe.batch_size
         if memory != "auto":
             return memory
-        activations = activation_bytes(self.model, self._level_size(), batch_size)
+        if self._device().type != "cpu":  # else the processes of a machine share its memory
+            images = -(-images // self.parallel.world)
+        activations = activation_bytes(self.model, self._level_size(), images)
         mode = fitting_mode(activations, self._device())
-        if mode == "reversible":
+        if self.parallel.any(mode == "reversible"):
+            mode = "reversible"
             self.progress.note(
                 f"The activations of a step would take {activations / 1e9:.1f} GB, more than half "
                 "of the free memory: they are computed again (--memory plain keeps them)."
@@ -298,7 +329,7 @@ class Trainer:
         return next(self.model.parameters()).device
 
     def _stop_if(self, stop: StopRequest) -> None:
-        if not stop.requested:
+        if not self.parallel.any(stop.requested):
             return
         self._save_checkpoint()
         where = f"epoch {self.position.epoch + 1}, step {self.position.step}"
@@ -328,67 +359,6 @@ class Trainer:
             "images": fingerprint(self.images),
             "held-out images": fingerprint(self.held_out),
         }
-
-
-def train(
-    model: PyramidFlow,
-    preprocessing: Preprocessing,
-    images: ImageSet,
-    held_out: ImageSet,
-    recipe: Recipe,
-    *,
-    contrast: ContrastRule = PLAIN_CONTRAST,
-    checkpoint: Path | None = None,
-    resume: bool = False,
-    show_progress: bool = True,
-    workers: int | None = None,
-    parallel: Parallel | None = None,
-) -> TrainingResult:
-    """Train a network, see :class:`Trainer`.
-
-    Args:
-        model: the network, on the device to train on.
-        preprocessing: how images become network input.
-        images: the training images.
-        held_out: good images for the held-out loss; may be empty.
-        recipe: how to train.
-        contrast: what of the latents is wanted in the end.
-        checkpoint: file to write after each epoch and on a stop request.
-        resume: go on from the checkpoint.
-        show_progress: show a bar and a line for each epoch on standard error.
-        workers: processes that prepare images; ``None`` takes as many as help.
-        parallel: the processes that train together; ``None`` is this one alone.
-
-    Returns:
-        What is normal, and history.
-
-    Raises:
-        InputError: images cannot be used.
-        CheckpointError: the checkpoint cannot be gone on from.
-        Interrupted: a stop was requested; the checkpoint is written.
-    """
-
-    def run(progress: TrainingProgress) -> TrainingResult:
-        trainer = Trainer(
-            model,
-            preprocessing,
-            images,
-            held_out,
-            recipe,
-            contrast,
-            progress,
-            checkpoint,
-            workers,
-            parallel,
-        )
-        if resume:
-            trainer.resume()
-        return trainer.run()
-
-    if not show_progress:
-        return run(SilentProgress())
-    with console_progress(Console(stderr=True)) as progress:
-        return run(progress)
 
 
 def _finite(loss: float, name: str, epoch: int) -> float:

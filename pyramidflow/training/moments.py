@@ -1,6 +1,6 @@
 """Means of latents over images, and how much the images differ: their spread."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -70,6 +70,25 @@ class Moments:
             for totals, values in zip(self._sums, powers, strict=True)
         )
         return others
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All sums by name: those of two processes may be added up."""
+        sums = {
+            f"{power}/{level}": total
+            for power, totals in enumerate(self._sums)
+            for level, total in enumerate(totals)
+        }
+        return {"count": torch.tensor(self.count), **sums}
+
+    @classmethod
+    def of(cls, rule: ContrastRule, tensors: Mapping[str, Tensor]) -> "Moments":
+        """These whose :meth:`tensors` are given."""
+        found = cls(rule)
+        found.count = int(tensors["count"])
+        for power, totals in enumerate(found._sums):
+            levels = sum(name.startswith(f"{power}/") for name in tensors)
+            totals.extend(tensors[f"{power}/{level}"] for level in range(levels))
+        return found
 
     def _powers(self, latents: Sequence[Tensor], seen: Tensor | None) -> tuple[list[Tensor], ...]:
         """Latents, squares, weights, and what the squares are of, where that is something else."""

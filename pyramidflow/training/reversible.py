@@ -144,7 +144,7 @@ class _Walk:
             x.detach().requires_grad_(need) for x, need in zip(self.pyramid, needed, strict=True)
         ]
         with torch.enable_grad():
-            params = block.params(sources)
+            params, mean = block.volume_norm.shared(block.params(sources), mean)
         x, _ = block.uncouple(self.pyramid[level], params.detach(), mean)
         self.pyramid[level] = x
         sources[level] = x.detach().requires_grad_(needed[level])
@@ -229,7 +229,7 @@ def pack_signs(x: Tensor) -> Tensor:
     """
     flat = (x > 0).permute(0, 2, 3, 1).reshape(-1).view(torch.uint8)  # [B h w C]
     # Bit i of all bytes lies in one piece of the elements: eight passes over whole memory.
-    rows = functional.pad(flat, (0, -len(flat) % 8)).view(8, -1)
+    rows = functional.pad(flat, (0, -len(flat) % 8)).view(8, -(-len(flat) // 8))
     packed = rows[0].clone()
     for bit in range(1, 8):
         packed |= rows[bit] << bit

@@ -1,13 +1,14 @@
 """What the latents of the training images have in common."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from pyramidflow.io.tensors import tensors_below
 from pyramidflow.model import Codebook, Comparison, PyramidFlow
 from pyramidflow.model.codebook import level_of
 from pyramidflow.model.normal import comparison_of
@@ -15,6 +16,7 @@ from pyramidflow.spec import ContrastRule
 from pyramidflow.training.clusters import Sketches
 from pyramidflow.training.codebook import Draws
 from pyramidflow.training.moments import UNSEEN, Moments, inverse_spread, level_weights
+from pyramidflow.training.parallel import OneProcess, Parallel
 
 LEAST_IMAGES = 2
 """That template and spread are taken from, whatever share may be bad."""
@@ -58,6 +60,24 @@ class Normal:
             self.codebook,
             pyramid_difference=pyramid_difference,
         )
+
+
+@dataclass(frozen=True)
+class Together:
+    """How the images of a training are gone through.
+
+    Attributes:
+        parallel: the processes that do so.
+        in_turn: of so many images, the numbers of those that fall to this process; the first one
+            falls to process 0.
+    """
+
+    parallel: Parallel
+    in_turn: Callable[[int], Iterable[int]]
+
+
+ALONE = Together(OneProcess(), range)
+"""All images in this process."""
 
 
 class Gathered:
@@ -105,6 +125,29 @@ class Gathered:
         others._draws = None if self._draws is None else self._draws.without(index)
         return others
 
+    def united(self, parallel: Parallel) -> "Gathered":
+        """Of the images of all processes, of which each has counted in its own."""
+        if parallel.world == 1:
+            return self
+        parts = {
+            f"moments/{group}/{name}": x
+            for group, moments in self._moments.items()
+            for name, x in moments.tensors().items()
+        }
+        if self._draws is not None:
+            parts |= {f"draws/{name}": x for name, x in self._draws.tensors().items()}
+        if parallel.rank == 0:
+            parts["sizes"] = torch.tensor(self._sizes)
+        found, all_images = parallel.united(parts), copy(self)
+        all_images._sizes = [torch.Size(size) for size in found["sizes"].tolist()]
+        all_images._moments = {
+            group: Moments.of(self._rule, tensors_below(found, f"moments/{group}/"))
+            for group in set(self._groups)
+        }
+        if self._draws is not None:
+            all_images._draws = self._draws.with_tensors(tensors_below(found, "draws/"))
+        return all_images
+
     def normal(self) -> Normal:
         """What the images have in common."""
         groups = [self._moments[group] for group in sorted(self._moments)]
@@ -138,6 +181,7 @@ def normal_of(
     rule: ContrastRule,
     has_template: bool = True,
     seen_of: Callable[[int], Tensor | None] = lambda index: None,
+    together: Together = ALONE,
 ) -> Normal:
     """What training images have in common: templates, spread, codebook.
 
@@ -155,24 +199,30 @@ def normal_of(
         has_template: ``False`` compares with zero (ablation II).
         seen_of: which pixels of the map an image shows, by number: bool ``[h, w]``, or ``None`` for
             all of every image.
+        together: how the images are gone through.
     """
+    parallel, in_turn = together.parallel, together.in_turn
     groups = [0] * count
     if rule.templates > 1:
         sketches = Sketches(rule)
-        for index in range(count):
-            sketches.add(latents_of(index))
-        groups = sketches.groups(rule.templates)
+        for index in in_turn(count):
+            sketches.add(index, latents_of(index))
+        groups = sketches.united(parallel).groups(rule.templates)
     gathered = Gathered(model, rule, groups, has_template)
-    for index in range(count):
+    for index in in_turn(count):
         latents = latents_of(index)  # the image is read first
         gathered.add(index, latents, seen_of(index))
+    gathered = gathered.united(parallel)
     suspects: list[Suspect] = []
     if rule.robust > 0 and count > LEAST_IMAGES:
-        scores = []
-        for index in range(count):
+        own = {}
+        for index in in_turn(count):
             latents, seen = latents_of(index), seen_of(index)
             others = gathered.without(index, latents, seen).comparison()
-            scores.append(map_score(others.map_of(latents), seen))
+            score = map_score(others.map_of(latents), seen)
+            own[str(index)] = torch.tensor(score, dtype=torch.float64)
+        found = parallel.united(own)
+        scores = [float(found[str(index)]) for index in range(count)]
         left_out = min(math.ceil(rule.robust * count), max(count - LEAST_IMAGES, 0))
         worst = sorted(range(count), key=lambda index: -scores[index])[:left_out]
         suspects = [Suspect(index, scores[index]) for index in worst]

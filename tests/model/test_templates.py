@@ -43,8 +43,8 @@ def grouped(count, groups):
 
 def sketches_of(images, **settings):
     sketches = Sketches(replace(PLAIN_CONTRAST, **settings))
-    for latents in images:
-        sketches.add(latents)
+    for index, latents in enumerate(images):
+        sketches.add(index, latents)
     return sketches
 
 
@@ -54,7 +54,7 @@ def test_sketches_keep_distances():
         [torch.from_numpy(rng.normal(size=(1, 8, s, s)) * scale).float() for s in (48, 24)]
         for scale in (1, 2, 3)
     ]
-    points = torch.stack(sketches_of(images)._sketches)
+    points = torch.stack(list(sketches_of(images)._sketches.values()))
     assert points.shape == (3, SKETCH)
     for i, j in ((0, 1), (0, 2), (1, 2)):
         pairs = zip(images[i], images[j], strict=True)

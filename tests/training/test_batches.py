@@ -22,10 +22,10 @@ class Share(OneProcess):
 
     def __init__(self, rank=0, world=1):
         self.rank, self.world = rank, world
-        self.reduced, self.waits = [], 0
+        self.sums, self.waits = [], 0
 
-    def reduce(self, *tensors):
-        self.reduced.append(len(tensors))
+    def add(self, tensors):
+        self.sums.append(len(tensors))
 
     def barrier(self):
         self.waits += 1
@@ -60,7 +60,7 @@ def test_processes_share_every_batch():
     whole = list(EpochSampler(9, 4, SEED))
     shares = [list(EpochSampler(9, 4, SEED, Share(rank, 2))) for rank in range(2)]
     for batch, *parts in zip(whole, *shares, strict=True):
-        assert sorted(batch) == sorted(draw for part in parts for draw in part)
+        assert batch == [draw for part in parts for draw in part]
         assert abs(len(parts[0]) - len(parts[1])) <= 1
 
 
@@ -115,20 +115,28 @@ def test_a_training_with_workers_is_bit_equal(images):
         assert torch.equal(a, b)
 
 
-def test_losses_and_gradients_are_means_over_the_processes(images, tmp_path):
-    first = Share()
-    made = trainer(images, first, tmp_path / "c.safetensors")
+def test_a_process_without_images_has_an_empty_batch(images):
+    drawn, sampler = DrawnImages(images), EpochSampler(9, 1, SEED, Share(0, 2))
+    batches = list(Batches(drawn, sampler, Preprocessing(16), 0).of_epoch())
+    assert [tuple(batch.shape) for batch in batches] == [(0, 16, 16, 3)] * 9
+
+
+def test_one_process_sums_nothing(images, tmp_path):
+    alone = Share()
+    made = trainer(images, alone, tmp_path / "c.safetensors")
     made.run()
-    parameters = sum(p.requires_grad for p in made.model.parameters())
-    assert first.reduced == [1, parameters] * 4 + [1]  # 4 steps, and the held-out images
-    assert first.waits == 1
+    assert alone.sums == []
+    assert alone.waits == 1
     assert (tmp_path / "c.safetensors").exists()
 
 
 def test_the_first_process_writes_the_checkpoint(images, tmp_path):
-    made = trainer(images, Share(1, 2), tmp_path / "c.safetensors", batch_size=4)
-    made.run()
-    assert not (tmp_path / "c.safetensors").exists()
+    for rank in (1, 0):
+        assert not (tmp_path / "c.safetensors").exists()
+        process = Share(rank, 2)
+        trainer(images, process, tmp_path / "c.safetensors", batch_size=4)._save_checkpoint()
+        assert process.waits == 1
+    assert (tmp_path / "c.safetensors").exists()
 
 
 def test_a_checkpoint_of_another_normalisation_is_refused(images, tmp_path):

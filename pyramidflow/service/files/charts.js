@@ -1,6 +1,6 @@
 import { number, shape } from "./common.js";
 
-const HEIGHT = 120, LEFT = 44, BOTTOM = 18, TOP = 8, RIGHT = 8;
+const HEIGHT = 120, LEFT = 44, BOTTOM = 18, TOP = 8, RIGHT = 8, LABEL = 86;
 
 /** Lines over time; what is null leaves a gap. */
 export function lines(times, series, label, width) {
@@ -86,10 +86,10 @@ export function bars(labels, series, label, width) {
       }));
     });
   }
-  const room = Math.ceil(86 / step);
+  const every = Math.ceil(LABEL / step);
   labels.forEach((text, at) => {
-    const isLast = at === labels.length - 1;
-    if (isLast || (at % room === 0 && at < labels.length - room)) chart.append(shape("text", {
+    const isLast = at === labels.length - 1, leavesRoom = at * step + 2 * LABEL <= width - LEFT - RIGHT;
+    if (isLast || (at % every === 0 && leavesRoom)) chart.append(shape("text", {
       x: LEFT + (at + (isLast ? 1 : 0)) * step, y: HEIGHT - 3, "text-anchor": isLast ? "end" : "start",
     }, text));
   });

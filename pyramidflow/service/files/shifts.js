@@ -5,7 +5,7 @@ const choice = document.getElementById("station"), most = document.getElementByI
 let shifts = [];
 
 // Times stand in the line's own clock, whatever the clock of who looks.
-function day(text) { return `${text.slice(8, 10)}.${text.slice(5, 7)}.`; }
+function day(text) { return text.slice(5, 10); }
 function clock(text) { return text.slice(11, 16); }
 function inspected(shift) { return shift.ok + shift.review + shift.ng; }
 function percent(shift) { return shift.ng_share === null ? null : 100 * shift.ng_share; }

@@ -26,17 +26,13 @@ PortOption = Annotated[
 TokenFileOption = Annotated[
     Path | None,
     typer.Option(
-        metavar="FILE",
-        help="Token that changes need; made where it is missing.",
-        show_default=False,
+        metavar="FILE", help="Token that changes need; made if missing.", show_default=False
     ),
 ]
 CertificateOption = Annotated[
     Path | None,
     typer.Option(
-        metavar="FILE",
-        help="TLS certificate (PEM) with its chain; then the page is https.",
-        show_default=False,
+        metavar="FILE", help="TLS certificate (PEM) for https, with its chain.", show_default=False
     ),
 ]
 CertificateKeyOption = Annotated[

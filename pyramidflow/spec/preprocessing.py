@@ -2,7 +2,7 @@
 
 import numbers
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, TypeVar
 
 from pyramidflow.errors import InputError
 from pyramidflow.model.encoder import IMAGENET_MEAN, IMAGENET_STD
@@ -92,6 +92,16 @@ WHITE = 255
 _BRIGHTNESS = f"give a mean grey value from 1 to {WHITE}, or {AUTO} for that of the training images"
 
 
+_Value = TypeVar("_Value")
+
+
+def _settled(value: _Value | str, problem: str) -> _Value:
+    """A setting that a training takes from the images, once it did."""
+    if isinstance(value, str):
+        raise InputError(problem)
+    return value
+
+
 @dataclass(frozen=True)
 class Preprocessing(Validated):
     """How images become network input; part of every detector file.
@@ -154,11 +164,10 @@ class Preprocessing(Validated):
         Raises:
             InputError: it is ``"auto"`` and no training has chosen it yet.
         """
-        if isinstance(self.image_size, str):
-            raise InputError(
-                "image_size is 'auto': a training chooses the size; call fit, or give a size."
-            )
-        return self.image_size
+        return _settled(
+            self.image_size,
+            "image_size is 'auto': a training chooses the size; call fit, or give a size.",
+        )
 
     @property
     def mean_level(self) -> float | None:
@@ -167,8 +176,7 @@ class Preprocessing(Validated):
         Raises:
             InputError: it is ``"auto"`` and no training has measured it yet.
         """
-        if isinstance(self.brightness, str):
-            raise InputError(
-                "brightness is 'auto': a training measures it; call fit, or give a number."
-            )
-        return self.brightness
+        return _settled(
+            self.brightness,
+            "brightness is 'auto': a training measures it; call fit, or give a number.",
+        )

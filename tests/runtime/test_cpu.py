@@ -161,11 +161,7 @@ def test_runs_allocate_nothing() -> None:
     images, contrast = runtimes.pictures(1, size), runtimes.full_contrast_of(network, size)
     runtime = runtimes.whole_runtime(network, contrast, (1, *size))
     assert all(layer.method.tile for layer in runtime.plan.layers)
-    runtime.inspect(images)
-    with torch.profiler.profile(profile_memory=True) as profile:
-        runtime.inspect(images)
-    allocated = [event for event in profile.events() if event.cpu_memory_usage > 0]
-    assert not allocated, [event.name for event in allocated]
+    runtimes.assert_allocates_nothing(runtime, images)
 
 
 def test_runtime_that_is_dropped_gives_its_memory_back() -> None:

@@ -301,16 +301,16 @@ def test_runtime_equals_the_network(settings, precision, limit):
 
 @pytest.fixture
 def on_cuda():
-    """A small runtime, and pixels."""
+    """A small runtime, pixels, and the maps of each image alone."""
     network, pixels, contrast = trained((32, 32), **NETWORKS[0])
-    return CudaRuntime(subject(network, contrast), (32, 32), torch.device("cuda")), pixels
+    runtime = CudaRuntime(subject(network, contrast), (32, 32), torch.device("cuda"))
+    return runtime, pixels, [runtime.inspect(image[None]).cpu() for image in pixels]
 
 
 @pytest.mark.gpu
 @on_a_device
 def test_images_in_flight_do_not_mix(on_cuda):
-    runtime, pixels = on_cuda
-    alone = [runtime.inspect(image[None]).cpu() for image in pixels]
+    runtime, pixels, alone = on_cuda
     together = [runtime.inspect(image[None]) for _ in range(20) for image in pixels]
     for number, found in enumerate(together):
         assert torch.equal(found.cpu(), alone[number % len(alone)])
@@ -319,8 +319,7 @@ def test_images_in_flight_do_not_mix(on_cuda):
 @pytest.mark.gpu
 @on_a_device
 def test_streams_take_turns_in_the_static_memory(on_cuda):
-    runtime, pixels = on_cuda
-    alone = [runtime.inspect(image[None]).cpu() for image in pixels]
+    runtime, pixels, alone = on_cuda
     streams = [torch.cuda.Stream() for _ in pixels]
     found = []
     for _ in range(20):
@@ -335,7 +334,7 @@ def test_streams_take_turns_in_the_static_memory(on_cuda):
 @pytest.mark.gpu
 @on_a_device
 def test_runtime_refuses_other_images(on_cuda):
-    runtime, pixels = on_cuda
+    runtime, pixels, _ = on_cuda
     for images in (pixels[:1, :16], pixels[:1].float()):
         with pytest.raises(InputError, match="this runtime takes"):
             runtime.inspect(images)

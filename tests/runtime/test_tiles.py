@@ -173,11 +173,7 @@ def test_tiles_allocate_nothing() -> None:
     images, contrast = runtimes.pictures(1, size), runtimes.contrast_of(network, size)
     tiling = small_tiling(network, size, 2, 2)
     runtime = tiled_runtime(network, contrast, (1, *size), tiling)
-    runtime.inspect(images)
-    with torch.profiler.profile(profile_memory=True) as profile:
-        runtime.inspect(images)
-    allocated = [event for event in profile.events() if event.cpu_memory_usage > 0]
-    assert not allocated, [event.name for event in allocated]
+    runtimes.assert_allocates_nothing(runtime, images)
 
 
 def test_profile_and_plan_of_tiles() -> None:

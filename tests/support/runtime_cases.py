@@ -54,6 +54,15 @@ def pictures(batch: int, size: tuple[int, int], dtype: torch.dtype = torch.uint8
     )
 
 
+def assert_allocates_nothing(runtime: cpu.CpuRuntime | cpu.TiledRuntime, images: Tensor) -> None:
+    """Once it has inspected the first images."""
+    runtime.inspect(images)
+    with torch.profiler.profile(profile_memory=True) as profile:
+        runtime.inspect(images)
+    allocated = [event for event in profile.events() if event.cpu_memory_usage > 0]
+    assert not allocated, [event.name for event in allocated]
+
+
 def contrast_of(network: PyramidFlow, size: tuple[int, int]) -> Contrast | ComposedContrast:
     with torch.no_grad():
         latents = network(torch.zeros(1, 3, *size))

@@ -1,5 +1,7 @@
 """The line's benchmarks and its tests by hand, in small."""
 
+from argparse import Namespace
+
 import pytest
 
 from benchmarks.line import burst, kills, soak, speed
@@ -35,7 +37,9 @@ def test_a_soak_that_lost_a_frame_or_grew_is_not_passed():
 
 
 def test_every_part_has_one_row_after_kills(tmp_path):
-    put = kills.killed(tmp_path, kills=2, frames=20, threads=1, more="", seed=0)
+    options = {"kills": 2, "frames": 20, "threads": 1, "seed": 0}
+    services = dict.fromkeys(("stop", "start", "database"))
+    put = kills.killed(tmp_path, Namespace(**options, **services), more="")
     from benchmarks.line.running import parts_in
 
     assert put == 40

@@ -92,11 +92,12 @@ def calibrate(
             marked = marked_in(from_history, pictures)
             facts = _calibrate_on_marked(detector, marked, rates, settings)
         elif settings:
-            _set_verdict(detector, settings, has_threshold=by_hand.threshold is not None)
+            _set_verdict(detector, settings)
         if by_hand.are_given:
             detector.set_thresholds(**by_hand.by_name)
+        _check_thresholds(detector)
         detector.save(target)
-    facts = threshold_facts(detector.described().calibration) | facts
+    facts = threshold_facts(detector.described()) | facts
     print_facts({"detector": printable(target)} | facts)
 
 
@@ -132,23 +133,22 @@ def _calibrate_on_marked(
     return before_and_after(before, judged_by(detector, marked.good, marked.bad))
 
 
-def _set_verdict(detector: "Detector", settings: dict[str, Any], *, has_threshold: bool) -> None:
-    """Change settings of the verdict without images.
-
-    Raises:
-        InputError: the scores change, and no threshold is given for them.
-    """
+def _set_verdict(detector: "Detector", settings: dict[str, Any]) -> None:
     import warnings
 
     from pyramidflow.errors import CalibrationWarning
 
-    before = detector.spec.rule
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", CalibrationWarning)  # it is refused, or settled by hand
         detector.set_verdict(**settings)
-    if not (has_threshold or before.scores_as(detector.spec.rule)):
-        names = ", ".join(f"--{name.replace('_', '-')}" for name in settings)
-        raise InputError(
-            f"{names} changes the scores, so that the threshold would be another one's: give a "
-            "folder of good images to calibrate on, or --threshold."
-        )
+
+
+def _check_thresholds(detector: "Detector") -> None:
+    """Write no file whose thresholds judge nothing.
+
+    Raises:
+        InputError: they were made for other scores.
+    """
+    stale = detector.described().stale
+    if stale is not None:
+        raise InputError(f"neither a folder of good images nor --threshold is given, but {stale}")

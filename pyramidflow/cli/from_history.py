@@ -61,7 +61,7 @@ class Judged(NamedTuple):
     """A detector's threshold, and how it judges marked pictures.
 
     Attributes:
-        threshold: ``None`` where there is none.
+        threshold: ``None`` where there is none for its scores.
         judgement: ``None`` without a threshold.
     """
 
@@ -79,7 +79,7 @@ def judged_by(detector: "Detector | None", good: Sequence[Path], bad: Sequence[P
     """
     from pyramidflow.evaluation.marked import judge
 
-    if detector is None or detector.threshold is None:
+    if detector is None or detector.threshold is None or detector.session.stale is not None:
         return Judged(None, None)
     return Judged(detector.threshold, judge(detector.session, good, bad))
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pyramidflow.bulk.listing import PassedOver
     from pyramidflow.data import LeftOut
     from pyramidflow.detector import Calibration, Detector
-    from pyramidflow.detector.artifact import Header
+    from pyramidflow.detector.header import Header
     from pyramidflow.detector.record import TrainingRecord
 
 
@@ -71,13 +71,20 @@ def describe_calibration(calibration: "Calibration | None") -> str:
     return line
 
 
-def threshold_facts(calibration: "Calibration | None") -> dict[str, str]:
+def threshold_facts(header: "Header") -> dict[str, str]:
     """Facts about the thresholds; the lower ones only where there are any."""
+    calibration = header.calibration
     facts = {"threshold": describe_calibration(calibration)}
-    if calibration is not None and calibration.review_threshold is not None:
+    if calibration is None:
+        return facts
+    if calibration.review_threshold is not None:
         facts["review above"] = _describe_review(calibration, calibration.review_threshold)
-    if calibration is not None and calibration.pixel_threshold is not None:
+    if calibration.pixel_threshold is not None:
         facts["regions above"] = f"{calibration.pixel_threshold:.6g}, set by hand"
+    if header.stale is not None:
+        facts["NOT VALID"] = header.stale
+    elif calibration.scored_by is None:
+        facts["made for"] = "scores by settings of the verdict that this older file does not say"
     return facts
 
 
@@ -104,7 +111,7 @@ def header_facts(header: "Header") -> dict[str, str]:
             f"training images agree by {header.alignment.agreement:.3f} with their mean (median), "
             f"below {header.alignment.least_agreement:.3f} a part is for review"
         )
-    facts |= threshold_facts(header.calibration)
+    facts |= threshold_facts(header)
     training = header.training
     versions = f"pyramidflow {header.library_version}"
     if training is not None:
@@ -150,7 +157,7 @@ def print_training(detector: "Detector", output: Path, checkpoint: Path) -> None
         "epochs": str(training.epochs),
         "loss": f"{training.loss:.4g}"
         + ("" if held_out is None else f", on held-out images {held_out:.4g}"),
-        **threshold_facts(header.calibration),
+        **threshold_facts(header),
         "training time": f"{training.seconds:.0f} s",
     }
     if training.suspects:

@@ -1,12 +1,13 @@
 """What users hold: a detector that trains, calibrates, inspects, saves and loads.
 
-``artifact.py`` is the one file and ``record.py`` what it tells about its training, ``fitting.py``
-the training, ``trainingset.py`` its images, ``size.py`` the size that it chooses, ``lie.py`` how
-parts lie in them, ``session.py`` the inspection, ``placing.py`` the pose that it sees parts in and
-``current.py`` the session that fits now, ``threshold.py``, ``calibration.py`` and ``verdict.py``
-the threshold and its verdict, ``findings.py`` what an inspection gives and ``overlay.py`` the
-picture of it; ``beginnings.py`` what a detector starts from, ``state.py`` what it holds, and
-``detector.py`` what users call. The settings are in :mod:`pyramidflow.spec`.
+``artifact.py`` is the one file, ``header.py`` what it says and ``record.py`` what that tells about
+the training, ``fitting.py`` the training, ``trainingset.py`` its images, ``size.py`` the size that
+it chooses, ``lie.py`` how parts lie in them, ``session.py`` the inspection, ``placing.py`` the pose
+that it sees parts in and ``current.py`` the session that fits now, ``threshold.py``,
+``calibration.py`` and ``verdict.py`` the threshold and its verdict, ``scoring.py`` which scores
+they count for, ``findings.py`` what an inspection gives and ``overlay.py`` the picture of it;
+``beginnings.py`` what a detector starts from, ``state.py`` what it holds, and ``detector.py`` what
+users call. The settings are in :mod:`pyramidflow.spec`.
 """
 
 from pyramidflow.detector.calibration import Calibration

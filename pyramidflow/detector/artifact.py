@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from pyramidflow import __version__
-from pyramidflow.alignment import Reference, ReferenceFacts
+from pyramidflow.alignment import Reference
 from pyramidflow.detector.calibration import Calibration
-from pyramidflow.detector.older import from_version_1
+from pyramidflow.detector.header import Header
 from pyramidflow.detector.record import TrainingRecord
-from pyramidflow.detector.trials import Trial, as_records, read_trials
+from pyramidflow.detector.scoring import Scoring
+from pyramidflow.detector.trials import Trial
 from pyramidflow.errors import InputError
 from pyramidflow.io.tensors import load_tensors, save_tensors, tensors_below
 from pyramidflow.model import Codebook, Comparison, PyramidFlow
@@ -23,9 +25,7 @@ from pyramidflow.model.frozen import CustomEncoder
 from pyramidflow.model.normal import comparison_of
 from pyramidflow.model.state import TensorKind, check_tensors
 from pyramidflow.runtime import Settings
-from pyramidflow.settings import shown
 from pyramidflow.spec import ImageSize, Spec
-from pyramidflow.training.history import read_history
 
 KIND = "detector"
 
@@ -100,11 +100,16 @@ class Artifact:
         )
 
     @property
-    def header(self) -> "Header":
+    def header(self) -> Header:
         """What a file stores beside the tensors."""
         facts = None if self.reference is None else self.reference.facts
         known = (self.spec, self.calibration, self.training, self.history)
-        return Header(*known, __version__, facts, self.trials)
+        return Header(*known, __version__, facts, self.trials, self.scoring)
+
+    @cached_property
+    def scoring(self) -> Scoring:
+        """How scores are made by the settings of the verdict."""
+        return Scoring.of(self.spec.rule, self.masks)
 
     def write(self, path: Path) -> None:
         """Write the file, atomically.
@@ -155,79 +160,6 @@ class Artifact:
             ) from error
 
 
-@dataclass(frozen=True)
-class Header:
-    """What the header of a detector file says, checked.
-
-    Attributes:
-        spec: every setting.
-        calibration: the threshold, or ``None``.
-        training: the training record, or ``None``.
-        history: a record for each epoch.
-        library_version: that wrote the file.
-        alignment: about the reference that poses are measured against, or ``None``.
-        trials: how the settings were chosen.
-    """
-
-    spec: Spec
-    calibration: Calibration | None
-    training: TrainingRecord | None
-    history: tuple[Mapping[str, Any], ...]
-    library_version: str
-    alignment: ReferenceFacts | None = None
-    trials: tuple[Trial, ...] = ()
-
-    def as_dict(self) -> dict[str, Any]:
-        """The header as a JSON object."""
-        return {
-            "library_version": self.library_version,
-            "spec": self.spec.as_dict(),
-            "threshold": None if self.calibration is None else self.calibration.threshold,
-            "calibration": None if self.calibration is None else self.calibration.as_dict(),
-            "training": None if self.training is None else self.training.as_dict(),
-            "history": [dict(record) for record in self.history],
-            "alignment": None if self.alignment is None else self.alignment.as_dict(),
-            "tuning": as_records(self.trials),
-        }
-
-    @classmethod
-    def of(cls, document: Mapping[str, Any]) -> "Header":
-        """Check a header.
-
-        Raises:
-            InputError: a field is missing, or of another type or range.
-        """
-        if document.get("format_version") == 1:
-            document = from_version_1(document)
-        calibration = document.get("calibration")
-        if calibration is not None:
-            calibration = Calibration.from_dict(calibration)
-        if document.get("threshold") != (calibration and calibration.threshold):
-            raise InputError(
-                f"threshold is {shown(document.get('threshold'))}, but the calibration has "
-                f"{calibration and calibration.threshold}: one value is expected."
-            )
-        training = document.get("training")
-        version = document.get("library_version")
-        if not isinstance(version, str):
-            raise InputError(f"library_version is {shown(version)}: a text is expected.")
-        spec, facts = Spec.from_dict(document.get("spec")), document.get("alignment")
-        if (facts is None) != (spec.alignment.align == "none"):
-            raise InputError(
-                f"align is {spec.alignment.align}, but of the reference {shown(facts)} is told: "
-                "an object is expected where parts are aligned, and only there."
-            )
-        return cls(
-            spec,
-            calibration,
-            None if training is None else TrainingRecord.from_dict(training),
-            read_history(document.get("history")),
-            version,
-            None if facts is None else ReferenceFacts.from_dict(facts),
-            read_trials(document.get("tuning")),
-        )
-
-
 def read_header(path: Path) -> Header:
     """Read what a detector file says about itself.
 
@@ -240,7 +172,8 @@ def read_header(path: Path) -> Header:
         if header.spec.network.encoder != "custom":  # of that one nothing is known here
             _check_count(header.spec, tensors)
             _check_tensors(header.spec, _described(header.spec, None), tensors)
-    return header
+        scoring = Scoring.of(header.spec.rule, _masks(header.spec, tensors))
+    return replace(header, scoring=scoring)
 
 
 def read(path: Path, encoder: nn.Module | None = None) -> Artifact:
@@ -286,8 +219,12 @@ def read(path: Path, encoder: nn.Module | None = None) -> Artifact:
         codebook,
         reference,
         header.trials,
-        tuple(tensors[f"{MASK}{number}"] for number in range(len(header.spec.rule.masks))),
+        _masks(header.spec, tensors),
     )
+
+
+def _masks(spec: Spec, tensors: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
+    return tuple(tensors[f"{MASK}{number}"] for number in range(len(spec.rule.masks)))
 
 
 def _codebook(spec: Spec, tensors: Mapping[str, Tensor]) -> Codebook:

@@ -2,10 +2,11 @@
 
 import math
 import numbers
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, ClassVar, Literal
 
+from pyramidflow.detector.scoring import Scoring, read_scoring
 from pyramidflow.errors import InputError
 from pyramidflow.settings import Validated, setting, shown
 
@@ -50,6 +51,8 @@ class Calibration(Validated):
         review_rank: of the score that the review threshold is, from below.
         pixel_threshold: values of the map above it belong to a region, by hand; ``None`` takes the
             lowest threshold of the verdict.
+        scored_by: how the scores were made that the thresholds count for; ``None`` where a file of
+            an older version does not say it.
 
     Raises:
         InputError: a value has another type, or is out of its range, or the review threshold is
@@ -75,6 +78,7 @@ class Calibration(Validated):
     promised_review_rate: float | None = setting(None, least=0, most=1)
     review_rank: int | None = setting(None, least=1)
     pixel_threshold: float | None = setting(None, least=0, most=LARGEST_THRESHOLD)
+    scored_by: Scoring | None = setting(None, convert=read_scoring)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -90,39 +94,73 @@ class Calibration(Validated):
             )
 
     @classmethod
-    def by_hand(cls, threshold: float) -> "Calibration":
+    def by_hand(cls, threshold: float, scoring: Scoring | None = None) -> "Calibration":
         """A threshold that a person chose.
+
+        Args:
+            threshold: largest score that is not ``"ng"``.
+            scoring: how the scores are made that it is meant for.
 
         Raises:
             InputError: it is negative or not finite.
         """
-        return cls(threshold=threshold, source="by hand")
+        return cls(threshold=threshold, source="by hand", scored_by=scoring)
+
+    def stale(self, scoring: Scoring) -> str | None:
+        """Why scores cannot be judged by these thresholds; ``None`` where they can.
+
+        Args:
+            scoring: how the scores are made.
+
+        Returns:
+            A sentence that says what to do.
+        """
+        made = self.scored_by
+        if made is None or made == scoring:
+            return None
+        return (
+            f"the thresholds were made for scores with {made.difference(scoring)}, and now it is "
+            f"{scoring.difference(made)}: calibrate on good images again, or set the thresholds by "
+            "hand."
+        )
 
     def with_thresholds(
         self,
         threshold: float | None = None,
         review_threshold: float | None = None,
         pixel_threshold: float | None = None,
+        scoring: Scoring | None = None,
     ) -> "Calibration":
         """This calibration with thresholds that a person chose; ``None`` keeps one.
 
+        Args:
+            threshold: largest score that is not ``"ng"``.
+            review_threshold: largest score that is ``"ok"``.
+            pixel_threshold: the map's value above which pixels belong to a region.
+            scoring: how the scores are made now; ``None`` takes them for those of before.
+
         Raises:
-            InputError: a threshold is negative or not finite, or the review threshold is above the
-                threshold.
+            InputError: a threshold is negative or not finite, the review threshold is above the
+                threshold, or one that would be kept was made for other scores.
         """
         found = self
         if threshold is not None:
-            kept = self.review_threshold if review_threshold is None else review_threshold
-            found = replace(
-                Calibration.by_hand(threshold),
-                review_threshold=kept,
-                pixel_threshold=self.pixel_threshold,
-            )
+            lower = {"review_threshold": review_threshold, "pixel_threshold": pixel_threshold}
+            kept = {name: getattr(self, name) for name, given in lower.items() if given is None}
+            made = self.scored_by if scoring is None else scoring
+            self._check_kept(kept, made)
+            found = replace(Calibration.by_hand(threshold, made), **lower | kept)
         elif review_threshold is not None:
             found = self.with_review(review_threshold)
         if pixel_threshold is not None:
             found = replace(found, pixel_threshold=pixel_threshold)
         return found
+
+    def _check_kept(self, kept: Mapping[str, float | None], scoring: Scoring | None) -> None:
+        reason = None if scoring is None else self.stale(scoring)
+        for name, value in kept.items():
+            if reason is not None and value is not None:
+                raise InputError(f"{name} is {value:g} and would stay, but {reason}")
 
     def with_review(self, review_threshold: float | None) -> "Calibration":
         """This calibration with a review threshold by hand, or with none.
@@ -167,7 +205,9 @@ class Calibration(Validated):
 
     def as_dict(self) -> dict[str, Any]:
         """The record as a JSON object, without what is not known."""
-        return {key: value for key, value in asdict(self).items() if value is not None}
+        known = {key: value for key, value in asdict(self).items() if value is not None}
+        made = {} if self.scored_by is None else {"scored_by": self.scored_by.as_dict()}
+        return known | made
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,9 @@ from pyramidflow.spec import VerdictRule
 
 
 def judging(artifact: Artifact, settings: Mapping[str, Any]) -> Artifact:
-    """The same detector with other settings of the verdict; its thresholds stay.
+    """The same detector with other settings of the verdict; its thresholds stay as they are.
+
+    They say for which scores they were made, and count for no others.
 
     Args:
         artifact: of any detector.
@@ -33,7 +35,11 @@ def judging(artifact: Artifact, settings: Mapping[str, Any]) -> Artifact:
             )
     rule = replace(artifact.spec.rule, **settings)
     masks = masks_with(artifact, rule, settings)
-    return replace(artifact, spec=replace(artifact.spec, rule=rule), masks=masks)
+    found = artifact.calibration
+    if found is not None and found.scored_by is None:  # a file of an older version does not say it
+        found = replace(found, scored_by=artifact.scoring)
+    spec = replace(artifact.spec, rule=rule)
+    return replace(artifact, spec=spec, masks=masks, calibration=found)
 
 
 def masks_with(

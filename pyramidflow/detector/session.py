@@ -69,7 +69,8 @@ class Session:
     """Inspects images: network frozen, runtime made, memory allocated, device and precision fixed.
 
     A session does not change, so any number of threads may use it: they take turns at the runtime.
-    Another threshold, precision or device is another session.
+    Another threshold, precision or device is another session. Where its thresholds were made for
+    other scores than its own, ``stale`` says so, and it judges nothing.
 
     Args:
         artifact: the trained detector; its network must not change while the session is used.
@@ -111,10 +112,12 @@ class Session:
         self.conditions = Conditions(
             self.runtime.precision, str(device), ops.active_backend(device.type)
         )
+        self.scoring = artifact.scoring
         self._take(artifact.calibration)
 
     def _take(self, calibration: Calibration | None) -> None:
         self.calibration = calibration
+        self.stale = None if calibration is None else calibration.stale(self.scoring)
         self.threshold: float | None = None
         self.review_threshold: float | None = None
         self.pixel_threshold: float | None = None
@@ -154,7 +157,8 @@ class Session:
 
         Raises:
             InputError: a threshold is negative or not finite, the review threshold is above the
-                threshold, or the detector is not calibrated and no threshold is given.
+                threshold, one that would be kept was made for other scores, or the detector is not
+                calibrated and no threshold is given.
         """
         given = (review_threshold, pixel_threshold)
         found = self.calibration
@@ -167,7 +171,7 @@ class Session:
             )
         if found is None:
             found = Calibration.by_hand(threshold or 0.0)
-        return self.calibrated(found.with_thresholds(threshold, *given))
+        return self.calibrated(found.with_thresholds(threshold, *given, self.scoring))
 
     @property
     def map_scale(self) -> float:
@@ -217,8 +221,10 @@ class Session:
             An :class:`Inspection` for each image.
 
         Raises:
-            InputError: a score is not finite.
+            InputError: a score is not finite, or the thresholds were made for other scores.
         """
+        if self.stale is not None:
+            raise InputError(self.stale)
         for found in self.working_maps(pixels):
             started = time.perf_counter()
             verdict: Verdict | None = None

@@ -2,6 +2,7 @@
 
 import threading
 import warnings
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -11,9 +12,10 @@ import torch
 from torch import Tensor
 
 from pyramidflow.data import picture_of
-from pyramidflow.detector.artifact import Artifact, Header
+from pyramidflow.detector.artifact import Artifact
 from pyramidflow.detector.calibration import Calibration
 from pyramidflow.detector.current import CurrentSession
+from pyramidflow.detector.header import Header
 from pyramidflow.detector.judging import judging
 from pyramidflow.detector.trials import as_records
 from pyramidflow.detector.verdict import overlay_scale
@@ -89,7 +91,7 @@ class DetectorState:
 
         Raises:
             InputError: on assignment, of a number that is negative or not finite, or below the
-                review threshold.
+                review threshold, or where a lower threshold was made for other scores.
         """
         found = self._artifact.calibration
         return None if found is None else found.threshold
@@ -100,7 +102,7 @@ class DetectorState:
             found = None
             if value is not None:
                 before = self._artifact.calibration or Calibration.by_hand(value)
-                found = before.with_thresholds(value)
+                found = before.with_thresholds(value, scoring=self._artifact.scoring)
             self._artifact = replace(self._artifact, calibration=found)
 
     @property
@@ -151,13 +153,14 @@ class DetectorState:
 
         Raises:
             InputError: one is negative or not finite, the review threshold is above the threshold,
-                or there is no threshold yet and none is given.
+                one that would be kept was made for other scores, or there is no threshold yet and
+                none is given.
         """
         with self._changing:
             found = self._artifact.calibration
             if found is None and threshold is not None:
                 found = Calibration.by_hand(threshold)
-            given = (threshold, review_threshold, pixel_threshold)
+            given = (threshold, review_threshold, pixel_threshold, self._artifact.scoring)
             found = (found or self._calibrated()).with_thresholds(*given)
             self._artifact = replace(self._artifact, calibration=found)
 
@@ -175,7 +178,7 @@ class DetectorState:
         """Where defects count: ``(left, top, right, bottom)`` as fractions of width and height.
 
         Or areas as texts, see :class:`pyramidflow.spec.VerdictRule`. The anomaly map is zero
-        outside; ``None`` is the whole image. The thresholds stay as they are.
+        outside; ``None`` is the whole image. Assigning is :meth:`set_verdict` with one setting.
 
         Raises:
             InputError: on assignment, of a region that is none or holds no pixel.
@@ -184,11 +187,14 @@ class DetectorState:
 
     @region_of_interest.setter
     def region_of_interest(self, region: RegionOfInterest | None) -> None:
-        with self._changing:
-            self._artifact = judging(self._artifact, {"region_of_interest": region})
+        self._judge_by({"region_of_interest": region})
 
     def set_verdict(self, **settings: Any) -> None:
         """Change settings of the verdict, without a training.
+
+        Where the scores change, the thresholds count no more: inspections are refused until the
+        detector is calibrated again, or thresholds are set by hand (``threshold = None`` gives
+        scores without a verdict).
 
         Args:
             settings: any of ``region_of_interest``, ``exclude``, ``smoothing``, ``minimum_area``
@@ -198,20 +204,17 @@ class DetectorState:
             InputError: a setting is no such, or is refused, or a mask picture cannot be read.
 
         Warns:
-            CalibrationWarning: the scores change, and the thresholds come from the scores before.
+            CalibrationWarning: the scores change, and the thresholds were made for those before.
         """
+        self._judge_by(settings)
+
+    def _judge_by(self, settings: Mapping[str, Any]) -> None:
         with self._changing:
-            before = self._artifact
-            self._artifact = judging(before, settings)
-        found = before.calibration
-        is_from_images = found is not None and found.source != "by hand"
-        if is_from_images and not before.spec.rule.scores_as(self.spec.rule):
-            warnings.warn(
-                f"{', '.join(settings)} changed, and with it the scores: the thresholds are still "
-                "those of the scores before; calibrate again.",
-                CalibrationWarning,
-                stacklevel=2,
-            )
+            found = judging(self._artifact, settings)
+            self._artifact = found
+        stale = None if found.calibration is None else found.calibration.stale(found.scoring)
+        if stale is not None:
+            warnings.warn(stale, CalibrationWarning, stacklevel=3)
 
     def _change(self, **parts: Any) -> None:
         with self._changing:

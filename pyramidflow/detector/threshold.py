@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -80,7 +81,7 @@ def calibrated_on(
             CalibrationWarning,
             stacklevel=3,
         )
-    return calibration
+    return replace(calibration, scored_by=session.scoring)
 
 
 class _Scored(NamedTuple):

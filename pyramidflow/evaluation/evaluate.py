@@ -182,12 +182,15 @@ def evaluate(
         Metrics with the evidence behind them.
 
     Raises:
-        InputError: no test images, none that can be measured, or a detector without threshold.
+        InputError: no test images, none that can be measured, or a detector without a threshold for
+            its scores.
     """
     _check_has_tests(category)
     session = detector.session
     if session.threshold is None:
         raise InputError("this detector has no threshold yet: calibrate it on good images.")
+    if session.stale is not None:
+        raise InputError(session.stale)
     measuring = _Measuring(session, session.threshold)
     started = time.perf_counter()
     outcomes = []

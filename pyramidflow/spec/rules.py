@@ -284,12 +284,6 @@ class VerdictRule(Validated):
         """Whether an image's score depends on its size in pixels."""
         return self.least_area > 0 or self.has_pixel_areas
 
-    def scores_as(self, other: "VerdictRule") -> bool:
-        """Whether an image has the same score by another rule, so that thresholds stay right."""
-        return replace(self, minimum_area=self.least_area, scale=None) == replace(
-            other, minimum_area=other.least_area, scale=None
-        )
-
     def holds_a_pixel(self, size: tuple[int, int]) -> bool:
         """Whether a rectangle in fractions holds a pixel's centre of a map of ``(h, w)``.
 

@@ -79,6 +79,20 @@ def test_calibrate_takes_the_parts_marked_good_and_says_before_and_after(
 
 
 @pytest.mark.filterwarnings("ignore::pyramidflow.errors.CalibrationWarning")
+def test_thresholds_for_other_scores_are_none_before(trained, history, tmp_path, capsys):
+    model = tmp_path / "changed.safetensors"
+    changed = Detector.load(trained)
+    changed.set_verdict(smoothing=1.0)
+    changed.save(model)
+    places = ("--from-history", history / "line.sqlite", "--pictures", history / "kept")
+    assert run("calibrate", "--model", model, *places) == 0
+    facts = dict(line.split("  ", 1) for line in capsys.readouterr().out.splitlines())
+    assert facts["threshold before"].strip() == "none"
+    assert "false rejects before" not in facts
+    assert facts["threshold after"].strip() == f"{Detector.load(model).threshold:.6g}"
+
+
+@pytest.mark.filterwarnings("ignore::pyramidflow.errors.CalibrationWarning")
 def test_train_adds_two_thirds_of_the_marked_pictures_and_judges_by_the_rest(
     trained, history, tmp_path, capsys
 ):

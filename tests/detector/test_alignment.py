@@ -122,10 +122,11 @@ def test_what_lies_beyond_the_reference_is_zero(detector):
 
 def test_areas_move_with_the_part_and_the_minimum_area_is_that_of_the_image(file):
     detector = Detector.load(file)
-    detector.threshold = 0.0
+    detector.threshold = None
     detector.set_verdict(
         region_of_interest="polygon:0,0;0.5,0;0.5,1;0,1", exclude="rect:0,0,24,12px", minimum_area=9
     )
+    detector.threshold = 0.0
     found = detector.inspect(drawn(SIZE, 0.1, 0.0, 30))
     assert found.pose.is_found
     down, across = np.mgrid[:SIZE, :SIZE] - (SIZE - 1) / 2

@@ -240,6 +240,7 @@ def test_smoothing_is_scipy_s_but_for_what_does_not_count(sigma, size, region):
 
 def test_smoothing_is_part_of_score_map_and_regions(full_file, uneven_noise):
     detector = Detector.load(full_file)
+    detector.threshold = None
     detector.region_of_interest = (0, 0, 0.5, 1)  # keeps the other settings of the verdict
     assert detector.spec.rule.smoothing == 1.5
     picture = uneven_noise / "test" / "dent" / "01.png"

@@ -176,6 +176,7 @@ def test_region_of_interest_silences_the_rest(tiny_detector_file, tiny_set, tmp_
     whole = Detector.load(tiny_detector_file)
     path = tiny_set / "test" / "dent" / "000.png"  # the dent is in the upper left quarter
     limited = Detector.load(tiny_detector_file)
+    limited.threshold = None
     limited.region_of_interest = (0.75, 0.0, 1.0, 1.0)
     _, full_map = whole.working_map(path)
     score, inside = limited.working_map(path)

@@ -156,8 +156,9 @@ def test_a_calibration_of_a_detector_that_is_changed_meanwhile_is_refused(detect
 def test_a_session_made_of_the_detector_as_it_was_is_not_kept(detector, pictures):
     """As when a thread makes one while another sets threshold and region."""
     as_it_was = detector._artifact
-    detector.threshold = 123.0
+    detector.threshold = None
     detector.region_of_interest = (0.0, 0.0, 0.5, 0.5)
+    detector.threshold = 123.0
     old = detector._current.renew(as_it_was, detector.device, Settings())
     assert old.threshold != 123.0
     found = detector.inspect(pictures[0])
@@ -224,8 +225,9 @@ def test_a_backend_asked_for_by_name_is_taken(detector, pictures):
 def test_a_session_keeps_what_it_was_made_with(detector, pictures):
     session = detector.session
     threshold, score = session.threshold, session.inspect(pictures[0]).score
-    detector.threshold = 123.0
+    detector.threshold = None
     detector.region_of_interest = (0.0, 0.0, 0.5, 0.5)
+    detector.threshold = 123.0
     assert (session.threshold, session.inspect(pictures[0]).score) == (threshold, score)
     assert detector.inspect(pictures[0]).threshold == 123.0
 
@@ -247,6 +249,12 @@ def test_a_threshold_by_hand_says_so(detector, tmp_path):
         "images": 0,
         "trained_on": 0,
         "tolerance": 0.0,
+        "scored_by": {
+            "region_of_interest": [],
+            "exclude": [],
+            "smoothing": 0.0,
+            "minimum_area": 0.0,
+        },
     }
     detector.save(tmp_path / "hand.safetensors")
     assert Detector.load(tmp_path / "hand.safetensors").calibration["source"] == "by hand"

@@ -60,8 +60,8 @@ def open_inspector(
         settings: as for :meth:`pyramidflow.Detector.prepare`.
 
     Raises:
-        InputError: the file cannot be used, has no threshold, or was overwritten meanwhile; a
-            setting cannot be honoured.
+        InputError: the file cannot be used, has no threshold or one for other scores, or was
+            overwritten meanwhile; a setting cannot be honoured.
     """
     digest = file_digest(model)
     detector = Detector.load(model, device=device)
@@ -71,6 +71,8 @@ def open_inspector(
             f"{printable(model)} has no threshold yet: run pyramidflow calibrate, or give a "
             "threshold (--threshold)."
         )
+    if session.stale is not None:
+        raise InputError(f"{printable(model)}: {session.stale}")
     if file_digest(model) != digest:
         raise InputError(
             f"{printable(model)} was overwritten while it was read, so the records could name "

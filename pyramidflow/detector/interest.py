@@ -116,7 +116,7 @@ class Interest:
         mask = np.zeros(self._map_size, bool)
         for area in some:
             if isinstance(area, MaskPicture):
-                mask |= _stretched(self._masks[area.file], self._map_size)
+                mask |= stretched(self._masks[area.file], self._map_size)
             else:
                 mask |= inside(area, self._map_size, image_size)
         return mask
@@ -185,14 +185,19 @@ def _read(name: str) -> Tensor:
     return torch.from_numpy(mask.astype(np.uint8))
 
 
-def _stretched(mask: Mask, size: ImageSize) -> Mask:
-    """The mask's value below each pixel's centre of a map."""
+def stretched(mask: Mask, size: ImageSize) -> Mask:
+    """A mask's value below each pixel's centre of a map.
+
+    Args:
+        mask: ``[H, W]``.
+        size: height and width of the map.
+    """
     rows, columns = (
         ((2 * np.arange(n) + 1) * length) // (2 * n)
         for n, length in zip(size, mask.shape, strict=True)
     )
-    stretched: Mask = mask[rows[:, None], columns]
-    return stretched
+    found: Mask = mask[rows[:, None], columns]
+    return found
 
 
 def _largest_part(mask: Mask | None, map_size: ImageSize) -> int:

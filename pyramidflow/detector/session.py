@@ -35,6 +35,7 @@ from pyramidflow.detector.smoothing import Smoothing
 from pyramidflow.detector.verdict import Verdict, judge, overlay_scale
 from pyramidflow.errors import InputError
 from pyramidflow.runtime import Runtime, Settings, TrainedNetwork, runtime_on
+from pyramidflow.spec import ImageSize
 
 
 @dataclass(frozen=True)
@@ -247,26 +248,30 @@ class Session:
             where = (found.counted, found.pixels > 1)
             yield Inspection(found.score, self.threshold, *found_there, *lower, *where)
 
-    def working_maps(self, pixels: Iterable[Pixels]) -> Iterator[WorkingMap]:
+    def working_maps(
+        self, pixels: Iterable[Pixels], size: ImageSize | None = None
+    ) -> Iterator[WorkingMap]:
         """Score and map of images at the size that the network works at.
 
         Args:
             pixels: decoded, see :meth:`inspect_pixels`.
+            size: height and width that all of them had before somebody resized them; ``None`` takes
+                each as it is.
 
         Raises:
             InputError: a score is not finite.
         """
         waiting = iter(pixels)
         while batch := list(islice(waiting, self.at_once)):
-            yield from self._working_maps(batch)
+            yield from self._working_maps(batch, size)
 
-    def _working_maps(self, pictures: Sequence[Pixels]) -> list[WorkingMap]:
+    def _working_maps(self, pictures: Sequence[Pixels], size: ImageSize | None) -> list[WorkingMap]:
         started = time.perf_counter()
         resized = [resize_image(image, self.size) for image in pictures]
         ready = time.perf_counter()
         batch = self._place(resized)
         aligned = time.perf_counter()
-        sizes = [(image.shape[0], image.shape[1]) for image in pictures]
+        sizes = [size or (image.shape[0], image.shape[1]) for image in pictures]
         fields = [self._interest.of(size) for size in sizes]
         scores, maps = self._run(batch, fields)
         precision = self.runtime.precision

@@ -48,6 +48,11 @@ class DetectorState:
         return self._artifact.spec
 
     @property
+    def masks(self) -> tuple[Tensor, ...]:
+        """Of the mask pictures that the verdict names, uint8 ``[H, W]`` each, 1 in the area."""
+        return self._artifact.masks
+
+    @property
     def model(self) -> PyramidFlow:
         """The network, in evaluation mode."""
         return self._artifact.network

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pyramidflow.detector.findings import Map
+from pyramidflow.errors import InputError
 from pyramidflow.tuning.scene import BoolArray
 
 Array = npt.NDArray[np.float64]
@@ -81,22 +82,33 @@ class Answers:
 
         Args:
             scores: ``[n, 1 + k]``, of the good image first, then of its copies.
-            maps: likewise, each ``[h, w]``.
+            maps: likewise, each ``[h, w]``, or the values alone that count, ``[m]``.
             masks: likewise, true on the defect; of the maps' sizes.
+
+        Raises:
+            InputError: no mask is true anywhere.
         """
         normal, defective = [], []
         for some_maps, some_masks in zip(maps, masks, strict=True):
             pairs = list(zip(some_maps, some_masks, strict=True))
             normal.append(np.sort(np.concatenate([m[~mask] for m, mask in pairs])))
             defective.append([np.sort(m[mask]) for m, mask in pairs if mask.any()])
+        if not any(defective):
+            raise InputError(
+                "no drawn defect lies where defects count: give larger areas, or leave tuning out."
+            )
         thresholds = _thresholds(normal, [np.concatenate(d) for d in defective if d])
-        reached = [[_reached(values, thresholds) for values in some] for some in defective]
+        # Of an image whose copies have no defect that counts, nothing is added.
+        reached = [
+            np.reshape([_reached(values, thresholds) for values in some], (-1, len(thresholds)))
+            for some in defective
+        ]
         return cls(
             scores[:, 0],
             scores[:, 1:],
             np.stack([_reached(values, thresholds) for values in normal]),
             np.stack([np.sum(some, axis=0) for some in reached]),
-            np.stack([np.sum([r / r[-1] for r in some], axis=0) for some in reached]),
+            np.stack([np.sum(some / some[:, -1:], axis=0) for some in reached]),
         )
 
     @cached_property

@@ -5,6 +5,7 @@ sizes that follow the part's and strengths that follow its tones: from hardly vi
 that detectors that differ find different shares of them.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
@@ -48,17 +49,20 @@ class _Layer:
     content: FloatArray  # [h, w, 3]
 
 
-def draw_defect(scene: Scene, other: Scene, kind: str, rng: np.random.Generator) -> Defective:
+def draw_defect(
+    scene: Scene, other: Scene, kind: str, rng: np.random.Generator, least: float = 1
+) -> Defective:
     """Draw one defect into a good image.
 
-    ``image + cover · (content − image)`` on the part; what changes by too little to be seen is put
-    back, so that the mask is the truth.
+    ``image + cover · (content − image)`` on the part where defects count; what changes by too
+    little to be seen is put back, so that the mask is the truth.
 
     Args:
         scene: the good image.
         other: a good image that pieces are taken from, another or the same; of the same type.
         kind: one of :data:`KINDS`.
         rng: draws everything.
+        least: pixels that a defect has.
 
     Source:
         CutPaste (Li et al., CVPR 2021) for the pasted piece, DRAEM (Zavrtanik et al., ICCV 2021)
@@ -66,9 +70,9 @@ def draw_defect(scene: Scene, other: Scene, kind: str, rng: np.random.Generator)
     """
     for _ in range(ATTEMPTS):
         drawn = _laid(scene, _PAINTERS[kind](scene, other, rng), kind)
-        if drawn is not None:
+        if drawn is not None and drawn.mask.sum() >= least:
             return drawn
-    return _certain(scene, rng)
+    return _certain(scene, rng, least)
 
 
 def _laid(scene: Scene, layer: _Layer, kind: str) -> Defective | None:
@@ -92,9 +96,10 @@ def _laid(scene: Scene, layer: _Layer, kind: str) -> Defective | None:
     return Defective(pixels, mask, kind)
 
 
-def _certain(scene: Scene, rng: np.random.Generator) -> Defective:
+def _certain(scene: Scene, rng: np.random.Generator, least: float) -> Defective:
     """A spot in the tone that is farthest from what is there: it is seen on any image."""
-    cover = _fitting(np.ones((3, 3), np.float32), scene)
+    side = max(3, math.ceil(math.sqrt(least)))
+    cover = _fitting(np.ones((side, side), np.float32), scene)
     place = scene.place(cover.shape, rng)
     bright = min(scene.tones[1], float(np.iinfo(scene.pixels.dtype).max))
     tone = 0.0 if scene.crop(place).mean() > bright / 2 else bright

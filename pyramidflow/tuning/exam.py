@@ -5,12 +5,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from torch import Tensor
 
 from pyramidflow.data import Decoding, Pixels, read_image, resize_image
 from pyramidflow.detector import Session
-from pyramidflow.detector.findings import resize_map
+from pyramidflow.detector.findings import Map, resize_map
+from pyramidflow.detector.interest import Interest, stretched
+from pyramidflow.detector.session import WorkingMap
 from pyramidflow.evaluation import reduce_mask
-from pyramidflow.spec import ImageSize
+from pyramidflow.spec import PLAIN_VERDICT, ImageSize, VerdictRule
 from pyramidflow.tuning.criterion import Answers
 from pyramidflow.tuning.defects import KINDS, draw_defect
 from pyramidflow.tuning.scene import BoolArray, Scene
@@ -28,10 +31,14 @@ class _Copies:
 
     pixels: tuple[Pixels, ...]
     masks: tuple[BoolArray, ...]
+    size: ImageSize  # of the image as it was read
 
 
 class Exam:
     """Good images that were not trained on, and copies of them with drawn defects.
+
+    Defects are drawn where they count, and are at least as large as the verdict wants them. Pixels
+    that do not count are not measured.
 
     Nothing is kept but the copies at the size that was asked for last: they are drawn anew for
     another size, the same ones.
@@ -40,10 +47,21 @@ class Exam:
         paths: the good images, two or more.
         decoding: how they are read.
         seed: of the defects.
+        rule: the verdict's settings.
+        area_masks: of its mask pictures.
     """
 
-    def __init__(self, paths: Sequence[Path], decoding: Decoding, seed: int) -> None:
+    def __init__(
+        self,
+        paths: Sequence[Path],
+        decoding: Decoding,
+        seed: int,
+        rule: VerdictRule = PLAIN_VERDICT,
+        area_masks: Sequence[Tensor] = (),
+    ) -> None:
         self.paths = tuple(paths)
+        self._rule = rule
+        self._area_masks = tuple(area_masks)
         self._decoding = decoding
         self._seed = seed
         self._kept: tuple[ImageSize, list[_Copies]] | None = None
@@ -66,13 +84,11 @@ class Exam:
         """
         scores, maps, masks = [], [], []
         for copies in self._copies(session.size):
-            found = list(session.working_maps(copies.pixels))
-            sizes = [mask.shape for mask in copies.masks]
+            found = list(session.working_maps(copies.pixels, copies.size))
             scores.append([one.score for one in found])
-            maps.append(
-                [resize_map(m.anomaly_map, size) for m, size in zip(found, sizes, strict=True)]
-            )
-            masks.append(copies.masks)
+            measured = [_measured(*pair) for pair in zip(found, copies.masks, strict=True)]
+            maps.append([values for values, _ in measured])
+            masks.append([mask for _, mask in measured])
             on_image()
         return Answers.of(np.array(scores), maps, masks)
 
@@ -89,17 +105,31 @@ class Exam:
     def _drawn(self, index: int, size: ImageSize) -> _Copies:
         image = read_image(self.paths[index], self._decoding)
         other = read_image(self.paths[(index + 1) % len(self.paths)], self._decoding)
-        scene = Scene(image)
+        scene = Scene(image, self._area(image))
         source = Scene(other) if other.dtype == image.dtype else scene
         measured = measured_size(scene.size)
         pixels = [resize_image(image, size)]
         masks = [np.zeros(measured, dtype=bool)]
         for number, kind in enumerate(KINDS * self.rounds):
             rng = np.random.default_rng((self._seed, index, number))
-            drawn = draw_defect(scene, source, kind, rng)
+            drawn = draw_defect(scene, source, kind, rng, max(1, self._rule.least_area))
             pixels.append(resize_image(drawn.pixels, size))
             masks.append(reduce_mask(drawn.mask, measured).mask)
-        return _Copies(tuple(pixels), tuple(masks))
+        return _Copies(tuple(pixels), tuple(masks), scene.size)
+
+    def _area(self, image: Pixels) -> BoolArray | None:
+        size = (image.shape[0], image.shape[1])
+        return Interest(self._rule, self._area_masks, size).of(size).mask
+
+
+def _measured(found: WorkingMap, mask: BoolArray) -> tuple[Map, BoolArray]:
+    """The map's values and the defect's pixels where they count."""
+    size = (mask.shape[0], mask.shape[1])
+    values = resize_map(found.anomaly_map, size)
+    if found.counted is None:
+        return values, mask
+    counted = stretched(found.counted, size)
+    return values[counted], mask[counted]
 
 
 def measured_size(size: ImageSize) -> ImageSize:

@@ -9,6 +9,7 @@ from scipy import ndimage
 from skimage import filters
 
 from pyramidflow.data import Pixels, resize_image
+from pyramidflow.detector.interest import stretched
 
 FloatArray = npt.NDArray[np.float32]
 BoolArray = npt.NDArray[np.bool_]
@@ -35,9 +36,11 @@ class Scene:
 
     Attributes:
         pixels: ``[H, W, 3]``, uint8 or uint16.
+        area: ``[H, W]``, true where defects count; ``None`` everywhere.
     """
 
     pixels: Pixels
+    area: BoolArray | None = None
 
     @property
     def size(self) -> tuple[int, int]:
@@ -79,28 +82,37 @@ class Scene:
         )
         return find_part(small.astype(np.float32).mean(2))
 
+    @cached_property
+    def _where(self) -> BoolArray:
+        """The part where defects count; where these do not meet, all that counts."""
+        if self.area is None:
+            return self._part
+        counted = stretched(self.area, self._part.shape)
+        both: BoolArray = self._part & counted
+        return both if both.any() else counted if counted.any() else self._part
+
     def part(self, place: Place) -> FloatArray:
-        """1 on the part and 0 beside it, ``[h, w]``, soft at its border."""
+        """1 on the part where defects count and 0 beside it, ``[h, w]``, soft at its border."""
         height, width = self.size
         rows, columns = (
             (np.arange(s.start, s.stop) + 0.5) * length / full - 0.5
-            for s, length, full in zip(place, self._part.shape, (height, width), strict=True)
+            for s, length, full in zip(place, self._where.shape, (height, width), strict=True)
         )
         grid = np.meshgrid(rows, columns, indexing="ij")
         found: FloatArray = ndimage.map_coordinates(
-            self._part.astype(np.float32), grid, order=1, mode="nearest"
+            self._where.astype(np.float32), grid, order=1, mode="nearest"
         )
         return found
 
     def place(self, size: tuple[int, int], rng: np.random.Generator) -> Place:
-        """A window around a random point of the part.
+        """A window around a random point of the part where defects count.
 
         Args:
             size: wanted height and width; the image's where it is smaller.
             rng: draws the point.
         """
-        inside = np.argwhere(self._part)
-        point = (inside[rng.integers(len(inside))] + rng.random(2)) / self._part.shape
+        inside = np.argwhere(self._where)
+        point = (inside[rng.integers(len(inside))] + rng.random(2)) / self._where.shape
         rows, columns = (
             _window(int(share * full), min(wanted, full), full)
             for share, wanted, full in zip(point, size, self.size, strict=True)

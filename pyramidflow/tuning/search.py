@@ -15,6 +15,7 @@ from pyramidflow import __version__
 from pyramidflow.data import CACHE_BYTES, Category, open_dataset, split_validation
 from pyramidflow.detector import Detector, Session
 from pyramidflow.detector.fitting import Fitted, Run, compared, decoding_of, fit
+from pyramidflow.detector.scoring import Scoring
 from pyramidflow.detector.size import image_sizes, resolved
 from pyramidflow.detector.trials import Trial
 from pyramidflow.errors import ImagesWarning, InputError
@@ -148,7 +149,9 @@ class _Search:
         trained, held_out = _sampled(images, recipe.seed)
         self._data = replace(data, train=tuple(trained), test=())
         decoding = decoding_of(detector.spec, max_pixels)
-        self._exam = Exam(held_out, decoding, recipe.seed)
+        rule, masks = detector.spec.rule, detector.masks
+        self._exam = Exam(held_out, decoding, recipe.seed, rule, masks)
+        self._scoring = Scoring.of(rule, masks)
         self._sizes = image_sizes(images, decoding)
         self._detector = detector
         self._first = resolved(detector.spec, self._sizes)
@@ -161,6 +164,7 @@ class _Search:
         return {
             "version": __version__,
             "spec": self._first.as_dict(),
+            "scores": self._scoring.as_dict(),
             "images": [[path.name, path.stat().st_size] for path in paths],
         }
 
@@ -235,11 +239,9 @@ class _Search:
         trained = time.perf_counter()
         fitted = self._fitted[network]
         # A training may have put numbers in place of "auto": they stay.
-        rule = spec.rule
-        if rule.masks or rule.depends_on_size:  # the exam's images have other sizes
-            rule = VerdictRule(smoothing=rule.smoothing)
-        resulting = replace(fitted.artifact.spec, contrast=spec.contrast, rule=rule)
-        artifact = compared(fitted.artifact, resulting, fitted.images)
+        resulting = replace(fitted.artifact.spec, contrast=spec.contrast, rule=spec.rule)
+        masks = self._detector.masks
+        artifact = replace(compared(fitted.artifact, resulting, fitted.images), masks=masks)
         answers = self._exam.taken_by(Session(artifact, self._detector.device), self._stop_if)
         ended = time.perf_counter()
         result = Result.of(settings, answers, trained - started, ended - trained)

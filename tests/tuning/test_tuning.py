@@ -76,6 +76,15 @@ def test_spread_is_taken_where_good_parts_differ_in_places(tmp_path):
     assert not found.spec.contrast.light
 
 
+def test_what_does_not_count_decides_nothing(tmp_path):
+    """Good parts differ in the right half alone, and there no defect counts."""
+    data = open_dataset(write_set(tmp_path / "plate", uneven))
+    for settings in ({"exclude": "rect:16,0,32,32px"}, {"region_of_interest": (0, 0, 0.5, 1)}):
+        found = tune(detector(**settings), data, choices=(SPREAD,))
+        assert found.spec == detector(**settings).spec
+        assert [trial["chosen"] for trial in found.tuning] == [True, False, False]
+
+
 def test_the_aspect_is_kept_where_parts_are_long(tmp_path):
     data = open_dataset(write_set(tmp_path / "plate", slender))
     found = tune(detector(), data, choices=(Choice.of("image_size", "auto"),))

@@ -1,12 +1,15 @@
 """Records and sinks for tests of the line."""
 
+import sqlite3
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta, timezone
+from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
 
+from pyramidflow.line.outbox.outbox import Outgoing
 from pyramidflow.line.record import Record
-from pyramidflow.line.sinks.sink import Entry, Sink, SinkSettings
+from pyramidflow.line.sinks.sink import Entry, Sink, SinkAway, SinkSettings
 
 START = datetime(2026, 3, 1, 6, 0, 0, 250_000, tzinfo=timezone.utc)
 
@@ -35,6 +38,22 @@ def records(count: int, **parts: Any) -> list[Record]:
 def entries(count: int, **parts: Any) -> list[Entry]:
     """Records as sinks get them."""
     return [Entry(item.as_dict()) for item in records(count, **parts)]
+
+
+def outgoing(items: Sequence[Record], **pictures: bytes) -> list[Outgoing]:
+    """Records with the same pictures, as the outbox takes them."""
+    return [Outgoing(item, pictures) for item in items]
+
+
+def rows(store: Path, query: str) -> list[Any]:
+    """What a question to a store gives."""
+    with sqlite3.connect(store) as connection:
+        return connection.execute(query).fetchall()
+
+
+def away(entries: Sequence[Entry]) -> None:
+    """A sink's problem: it cannot be reached."""
+    raise SinkAway("the host is away")
 
 
 def eventually(is_so: Callable[[], bool], seconds: float = 20) -> bool:

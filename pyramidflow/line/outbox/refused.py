@@ -59,11 +59,14 @@ def send_again(store: Path, sink: str | None = None) -> int:
     """
     with closing(_opened(store)) as connection:
         connection.execute("BEGIN IMMEDIATE")
-        connection.execute(
+        added = connection.execute(
             "INSERT OR IGNORE INTO deliveries (sink, part, kinds) "
             "SELECT sink, part, '' FROM refused WHERE ? IS NULL OR sink = ?",
             (sink, sink),
         )
+        if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'resent'").fetchone():
+            # A running line counts what waits in its memory: so it learns of these.
+            connection.execute("UPDATE resent SET number = number + ?", (added.rowcount,))
         removed = connection.execute(
             "DELETE FROM refused WHERE ? IS NULL OR sink = ?", (sink, sink)
         )

@@ -2,7 +2,7 @@
 
 A delivery is a row that waits: a sink's name and a part of the history. A delivered one is
 removed; a refused one moves to a table of its own with the reason. Pictures wait beside them until
-the last sink that wants them has them.
+the last sink that wants them has them. ``resent`` counts what another process let wait again.
 """
 
 import json
@@ -22,7 +22,7 @@ from pyramidflow.line.frame import now
 from pyramidflow.line.history.columns import part_columns, record_text, sqlite_time
 from pyramidflow.line.record import Record
 
-_VERSION: Final = 1
+_VERSION: Final = 2
 _TABLES: Final = """
 CREATE TABLE IF NOT EXISTS deliveries (
     sink TEXT NOT NULL, part INTEGER NOT NULL, kinds TEXT NOT NULL,
@@ -36,6 +36,8 @@ CREATE TABLE IF NOT EXISTS refused (
 CREATE TABLE IF NOT EXISTS remembered (
     station TEXT NOT NULL, identity TEXT NOT NULL,
     PRIMARY KEY (station, identity)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS resent (number INTEGER NOT NULL);
+INSERT INTO resent SELECT 0 WHERE NOT EXISTS (SELECT 1 FROM resent);
 """
 _ADD_PARTS: Final = (
     "INSERT INTO parts (station, identity, time, path, verdict, score, threshold, detector, error, "
@@ -84,12 +86,14 @@ class Shared:
             sleep and look again.
         deliveries: rows that wait.
         picture_bytes: of their pictures.
+        resent: rows among all that ever waited which another process added.
     """
 
     def __init__(self) -> None:
         self.writing = threading.Lock()
         self.deliveries = 0
         self.picture_bytes = 0
+        self.resent = 0
         self._changing = threading.Lock()
 
     def add(self, deliveries: int, picture_bytes: int) -> None:
@@ -143,7 +147,8 @@ class Spool:
         """A transaction: all or nothing, on the disk when the context ends."""
         with self.shared.writing:
             self._execute("BEGIN IMMEDIATE")
-            self._added = [0, 0]
+            resent = self._resent()
+            self._added = [resent - self.shared.resent, 0]
             try:
                 yield
                 self._execute("COMMIT")
@@ -151,6 +156,7 @@ class Spool:
                 if self._connection.in_transaction:
                     self._execute("ROLLBACK")
                 raise
+            self.shared.resent = resent
         self.shared.add(*self._added)
 
     def add(self, kept: Sequence[Kept]) -> None:
@@ -350,10 +356,17 @@ class Spool:
 
     def _counted(self) -> Shared:
         shared = Shared()
+        self._execute("BEGIN")
         [[deliveries]] = self._execute("SELECT count(*) FROM deliveries")
         [[picture_bytes]] = self._execute("SELECT coalesce(sum(length(data)), 0) FROM pictures")
+        shared.resent = self._resent()
+        self._execute("COMMIT")
         shared.add(deliveries, picture_bytes)
         return shared
+
+    def _resent(self) -> int:
+        [[number]] = self._execute("SELECT number FROM resent")
+        return int(number)
 
     def _execute(self, statement: str, values: Sequence[Any] = ()) -> sqlite3.Cursor:
         return self._connection.execute(statement, values)

@@ -9,27 +9,14 @@ import pytest
 
 from pyramidflow.errors import InputError
 from pyramidflow.line.outbox.deliverer import LONGEST_DELAY, back_off
-from pyramidflow.line.outbox.outbox import Limits, Outbox, OutboxFull, Outgoing
-from pyramidflow.line.sinks.sink import SinkAway, SinkRefused
-from tests.line.records import Kept, eventually, record, records
+from pyramidflow.line.outbox.outbox import Limits, Outbox, OutboxFull
+from pyramidflow.line.sinks.sink import SinkAway
+from tests.line.records import Kept, away, eventually, outgoing, record, records, rows
 
 
 @pytest.fixture
 def store(tmp_path):
     return tmp_path / "line.sqlite"
-
-
-def outgoing(items, **pictures):
-    return [Outgoing(item, pictures) for item in items]
-
-
-def rows(store, query):
-    with sqlite3.connect(store) as connection:
-        return connection.execute(query).fetchall()
-
-
-def away(entries):
-    raise SinkAway("the host is away")
 
 
 def test_each_sink_gets_every_record_once_and_in_order(store):
@@ -112,29 +99,6 @@ def test_an_entry_that_was_delivered_before_a_failure_does_not_come_again(store,
     assert eventually(lambda: len(sink.entries) == 10)
     outbox.close()
     assert sink.identities == [item.identity for item in records(10)]
-
-
-def test_a_refused_entry_is_set_aside_and_the_others_go_on(store):
-    sink = Kept()
-
-    def refuses_the_fifth(entries):
-        for place, entry in enumerate(entries):
-            if entry.record["identity"] == "00004.png":
-                sink.entries += entries[:place]
-                raise SinkRefused("answer 422", done=place)
-
-    sink.problem = refuses_the_fifth
-    outbox = Outbox(store, {"s": sink})
-    outbox.put(outgoing(records(10)))
-    outbox.start()
-    assert eventually(lambda: len(sink.entries) == 9)
-    assert eventually(lambda: outbox.status()["sinks"]["s"]["waiting"] == 0)
-    assert outbox.status()["sinks"]["s"]["refused"] == 1
-    outbox.close()
-    assert "00004.png" not in sink.identities
-    assert rows(
-        store, "SELECT sink, identity, reason FROM refused JOIN parts ON parts.id = part"
-    ) == [("s", "00004.png", "answer 422")]
 
 
 def test_an_identity_that_is_known_is_left_out(store):
@@ -319,7 +283,7 @@ def test_a_store_of_a_newer_version_is_refused(store):
     Outbox(store, {}).close()
     with sqlite3.connect(store) as connection:
         connection.execute("PRAGMA user_version = 7")
-    with pytest.raises(InputError, match="an outbox of version 7 where this program knows 1"):
+    with pytest.raises(InputError, match="an outbox of version 7 where this program knows 2"):
         Outbox(store, {})
 
 

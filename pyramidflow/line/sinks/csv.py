@@ -3,44 +3,25 @@
 import csv
 import io
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any
 
-from pyramidflow.io.names import printable
+from pyramidflow.line.rows import COLUMNS, row_of
 from pyramidflow.line.sinks.rotated import RotatedFile, RotatedSettings
 from pyramidflow.line.sinks.sink import Entry, Sink
 
-_COLUMNS: Final = (
-    "station",
-    "identity",
-    "time",
-    "verdict",
-    "score",
-    "threshold",
-    "regions",
-    "milliseconds",
-    "late",
-    "dropped",
-    "error",
-    "path",
-    "image",
-    "overlay",
-    "map",
-    "detector",
-)
-
 
 class CsvSink(Sink):
-    r"""Writes each record as a row into ``START-DAY-NUMBER.csv``; each file starts with the names.
+    """Writes each record as a row into ``START-DAY-NUMBER.csv``; each file starts with the names.
 
-    ``regions`` is their number and ``milliseconds`` the part's whole time. A row is one line: line
-    breaks in texts are written ``\n``. Every record stands there once, also after a crash.
+    :mod:`pyramidflow.line.rows` says what a row holds. It is one line. Every record stands there
+    once, also after a crash.
     """
 
     Settings = RotatedSettings
 
     def __init__(self, settings: RotatedSettings) -> None:
         super().__init__(settings)
-        self._file = RotatedFile(settings, ".csv", _key, _line(_COLUMNS))
+        self._file = RotatedFile(settings, ".csv", _key, _line(COLUMNS))
 
     def deliver(self, entries: Sequence[Entry]) -> None:
         """Append the records.
@@ -48,28 +29,16 @@ class CsvSink(Sink):
         Raises:
             SinkAway: the folder cannot be written.
         """
-        self._file.write(entries, [_line(_row(entry)) for entry in entries])
+        self._file.write(entries, [_line(row_of(entry.record)) for entry in entries])
 
     def close(self) -> None:
         """Close the file."""
         self._file.close()
 
 
-def _row(entry: Entry) -> list[Any]:
-    record = entry.record
-    derived = {
-        "regions": len(record.get("regions") or ()),
-        "milliseconds": record["times"].get("total"),
-        "late": int(record["late"]),
-        "dropped": int(record["dropped"]),
-    }
-    return [derived.get(column, record.get(column)) for column in _COLUMNS]
-
-
 def _line(values: Sequence[Any]) -> bytes:
     text = io.StringIO()
-    cells = [printable(value) if isinstance(value, str) else value for value in values]
-    csv.writer(text, lineterminator="\n").writerow(cells)
+    csv.writer(text, lineterminator="\n").writerow(values)
     return text.getvalue().encode()
 
 

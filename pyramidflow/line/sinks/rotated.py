@@ -61,7 +61,7 @@ class RotatedFile:
         settings: where to write, and when to start anew.
         suffix: of the files, with its dot.
         key_of: station and identity that a line holds; ``None`` where it holds none.
-        header: first line of every file.
+        header: first line of every file; one that starts with another is not gone on with.
     """
 
     def __init__(
@@ -143,7 +143,11 @@ class RotatedFile:
             end = start + file.read().rfind(b"\n") + 1
             if end != size:
                 file.truncate(end)
-        self._start(path)
+            file.seek(0)
+            has_our_header = not end or file.read(len(self._header)) == self._header
+        self._path = path
+        if has_our_header:  # else another version named other columns: a new file begins
+            self._start(path)
 
     def _remember_ends(self, paths: Sequence[Path]) -> None:
         found: list[tuple[str, str]] = []

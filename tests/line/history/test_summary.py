@@ -201,6 +201,8 @@ def test_the_command_keeps_a_word_and_exports_it(line, tmp_path, run):
     with (tmp_path / "out.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["marked_good"] for row in rows] == ["", "", "1", "", "", "", "", ""]
+    assert [row["regions"] for row in rows] == ["0"] * 8
+    assert rows[2]["milliseconds"] == str(PARTS[2].times["total"])
     assert [row["verdict"] for row in rows][:5] == ["ok", "ok", "ng", "review", ""]
     lines = [json.loads(text) for text in (tmp_path / "out.jsonl").read_text().splitlines()]
     assert lines[2] == {**PARTS[2].as_dict(), "marked_good": True}

@@ -175,6 +175,7 @@ def test_a_row_of_csv_holds_what_a_spreadsheet_needs(tmp_path):
         "verdict": "ok",
         "score": "1.5",
         "threshold": "2.0",
+        "review_threshold": "",
         "regions": "0",
         "milliseconds": "12.125",
         "late": "0",
@@ -189,3 +190,21 @@ def test_a_row_of_csv_holds_what_a_spreadsheet_needs(tmp_path):
     assert second["identity"] == 'a "part",\\nwith ; all'
     assert (second["verdict"], second["error"], second["dropped"]) == ("", "blurred", "1")
     assert third["identity"] == "00001.png"
+
+
+def test_a_file_with_other_columns_is_left_as_it_is(tmp_path):
+    """As a version of the program wrote it that knew fewer."""
+    older = tmp_path / f"records-{today()}-0001.csv"
+    older.write_text("station,identity,score\npress,00000.png,1.5\n")
+    sink = CsvSink(CsvSink.Settings(folder=tmp_path))
+    sink.deliver(entries(2))
+    sink.close()
+    sink = CsvSink(CsvSink.Settings(folder=tmp_path))
+    sink.deliver(entries(3))
+    sink.close()
+    assert older.read_text() == "station,identity,score\npress,00000.png,1.5\n"
+    _, newer = files(tmp_path)
+    with newer.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["identity"] for row in rows] == ["00001.png", "00002.png"]
+    assert {row["verdict"] for row in rows} == {"ok"}

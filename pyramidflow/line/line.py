@@ -2,12 +2,15 @@
 
 import logging
 import os
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from time import monotonic
 from typing import Any
+
+from pydantic import BaseModel
 
 from pyramidflow.data import Image
 from pyramidflow.errors import InputError
@@ -28,6 +31,7 @@ from pyramidflow.line.record import Record
 from pyramidflow.line.registry import sink_kinds, source_kinds
 from pyramidflow.line.sinks.sink import Sink
 from pyramidflow.line.sources.python import PythonSource
+from pyramidflow.line.sources.source import Source
 from pyramidflow.line.started import Started
 from pyramidflow.line.station import Station, inspector_of
 from pyramidflow.line.viewer import Viewer
@@ -56,18 +60,25 @@ class Line(Started):
     def __init__(self, configuration: "str | os.PathLike[str] | Mapping[str, Any]") -> None:
         self._file = None if isinstance(configuration, Mapping) else Path(configuration)
         if isinstance(configuration, Mapping):
-            self.settings = check_configuration(configuration, Path.cwd(), "the configuration")
+            self._name = "the configuration"
+            self.settings = check_configuration(configuration, Path.cwd(), self._name)
         else:
+            self._name = printable(Path(configuration))
             self.settings = read_configuration(Path(configuration))
-        self._sinks = _sinks_of(self.settings)
+        self._sinks = _sinks_of(self.settings, self._name)
         self._moved = MovedThresholds(_moved_file(self.settings.store))
         self._configured = {x.name: x.thresholds for x in self.settings.stations}
-        self._inspectors = {x.name: self._inspector_of(x) for x in self.settings.stations}
         self._recorded = {x.name: _Recorded(x.name) for x in self.settings.stations}
-        self._sources = {
-            x.name: source_kinds()[_kind(x.source)](x.source, x.name, self._recorded[x.name])
-            for x in self.settings.stations
-        }
+        self._inspectors: dict[str, Inspector] = {}
+        self._sources: dict[str, Source] = {}
+        for number, station in enumerate(self.settings.stations):
+            name, source = station.name, station.source
+            table = f"{self._name}: stations[{number}]"
+            with _naming(table, "detector", station):
+                self._inspectors[name] = self._inspector_of(station)
+            with _naming(table, "source", station):
+                kind = source_kinds()[_kind(source)]
+                self._sources[name] = kind(source, name, self._recorded[name])
         self._stations: dict[str, Station] = {}
         self._outbox: Outbox | None = None
         self._viewer: Viewer | None = None
@@ -87,9 +98,11 @@ class Line(Started):
             held.enter_context(
                 exclusive(store, advice="another line runs on it; give each its own store")
             )
-            for source in self._sources.values():
+            for number, station in enumerate(self.settings.stations):
+                source = self._sources[station.name]
                 held.callback(source.close)
-                source.open()
+                with _naming(f"{self._name}: stations[{number}]", "source", station):
+                    source.open()
             outbox = self._outbox = Outbox(
                 store, self._sinks, Limits(**self.settings.limits.model_dump())
             )
@@ -324,8 +337,26 @@ def _logged(sentence: str) -> str:
     return sentence
 
 
-def _sinks_of(settings: LineSettings) -> dict[str, Sink]:
-    return {sink_name(sink): sink_kinds()[_kind(sink)](sink) for sink in settings.sinks}
+def _sinks_of(settings: LineSettings, configuration: str) -> dict[str, Sink]:
+    made = {}
+    for number, sink in enumerate(settings.sinks):
+        with _naming(f"{configuration}: sinks[{number}]", "", sink):
+            made[sink_name(sink)] = sink_kinds()[_kind(sink)](sink)
+    return made
+
+
+@contextmanager
+def _naming(table: str, key: str, settings: BaseModel) -> Iterator[None]:
+    """Put the key before what is wrong with its value, where the sentence names none itself."""
+    try:
+        yield
+    except InputError as error:
+        first = re.split(r"\W", str(error), maxsplit=1)[0]
+        names_one = first in type(settings).model_fields
+        value = getattr(settings, key, None)
+        is_about_it = not isinstance(value, Path) or printable(value) in str(error)
+        place = f"{table}.{key}" if key and is_about_it else table
+        raise InputError(f"{table}.{error}" if names_one else f"{place}: {error}") from error
 
 
 def _serves(sink: Sink, station: str) -> bool:

@@ -1,19 +1,20 @@
 """Secrets of sinks: from the environment or a file, never in the configuration or a log."""
 
 import os
-from pathlib import Path
+from typing import Any
 
 from pyramidflow.errors import InputError
 from pyramidflow.io.names import printable
 
 
-def secret(what: str, variable: str | None, file: Path | None) -> str | None:
+def secret(what: str, settings: Any, key: str) -> str | None:
     """A secret, from where the configuration says.
 
     Args:
         what: it is, for the sentence of an error.
-        variable: of the environment that holds it.
-        file: that holds it, on its first line.
+        settings: with ``KEY_env``, the variable of the environment that holds it, and
+            ``KEY_file``, the file that holds it on its first line; ``None`` where it does not.
+        key: as in ``"password"``.
 
     Returns:
         The secret; ``None`` where neither is named.
@@ -21,22 +22,24 @@ def secret(what: str, variable: str | None, file: Path | None) -> str | None:
     Raises:
         InputError: both are named, or the place holds nothing.
     """
+    variable, file = getattr(settings, f"{key}_env"), getattr(settings, f"{key}_file")
     if variable is not None and file is not None:
-        raise InputError(f"{what} is to come from a variable and from a file: name one of them.")
+        raise InputError(f"{key}_env and {key}_file are both given for {what}: give one of them.")
     if variable is not None:
         found = os.environ.get(variable, "")
-        place = f"the environment variable {printable(variable)}"
+        place = f"{key}_env is {printable(variable)}: {what} is expected in that variable"
     elif file is not None:
+        place = f"{key}_file is {printable(file)}: {what} is expected on its first line"
         try:
             lines = file.read_text(encoding="utf-8").splitlines()
         except (OSError, UnicodeDecodeError) as error:
             raise InputError(
-                f"{what} cannot be read from {printable(file)} ({type(error).__name__}): see to "
-                "the file and its permissions."
+                f"{place}, but it cannot be read ({type(error).__name__}); see to the file and "
+                "its permissions."
             ) from error
-        found, place = (lines[0].strip() if lines else ""), printable(file)
+        found = lines[0].strip() if lines else ""
     else:
         return None
     if not found:
-        raise InputError(f"{what} is to come from {place}, which is empty: put it there.")
+        raise InputError(f"{place}, but nothing is there; put it there.")
     return found

@@ -52,7 +52,7 @@ def token_of(settings: ServiceSettings) -> str | None:
     """
     if settings.token_file is not None and not settings.token_file.exists():
         _make(settings.token_file)
-    found = secret("the token of the service", settings.token_env, settings.token_file)
+    found = secret("the token of the service", settings, "token")
     if settings.token_file is not None:
         _warn_of_readers(settings.token_file)
     if found is None:

@@ -95,6 +95,19 @@ def test_a_stop_finishes_what_is_in_hand_and_a_start_goes_on(line, tmp_path, num
 
 
 @posix
+def test_a_second_process_on_one_store_says_so_and_ends(run, line, tmp_path):
+    write_image(tmp_path / "in" / "0.png", np.random.default_rng(0))
+    process = start("run", line)
+    wait_for(lambda: len(records_in(tmp_path)) == 1)
+    code, _, err = run("run", line)
+    assert_one_sentence(code, err.splitlines(keepends=True)[-1], "another line runs on it")
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert "press: 1 ok" in err
+
+
+@posix
 def test_a_hangup_takes_a_changed_detector(line, tmp_path, detector_file):
     rng = np.random.default_rng(0)
     process = start("run", line)

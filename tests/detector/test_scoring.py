@@ -214,7 +214,10 @@ def test_commands_write_no_file_with_thresholds_for_other_scores(
         assert (code, err.count("\n")) == (2, 1)
         assert STALE in err
         assert model.read_bytes() == before
-    for options in (("inspect", good, "--output", tmp_path / "out"), ("evaluate", tiny_set, "--output", tmp_path / "report")):
+    for options in (
+        ("inspect", good, "--output", tmp_path / "out"),
+        ("evaluate", tiny_set, "--output", tmp_path / "report"),
+    ):
         code, _, err = run(*options, "--model", model)
         assert code == 2
         assert STALE in err

@@ -177,6 +177,55 @@ def test_stations_take_turns_and_keep_their_records_apart(tmp_path, detector_fil
     assert [record["station"] for record in records_in(tmp_path)] == ["drill"] * 4
 
 
+WRONG = [
+    ({"detector": "missing.safetensors"}, [], "stations[0].detector: ", "missing.safetensors"),
+    ({"precision": "half"}, [], "stations[0]: the precision is 'half'", "float32"),
+    ({"device": "tpu"}, [], "stations[0]: the device 'tpu'", "give cpu, or auto"),
+    ({"review_threshold": 1e9}, [], "stations[0].review_threshold is 1e+09", "at most"),
+    (
+        {"source": {"kind": "folder", "path": "in", "after": "archive"}},
+        [],
+        "stations[0].source.archive is missing",
+        "name a folder",
+    ),
+    (
+        {"source": {"kind": "files", "paths": ["in/*.png"]}},
+        [],
+        "stations[0].source.paths: ",
+        "no file fits",
+    ),
+    ({}, [{"kind": "database"}], "sinks[1].url, url_env, url_file: exactly one", "where"),
+    (
+        {},
+        [{"kind": "mqtt", "password_env": "NOT_SET_ANYWHERE"}],
+        "sinks[1].password_env is NOT_SET_ANYWHERE: ",
+        "put it there",
+    ),
+    (
+        {},
+        [{"kind": "webhook", "url": "http://localhost", "secret_file": "none"}],
+        "sinks[1].secret_file is ",
+        "cannot be read (FileNotFoundError)",
+    ),
+    ({}, [{"kind": "database", "url": "mysql://host/x"}], "sinks[1]: the database is mysql", ""),
+]
+"""Values that are well formed, but cannot be honoured here."""
+
+
+@pytest.mark.parametrize(("station", "sinks", "key", "advice"), WRONG, ids=[w[2] for w in WRONG])
+def test_what_cannot_be_honoured_is_said_with_its_key(
+    tmp_path, detector_file, station, sinks, key, advice
+):
+    given = configuration(tmp_path, detector_file, device="cpu")
+    given["stations"][0].update(station)
+    given["sinks"] += sinks
+    with pytest.raises(InputError) as caught, Line(given):
+        pass
+    assert str(caught.value).startswith(f"the configuration: {key}")
+    assert advice in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
 def test_two_lines_do_not_run_on_one_store(tmp_path, detector_file):
     with Line(configuration(tmp_path, detector_file)):
         other = Line(configuration(tmp_path, detector_file))

@@ -46,10 +46,11 @@ class DatabaseSink(Sink):
         super().__init__(settings)
         need("sqlalchemy", "line", "the sink database")
         need("alembic", "line", "the sink database")
-        found = secret("the database's URL", settings.url_env, settings.url_file)
+        found = secret("the database's URL", settings, "url")
         if (found is None) == (settings.url is None):
             raise InputError(
-                "the sink database needs one of url, url_env and url_file: say where it is."
+                "url, url_env, url_file: exactly one of them is expected; say where the database "
+                "is."
             )
         self._url = settings.url or found or ""
         check_url(self._url)

@@ -93,9 +93,7 @@ class MqttSink(Sink):
     def __init__(self, settings: MqttSettings) -> None:
         super().__init__(settings)
         need("paho", "line", "the sink mqtt")
-        self._password = secret(
-            "the broker's password", settings.password_env, settings.password_file
-        )
+        self._password = secret("the broker's password", settings, "password")
         self._client: Client | None = None
         self._answered = threading.Event()
         self._refusal: str | None = None

@@ -74,9 +74,7 @@ class OpcuaSink(Sink):
     def __init__(self, settings: OpcuaSettings) -> None:
         super().__init__(settings)
         need("asyncua", "opcua", "the sink opcua")
-        self._password = secret(
-            "the server's password", settings.password_env, settings.password_file
-        )
+        self._password = secret("the server's password", settings, "password")
         self._client: Client | None = None
         self._nodes: dict[str, tuple[SyncNode, Any]] = {}
         self._counter = 0

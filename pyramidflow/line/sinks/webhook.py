@@ -76,8 +76,8 @@ class WebhookSink(Sink):
     def __init__(self, settings: WebhookSettings) -> None:
         super().__init__(settings)
         need("httpx", "line", "the sink webhook")
-        self._secret = secret("the webhook's secret", settings.secret_env, settings.secret_file)
-        self._token = secret("the webhook's token", settings.token_env, settings.token_file)
+        self._secret = secret("the webhook's secret", settings, "secret")
+        self._token = secret("the webhook's token", settings, "token")
         self._client: Client | None = None
         parts = urlsplit(settings.url)
         # Without a query: some hosts put their secret there.

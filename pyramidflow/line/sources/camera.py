@@ -90,8 +90,12 @@ class CameraSource(Source):
                 if self._read_from(capture, stop):
                     wait = 0.5
                 capture.release()
-            if self._is_connected:
-                log.warning("%s: the camera %s is away", self.station, printable(self._name))
+            if self._is_connected or not self._reconnects:
+                log.warning(
+                    "%s: the camera %s is not there: trying again",
+                    self.station,
+                    printable(self._name),
+                )
             self._is_connected = False
             stop.wait(wait)
             wait = min(2 * wait, _LONGEST_WAIT)

@@ -27,6 +27,13 @@ class FilesSource(Source):
 
     Settings = FilesSettings
 
+    def open(self) -> None:
+        """See whether there is a file for each pattern."""
+        try:
+            named_paths(self.settings.paths)
+        except InputError as error:
+            raise InputError(f"source.paths: {error}") from error
+
     def frames(self, stop: Event) -> Iterator[Frame]:
         """Frames in the order of the paths."""
         for frame in find_frames(named_paths(self.settings.paths)).frames:

@@ -173,7 +173,9 @@ def test_a_wrong_password_is_said_without_it(guarded, monkeypatch):
 
 
 def test_a_password_from_nowhere_is_refused_at_the_start():
-    with pytest.raises(InputError, match="the broker's password is to come from the environment"):
+    with pytest.raises(
+        InputError, match="password_env is NOT_SET_ANYWHERE: the broker's password is expected"
+    ):
         mqtt(1883, username="line", password_env="NOT_SET_ANYWHERE")
 
 

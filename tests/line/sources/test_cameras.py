@@ -126,6 +126,47 @@ def test_a_camera_gives_the_newest_picture_and_counts_what_nobody_looked_at(monk
     assert source.status()["connected"]
 
 
+def test_a_usb_camera_that_is_unplugged_is_waited_for(monkeypatch, caplog):
+    """It is not there at first, then gives pictures, is unplugged, cannot be opened, comes back."""
+    opened = []
+
+    class Unplugged(UsbCamera):
+        def __init__(self, device):
+            super().__init__(device)
+            opened.append(self)
+            if len(opened) == 4:
+                raise RuntimeError("the driver is confused")
+
+        def isOpened(self):
+            return len(opened) not in (1, 3)
+
+        def read(self):
+            if self is opened[1] and self.number == 3:
+                return False, None
+            return super().read()
+
+    monkeypatch.setattr(cv2, "VideoCapture", Unplugged)
+    monkeypatch.setattr("pyramidflow.line.sources.camera._LONGEST_WAIT", 0.05)
+    settings = CameraSource.Settings(device=0, timeout_seconds=0.2)
+    source = CameraSource(settings, "press", None)
+    stop, found, away = threading.Event(), [], False
+    with caplog.at_level("INFO"):
+        for frame in source.frames(stop):
+            found.append((len(opened), frame))
+            away = away or not source.status()["connected"]
+            if len(opened) == 5 and len(found) > 3:
+                break
+    stop.set()
+    assert {number for number, _ in found} <= {2, 3, 4, 5}
+    assert found[-1][0] == 5
+    assert source.status()["reconnects"] == 4
+    assert len({frame.identity for _, frame in found}) == len(found)
+    said = [record.message for record in caplog.records]
+    assert said[0] == "press: the camera 0 is not there: trying again"
+    assert said.count("press: the camera 0 is there") == 2
+    assert "press: 0: the driver is confused" in said
+
+
 class Harvester:
     """The part of harvesters' interface that is used: one camera that is unplugged once."""
 

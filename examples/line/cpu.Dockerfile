@@ -18,8 +18,8 @@ COPY --from=build /wheels /wheels
 RUN pip install --no-cache-dir --extra-index-url https://download.pytorch.org/whl/cpu \
         "$(echo /wheels/pyramidflow-*.whl)[service,opcua,modbus]" \
     && rm -rf /wheels \
-    && useradd --system --uid 1000 --create-home --home-dir /line pyramidflow
-USER pyramidflow
+    && useradd --system --uid 10001 --create-home --home-dir /line pyramidflow
+USER 10001
 WORKDIR /line
 VOLUME /line
 STOPSIGNAL SIGTERM

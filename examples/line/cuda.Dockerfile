@@ -12,17 +12,19 @@ RUN python3 -m venv /build \
         /build/bin/pip wheel --no-cache-dir --no-deps --wheel-dir /wheels .
 
 FROM nvidia/cuda:13.0.2-base-ubuntu24.04
+# Triton compiles what starts its kernels where they run: with a C compiler and Python's headers.
 RUN apt-get update \
-    && apt-get install --yes --no-install-recommends libgomp1 python3 python3-venv \
+    && apt-get install --yes --no-install-recommends \
+        gcc libc6-dev libgomp1 python3 python3-dev python3-venv \
     && rm -rf /var/lib/apt/lists/*
 COPY --from=build /wheels /wheels
 RUN python3 -m venv /opt/pyramidflow \
     && /opt/pyramidflow/bin/pip install --no-cache-dir \
         "$(echo /wheels/pyramidflow-*.whl)[service,opcua,modbus]" \
     && rm -rf /wheels \
-    && useradd --system --create-home --home-dir /line pyramidflow
+    && useradd --system --uid 10001 --create-home --home-dir /line pyramidflow
 ENV PATH=/opt/pyramidflow/bin:$PATH
-USER pyramidflow
+USER 10001
 WORKDIR /line
 VOLUME /line
 STOPSIGNAL SIGTERM

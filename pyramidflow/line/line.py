@@ -98,10 +98,10 @@ class Line(Started):
             held.enter_context(
                 exclusive(store, advice="another line runs on it; give each its own store")
             )
-            for number, station in enumerate(self.settings.stations):
-                source = self._sources[station.name]
+            for number, settings in enumerate(self.settings.stations):
+                source = self._sources[settings.name]
                 held.callback(source.close)
-                with _naming(f"{self._name}: stations[{number}]", "source", station):
+                with _naming(f"{self._name}: stations[{number}]", "source", settings):
                     source.open()
             outbox = self._outbox = Outbox(
                 store, self._sinks, Limits(**self.settings.limits.model_dump())

@@ -10,6 +10,7 @@ from typing import Any, Final, Protocol
 from pyramidflow.errors import InputError
 from pyramidflow.io.names import printable
 from pyramidflow.line.configuration import StationSettings
+from pyramidflow.line.counts import Counts
 from pyramidflow.line.frame import Frame
 from pyramidflow.line.outbox.outbox import OutboxFull, Outgoing
 from pyramidflow.line.pipeline.inspector import Inspector, open_inspector
@@ -39,36 +40,6 @@ class Keeper(Protocol):
 
     def known(self, station: str, identities: Sequence[str]) -> set[str]:
         """Those identities that have a record."""
-
-
-@dataclass
-class Counts:
-    """Parts of a station since its start, by what came of them.
-
-    Attributes:
-        ok: verdicts.
-        review: verdicts.
-        ng: verdicts.
-        errors: parts without a verdict, but those that were dropped.
-        late: parts whose verdict came after the deadline; they are counted by it, too.
-        dropped: parts that were let go.
-    """
-
-    ok: int = 0
-    review: int = 0
-    ng: int = 0
-    errors: int = 0
-    late: int = 0
-    dropped: int = 0
-
-    def add(self, record: Record) -> None:
-        """Count a record."""
-        self.ok += record.verdict == "ok"
-        self.review += record.verdict == "review"
-        self.ng += record.verdict == "ng"
-        self.errors += record.verdict is None and not record.dropped
-        self.late += record.late
-        self.dropped += record.dropped
 
 
 @dataclass

@@ -13,7 +13,8 @@ from pyramidflow.detector.findings import Map, resize_map
 from pyramidflow.detector.interest import Interest, stretched
 from pyramidflow.detector.session import WorkingMap
 from pyramidflow.evaluation import reduce_mask
-from pyramidflow.spec import PLAIN_VERDICT, ImageSize, VerdictRule
+from pyramidflow.spec import ImageSize, VerdictRule
+from pyramidflow.spec.rules import PLAIN_VERDICT
 from pyramidflow.tuning.criterion import Answers
 from pyramidflow.tuning.defects import KINDS, draw_defect
 from pyramidflow.tuning.scene import BoolArray, Scene

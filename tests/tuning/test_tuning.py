@@ -11,6 +11,7 @@ import torch
 from pyramidflow import Detector
 from pyramidflow.data import open_dataset
 from pyramidflow.detector.artifact import read_header
+from pyramidflow.detector.scoring import Scoring
 from pyramidflow.errors import InputError
 from pyramidflow.interrupt import Interrupted
 from pyramidflow.io.tensors import load_tensors, save_tensors
@@ -76,13 +77,20 @@ def test_spread_is_taken_where_good_parts_differ_in_places(tmp_path):
     assert not found.spec.contrast.light
 
 
-def test_what_does_not_count_decides_nothing(tmp_path):
-    """Good parts differ in the right half alone, and there no defect counts."""
-    data = open_dataset(write_set(tmp_path / "plate", uneven))
-    for settings in ({"exclude": "rect:16,0,32,32px"}, {"region_of_interest": (0, 0, 0.5, 1)}):
-        found = tune(detector(**settings), data, choices=(SPREAD,))
-        assert found.spec == detector(**settings).spec
-        assert [trial["chosen"] for trial in found.tuning] == [True, False, False]
+def test_trials_are_judged_by_the_verdict_of_the_detector(lit_set, tmp_path, monkeypatch):
+    seen, usual = [], search.Exam.taken_by
+
+    def taken_by(self, session, *more):
+        seen.append(session.scoring)
+        return usual(self, session, *more)
+
+    monkeypatch.setattr(search.Exam, "taken_by", taken_by)
+    save(tmp_path / "mask.png", np.full((8, 8), 255) * (np.arange(8) < 6))
+    areas = {"region_of_interest": f"mask:{tmp_path / 'mask.png'}", "exclude": "rect:0,0,8,32px"}
+    given = detector(**areas, minimum_area=12, smoothing=0.5)
+    tune(given, lit_set, choices=(SPREAD,))
+    assert len(seen) == 3
+    assert set(seen) == {Scoring.of(given.spec.rule, given.masks)}
 
 
 def test_the_aspect_is_kept_where_parts_are_long(tmp_path):

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
+from pyramidflow.line.counts import Counts
 from pyramidflow.line.history.store import HistoryPart, Store
-from pyramidflow.line.history.summary import Counts
 
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, Select

@@ -6,6 +6,7 @@ from datetime import datetime, time, timedelta, tzinfo
 from typing import Final
 
 from pyramidflow.errors import InputError
+from pyramidflow.line.counts import Counts
 from pyramidflow.line.history.drift import REFERENCE, Drift, drift
 from pyramidflow.line.history.periods import Period, Periods
 from pyramidflow.line.history.store import Judged
@@ -14,46 +15,24 @@ _DURATIONS: Final = {"h": 1, "d": 24, "w": 168}
 
 
 @dataclass
-class Counts:
+class Marked(Counts):
     """Parts by what the line and people said of them.
 
     Attributes:
-        ok: verdicts.
-        review: verdicts.
-        ng: verdicts.
-        errors: parts that could not be inspected.
-        dropped: parts that were let go unseen.
-        late: parts that came after their deadline, whatever their verdict.
         good_rejected: parts that a person called good and the line ng.
         marked_good: parts that a person called good, with a verdict.
         bad_passed: parts that a person called bad and the line ok.
         marked_bad: parts that a person called bad, with a verdict.
     """
 
-    ok: int = 0
-    review: int = 0
-    ng: int = 0
-    errors: int = 0
-    dropped: int = 0
-    late: int = 0
     good_rejected: int = 0
     marked_good: int = 0
     bad_passed: int = 0
     marked_bad: int = 0
 
-    @property
-    def inspected(self) -> int:
-        """Parts with a verdict."""
-        return self.ok + self.review + self.ng
-
-    def add(self, part: Judged) -> None:
-        """Count a part."""
-        self.ok += part.verdict == "ok"
-        self.review += part.verdict == "review"
-        self.ng += part.verdict == "ng"
-        self.dropped += part.dropped
-        self.errors += part.verdict is None and not part.dropped
-        self.late += part.late
+    def add_judged(self, part: Judged) -> None:
+        """Count a part, and what a person said of it."""
+        self.add(part)
         if part.verdict is not None and part.good is not None:
             self.marked_good += part.good
             self.good_rejected += part.good and part.verdict == "ng"
@@ -94,8 +73,8 @@ class History:
         drifting: scores of good parts, by station.
     """
 
-    total: Counts = field(default_factory=Counts)
-    periods: dict[datetime, Counts] = field(default_factory=dict)
+    total: Marked = field(default_factory=Marked)
+    periods: dict[datetime, Marked] = field(default_factory=dict)
     drifting: dict[str, Drifting] = field(default_factory=dict)
 
 
@@ -116,9 +95,9 @@ def summarized(
     history = History()
     periods = Periods(by, zone, shifts)
     for part in parts:
-        history.total.add(part)
+        history.total.add_judged(part)
         start = periods.of(part.time).start
-        history.periods.setdefault(start, Counts()).add(part)
+        history.periods.setdefault(start, Marked()).add_judged(part)
         drifting = history.drifting.get(part.station)
         if part.score is None:
             continue

@@ -16,7 +16,8 @@ from pyramidflow.io.names import printable
 from pyramidflow.line.extras import need
 from pyramidflow.line.frame import now
 from pyramidflow.line.secrets import secret
-from pyramidflow.line.sinks.sink import Entry, Sink, SinkAway, SinkSettings
+from pyramidflow.line.sinks.signing_in import SignInSettings
+from pyramidflow.line.sinks.sink import Entry, Sink, SinkAway
 
 if TYPE_CHECKING:
     from paho.mqtt.client import Client
@@ -27,7 +28,7 @@ _KEEPALIVE: Final = 15
 _IN_FLIGHT: Final = 100
 
 
-class MqttSettings(SinkSettings):
+class MqttSettings(SignInSettings):
     """Settings of :class:`MqttSink`.
 
     Attributes:
@@ -38,9 +39,6 @@ class MqttSettings(SinkSettings):
         ca_file: certificates that the broker's is checked with.
         certificate_file: of this client.
         key_file: of this client.
-        username: at the broker.
-        password_env: variable of the environment that holds the password.
-        password_file: file that holds the password.
         client_id: at the broker.
         seconds_to_confirm: how long the broker may take.
     """
@@ -58,13 +56,6 @@ class MqttSettings(SinkSettings):
     )
     certificate_file: Path | None = Field(None, description="This client's certificate.")
     key_file: Path | None = Field(None, description="The key of this client's certificate.")
-    username: str | None = Field(None, description="Who the line is at the broker.")
-    password_env: str | None = Field(
-        None, description="Environment variable that holds the password."
-    )
-    password_file: Path | None = Field(
-        None, description="File that holds the password on its first line."
-    )
     client_id: str | None = Field(
         None, description="Name at the broker, unique there; without it one is made."
     )

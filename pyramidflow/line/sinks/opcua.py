@@ -1,7 +1,6 @@
 """Verdicts into the variables of a PLC's server, over OPC UA."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import Field
@@ -10,6 +9,7 @@ from pyramidflow.io.names import printable
 from pyramidflow.line.extras import need
 from pyramidflow.line.secrets import secret
 from pyramidflow.line.sinks.plc import PlcSettings, code_of, is_stale
+from pyramidflow.line.sinks.signing_in import SignInSettings
 from pyramidflow.line.sinks.sink import Entry, Sink, SinkAway
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _LARGEST_COUNT: Final = 1 << 31
 
 
-class OpcuaSettings(PlcSettings):
+class OpcuaSettings(PlcSettings, SignInSettings):
     """Settings of :class:`OpcuaSink`.
 
     Attributes:
@@ -28,9 +28,6 @@ class OpcuaSettings(PlcSettings):
         score: node that gets the score.
         identity: node that gets the identity.
         heartbeat: node that grows while the line is there.
-        username: at the server.
-        password_env: variable of the environment that holds the password.
-        password_file: file that holds the password.
         security: policy, mode, certificate and key, as asyncua writes them.
         timeout: of a request.
     """
@@ -47,13 +44,6 @@ class OpcuaSettings(PlcSettings):
     identity: str | None = Field(None, description="Node for the part's identity, a string.")
     heartbeat: str | None = Field(
         None, description="Node that grows about every second and with every part."
-    )
-    username: str | None = Field(None, description="Who the line is at the server.")
-    password_env: str | None = Field(
-        None, description="Environment variable that holds the password."
-    )
-    password_file: Path | None = Field(
-        None, description="File that holds the password on its first line."
     )
     security: str | None = Field(
         None, description="As in Basic256Sha256,SignAndEncrypt,certificate.der,key.pem."

@@ -7,6 +7,7 @@ from threading import Event
 
 from pydantic import Field
 
+from pyramidflow.errors import InputError
 from pyramidflow.line.frame import Frame
 from pyramidflow.line.listing import find_frames, named_paths
 from pyramidflow.line.sources.file_identity import path_identity

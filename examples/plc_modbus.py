@@ -4,7 +4,7 @@ The simulated PLC is a Modbus server with an ejector: it lets a part pass only w
 "ok", ejects every other one, and acknowledges each part. Where you have a PLC, keep
 :func:`configuration` with its address, and leave the rest to the real one.
 
-Run it: pip install 'pyramidflow[line,modbus]', then python examples/plc_modbus.py
+Run it: pip install '.[line,modbus]' in the checkout, then python examples/plc_modbus.py
 """
 
 import asyncio

@@ -49,8 +49,11 @@ CASES = {
 
 EPOCHS = 2
 
+READ_ANEW = {"cache_bytes": 0, "workers": 2}
+"""Images that are never kept, and other processes that read them."""
 
-def fitted(root, parallel=None, checkpoint=None, resume=False, epochs=EPOCHS, **settings):
+
+def fitted(root, parallel=None, checkpoint=None, resume=False, reading=None, **settings):
     """A detector that was trained on a set, with a part of it held out."""
     usual = {**NETWORK, "memory": "plain", "batch_size": 3}
     made = Detector(16, device="cpu", **usual | settings)
@@ -59,7 +62,8 @@ def fitted(root, parallel=None, checkpoint=None, resume=False, epochs=EPOCHS, **
         parallel=parallel,
         checkpoint=checkpoint,
         resume=resume,
-        epochs=epochs,
+        epochs=EPOCHS,
+        **reading or {},
         validation_share=0.3,
         show_progress=False,
     )
@@ -129,8 +133,9 @@ def cases(root, out, *names):
                 steps = 3 if parallel.rank == parallel.world - 1 else 1000
                 stopped(root, out / "stopped.safetensors", steps, parallel)
                 continue
-            checkpoint = out / "one.safetensors" if name == "resumed" else None
-            detector = fitted(root, parallel, checkpoint, name == "resumed", **CASES.get(name, {}))
+            resumed = (out / "one.safetensors", True) if name == "resumed" else (None, False)
+            reading = READ_ANEW if name == "read anew" else {}
+            detector = fitted(root, parallel, *resumed, reading, **CASES.get(name, {}))
             if parallel.rank == 0:
                 save_file(outcome(detector, root), out / f"{name}.safetensors")
 

@@ -130,7 +130,7 @@ def by_two(few, tmp_path_factory):
     """What two processes give in each case, one of them stopped, one resumed."""
     out = tmp_path_factory.mktemp("two")
     stopped(few, out / "one.safetensors", 3)
-    names = (*CASES, "stopped", "resumed")
+    names = (*CASES, "read anew", "stopped", "resumed")
     code, _, err = ended(torchrun(2, "tests.training.several", "cases", few, out, *names))
     assert code == 0, err
     return out
@@ -158,6 +158,11 @@ def assert_alike(found, expected):
 def test_two_processes_give_what_one_gives(few, by_two, case):
     expected = outcome(fitted(few, **CASES[case]), few)
     assert_alike(load_file(by_two / f"{case}.safetensors"), expected)
+
+
+def test_each_process_may_have_others_that_read_its_images(few, by_two):
+    expected = outcome(fitted(few), few)
+    assert_alike(load_file(by_two / "read anew.safetensors"), expected)
 
 
 @pytest.mark.parametrize("case", FEW)

@@ -274,27 +274,30 @@ class CouplingBlock(nn.Module):
             return 1, 1, 1, 1
         return 1, 1, size[0] >> self.topology.at, size[1] >> self.topology.at
 
-    def forward(self, pyramid: Pyramid) -> tuple[Pyramid, Tensor]:
+    def forward(self, pyramid: Pyramid) -> Pyramid:
         """Transform the block's level.
 
         Args:
             pyramid: levels ``[B, C, h_d, w_d]``, finest first.
 
         Returns:
-            The pyramid with one level replaced, and the log-determinant of each sample ``[B]``.
+            The pyramid with one level replaced.
         """
-        norm = self.volume_norm
-        params, given = norm.shared(self.params(pyramid), norm.mean())  # [B, 2C, h', w']
-        z, mean, log_det = self.couple(pyramid[self.topology.writes], params, given)
-        if self.training:
-            norm.update(mean)
-        return self._replace(pyramid, z), log_det
+        return self._forward(pyramid)[0]
 
-    def inverse(self, pyramid: Pyramid) -> tuple[Pyramid, Tensor]:
+    def forward_with_log_det(self, pyramid: Pyramid) -> tuple[Pyramid, Tensor]:
+        """Transform the block's level, with the log-determinant of each sample ``[B]``."""
+        pyramid, of_coupling = self._forward(pyramid)
+        return pyramid, of_coupling + self.conv1x1.log_det(pyramid[self.topology.writes])
+
+    def inverse(self, pyramid: Pyramid) -> Pyramid:
+        """Undo :meth:`forward`."""
+        return self._inverse(pyramid)[0]
+
+    def inverse_with_log_det(self, pyramid: Pyramid) -> tuple[Pyramid, Tensor]:
         """Undo :meth:`forward`; the log-determinant is that of the inverse (negated)."""
-        params = self.params(pyramid)  # [B, 2C, h', w']
-        x, log_det = self.uncouple(pyramid[self.topology.writes], params, self.volume_norm.mean())
-        return self._replace(pyramid, x), log_det
+        pyramid, of_coupling = self._inverse(pyramid)
+        return pyramid, of_coupling - self.conv1x1.log_det(pyramid[self.topology.writes])
 
     def couple(
         self, x: Tensor, params: Tensor, mean: Tensor | None
@@ -307,20 +310,28 @@ class CouplingBlock(nn.Module):
             mean: of :meth:`VolumeNorm2d.mean`.
 
         Returns:
-            ``z [B, C, h, w]``, the subtracted mean, and the log-determinant of each sample ``[B]``.
+            ``z [B, C, h, w]``, the subtracted mean, and the log-determinant of each sample ``[B]``
+            without that of the 1×1 convolution.
         """
-        norm = self.volume_norm
-        z, mean_used, log_det = ops.coupling_conv1x1(
-            x, params, self.conv1x1.weight(), mean, norm.mode
-        )
-        return z, mean_used, log_det + self.conv1x1.log_det(z)
+        return ops.coupling_conv1x1(x, params, self.conv1x1.weight(), mean, self.volume_norm.mode)
 
     def uncouple(self, z: Tensor, params: Tensor, mean: Tensor | None) -> tuple[Tensor, Tensor]:
         """Undo :meth:`couple`; the log-determinant is that of the inverse."""
-        norm = self.volume_norm
         y = self.conv1x1.inverse(z)
-        x, log_det = ops.affine_coupling_inverse(y, params, mean, norm.mode)
-        return x, log_det - self.conv1x1.log_det(y)
+        return ops.affine_coupling_inverse(y, params, mean, self.volume_norm.mode)
+
+    def _forward(self, pyramid: Pyramid) -> tuple[Pyramid, Tensor]:
+        norm = self.volume_norm
+        params, given = norm.shared(self.params(pyramid), norm.mean())  # [B, 2C, h', w']
+        z, mean, log_det = self.couple(pyramid[self.topology.writes], params, given)
+        if self.training:
+            norm.update(mean)
+        return self._replace(pyramid, z), log_det
+
+    def _inverse(self, pyramid: Pyramid) -> tuple[Pyramid, Tensor]:
+        params = self.params(pyramid)  # [B, 2C, h', w']
+        x, log_det = self.uncouple(pyramid[self.topology.writes], params, self.volume_norm.mean())
+        return self._replace(pyramid, x), log_det
 
     def _replace(self, pyramid: Pyramid, level: Tensor) -> Pyramid:
         at = self.topology.writes

@@ -65,19 +65,31 @@ class Flow(nn.Module):
             kinds[name] = TensorKind(tuple(sorted(shapes)), torch.float32)
         return kinds
 
-    def forward(self, pyramid: Pyramid) -> tuple[Pyramid, Tensor]:
+    def forward(self, pyramid: Pyramid) -> Pyramid:
+        """Map a pyramid to its latents."""
+        for block in self:
+            pyramid = block(pyramid)
+        return pyramid
+
+    def forward_with_log_det(self, pyramid: Pyramid) -> tuple[Pyramid, Tensor]:
         """Map a pyramid to its latents, with the log-determinant of each sample ``[B]``."""
         total = _zero_log_det(pyramid)
         for block in self:
-            pyramid, log_det = block(pyramid)
+            pyramid, log_det = block.forward_with_log_det(pyramid)
             total = total + log_det
         return pyramid, total
 
-    def inverse(self, latents: Pyramid) -> tuple[Pyramid, Tensor]:
+    def inverse(self, latents: Pyramid) -> Pyramid:
+        """Map latents back to their pyramid."""
+        for block in reversed(list(self)):
+            latents = block.inverse(latents)
+        return latents
+
+    def inverse_with_log_det(self, latents: Pyramid) -> tuple[Pyramid, Tensor]:
         """Map latents back to their pyramid, with the inverse's log-determinant ``[B]``."""
         total = _zero_log_det(latents)
         for block in reversed(list(self)):
-            latents, log_det = block.inverse(latents)
+            latents, log_det = block.inverse_with_log_det(latents)
             total = total + log_det
         return latents, total
 

@@ -222,7 +222,7 @@ class PyramidFlow(nn.Module):
         Raises:
             InputError: the image has another shape or type.
         """
-        return self.forward_with_log_det(image)[0]
+        return self._latents(self.decompose(image))
 
     def forward_with_log_det(
         self, image: Tensor, flow: FlowMap | None = None
@@ -241,7 +241,7 @@ class PyramidFlow(nn.Module):
         Returns:
             Latents as :meth:`forward`, and ``[B]``.
         """
-        latents, log_det = (flow or self.flow)(self.decompose(image))
+        latents, log_det = (flow or self.flow.forward_with_log_det)(self.decompose(image))
         of_encoder = self.encoder.log_det(image)
         if of_encoder is not None:
             log_det = log_det + of_encoder
@@ -257,8 +257,7 @@ class PyramidFlow(nn.Module):
         Returns:
             ``[B, C, h, w]``.
         """
-        pyramid, _ = self.flow.inverse(tuple(latents))
-        return _crop(self.pyramid.compose(pyramid), size)
+        return _crop(self.pyramid.compose(self.flow.inverse(tuple(latents))), size)
 
     def anomaly_map(self, image: Tensor, comparison: Comparison) -> Tensor:
         """Anomaly map of an image in the resolution of its feature map.
@@ -271,7 +270,7 @@ class PyramidFlow(nn.Module):
             ``[B, h, w]``, padding cropped away.
         """
         features = self.features(image)
-        latents, _ = self.flow(self.pyramid.decompose(features))
+        latents = self._latents(self.pyramid.decompose(features))
         return _crop(comparison.map_of(latents), features.shape[-2:])
 
     def image_template(
@@ -302,6 +301,10 @@ class PyramidFlow(nn.Module):
                 "image template: train with encoder none to get one."
             )
         return image
+
+    def _latents(self, pyramid: Pyramid) -> Pyramid:
+        latents: Pyramid = self.flow(pyramid)
+        return latents
 
 
 def _crop(x: Tensor, size: Sequence[int] | None) -> Tensor:

@@ -7,6 +7,7 @@ affine-parameter network is evaluated once, and serves the inverse as well as th
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -36,18 +37,16 @@ class ReversibleNetwork:
 
     def __call__(self, image: Tensor) -> Pyramid:
         """See :meth:`pyramidflow.model.PyramidFlow.forward`."""
-        return self.forward_with_log_det(image)[0]
+        return reversible_flow(self.model.flow, self.model.decompose(image))
 
     def forward_with_log_det(self, image: Tensor) -> tuple[Pyramid, Tensor]:
         """See :meth:`pyramidflow.model.PyramidFlow.forward_with_log_det`."""
         return self.model.forward_with_log_det(
-            image, lambda pyramid: reversible_flow(self.model.flow, pyramid)
+            image, partial(reversible_flow_with_log_det, self.model.flow)
         )
 
 
-def reversible_flow(
-    flow: Flow, pyramid: Pyramid, keep_every: int = KEEP_EVERY
-) -> tuple[Pyramid, Tensor]:
+def reversible_flow(flow: Flow, pyramid: Pyramid, keep_every: int = KEEP_EVERY) -> Pyramid:
     """Map a pyramid to its latents, as the flow does, and keep little for the gradients.
 
     Kept are the latents and the pyramid before every ``keep_every``-th stack; the backward pass
@@ -60,21 +59,37 @@ def reversible_flow(
         keep_every: stacks from one kept pyramid to the next.
 
     Returns:
-        Latents and log-determinant ``[B]``, as :meth:`pyramidflow.model.flow.Flow.forward`.
+        Latents, as :meth:`pyramidflow.model.flow.Flow.forward`.
 
     Source: paper section 3.3 (memory); model description, section 11.
     """
+    return tuple(_reversible(flow, pyramid, keep_every, with_log_det=False))
+
+
+def reversible_flow_with_log_det(
+    flow: Flow, pyramid: Pyramid, keep_every: int = KEEP_EVERY
+) -> tuple[Pyramid, Tensor]:
+    """As :func:`reversible_flow`, with the log-determinant of each sample ``[B]``."""
+    *latents, log_det = _reversible(flow, pyramid, keep_every, with_log_det=True)
+    return tuple(latents), log_det
+
+
+def _reversible(
+    flow: Flow, pyramid: Pyramid, keep_every: int, with_log_det: bool
+) -> tuple[Tensor, ...]:
     # A pyramid of L levels has L blocks in a stack.
     spacing = keep_every * len(pyramid)
     parameters = [p for block in flow for p in _trained(block)]
-    *latents, log_det = _ReversibleFlow.apply(flow, spacing, len(pyramid), *pyramid, *parameters)
-    return tuple(latents), log_det
+    results: tuple[Tensor, ...] = _ReversibleFlow.apply(
+        flow, with_log_det, spacing, len(pyramid), *pyramid, *parameters
+    )
+    return results
 
 
 class _ReversibleFlow(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, flow: Flow, spacing: int, levels: int, *tensors: Tensor
+        ctx: Any, flow: Flow, with_log_det: bool, spacing: int, levels: int, *tensors: Tensor
     ) -> tuple[Tensor, ...]:
         pyramid, parameters = tensors[:levels], tensors[levels:]
         # In training there is none to keep: the parameters give it again.
@@ -85,14 +100,16 @@ class _ReversibleFlow(torch.autograd.Function):
         sizes = _sign_bytes(flow, pyramid)
         signs = pyramid[0].new_empty(sum(sizes), dtype=torch.uint8)
         pieces = torch.split(signs, sizes)
-        total: Tensor | float = 0.0
+        total: Tensor | None = None
         for index, (block, piece) in enumerate(zip(flow, pieces, strict=True)):
             if index > 0 and index % spacing == 0:
                 kept += pyramid
             with _recorded(block, piece):
-                pyramid, log_det = block(pyramid)
-            total = total + log_det
-        assert isinstance(total, Tensor)
+                if with_log_det:
+                    pyramid, log_det = block.forward_with_log_det(pyramid)
+                    total = log_det if total is None else total + log_det
+                else:
+                    pyramid = block(pyramid)
         ctx.flow, ctx.spacing, ctx.levels = flow, spacing, levels
         ctx.has_mean = [mean is not None for mean in means]
         given = [mean for mean in means if mean is not None]
@@ -100,7 +117,7 @@ class _ReversibleFlow(torch.autograd.Function):
         # The parameters too: a change of theirs before the backward pass must be noticed.
         ctx.save_for_backward(*pyramid, *given, signs, *kept, *parameters)
         ctx.set_materialize_grads(False)
-        return (*pyramid, total)
+        return pyramid if total is None else (*pyramid, total)
 
     @staticmethod
     @once_differentiable
@@ -110,8 +127,9 @@ class _ReversibleFlow(torch.autograd.Function):
             [next(saved) for _ in range(n)] for n in ctx.sections
         )
         blocks = list(ctx.flow)
-        needed = _needed(blocks, ctx.needs_input_grad[3 : 3 + ctx.levels])
-        walk = _Walk(latents, list(grad_outputs[:-1]), grad_outputs[-1])
+        needed = _needed(blocks, ctx.needs_input_grad[4 : 4 + ctx.levels])
+        grad_log_det = next(iter(grad_outputs[ctx.levels :]), None)
+        walk = _Walk(latents, list(grad_outputs[: ctx.levels]), grad_log_det)
         of_parameters: list[Tensor | None] = [torch.empty_like(p) for p in parameters]
         pieces = torch.split(signs, _sign_bytes(ctx.flow, latents))
         end = len(parameters)
@@ -124,7 +142,7 @@ class _ReversibleFlow(torch.autograd.Function):
             end = start
             if index > 0 and index % ctx.spacing == 0:
                 walk.pyramid, kept = kept[-ctx.levels :], kept[: -ctx.levels]
-        return (None, None, None, *walk.gradients, *of_parameters)
+        return (None, None, None, None, *walk.gradients, *of_parameters)
 
 
 @dataclass
@@ -150,6 +168,8 @@ class _Walk:
         sources[level] = x.detach().requires_grad_(needed[level])
         with torch.enable_grad():
             z, _, log_det = block.couple(sources[level], params, mean)
+            if self.grad_log_det is not None:
+                log_det = log_det + block.conv1x1.log_det(z)
         results = [(z, self.gradients[level]), (log_det, self.grad_log_det)]
         results = [(r, g) for r, g in results if g is not None and r.requires_grad]
         if not results:

@@ -12,12 +12,17 @@ from pyramidflow import Detector, PyramidFlow, ops
 from pyramidflow.data import ImageSet, list_images, network_input
 from pyramidflow.errors import InputError
 from pyramidflow.model import CustomEncoder, Standardised
-from pyramidflow.model.coupling import CouplingBlock
+from pyramidflow.model.coupling import CouplingBlock, InvertibleConv1x1
 from pyramidflow.ops.convolution import methods
 from pyramidflow.spec import Preprocessing
 from pyramidflow.training import ContrastLoss, LikelihoodLoss, Recipe, choose_loss, memory, train
 from pyramidflow.training.memory import activation_bytes, fitting_mode, network_of
-from pyramidflow.training.reversible import pack_signs, reversible_flow, unpack_signs
+from pyramidflow.training.reversible import (
+    pack_signs,
+    reversible_flow,
+    reversible_flow_with_log_det,
+    unpack_signs,
+)
 from tests.support import trainings, triton_interpreter
 from tests.support.numbers import relative_error
 from tests.support.tiny import TINY
@@ -119,8 +124,8 @@ def test_kept_pyramids_change_nothing_but_rounding(keep_every):
     model = network(stacks=5).double()
     pyramid = model.decompose(torch.randn(2, 3, 16, 16).double())
     plain = copy.deepcopy(model)
-    ContrastLoss().of_latents(plain.flow(pyramid)[0]).backward()
-    latents, _ = reversible_flow(model.flow, pyramid, keep_every)
+    ContrastLoss().of_latents(plain.flow(pyramid)).backward()
+    latents = reversible_flow(model.flow, pyramid, keep_every)
     ContrastLoss().of_latents(latents).backward()
     for found, expected in zip(model.parameters(), plain.parameters(), strict=True):
         assert relative_error(found.grad, expected.grad) <= EXACT
@@ -133,13 +138,31 @@ def test_levels_receive_gradients_too(training):
     model.train(training)
     levels = model.decompose(torch.randn(2, 3, 16, 16).double())
     found = []
-    for flow in (model.flow, partial(reversible_flow, model.flow)):
+    for flow in (
+        model.flow.forward_with_log_det,
+        partial(reversible_flow_with_log_det, model.flow),
+    ):
         pyramid = tuple(x.clone().requires_grad_() for x in levels)
         latents, log_det = flow(pyramid)
         total = sum(z.sin().sum() for z in latents[1:]) + log_det.sin().sum()
         found.append(torch.autograd.grad(total, [*pyramid, *model.flow.parameters()]))
     for plain, reversible in zip(*found, strict=True):
         assert relative_error(reversible, plain) <= EXACT
+
+
+@pytest.mark.parametrize("way", ["plain", "reversible"])
+def test_log_determinants_of_convolutions_are_computed_where_a_loss_asks(way, monkeypatch):
+    def refused(*_):
+        raise AssertionError("a log-determinant")
+
+    model = network()
+    monkeypatch.setattr(InvertibleConv1x1, "log_det", refused)
+    monkeypatch.setattr(type(model.encoder), "log_det", refused)
+    image = torch.randn(2, 3, 16, 16)
+    gradients(model, image, ContrastLoss(), way)
+    model.inverse(model.eval()(image))
+    with pytest.raises(AssertionError, match="a log-determinant"):
+        gradients(model, image, LikelihoodLoss(), way)
 
 
 def test_means_of_the_forward_pass_serve_the_backward_pass():

@@ -1,1 +1,1 @@
-"""Inspection of whole archives."""
+"""Inspection of whole archives: on many cores, GPUs and machines."""

@@ -1,5 +1,6 @@
 """``pyramidflow bulk``."""
 
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -10,14 +11,26 @@ from pyramidflow.cli.groups import InspectionOptions, ThresholdOptions, with_gro
 from pyramidflow.cli.inspect import FailOnDefectOption, MapsOption
 from pyramidflow.cli.options import ModelFile, ReportFolder
 from pyramidflow.cli.outcomes import Limits, exit_by, show_error, show_verdict, summary
+from pyramidflow.cli.ray_options import ClusterOptions
 from pyramidflow.cli.summary import say_left_out
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from pyramidflow.bulk.archive import Places
+    from pyramidflow.bulk.cluster import ClusterSettings
     from pyramidflow.bulk.run import BulkTally
-    from pyramidflow.bulk.work import Away, Conditions, Work
+    from pyramidflow.bulk.work import Away, Conditions, Engine, Work
     from pyramidflow.line.record import Record
 
+EngineOption = Annotated[
+    Literal["line", "ray"],
+    typer.Option(
+        "--engine",
+        help="line inspects in this process; ray, on a cluster of processes or machines, with the "
+        "extra ray.",
+    ),
+]
 PlacesArgument = Annotated[
     list[str],
     typer.Argument(
@@ -59,6 +72,8 @@ def bulk(
     output: ReportFolder,
     thresholds: ThresholdOptions,
     how: InspectionOptions,
+    cluster: ClusterOptions,
+    engine: EngineOption = "line",
     overlays: OverlaysOption = False,
     maps: MapsOption = False,
     pictures_of: PicturesOfOption = "all",
@@ -67,7 +82,7 @@ def bulk(
     station: StationOption = "bulk",
     fail_on_defect: FailOnDefectOption = False,
 ) -> None:
-    """Look for defects in a whole archive.
+    """Look for defects in a whole archive, on many cores, GPUs or machines.
 
     Writes the same records as a line, as JSON into records/. The same command goes on where an
     earlier one was stopped or killed: a picture with a record is not inspected again, and no record
@@ -81,17 +96,19 @@ def bulk(
     from pyramidflow.bulk.archive import RECORDS_NAME, Places
     from pyramidflow.bulk.work import Work
 
+    there = cluster.settings(engine, how.threads)
     kinds = ("overlay",) * overlays + ("map",) * maps
     places = Places(output, csv, database, kinds, pictures_of.replace("-", " "), station)
     work = Work(model, thresholds.by_name, how.device, how.settings, station, places.pictures)
-    tally, conditions = _inspect(paths, places, work)
+    tally, conditions = _inspect(paths, places, work, there)
     limits = Limits(conditions.threshold, conditions.review_threshold, conditions.has_review)
     _end(tally, limits, output / RECORDS_NAME, fail_on_defect)
 
 
-def _inspect(paths: list[str], places: "Places", work: "Work") -> "tuple[BulkTally, Conditions]":
+def _inspect(
+    paths: list[str], places: "Places", work: "Work", cluster: "ClusterSettings | None"
+) -> "tuple[BulkTally, Conditions]":
     from pyramidflow.bulk.archive import open_archive
-    from pyramidflow.bulk.line_engine import LineEngine
     from pyramidflow.bulk.listing import find_pictures
     from pyramidflow.bulk.objects import largest_object
     from pyramidflow.bulk.run import inspect_archive
@@ -99,8 +116,8 @@ def _inspect(paths: list[str], places: "Places", work: "Work") -> "tuple[BulkTal
 
     found = find_pictures(paths, places.output, largest_object(work.settings["max_pixels"]))
     say_left_out(found.left_out)
-    engine = LineEngine(work)
     with (
+        _opened(work, cluster) as engine,
         open_archive(places, engine.conditions) as archive,
         StopRequest("picture") as stop,
     ):
@@ -108,6 +125,19 @@ def _inspect(paths: list[str], places: "Places", work: "Work") -> "tuple[BulkTal
             typer.echo(f"resumed: {archive.earlier.records} images were inspected earlier")
         tally = inspect_archive(found.pictures, engine, archive, _show, lambda: stop.requested)
         return tally, engine.conditions
+
+
+@contextmanager
+def _opened(work: "Work", cluster: "ClusterSettings | None") -> "Iterator[Engine]":
+    if cluster is None:
+        from pyramidflow.bulk.line_engine import LineEngine
+
+        yield LineEngine(work)
+        return
+    from pyramidflow.bulk.ray_engine import ray_engine
+
+    with ray_engine(work, cluster) as engine:
+        yield engine
 
 
 def _show(outcome: "Record | Away") -> None:

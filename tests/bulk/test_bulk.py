@@ -209,6 +209,8 @@ def test_slips_are_told_in_one_sentence(run, archive, detector_file, tiny_set, t
     pictures = archive(1)
     given = ("bulk", pictures, "--model", detector_file, "--output", tmp_path / "out")
     for options, words in (
+        (("--workers", 2), ["--workers is 2", "--engine ray"]),
+        (("--address", "auto"), ["--address is auto", "--engine ray"]),
         (("--station", "a/b"), ["the station is 'a/b'", "letters, digits"]),
         (("--database", "mysql://x/y"), ["the database is mysql"]),
         (("--max-megapixels", 0), ["--max-megapixels is 0"]),
@@ -222,17 +224,19 @@ def test_slips_are_told_in_one_sentence(run, archive, detector_file, tiny_set, t
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("library", ["ray", "sqlalchemy"])
 def test_a_missing_library_is_named_with_its_extra(
-    run, archive, detector_file, tmp_path, monkeypatch
+    run, archive, detector_file, tmp_path, monkeypatch, library
 ):
     from pyramidflow.line import extras
 
     usual = extras.find_spec
-    monkeypatch.setattr(
-        extras, "find_spec", lambda name: None if name == "sqlalchemy" else usual(name)
+    monkeypatch.setattr(extras, "find_spec", lambda name: None if name == library else usual(name))
+    code, _, err = run(
+        *("bulk", archive(1), "--model", detector_file, "--output", tmp_path, "--engine", "ray")
     )
-    code, _, err = run("bulk", archive(1), "--model", detector_file, "--output", tmp_path)
-    assert_one_sentence(code, err, "bulk needs sqlalchemy", "pip install 'pyramidflow[line]'")
+    extra = {"ray": "ray", "sqlalchemy": "line"}[library]
+    assert_one_sentence(code, err, library, f"pip install 'pyramidflow[{extra}]'")
 
 
 def test_history_reads_what_bulk_wrote(run, archive, strict_file, tmp_path):

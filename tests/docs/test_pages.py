@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGES = [page for page in readme.pages() if page.parent.name != "api"]
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*[a-z]")
-OTHERS = {"--set", "--small", "--benchmark-json", "--released", "--dry-run"}
+OTHERS = {"--set", "--small", "--benchmark-json", "--released", "--dry-run", "--head"}
 """Options of the benchmarks and of other programs."""
 
 

@@ -184,11 +184,11 @@ LITE0_TRAINING = (
     "encoder=efficientnet-lite0 encoder_stages=2,3,5 kernel_size=3 image_size=256 brightness=auto"
 )
 LITE0 = {
-    "`--no-light --spread none`": f"{LITE0_TRAINING}; template alone",
-    "`--spread channel`": f"{LITE0_TRAINING}; light=true spread=channel",
-    "the default comparison": f"{LITE0_TRAINING}; light=true spread=pixel",
-    "`--no-light --spread none --codebook 0.1 --beside-template --smoothing 2`": (
-        f"{LITE0_TRAINING}; light=false spread=none codebook=0.1 beside_template=true smoothing=2"
+    "the default comparison": f"{LITE0_TRAINING}; as trained",
+    "`--no-light --spread none`": f"{LITE0_TRAINING}; light=false spread=none",
+    "`--codebook 1 --beside-template`": f"{LITE0_TRAINING}; codebook=1.0 beside_template=true",
+    "`--no-light --spread none --codebook 1 --beside-template`": (
+        f"{LITE0_TRAINING}; light=false spread=none codebook=1.0 beside_template=true"
     ),
 }
 KOLEKTOR_LITE0_TRAINING = "encoder=efficientnet-lite0 image_size=1280x512 kernel_size=7"

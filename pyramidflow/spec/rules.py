@@ -99,7 +99,7 @@ class ContrastRule(Validated):
         if self.beside_template and self.codebook == 0:
             raise InputError(
                 "beside_template is true and codebook 0: nothing stands beside the template; give "
-                "the codebook a share, such as 0.1."
+                "the codebook a share, such as 1."
             )
         if self.is_codebook_alone and self.spread != "none":
             raise InputError(

@@ -78,7 +78,7 @@ CHOICES = (
     Choice(({"position": "none", "spread": "channel"},)),
     Choice.of("templates", 2, 4),
     Choice.of("tolerance", 1),
-    Choice(({"codebook": 0.1} | _NO_TEMPLATE, {"codebook": 0.1, "beside_template": True})),
+    Choice(({"codebook": 0.1} | _NO_TEMPLATE, {"codebook": 1.0, "beside_template": True})),
     Choice.of("smoothing", 0.0, 1.0, 2.0),
     Choice.of("image_size", "auto"),
     Choice.of("brightness", "auto"),

@@ -169,34 +169,50 @@ def _fake_affine_coupling_backward(
     return empty_like(coupled.x), empty_like(coupled.params)
 
 
-def _save_affine_coupling(
+def _save_coupling(
     ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]
 ) -> None:
-    x, params, mean, *ctx.mode = inputs
+    x, params, mean, *others = inputs
+    count = len(others) - len(CouplingMode._fields)
+    weight, ctx.mode = others[:count], others[count:]  # a weight of a 1×1 convolution, or none
     _, mean_used, _ = output
     ctx.mean_given = mean is not None
-    ctx.save_for_backward(x, params, mean_used if mean is None else mean)
+    ctx.save_for_backward(x, params, mean_used if mean is None else mean, *weight)
     ctx.mark_non_differentiable(mean_used)
 
 
-def _affine_coupling_backward(
-    ctx: Any, grad_y: Tensor, _grad_mean: Any, grad_log_det: Tensor
-) -> tuple[Any, ...]:
-    x, params, mean = ctx.saved_tensors
-    grad_x, grad_params = NAMESPACE_OPS.affine_coupling_backward(
-        grad_y, grad_log_det, x, params, mean, ctx.mean_given, *ctx.mode
-    )
-    return grad_x, grad_params, None, None, None, None
+def _of_one_direction(name: str, given: str, result: str) -> tuple[Op, Op]:
+    """The operation of a coupling without a 1×1 convolution, and its gradient."""
 
+    def backward(ctx: Any, grad: Tensor, _grad_mean: Any, grad_log_det: Tensor) -> tuple[Any, ...]:
+        x, params, mean = ctx.saved_tensors
+        grad_x, grad_params = getattr(NAMESPACE_OPS, f"{name}_backward")(
+            grad, grad_log_det, x, params, mean, ctx.mean_given, *ctx.mode
+        )
+        return grad_x, grad_params, None, None, None, None
 
-def _affine_coupling_inverse_backward(
-    ctx: Any, grad_x: Tensor, _grad_mean: Any, grad_log_det: Tensor
-) -> tuple[Any, ...]:
-    y, params, mean = ctx.saved_tensors
-    grad_y, grad_params = NAMESPACE_OPS.affine_coupling_inverse_backward(
-        grad_x, grad_log_det, y, params, mean, ctx.mean_given, *ctx.mode
+    return (
+        Op(
+            f"{name}(Tensor {given}, Tensor params, Tensor? mean, {_COUPLING})"
+            f" -> (Tensor {result}, Tensor mean_used, Tensor log_det)",
+            check=check_affine_coupling,
+            gathered=CouplingMode,
+            fake=_fake_affine_coupling,
+            samples=samples.couplings,
+            save=_save_coupling,
+            backward=backward,
+        ),
+        Op(
+            f"{name}_backward(Tensor grad_{result}, Tensor grad_log_det, Tensor {given},"
+            f" Tensor params, Tensor mean_used, bool mean_given, {_COUPLING})"
+            f" -> (Tensor grad_{given}, Tensor grad_params)",
+            check=check_affine_coupling_backward,
+            gathered=Coupled,
+            apart=("grad_log_det",),
+            fake=_fake_affine_coupling_backward,
+            samples=samples.gradients,
+        ),
     )
-    return grad_y, grad_params, None, None, None, None
 
 
 def _fake_coupling_conv1x1(
@@ -210,16 +226,6 @@ def _fake_coupling_conv1x1_backward(
 ) -> tuple[Tensor, Tensor, Tensor]:
     grads = (empty_like(coupled.x), empty_like(coupled.params))
     return *grads, allocation.empty(weight.shape, like=weight)
-
-
-def _save_coupling_conv1x1(
-    ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]
-) -> None:
-    x, params, mean, weight, *ctx.mode = inputs
-    _, mean_used, _ = output
-    ctx.mean_given = mean is not None
-    ctx.save_for_backward(x, params, mean_used if mean is None else mean, weight)
-    ctx.mark_non_differentiable(mean_used)
 
 
 def _coupling_conv1x1_backward(
@@ -240,46 +246,8 @@ def _fake_conv_coupling_conv1x1(
 
 register(
     __package__,
-    Op(
-        f"affine_coupling(Tensor x, Tensor params, Tensor? mean, {_COUPLING})"
-        " -> (Tensor y, Tensor mean_used, Tensor log_det)",
-        check=check_affine_coupling,
-        gathered=CouplingMode,
-        fake=_fake_affine_coupling,
-        samples=samples.couplings,
-        save=_save_affine_coupling,
-        backward=_affine_coupling_backward,
-    ),
-    Op(
-        "affine_coupling_backward(Tensor grad_y, Tensor grad_log_det, Tensor x, Tensor params,"
-        f" Tensor mean_used, bool mean_given, {_COUPLING})"
-        " -> (Tensor grad_x, Tensor grad_params)",
-        check=check_affine_coupling_backward,
-        gathered=Coupled,
-        apart=("grad_log_det",),
-        fake=_fake_affine_coupling_backward,
-        samples=samples.gradients,
-    ),
-    Op(
-        f"affine_coupling_inverse(Tensor y, Tensor params, Tensor? mean, {_COUPLING})"
-        " -> (Tensor x, Tensor mean_used, Tensor log_det)",
-        check=check_affine_coupling,
-        gathered=CouplingMode,
-        fake=_fake_affine_coupling,
-        samples=samples.couplings,
-        save=_save_affine_coupling,
-        backward=_affine_coupling_inverse_backward,
-    ),
-    Op(
-        "affine_coupling_inverse_backward(Tensor grad_x, Tensor grad_log_det, Tensor y,"
-        f" Tensor params, Tensor mean_used, bool mean_given, {_COUPLING})"
-        " -> (Tensor grad_y, Tensor grad_params)",
-        check=check_affine_coupling_backward,
-        gathered=Coupled,
-        apart=("grad_log_det",),
-        fake=_fake_affine_coupling_backward,
-        samples=samples.gradients,
-    ),
+    *_of_one_direction("affine_coupling", given="x", result="y"),
+    *_of_one_direction("affine_coupling_inverse", given="y", result="x"),
     Op(
         f"coupling_conv1x1(Tensor x, Tensor params, Tensor? mean, Tensor weight, {_COUPLING})"
         " -> (Tensor z, Tensor mean_used, Tensor log_det)",
@@ -288,7 +256,7 @@ register(
         fake=_fake_coupling_conv1x1,
         samples=samples.mixed,
         composite=composite.coupling_conv1x1,
-        save=_save_coupling_conv1x1,
+        save=_save_coupling,
         backward=_coupling_conv1x1_backward,
     ),
     Op(

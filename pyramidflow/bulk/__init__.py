@@ -1,1 +1,1 @@
-"""Inspection of whole archives: on many cores, GPUs and machines."""
+"""Inspection of whole archives, and categories side by side: many cores, GPUs and machines."""

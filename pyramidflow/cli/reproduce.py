@@ -3,19 +3,21 @@
 from enum import Enum
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from pyramidflow.cli.exit_codes import EXIT_INPUT_ERROR
 from pyramidflow.cli.groups import TrainingOptions, with_groups
 from pyramidflow.cli.options import ReportFolder
+from pyramidflow.cli.ray_options import ClusterOptions
 from pyramidflow.cli.settings import with_settings
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
-    from pyramidflow.evaluation.reproduction import Cell
+    from pyramidflow.bulk.cluster import ClusterSettings
+    from pyramidflow.evaluation.reproduction import Cell, Experiment, Reproduction
 
 # Of lists, typer knows those of enumerations.
 Numeral = Enum("Numeral", {"I": "I", "II": "II", "III": "III", "IV": "IV"})
@@ -44,6 +46,14 @@ AblationOption = Annotated[
 PresetOption = Annotated[
     str, typer.Option(help="Published settings; options that are given stand above them.")
 ]
+EngineOption = Annotated[
+    Literal["local", "ray"],
+    typer.Option(
+        "--engine",
+        help="local does one category after the other, in this process; ray, several side by side "
+        "on a cluster, with the extra ray.",
+    ),
+]
 
 
 @partial(with_settings, but=("without",))
@@ -53,16 +63,18 @@ def reproduce(
     output: ReportFolder,
     settings: dict[str, Any],
     how: TrainingOptions,
+    cluster: ClusterOptions,
     category: CategoryOption = None,
     ablation: AblationOption = None,
     preset: PresetOption = "mvtec",
+    engine: EngineOption = "local",
 ) -> None:
     """Train and measure every category as the paper did, and lay the numbers beside its own.
 
     Writes tables.md, tables.csv and tables.json, and for each category and variant a detector file
     and its result. What is finished is not done again: the same command goes on where it was
     stopped. A changed setting, or another list of files, makes a result stale. A category that
-    fails is named, and the exit code is then 2.
+    fails is named, and the exit code is then 2. With --engine ray categories are done side by side.
     """
     from pyramidflow.evaluation.reproduction import (
         FILES,
@@ -76,6 +88,7 @@ def reproduce(
     )
     from pyramidflow.io.files import exclusive
 
+    there = cluster.settings(engine, None)
     variants = variants_of([each.value for each in ablation or ()])
     plan = partial(plan_experiments, root, output, preset=preset, settings=settings)
     planned = plan(variants)
@@ -96,9 +109,23 @@ def reproduce(
 
     with exclusive(output / FILES[0], covers=[output / name for name in FILES[1:]]):
         write()
-        reproduction.run(chosen, write)
+        _run(reproduction, chosen, write, there)
         cells = write()
     _print_results([cell for cell in cells if cell.state.experiment in set(chosen)], output)
+
+
+def _run(
+    reproduction: "Reproduction",
+    chosen: "Sequence[Experiment]",
+    write: "Callable[[], object]",
+    cluster: "ClusterSettings | None",
+) -> None:
+    if cluster is None:
+        reproduction.run(chosen, write)
+        return
+    from pyramidflow.bulk.reproduction import reproduce_side_by_side
+
+    reproduce_side_by_side(reproduction, chosen, write, cluster)
 
 
 def _say(line: str) -> None:

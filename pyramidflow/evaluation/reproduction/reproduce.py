@@ -91,7 +91,7 @@ class Reproduction:
                 continue
             self.say(f"{place}: {state.problem}")
             try:
-                self._do(experiment, state.record)
+                self.do(experiment)
             except KeyboardInterrupt as stop:
                 raise Interrupted(
                     f"stopped in {experiment.name}: the same command goes on from there."
@@ -108,7 +108,16 @@ class Reproduction:
         layout = self._category(experiment.category)[0].layout
         return State(experiment, record, _problem(experiment, record, conditions), layout)
 
-    def _do(self, experiment: Experiment, earlier: Record | None) -> None:
+    def do(self, experiment: Experiment) -> None:
+        """Train and measure one experiment, whatever there is of it; go on from its checkpoint.
+
+        Args:
+            experiment: what fails is recorded in its file.
+
+        Raises:
+            InputError: a record cannot be written.
+        """
+        earlier = read_record(experiment.record)
         record = Record({})
         try:
             record = Record(self._conditions(experiment))
@@ -122,11 +131,24 @@ class Reproduction:
             self.say(f"{experiment.name}: {len(data.test)} test images")
             evaluation = evaluate(detector, data)
         except UNUSABLE as error:
-            self.say(f"{experiment.name} failed: {_reason(error)}")
-            write_record(replace(record, error=_reason(error)), experiment.record)
+            self.fail(experiment, record, _reason(error))
             return
         write_record(result_of(record.conditions, detector, evaluation), experiment.record)
         experiment.checkpoint.unlink(missing_ok=True)
+
+    def fail(self, experiment: Experiment, record: Record, reason: str) -> None:
+        """Say and record why an experiment has no result.
+
+        Args:
+            experiment: that failed.
+            record: of it so far.
+            reason: in a few words.
+
+        Raises:
+            InputError: the record cannot be written.
+        """
+        self.say(f"{experiment.name} failed: {reason}")
+        write_record(replace(record, error=reason), experiment.record)
 
     def _trained(self, experiment: Experiment, data: Category) -> Detector:
         try:

@@ -174,7 +174,9 @@ def _measured(ray: Any, settings: ClusterSettings, device: str, most: int | None
             f"a worker is to have {found.threads} cores: the cluster has {cores}; give less "
             "--threads."
         )
-    workers = min(settings.workers or found.workers, most or found.workers)
+    workers = settings.workers or found.workers
+    if most is not None:
+        workers = min(workers, most)
     if workers > found.workers:
         unit = "GPUs" if found.device == "cuda" else f"times {found.threads} cores"
         raise InputError(
@@ -198,6 +200,22 @@ def _check_reachable(address: str) -> None:
             f"nothing answers at {printable(address)} ({error}): start a Ray cluster there (ray "
             "start --head), or leave --address out for one of this machine's own."
         ) from error
+
+
+@contextmanager
+def _no_standard_error() -> Iterator[None]:
+    try:
+        kept = os.dup(2)
+    except OSError:  # it is closed
+        yield
+        return
+    try:
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 def _within_time(connect: Callable[[], object], name: str, ended: threading.Event) -> None:
@@ -228,8 +246,10 @@ def _within_time(connect: Callable[[], object], name: str, ended: threading.Even
     # A daemon: where it hangs, the process ends all the same. Outside the main thread Ray takes
     # no signal for itself.
     logging.getLogger("ray").setLevel(_ABOVE_ALL)
-    threading.Thread(target=call, name="ray", daemon=True).start()
-    if answered.wait(_SECONDS_TO_START) and not failure:
+    with _no_standard_error():  # Ray's libraries write there, whatever they are told
+        threading.Thread(target=call, name="ray", daemon=True).start()
+        answered.wait(_SECONDS_TO_START)
+    if answered.is_set() and not failure:
         return
     if failure and isinstance(failure[0], ConnectionError) and name == "auto":
         raise failure[0]

@@ -1,5 +1,6 @@
 """How a cluster is reached, and what is said where it is not."""
 
+import os
 import socket
 import time
 
@@ -87,6 +88,7 @@ def test_auto_takes_the_cluster_that_runs_and_starts_one_where_none_does(monkeyp
         ({"CPU": 8.0}, ClusterSettings(), "auto", None, ("cpu", 8, 1)),
         ({"CPU": 8.0}, ClusterSettings(threads=3), "auto", None, ("cpu", 2, 3)),
         ({"CPU": 8.0}, ClusterSettings(), "cpu", 3, ("cpu", 3, 1)),
+        ({"CPU": 8.0}, ClusterSettings(workers=9), "cpu", 3, ("cpu", 3, 1)),
         ({"CPU": 8.0, "GPU": 2.0}, ClusterSettings(), "auto", None, ("cuda", 2, 1)),
         ({"CPU": 8.0, "GPU": 2.0}, ClusterSettings(), "cpu", None, ("cpu", 8, 1)),
         ({"CPU": 8.0, "GPU": 2.0}, ClusterSettings(workers=1), "cuda", None, ("cuda", 1, 1)),
@@ -100,3 +102,32 @@ def test_workers_follow_from_what_the_cluster_has(
     with connected(settings, device, most) as found:
         assert (found.device, found.workers, found.threads) == expected
         assert found.share.get("num_gpus", 0) == (expected[0] == "cuda")
+
+
+@pytest.mark.usefixtures("unconnected")
+@pytest.mark.parametrize(
+    ("settings", "device", "words"),
+    [
+        (ClusterSettings(workers=9), "auto", "9 workers are asked for: the cluster has 8"),
+        (ClusterSettings(threads=9), "cpu", "9 cores: the cluster has 8"),
+        (ClusterSettings(), "cuda", "no GPU"),
+        (ClusterSettings(), "cuda:1", "hands out"),
+    ],
+)
+def test_more_than_the_cluster_has_is_refused(monkeypatch, settings, device, words):
+    monkeypatch.setattr(ray, "init", lambda **given: None)
+    monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 8.0})
+    with pytest.raises(InputError, match=words), connected(settings, device):
+        pass
+
+
+@pytest.mark.usefixtures("unconnected")
+def test_what_ray_writes_to_standard_error_is_not_seen_and_the_rest_is(monkeypatch, capfd):
+    def init(**given):
+        os.write(2, b"[2026] I logging.cc: noise")
+
+    monkeypatch.setattr(ray, "init", init)
+    monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 8.0})
+    with connected(ClusterSettings(), "cpu"):
+        os.write(2, b"seen")
+    assert capfd.readouterr().err == "seen"

@@ -245,9 +245,9 @@ class TestRegions:
         ("maps", "masks", "message"),
         [
             (ROW_MAP, np.concatenate([ROW_MASK, ROW_MASK]), "1 maps and 2 masks"),
-            (ROW_MAP, ROW_MASK[:, :, 1:], r"Map 0 has shape \(1, 10\) and its mask \(1, 9\)"),
-            (ROW_MAP[0], ROW_MASK[0], r"Map 0 has shape \(10,\)"),
-            (ROW_MAP[None], ROW_MASK[None], r"Map 0 has shape \(1, 1, 10\)"),
+            (ROW_MAP, ROW_MASK[:, :, 1:], r"map 0 has shape \(1, 10\) and its mask \(1, 9\)"),
+            (ROW_MAP[0], ROW_MASK[0], r"map 0 has shape \(10,\)"),
+            (ROW_MAP[None], ROW_MASK[None], r"map 0 has shape \(1, 1, 10\)"),
             (np.where(ROW_MAP == 7, np.nan, ROW_MAP), ROW_MASK, "map 0 holds NaN"),
             (ROW_MAP, ROW_MASK * 255, "mask 0 holds values other than 0 and 1"),
             ([ROW_MAP[0], [[1.0]]], [ROW_MASK[0], ROW_MASK[0]], "map 1 is a list"),

@@ -150,7 +150,8 @@ class RayEngine:
         count = ceil(len(items) / rows)
         in_hand = 1 if rows == 1 else 2
         retries = TRIES - 1
-        with DataContext.current(_context(DataContext.get_current())):
+        with warnings.catch_warnings(), DataContext.current(_context(DataContext.get_current())):
+            warnings.simplefilter("ignore")  # Ray's way to bound the retries is to change
             found = ray.data.from_items(items, override_num_blocks=count).map_batches(
                 Worker,
                 fn_constructor_args=(self._work, self._cluster, self._model),

@@ -2,9 +2,12 @@
 
 import json
 import shutil
+import signal
 
 import pytest
 
+from tests.line.records import eventually
+from tests.support.command_line import posix, start
 from tests.support.places import SHARED_DATA
 
 pytest.importorskip("ray", reason="needs Ray, of the extra ray")
@@ -55,6 +58,24 @@ def test_results_are_those_of_one_after_the_other(run, root, tmp_path):
     tables = [(tmp_path / folder / "tables.md").read_text() for folder in ("ray", "one")]
     assert tables[0] == tables[1]
     assert not list((tmp_path / "ray").rglob("*.checkpoint.safetensors"))
+
+
+@posix
+def test_a_stop_writes_checkpoints_and_the_same_command_goes_on(run, root, tmp_path):
+    settings = [*SMALL[:2], "--epochs", "100000", *NETWORK, "--category", "carpet"]
+    command = ("reproduce", root, "--output", tmp_path / "out", *settings, "--engine", "ray")
+    process = start(*command)
+    checkpoint = tmp_path / "out" / "carpet" / "baseline.checkpoint.safetensors"
+    try:
+        assert "not trained yet" in process.stderr.readline()
+        assert eventually(checkpoint.exists, 240)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=120)
+    finally:
+        process.kill()
+    assert process.returncode == 130
+    assert "stopped in carpet, baseline: the same command goes on from there." in err
+    assert checkpoint.exists()
 
 
 @pytest.mark.usefixtures("cluster")

@@ -27,19 +27,21 @@ def secret(what: str, settings: Any, key: str) -> str | None:
         raise InputError(f"{key}_env and {key}_file are both given for {what}: give one of them.")
     if variable is not None:
         found = os.environ.get(variable, "")
-        place = f"{key}_env is {printable(variable)}: {what} is expected in that variable"
+        given = f"{key}_env is {printable(variable)}"
+        expected = f"{what} is expected in that variable"
     elif file is not None:
-        place = f"{key}_file is {printable(file)}: {what} is expected on its first line"
+        given = f"{key}_file is {printable(file)}"
+        expected = f"{what} is expected on its first line"
         try:
             lines = file.read_text(encoding="utf-8").splitlines()
         except (OSError, UnicodeDecodeError) as error:
             raise InputError(
-                f"{place}, but it cannot be read ({type(error).__name__}); see to the file and "
-                "its permissions."
+                f"{given}, but it cannot be read ({type(error).__name__}): {expected}; see to the "
+                "file and its permissions."
             ) from error
         found = lines[0].strip() if lines else ""
     else:
         return None
     if not found:
-        raise InputError(f"{place}, but nothing is there; put it there.")
+        raise InputError(f"{given}, but nothing is there: {expected}; put it there.")
     return found

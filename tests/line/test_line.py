@@ -198,7 +198,7 @@ WRONG = [
     (
         {},
         [{"kind": "mqtt", "password_env": "NOT_SET_ANYWHERE"}],
-        "sinks[1].password_env is NOT_SET_ANYWHERE: ",
+        "sinks[1].password_env is NOT_SET_ANYWHERE, but nothing is there: ",
         "put it there",
     ),
     (

@@ -128,7 +128,7 @@ def test_a_record_that_the_database_cannot_hold_is_refused_alone():
         ({"url": "no url, secret=hunter2"}, "the database's URL cannot be read"),
         (
             {"url_env": "NOT_SET_ANYWHERE"},
-            "^url_env is NOT_SET_ANYWHERE: the database.s URL is expected",
+            "^url_env is NOT_SET_ANYWHERE, but nothing is there: the database.s URL is expected",
         ),
     ],
 )

@@ -173,9 +173,8 @@ def test_a_wrong_password_is_said_without_it(guarded, monkeypatch):
 
 
 def test_a_password_from_nowhere_is_refused_at_the_start():
-    with pytest.raises(
-        InputError, match="password_env is NOT_SET_ANYWHERE: the broker's password is expected"
-    ):
+    sentence = "password_env is NOT_SET_ANYWHERE, but nothing is there: the broker's password"
+    with pytest.raises(InputError, match=sentence):
         mqtt(1883, username="line", password_env="NOT_SET_ANYWHERE")
 
 

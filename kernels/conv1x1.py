@@ -12,7 +12,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from .coupling import Coupling, launch_coupling, soft_clamp, taken_pixels, transform
+from .clamp import soft_clamp
+from .coupling import Coupling, launch_coupling, taken_pixels, transform
 from .launch import (
     block_of_channels,
     device_of,

@@ -18,7 +18,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from .coupling import ClampFactors, soft_clamp
+from .clamp import ClampFactors, soft_clamp
 from .launch import block_of_channels, device_of, dot_type, level_sizes, pixel_grid
 from .pixels import load_float, locate_pixels
 from .tuning import INTERPRETED, autotune, configurations, covered

@@ -7,11 +7,10 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from .clamp import ClampFactors, soft_clamp
 from .coupling import (
-    ClampFactors,
     Coupling,
     log_scale_gradient,
-    soft_clamp,
     taken_pixels,
 )
 from .launch import device_of, is_flat, level_sizes, pixel_grid, strides_of

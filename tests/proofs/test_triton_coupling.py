@@ -11,7 +11,7 @@ triton = pytest.importorskip("triton", reason="triton is not installed")
 
 import triton.language as tl  # noqa: E402
 
-from pyramidflow.kernels import coupling  # noqa: E402
+from pyramidflow.kernels import clamp  # noqa: E402
 from pyramidflow.ops.tf32 import convolutions_with_tf32  # noqa: E402
 from tests.support.triton_cases import (  # noqa: E402
     CLAMP,
@@ -209,7 +209,7 @@ def test_drawn_couplings_equals_oracle(
 @triton.jit
 def _arctangent_kernel(x_ptr, y_ptr, BLOCK: tl.constexpr):
     offset = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
-    tl.store(y_ptr + offset, coupling.arctangent(tl.load(x_ptr + offset)))
+    tl.store(y_ptr + offset, clamp.arctangent(tl.load(x_ptr + offset)))
 
 
 @comparison

@@ -2,14 +2,19 @@
 
 import json
 import re
+import sys
 
 import pytest
-import tomllib
 
 from pyramidflow.errors import InputError
 from pyramidflow.line.configuration import check_configuration, line_model, read_configuration
 from pyramidflow.line.example import example, schema
 from pyramidflow.line.registry import sink_kinds, source_kinds
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 STATION = {"detector": "part.safetensors", "source": {"kind": "folder", "path": "in"}}
 

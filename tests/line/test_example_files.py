@@ -5,11 +5,15 @@ import sys
 from pathlib import PurePosixPath
 
 import pytest
-import tomllib
 import yaml
 
 from pyramidflow.line.configuration import read_configuration
 from tests.support.places import ROOT
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 FOLDER = ROOT / "examples" / "line"
 

@@ -52,9 +52,10 @@ def _tuned(
         for outputs, inputs in channels
         for pixels in (32, 64)
     ]
-    return autotune(
+    decorator: Callable[[Any], Any] = autotune(
         configs=configurations(blocks, stages=(2,)), key=KEY, prune_configs_by=pruner(extents, grid)
     )
+    return decorator
 
 
 @triton.jit

@@ -46,7 +46,7 @@ def _prune(
     def fits(config: triton.Config) -> bool:
         blocks = config.kwargs
         lanes = (blocks["BLOCK_P"] + 2 * arguments["BLOCK_C"]) * blocks["BLOCK_K"]
-        return lanes * element * config.num_stages <= SHARED_BYTES
+        return bool(lanes * element * config.num_stages <= SHARED_BYTES)
 
     def cost(config: triton.Config) -> tuple[int, int]:
         blocks = config.kwargs

@@ -22,7 +22,7 @@ _DOT_TYPES = {torch.float32: tl.float32, torch.float16: tl.float16, torch.bfloat
 
 def device_of(x: Tensor) -> AbstractContextManager[None]:
     """Launch on the device of ``x``, whichever is the current one."""
-    guard: AbstractContextManager[None] = torch.cuda.device_of(x)  # type: ignore[no-untyped-call]
+    guard: AbstractContextManager[None] = torch.cuda.device_of(x)
     return guard
 
 

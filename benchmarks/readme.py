@@ -197,6 +197,16 @@ KOLEKTOR_LITE0 = {
     "the default comparison": f"{KOLEKTOR_LITE0_TRAINING}; as trained",
     "`--smoothing 1`": f"{KOLEKTOR_LITE0_TRAINING}; smoothing=1",
 }
+RATES_TRAINING = "image_size=160x64"
+RATES = {
+    "the defaults: `--learning-rate 2e-4 --batch-size 2`": f"{RATES_TRAINING}; as trained",
+    "`--learning-rate 5e-5`": f"{RATES_TRAINING} learning_rate=5e-5; as trained",
+    "`--learning-rate 1e-3`": f"{RATES_TRAINING} learning_rate=1e-3; as trained",
+    "`--batch-size 4`": f"{RATES_TRAINING} batch_size=4; as trained",
+    "`--learning-rate 1e-3 --batch-size 4`": (
+        f"{RATES_TRAINING} learning_rate=1e-3 batch_size=4; as trained"
+    ),
+}
 SOLAR = {
     "the released code's: `--statistics batch --no-light --spread none`": (
         "image_size=128 statistics=batch; template alone"
@@ -295,6 +305,7 @@ TABLES: dict[str, Callable[[], list[str]]] = {
     "kolektor": quality("quality_kolektorsdd", KOLEKTOR),
     "kolektor-lite0": quality("quality_kolektorsdd_lite0", KOLEKTOR_LITE0),
     "magnetic": quality("quality_magnetic_tile", MAGNETIC),
+    "rates": quality("quality_defaults", RATES),
     "lite0": quality("quality_magnetic_tile_lite0", LITE0),
     "solar": quality("quality_solar_cells", SOLAR),
     "alignment": alignment,

@@ -263,7 +263,7 @@ def test_foreign_files_are_refused(tmp_path, tiny_detector_file, monkeypatch):
     with pytest.raises(InputError, match="PyramidFlow did not write it"):
         Detector.load(foreign)
     save_tensors(foreign, "checkpoint", {}, {"a": torch.zeros(1)})
-    with pytest.raises(InputError, match="is a PyramidFlow checkpoint, but a detector"):
+    with pytest.raises(InputError, match="is a PyramidFlow checkpoint: a detector"):
         Detector.load(foreign)
     with monkeypatch.context() as newer:
         newer.setattr("pyramidflow.io.tensors.FORMAT_VERSION", 3)

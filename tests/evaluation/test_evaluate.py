@@ -36,7 +36,7 @@ class FixedDetector:
     """Stands for a detector: the score is the image's first value, the map its red channel."""
 
     threshold: float | None = 100.0
-    review_threshold = pixel_threshold = None
+    review_threshold = pixel_threshold = stale = None
     training: ClassVar = {"recipe": {"seed": 3, "epochs": 7}}
     decoding = Decoding()
     size = (4, 4)

@@ -132,7 +132,7 @@ class TestEvaluateMaps:
             ({"image_scores": np.array([1, np.nan, 2])}, "scores holds NaN"),
             ({"image_labels": np.array([0, 2, 1])}, "labels holds values other than"),
             ({"masks": [None, None]}, "3 maps and 2 masks"),
-            ({"masks": np.zeros((3, 4, 4), dtype=bool)}, "Map 0 has shape"),
+            ({"masks": np.zeros((3, 4, 4), dtype=bool)}, "map 0 has shape"),
             ({"maps": np.full((3, 16, 20), np.nan)}, "map 0 holds NaN"),
         ],
         ids=["labels", "scores", "nan score", "label 2", "count", "shape", "nan map"],

@@ -113,6 +113,20 @@ def throughput() -> list[str]:
     return table(["", "", "images a second", "p50", "p99"], rows, texts=2)
 
 
+def line_speed() -> list[str]:
+    """A line beside its session, and how long its parts take below its most."""
+    rows = [
+        [
+            name,
+            f"{found['overhead']:+.0%}",
+            f"{found['p50_ms']:.0f} ms",
+            f"{found['p99_ms']:.0f} ms",
+        ]
+        for name, found in cases("line_speed").items()
+    ]
+    return table(["", "a part's time, beside the session's", "p50 at 70% load", "p99"], rows)
+
+
 def memory() -> list[str]:
     """A training step's memory, reversible beside plain."""
     found = cases("memory")["256×256, C = 24, L = 8"]
@@ -299,6 +313,7 @@ TABLES: dict[str, Callable[[], list[str]]] = {
     "speed": speed,
     "plain-pytorch": plain_pytorch,
     "throughput": throughput,
+    "line-speed": line_speed,
     "memory": memory,
     "comparison-cost": comparison_cost,
     "precision": precisions,

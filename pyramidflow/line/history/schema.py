@@ -51,12 +51,20 @@ _RowNumber = BigInteger().with_variant(Integer, "sqlite")
 
 metadata = MetaData()
 
+
+def _of_a_part() -> tuple[Column[Any], ...]:
+    """The row's number, and which part the row is about."""
+    return (
+        Column("id", _RowNumber, primary_key=True, autoincrement=True),
+        Column("station", Text, nullable=False),
+        Column("identity", Text, nullable=False),
+    )
+
+
 parts = Table(
     "parts",
     metadata,
-    Column("id", _RowNumber, primary_key=True, autoincrement=True),
-    Column("station", Text, nullable=False),
-    Column("identity", Text, nullable=False),
+    *_of_a_part(),
     Column("time", UtcTime, nullable=False),
     Column("path", Text, nullable=False),
     Column("verdict", Text),
@@ -76,9 +84,7 @@ parts = Table(
 marks = Table(
     "marks",
     metadata,
-    Column("id", _RowNumber, primary_key=True, autoincrement=True),
-    Column("station", Text, nullable=False),
-    Column("identity", Text, nullable=False),
+    *_of_a_part(),
     Column("good", Boolean, nullable=False),
     Column("who", Text, nullable=False),
     Column("time", UtcTime, nullable=False),

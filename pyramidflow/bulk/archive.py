@@ -1,6 +1,5 @@
 """The results of a bulk inspection in one folder: every picture's record, once."""
 
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -13,11 +12,12 @@ from typing import Any, Final
 from pyramidflow.bulk.listing import PICTURES_NAME, Picture
 from pyramidflow.bulk.work import Conditions
 from pyramidflow.errors import InputError
-from pyramidflow.io.files import exclusive, write_atomically
+from pyramidflow.io.files import exclusive
 from pyramidflow.io.names import printable
 from pyramidflow.line.configuration import STATION_NAME
 from pyramidflow.line.history.store import Store, sqlite_url
 from pyramidflow.line.outbox.outbox import Limits, Outbox, OutboxFull, Outgoing
+from pyramidflow.line.results.made_with import check_made_with, write_made_with
 from pyramidflow.line.sinks.csv import CsvSink
 from pyramidflow.line.sinks.database import DatabaseSink
 from pyramidflow.line.sinks.jsonl import JsonlSink
@@ -263,24 +263,9 @@ def open_archive(places: Places, conditions: Conditions) -> Iterator[Archive]:
 def _check_run(run: Path, places: Places, conditions: Conditions, store: Path) -> None:
     now = {**asdict(conditions), **places.facts()}
     if store.exists():
-        try:
-            stored = json.loads(run.read_bytes())
-            differing = [name for name in now if stored.get(name) != now[name]]
-        except (OSError, ValueError, AttributeError, RecursionError) as error:
-            raise InputError(
-                f"{printable(places.output)} holds records, but {RUN_NAME} does not say what they "
-                "were made with: choose another --output."
-            ) from error
-        if differing:
-            name = differing[0]
-            raise InputError(
-                f"the records in {printable(places.output)} were made with {name} "
-                f"{printable(stored.get(name))}, but now it is {printable(now[name])}: use the "
-                "same model and settings, or choose another --output."
-            )
-        return
-    text = json.dumps(now, indent=2, ensure_ascii=False, allow_nan=False)
-    write_atomically(run, lambda file: file.write(f"{text}\n".encode()))
+        check_made_with(run, now, what="records", other_ways=["choose another --output"])
+    else:
+        write_made_with(run, now)
 
 
 def _earlier(path: Path) -> Earlier:

@@ -1,8 +1,7 @@
 """What an earlier inspection left in its folder: to go on from it, or to make room.
 
 ``results.jsonl`` is the record of what is done. What its verdicts depend on (model, threshold,
-settings) lies beside it in ``results.run.json``, once for the run: in each record it would be many
-times the size of the verdict.
+settings) lies beside it in ``results.run.json``, once for the run.
 """
 
 import json
@@ -18,6 +17,7 @@ from pyramidflow.errors import InputError
 from pyramidflow.io.files import unwritable, write_atomically
 from pyramidflow.io.names import printable
 from pyramidflow.line.frame import Frame, with_free_names
+from pyramidflow.line.results.made_with import check_made_with
 from pyramidflow.line.results.names import (
     PICTURE_FOLDERS,
     PICTURE_SUFFIXES,
@@ -102,7 +102,8 @@ def take_up_earlier(folder: Path, run: Mapping[str, Any]) -> Earlier:
     try:
         if not results.exists() or results.stat().st_size == 0:
             return earlier
-        _check_same_run(folder, run)
+        ways = ["start without --resume", "choose another --output"]
+        check_made_with(folder / RUN_NAME, run, what="results", other_ways=ways)
         for number, (line, record) in enumerate(_whole_records(results), 1):
             if record is None:
                 raise InputError(
@@ -120,34 +121,6 @@ def take_up_earlier(folder: Path, run: Mapping[str, Any]) -> Earlier:
         raise unwritable(results, error) from error
     write_atomically(results, lambda file: file.writelines(lines))
     return earlier
-
-
-def write_run(folder: Path, run: Mapping[str, Any]) -> None:
-    """Write down what the verdicts of a run depend on.
-
-    Raises:
-        InputError: the file cannot be written.
-    """
-    text = json.dumps(run, indent=2, ensure_ascii=False, allow_nan=False)
-    write_atomically(folder / RUN_NAME, lambda file: file.write(f"{text}\n".encode()))
-
-
-def _check_same_run(folder: Path, run: Mapping[str, Any]) -> None:
-    try:
-        stored = json.loads((folder / RUN_NAME).read_bytes())
-        differing = [key for key in run if stored.get(key) != run[key]]
-    except (OSError, ValueError, AttributeError, RecursionError) as error:
-        raise InputError(
-            f"{printable(folder)} holds results, but {RUN_NAME} does not say what they were made "
-            "with: start without --resume, or choose another --output."
-        ) from error
-    if differing:
-        key = differing[0]
-        raise InputError(
-            f"the results in {printable(folder)} were made with {key} "
-            f"{printable(stored.get(key))}, but now it is {printable(run[key])}: use the same "
-            "model and settings, start without --resume, or choose another --output."
-        )
 
 
 def _whole_records(results: Path) -> Iterator[tuple[bytes, dict[str, Any] | None]]:

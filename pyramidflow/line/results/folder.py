@@ -15,7 +15,8 @@ from pyramidflow.io.names import printable
 from pyramidflow.line.frame import Frame
 from pyramidflow.line.pipeline.drawing import Drawn
 from pyramidflow.line.record import Record
-from pyramidflow.line.results.earlier import Earlier, clear_earlier, take_up_earlier, write_run
+from pyramidflow.line.results.earlier import Earlier, clear_earlier, take_up_earlier
+from pyramidflow.line.results.made_with import write_made_with
 from pyramidflow.line.results.names import (
     PICTURE_FOLDERS,
     PICTURE_SUFFIXES,
@@ -169,7 +170,7 @@ def open_result_folder(
         )
     with exclusive(folder / RESULTS_NAME, covers=[folder / RUN_NAME]):
         clear_earlier(folder, paths)
-        write_run(folder, run or {})
+        write_made_with(folder / RUN_NAME, run or {})
         with _open_results(folder, "wb") as lines:
             yield ResultFolder(folder, lines, kinds, Earlier())
 
@@ -196,7 +197,7 @@ def resume_result_folder(
     """
     with exclusive(folder / RESULTS_NAME, covers=[folder / RUN_NAME]):
         earlier = take_up_earlier(folder, run)
-        write_run(folder, run)
+        write_made_with(folder / RUN_NAME, run)
         with _open_results(folder, "ab") as lines:
             yield ResultFolder(folder, lines, kinds, earlier)
 

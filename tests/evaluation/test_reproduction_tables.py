@@ -16,7 +16,8 @@ from pyramidflow.evaluation.reproduction import (
     table_cells,
     write_tables,
 )
-from pyramidflow.evaluation.reproduction.tables import BTAD, OBJECTS, TEXTURES
+from pyramidflow.evaluation.reproduction.tables import BTAD, OBJECTS
+from pyramidflow.training.presets.mvtec import TEXTURES
 from tests.support.places import ROOT
 
 MEANS = {

@@ -14,8 +14,8 @@ from pyramidflow.evaluation.reproduction.reproduce import State
 from pyramidflow.evaluation.tables import write_csv
 from pyramidflow.io.files import write_atomically
 from pyramidflow.io.names import markdown_cell
+from pyramidflow.training.presets.mvtec import TEXTURES
 
-TEXTURES = ("carpet", "grid", "leather", "tile", "wood")
 OBJECTS = (
     "bottle",
     "cable",

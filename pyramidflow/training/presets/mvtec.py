@@ -4,7 +4,7 @@ from typing import Any
 
 SVN_CATEGORIES = frozenset({"carpet", "grid", "bottle", "transistor"})
 LEVELS_BY_CATEGORY = {"metal_nut": 8, "carpet": 8, "transistor": 8, "screw": 2}
-TEXTURES = frozenset({"carpet", "grid", "leather", "tile", "wood"})
+TEXTURES = ("carpet", "grid", "leather", "tile", "wood")
 
 LEVELS = 4
 

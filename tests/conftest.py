@@ -61,6 +61,16 @@ def tiny_detector_file(tiny_set, tmp_path_factory):
 
 
 @pytest.fixture
+def uncalibrated(tiny_detector_file):
+    """The same detector, loaded anew, without a threshold."""
+    from pyramidflow import Detector
+
+    found = Detector.load(tiny_detector_file)
+    found.threshold = None
+    return found
+
+
+@pytest.fixture
 def one_thread():
     """One thread of PyTorch again, whatever the test takes."""
     threads = torch.get_num_threads()

@@ -154,13 +154,6 @@ def test_what_is_no_area_is_refused(value, words):
             Spec.of({name: value})
 
 
-@pytest.fixture
-def detector(tiny_detector_file):
-    found = Detector.load(tiny_detector_file)
-    found.threshold = None
-    return found
-
-
 @pytest.fixture(scope="module")
 def picture():
     return np.random.default_rng(0).integers(0, 256, (32, 32, 3)).astype(np.uint8)
@@ -177,39 +170,39 @@ def mask_file(tmp_path):
 
 @pytest.mark.parametrize("smoothing", [0.0, 1.5])
 @pytest.mark.parametrize("unit", ["", "px"])
-def test_an_inspection_counts_what_is_inside(detector, picture, smoothing, unit):
+def test_an_inspection_counts_what_is_inside(uncalibrated, picture, smoothing, unit):
     """A polygon, in fractions and in pixels, against the map of the whole image."""
     side = 32 if unit else 1
     corners = np.array([(0.25, 0.0), (1.0, 0.0), (0.75, 1.0), (0.0, 0.75)])
     text = ";".join(f"{x * side:g},{y * side:g}" for x, y in corners)
-    [whole] = detector.session.working_maps([picture])
-    detector.set_verdict(region_of_interest=f"polygon:{text}{unit}", smoothing=smoothing)
-    [found] = detector.session.working_maps([picture])
+    [whole] = uncalibrated.session.working_maps([picture])
+    uncalibrated.set_verdict(region_of_interest=f"polygon:{text}{unit}", smoothing=smoothing)
+    [found] = uncalibrated.session.working_maps([picture])
     counted = inside(Polygon(tuple(map(tuple, corners)), in_pixels=False), (16, 16))
     assert np.array_equal(found.counted, counted)
     assert (found.anomaly_map[~counted] == 0).all()
     if not smoothing:
         assert np.array_equal(found.anomaly_map, whole.anomaly_map * counted)
     assert found.score == found.anomaly_map.max()
-    detector.set_verdict(region_of_interest=None)
-    assert detector.session.working_maps([picture]).__next__().counted is None
+    uncalibrated.set_verdict(region_of_interest=None)
+    assert uncalibrated.session.working_maps([picture]).__next__().counted is None
 
 
-def test_images_of_several_sizes_have_a_mask_each(detector):
+def test_images_of_several_sizes_have_a_mask_each(uncalibrated):
     rng = np.random.default_rng(0)
     sizes = [(32, 32), (64, 64), (16, 48)]
     images = [rng.integers(0, 256, (*size, 3)).astype(np.uint8) for size in sizes]
-    detector.set_verdict(exclude="rect:0,0,16,8px")
-    counts = [(~m.counted).sum() for m in detector.session.working_maps(images)]
+    uncalibrated.set_verdict(exclude="rect:0,0,16,8px")
+    counts = [(~m.counted).sum() for m in uncalibrated.session.working_maps(images)]
     assert counts == [8 * 4, 4 * 2, 5 * 8]  # columns times rows of the map
 
 
-def test_a_detector_file_keeps_its_mask_pictures(detector, picture, mask_file, tmp_path):
-    detector.set_verdict(region_of_interest=f"mask:{mask_file}")
-    detector.threshold = 1e-3
-    before = detector.inspect(picture)
+def test_a_detector_file_keeps_its_mask_pictures(uncalibrated, picture, mask_file, tmp_path):
+    uncalibrated.set_verdict(region_of_interest=f"mask:{mask_file}")
+    uncalibrated.threshold = 1e-3
+    before = uncalibrated.inspect(picture)
     path = tmp_path / "ring.safetensors"
-    detector.save(path)
+    uncalibrated.save(path)
     mask_file.unlink()
     again = Detector.load(path)
     assert again.inspect(picture).as_dict() == before.as_dict()
@@ -221,14 +214,14 @@ def test_a_detector_file_keeps_its_mask_pictures(detector, picture, mask_file, t
         again.set_verdict(exclude=f"mask:{tmp_path / 'other.png'}")
 
 
-def test_a_mask_picture_is_read_anew_where_it_is_named(detector, picture, mask_file):
-    detector.set_verdict(exclude=f"mask:{mask_file}")
-    first = detector.inspect(picture).counted
+def test_a_mask_picture_is_read_anew_where_it_is_named(uncalibrated, picture, mask_file):
+    uncalibrated.set_verdict(exclude=f"mask:{mask_file}")
+    first = uncalibrated.inspect(picture).counted
     Image.new("L", (4, 4)).save(mask_file)
-    detector.set_verdict(smoothing=1.0)
-    assert np.array_equal(detector.inspect(picture).counted, first)
+    uncalibrated.set_verdict(smoothing=1.0)
+    assert np.array_equal(uncalibrated.inspect(picture).counted, first)
     with pytest.raises(InputError, match="is 0 everywhere"):
-        detector.set_verdict(exclude=f"mask:{mask_file}")
+        uncalibrated.set_verdict(exclude=f"mask:{mask_file}")
 
 
 def test_an_overlay_darkens_what_does_not_count_and_lines_what_does():

@@ -47,7 +47,8 @@ CASES = {
 }
 """Settings of trainings; some batches have an image less for one process, or none for it."""
 
-EPOCHS = 2
+ALIKE = {"epochs": 2, "validation_share": 0.3, "show_progress": False}
+"""Of every training."""
 
 READ_ANEW = {"cache_bytes": 0, "workers": 2}
 """Images that are never kept, and other processes that read them."""
@@ -57,16 +58,8 @@ def fitted(root, parallel=None, checkpoint=None, resume=False, reading=None, **s
     """A detector that was trained on a set, with a part of it held out."""
     usual = {**NETWORK, "memory": "plain", "batch_size": 3}
     made = Detector(16, device="cpu", **usual | settings)
-    return made.fit(
-        root,
-        parallel=parallel,
-        checkpoint=checkpoint,
-        resume=resume,
-        epochs=EPOCHS,
-        **reading or {},
-        validation_share=0.3,
-        show_progress=False,
-    )
+    how = {"parallel": parallel, "checkpoint": checkpoint, "resume": resume, **(reading or {})}
+    return made.fit(root, **how, **ALIKE)
 
 
 def outcome(detector, root):

@@ -155,21 +155,21 @@ def assert_alike(found, expected):
             assert error <= 1e-5 * float(value.double().norm()), (name, error)
 
 
-@pytest.mark.parametrize("case", CASES)
+def assert_as_alone(case, folder, few):
+    """One process gives in a case what several left in a folder."""
+    expected = outcome(fitted(few, **CASES.get(case, {})), few)
+    assert_alike(load_file(folder / f"{case}.safetensors"), expected)
+
+
+@pytest.mark.parametrize("case", [*CASES, "read anew"])
 def test_two_processes_give_what_one_gives(few, by_two, case):
-    expected = outcome(fitted(few, **CASES[case]), few)
-    assert_alike(load_file(by_two / f"{case}.safetensors"), expected)
-
-
-def test_each_process_may_have_others_that_read_its_images(few, by_two):
-    expected = outcome(fitted(few), few)
-    assert_alike(load_file(by_two / "read anew.safetensors"), expected)
+    """Also where each has others that read its images."""
+    assert_as_alone(case, by_two, few)
 
 
 @pytest.mark.parametrize("case", FEW)
 def test_processes_without_an_image_change_nothing(few, by_three, case):
-    expected = outcome(fitted(few, **CASES[case]), few)
-    assert_alike(load_file(by_three / f"{case}.safetensors"), expected)
+    assert_as_alone(case, by_three, few)
 
 
 def test_a_training_goes_on_in_another_number_of_processes(few, by_two):

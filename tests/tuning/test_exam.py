@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pyramidflow import Detector
 from pyramidflow.data import Decoding
 from pyramidflow.detector.interest import Interest
 from pyramidflow.errors import InputError
@@ -15,13 +14,6 @@ from pyramidflow.tuning.exam import Exam
 from pyramidflow.tuning.scene import Scene
 
 AREAS = {"region_of_interest": "polygon:0,0;30,0;30,40;0,40px", "exclude": "rect:0,0,12,40px"}
-
-
-@pytest.fixture
-def detector(tiny_detector_file):
-    found = Detector.load(tiny_detector_file)
-    found.threshold = None
-    return found
 
 
 @pytest.fixture(scope="module")
@@ -44,24 +36,24 @@ def answers_of(detector, pictures):
     [{}, {"minimum_area": 60}, AREAS, {**AREAS, "minimum_area": 60, "smoothing": 1.0}],
     ids=["plain", "area", "areas", "all"],
 )
-def test_scores_are_those_of_the_detector(detector, pictures, settings):
-    detector.set_verdict(**settings)
-    expected = [detector.inspect(path).score for path in pictures]
-    assert answers_of(detector, pictures).good_scores.tolist() == expected
+def test_scores_are_those_of_the_detector(uncalibrated, pictures, settings):
+    uncalibrated.set_verdict(**settings)
+    expected = [uncalibrated.inspect(path).score for path in pictures]
+    assert answers_of(uncalibrated, pictures).good_scores.tolist() == expected
 
 
-def test_a_mask_picture_counts_too(detector, pictures, tmp_path):
+def test_a_mask_picture_counts_too(uncalibrated, pictures, tmp_path):
     Image.fromarray(np.eye(8, dtype=np.uint8)).save(tmp_path / "mask.png")
-    detector.set_verdict(region_of_interest=f"mask:{tmp_path / 'mask.png'}")
-    expected = [detector.inspect(path).score for path in pictures]
-    assert answers_of(detector, pictures).good_scores.tolist() == expected
+    uncalibrated.set_verdict(region_of_interest=f"mask:{tmp_path / 'mask.png'}")
+    expected = [uncalibrated.inspect(path).score for path in pictures]
+    assert answers_of(uncalibrated, pictures).good_scores.tolist() == expected
 
 
-def test_pixels_that_do_not_count_are_not_measured(detector, pictures):
+def test_pixels_that_do_not_count_are_not_measured(uncalibrated, pictures):
     """The good pixels of the copies and of the image, at the lowest threshold, are those inside."""
-    whole = answers_of(detector, pictures)
-    detector.set_verdict(**AREAS)
-    found = answers_of(detector, pictures)
+    whole = answers_of(uncalibrated, pictures)
+    uncalibrated.set_verdict(**AREAS)
+    found = answers_of(uncalibrated, pictures)
     share = (found.normal[:, -1] + found.found[:, -1]) / (whole.normal[:, -1] + whole.found[:, -1])
     np.testing.assert_allclose(share, (30 - 12) / 60, atol=0.05)
 
@@ -89,9 +81,9 @@ def test_without_areas_the_same_defects_are_drawn_as_ever():
         np.testing.assert_array_equal(plain.pixels, again.pixels)
 
 
-def test_an_area_that_fits_nowhere_is_refused(detector, pictures):
+def test_an_area_that_fits_nowhere_is_refused(uncalibrated, pictures):
     with pytest.raises(InputError, match="no part of it where defects count is as large"):
-        Exam(pictures, Decoding(), 0, VerdictRule(minimum_area=5000)).taken_by(detector.session)
+        Exam(pictures, Decoding(), 0, VerdictRule(minimum_area=5000)).taken_by(uncalibrated.session)
 
 
 def test_values_that_count_alone_are_answers():

@@ -1,4 +1,4 @@
-"""Records and sinks for tests of the line."""
+"""Records for tests of the line."""
 
 import sqlite3
 from collections.abc import Callable, Sequence
@@ -9,7 +9,7 @@ from typing import Any
 
 from pyramidflow.line.outbox.outbox import Outgoing
 from pyramidflow.line.record import Record
-from pyramidflow.line.sinks.sink import Entry, Sink, SinkAway, SinkSettings
+from pyramidflow.line.sinks.sink import Entry
 
 START = datetime(2026, 3, 1, 6, 0, 0, 250_000, tzinfo=timezone.utc)
 
@@ -51,11 +51,6 @@ def rows(store: Path, query: str) -> list[Any]:
         return connection.execute(query).fetchall()
 
 
-def away(entries: Sequence[Entry]) -> None:
-    """A sink's problem: it cannot be reached."""
-    raise SinkAway("the host is away")
-
-
 def eventually(is_so: Callable[[], bool], seconds: float = 20) -> bool:
     """Whether something becomes so within a time."""
     until = monotonic() + seconds
@@ -64,34 +59,3 @@ def eventually(is_so: Callable[[], bool], seconds: float = 20) -> bool:
             return False
         sleep(0.01)
     return True
-
-
-class Kept(Sink):
-    """A sink that remembers what it gets; ``problem`` is asked before each delivery."""
-
-    Settings = SinkSettings
-
-    def __init__(self, wanted: Sequence[str] = (), stations: tuple[str, ...] = ()) -> None:
-        super().__init__(SinkSettings(stations=stations))
-        self.entries: list[Entry] = []
-        self.wanted = wanted
-        self.problem: Callable[[Sequence[Entry]], None] = lambda entries: None
-        self.ticks = 0
-        self.is_closed = False
-
-    @property
-    def identities(self) -> list[str]:
-        return [entry.record["identity"] for entry in self.entries]
-
-    def pictures(self, record: Record) -> dict[str, str]:
-        return {kind: f"{record.identity}.{kind}" for kind in self.wanted}
-
-    def deliver(self, entries: Sequence[Entry]) -> None:
-        self.problem(entries)
-        self.entries += entries
-
-    def tick(self) -> None:
-        self.ticks += 1
-
-    def close(self) -> None:
-        self.is_closed = True

@@ -12,8 +12,8 @@ from pyramidflow.line.history.marked import marked_pictures
 from pyramidflow.line.history.store import Chosen, Store, sqlite_url
 from pyramidflow.line.history.summary import moment_of, summarized
 from pyramidflow.line.outbox.outbox import Outbox, Outgoing
-from pyramidflow.line.sinks.sink import SinkRefused
-from tests.line.records import START, Kept, eventually, record
+from tests.line.kept import Kept, refuses, started, takes
+from tests.line.records import START, eventually, record
 from tests.line.services import postgres_url
 
 UTC = timezone.utc
@@ -231,14 +231,8 @@ def test_a_history_that_is_not_there_is_a_sentence(tmp_path, run):
 
 def test_what_a_sink_refused_is_shown_and_sent_again(tmp_path, run):
     store = tmp_path / "line.sqlite"
-    sink = Kept()
-
-    def refuses(entries):
-        raise SinkRefused("answer 422")
-
-    sink.problem = refuses
-    outbox = Outbox(store, {"webhook": sink})
-    outbox.start()
+    sink = Kept(problem=refuses)
+    outbox = started(store, webhook=sink)
     outbox.put([Outgoing(item) for item in PARTS[:2]])
     assert eventually(lambda: outbox.status()["sinks"]["webhook"]["refused"] == 2)
     shown = run("history", "refused", store).stdout.splitlines()
@@ -246,7 +240,7 @@ def test_what_a_sink_refused_is_shown_and_sent_again(tmp_path, run):
     assert shown[0].endswith("answer 422")
     assert shown[2] == "2 refused"
 
-    sink.problem = lambda entries: None
+    sink.problem = takes
     assert run("history", "refused", store, "--again").stdout == "2 wait again\n"
     assert eventually(lambda: sink.identities == ["00000.png", "00001.png"])
     assert eventually(lambda: outbox.status()["sinks"]["webhook"]["waiting"] == 0)

@@ -11,18 +11,13 @@ from pyramidflow.errors import InputError
 from pyramidflow.line.outbox.deliverer import LONGEST_DELAY, back_off
 from pyramidflow.line.outbox.outbox import Limits, Outbox, OutboxFull
 from pyramidflow.line.sinks.sink import SinkAway
-from tests.line.records import Kept, away, eventually, outgoing, record, records, rows
-
-
-@pytest.fixture
-def store(tmp_path):
-    return tmp_path / "line.sqlite"
+from tests.line.kept import Kept, away, started, takes
+from tests.line.records import eventually, outgoing, record, records, rows
 
 
 def test_each_sink_gets_every_record_once_and_in_order(store):
     first, second = Kept(), Kept()
-    outbox = Outbox(store, {"first": first, "second": second})
-    outbox.start()
+    outbox = started(store, first=first, second=second)
     for start in range(0, 1000, 37):
         outbox.put(outgoing(records(1000)[start : start + 37]))
     outbox.close(20)
@@ -49,10 +44,8 @@ def test_what_is_put_is_on_the_disk_before_a_sink_is_asked(store):
 
 def test_a_sink_that_is_away_loses_nothing_and_delays_nobody(store, monkeypatch):
     monkeypatch.setattr("pyramidflow.line.outbox.deliverer.FIRST_DELAY", 0.01)
-    gone, there = Kept(), Kept()
-    gone.problem = away
-    outbox = Outbox(store, {"gone": gone, "there": there})
-    outbox.start()
+    gone, there = Kept(problem=away), Kept()
+    outbox = started(store, gone=gone, there=there)
     outbox.put(outgoing(records(50)))
     assert eventually(lambda: len(there.entries) == 50)
     status = outbox.status()["sinks"]["gone"]
@@ -60,23 +53,20 @@ def test_a_sink_that_is_away_loses_nothing_and_delays_nobody(store, monkeypatch)
     assert eventually(lambda: outbox.status()["sinks"]["gone"]["failures_in_a_row"] > 2)
     assert outbox.status()["sinks"]["gone"]["last_error"] == "the host is away"
 
-    gone.problem = lambda entries: None
+    gone.problem = takes
     assert eventually(lambda: len(gone.entries) == 50)
     outbox.close()
     assert gone.identities == there.identities
 
 
 def test_what_waits_survives_a_restart(store):
-    gone = Kept()
-    gone.problem = away
-    outbox = Outbox(store, {"s": gone})
-    outbox.start()
+    gone = Kept(problem=away)
+    outbox = started(store, s=gone)
     outbox.put(outgoing(records(20)))
     outbox.close(0.1)
 
     back = Kept()
-    outbox = Outbox(store, {"s": back})
-    outbox.start()
+    outbox = started(store, s=back)
     outbox.close(20)
     assert back.identities == [item.identity for item in records(20)]
 
@@ -103,8 +93,7 @@ def test_an_entry_that_was_delivered_before_a_failure_does_not_come_again(store,
 
 def test_an_identity_that_is_known_is_left_out(store):
     sink = Kept()
-    outbox = Outbox(store, {"s": sink})
-    outbox.start()
+    outbox = started(store, s=sink)
     outbox.put(outgoing([record(1), record(2)]))
     outbox.put(outgoing([record(2), record(3), record(3), record(2, station="lathe")]))
     outbox.close(20)
@@ -115,8 +104,7 @@ def test_an_identity_that_is_known_is_left_out(store):
 
 def test_a_sink_of_a_station_gets_only_its_records(store):
     press, every = Kept(stations=("press",)), Kept()
-    outbox = Outbox(store, {"press": press, "every": every})
-    outbox.start()
+    outbox = started(store, press=press, every=every)
     outbox.put(outgoing([record(1), record(2, station="lathe")]))
     outbox.close(20)
 
@@ -125,10 +113,9 @@ def test_a_sink_of_a_station_gets_only_its_records(store):
 
 
 def test_pictures_wait_for_the_last_sink_that_wants_them(store):
-    overlays, both, bare = Kept(["overlay"]), Kept(["overlay", "map"]), Kept()
-    both.problem = away
-    outbox = Outbox(store, {"overlays": overlays, "both": both, "bare": bare})
-    outbox.start()
+    overlays, bare = Kept(["overlay"]), Kept()
+    both = Kept(["overlay", "map"], problem=away)
+    outbox = started(store, overlays=overlays, both=both, bare=bare)
     outbox.put(outgoing(records(2), overlay=b"o" * 1000, map=b"m" * 500, image=b"i"))
     assert eventually(lambda: len(overlays.entries) == len(bare.entries) == 2)
     assert eventually(lambda: outbox.status()["sinks"]["overlays"]["waiting"] == 0)
@@ -138,16 +125,14 @@ def test_pictures_wait_for_the_last_sink_that_wants_them(store):
     outbox.close(0.1)
 
     both = Kept(["overlay", "map"])
-    outbox = Outbox(store, {"overlays": overlays, "both": both, "bare": bare})
-    outbox.start()
+    outbox = started(store, overlays=overlays, both=both, bare=bare)
     outbox.close(20)
     assert both.entries[1].pictures == {"overlay": b"o" * 1000, "map": b"m" * 500}
     assert rows(store, "SELECT count(*) FROM pictures") == [(0,)]
 
 
 def test_pictures_beyond_their_limit_are_left_out_and_the_record_says_so(store):
-    sink = Kept(["overlay"])
-    sink.problem = away
+    sink = Kept(["overlay"], problem=away)
     outbox = Outbox(store, {"s": sink}, Limits(picture_bytes=2500))
     places = {"overlay": "x.png"}
     outbox.put(outgoing(records(4, pictures=places), overlay=b"o" * 1000))
@@ -172,8 +157,7 @@ def test_pictures_leave_the_reserve_of_the_disk_to_records(store):
 
 
 def test_records_beyond_their_limit_hold_up_the_line(store):
-    sink = Kept()
-    sink.problem = away
+    sink = Kept(problem=away)
     outbox = Outbox(store, {"s": sink}, Limits(records=10))
     outbox.put(outgoing(records(8)))
     with pytest.raises(OutboxFull, match=r"8 records wait in .*line.sqlite, and at most 10 may"):
@@ -234,10 +218,8 @@ def test_on_a_full_disk_pictures_stop_first_and_records_last(small_disk):
 
 
 def test_old_parts_leave_the_history_and_stay_known(store):
-    sink, gone = Kept(), Kept(stations=("lathe",))
-    gone.problem = away
-    outbox = Outbox(store, {"s": sink, "gone": gone}, Limits(history_days=1))
-    outbox.start()
+    sink, gone = Kept(), Kept(stations=("lathe",), problem=away)
+    outbox = started(store, Limits(history_days=1), s=sink, gone=gone)
     outbox.put(outgoing([record(1), record(2), record(3, station="lathe")]))
     assert eventually(lambda: outbox.status()["sinks"]["s"]["waiting"] == 0)
     outbox._next_pruning = monotonic()
@@ -264,8 +246,7 @@ def test_a_record_without_identity_is_a_mistake_of_the_caller(store):
 
 def test_metadata_that_are_no_json_are_left_out(store):
     sink = Kept()
-    outbox = Outbox(store, {"s": sink})
-    outbox.start()
+    outbox = started(store, s=sink)
     outbox.put(outgoing([record(1, metadata={"exposure": float("nan")}), record(2)]))
     outbox.close(20)
     assert sink.entries[0].record["metadata"] == {}
@@ -298,26 +279,23 @@ def test_what_waits_for_a_sink_that_is_gone_from_the_configuration_is_said(store
 
 def test_a_sink_is_ticked_while_nothing_waits(store):
     sink = Kept()
-    outbox = Outbox(store, {"s": sink})
-    outbox.start()
+    outbox = started(store, s=sink)
     assert eventually(lambda: sink.ticks >= 2, 5)
     outbox.close()
 
 
 def test_an_error_that_a_sink_does_not_know_is_tried_again(store, monkeypatch):
     monkeypatch.setattr("pyramidflow.line.outbox.deliverer.FIRST_DELAY", 0.01)
-    sink = Kept()
 
     def breaks(entries):
         raise ZeroDivisionError("a mistake")
 
-    sink.problem = breaks
-    outbox = Outbox(store, {"s": sink})
-    outbox.start()
+    sink = Kept(problem=breaks)
+    outbox = started(store, s=sink)
     outbox.put(outgoing(records(2)))
     assert eventually(lambda: outbox.status()["sinks"]["s"]["failures_in_a_row"] > 1)
     assert outbox.status()["sinks"]["s"]["last_error"] == "ZeroDivisionError: a mistake"
-    sink.problem = lambda entries: None
+    sink.problem = takes
     assert eventually(lambda: len(sink.entries) == 2)
     outbox.close()
 
@@ -335,8 +313,7 @@ def test_closing_does_not_wait_for_a_sink_that_hangs(store, monkeypatch):
     sink = Kept()
     hangs = Event()
     sink.problem = lambda entries: hangs.wait(30) and None
-    outbox = Outbox(store, {"s": sink})
-    outbox.start()
+    outbox = started(store, s=sink)
     outbox.put(outgoing(records(2)))
     start = monotonic()
     outbox.close(0.1)

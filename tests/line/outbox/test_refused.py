@@ -7,16 +7,8 @@ import pytest
 from pyramidflow.line.outbox.outbox import Limits, Outbox, OutboxFull
 from pyramidflow.line.outbox.refused import send_again
 from pyramidflow.line.sinks.sink import SinkRefused
-from tests.line.records import Kept, away, eventually, outgoing, record, records, rows
-
-
-@pytest.fixture
-def store(tmp_path):
-    return tmp_path / "line.sqlite"
-
-
-def refuses(entries):
-    raise SinkRefused("answer 422")
+from tests.line.kept import Kept, away, refuses, started, takes
+from tests.line.records import eventually, outgoing, record, records, rows
 
 
 def test_a_refused_entry_is_set_aside_and_the_others_go_on(store):
@@ -44,13 +36,11 @@ def test_a_refused_entry_is_set_aside_and_the_others_go_on(store):
 
 def test_what_is_sent_again_counts_among_what_waits(store):
     """Another process lets it wait again; the running line's limit must hold for it, too."""
-    sink = Kept()
-    sink.problem = refuses
-    outbox = Outbox(store, {"s": sink}, Limits(records=10))
-    outbox.start()
+    sink = Kept(problem=refuses)
+    outbox = started(store, Limits(records=10), s=sink)
     outbox.put(outgoing(records(5)))
     assert eventually(lambda: outbox.status()["sinks"]["s"]["refused"] == 5)
-    sink.problem = lambda entries: None
+    sink.problem = takes
     assert send_again(store) == 5
     assert eventually(lambda: len(sink.entries) == 5)
     assert eventually(lambda: outbox.status()["sinks"]["s"]["waiting"] == 0)
@@ -63,10 +53,8 @@ def test_what_is_sent_again_counts_among_what_waits(store):
 
 
 def test_what_is_sent_again_while_no_line_runs_is_counted_once(store):
-    sink = Kept()
-    sink.problem = refuses
-    outbox = Outbox(store, {"s": sink})
-    outbox.start()
+    sink = Kept(problem=refuses)
+    outbox = started(store, s=sink)
     outbox.put(outgoing(records(5)))
     assert eventually(lambda: outbox.status()["sinks"]["s"]["refused"] == 5)
     outbox.close()
@@ -82,8 +70,7 @@ def test_what_is_sent_again_while_no_line_runs_is_counted_once(store):
 
 
 def test_a_store_of_an_older_version_is_taken_up(store):
-    sink = Kept()
-    sink.problem = away
+    sink = Kept(problem=away)
     outbox = Outbox(store, {"s": sink})
     outbox.put(outgoing(records(3)))
     outbox.close(0.1)
@@ -92,7 +79,6 @@ def test_a_store_of_an_older_version_is_taken_up(store):
         connection.execute("PRAGMA user_version = 1")
     assert send_again(store) == 0
     back = Kept()
-    outbox = Outbox(store, {"s": back})
-    outbox.start()
+    outbox = started(store, s=back)
     outbox.close(20)
     assert len(back.entries) == 3

@@ -2,6 +2,7 @@ import asyncio
 import math
 import struct
 import threading
+from contextlib import closing
 
 import pytest
 from asyncua import ua
@@ -66,19 +67,18 @@ class Plc:
         self._thread.join()
 
 
-@pytest.fixture
-def plc():
-    made = Plc()
-    yield made
-    made.close()
-
-
 def modbus(port, **settings):
     return ModbusSink(ModbusSink.Settings(host="127.0.0.1", port=port, **settings))
 
 
 def float_of(registers):
     return struct.unpack(">f", struct.pack(">HH", *registers))[0]
+
+
+@pytest.fixture
+def plc():
+    with closing(Plc()) as made:
+        yield made
 
 
 @pytest.mark.parametrize(("parts", "code"), VERDICTS)

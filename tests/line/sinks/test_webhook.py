@@ -2,6 +2,7 @@ import hashlib
 import hmac
 import json
 import threading
+from contextlib import closing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from time import time
 
@@ -53,9 +54,8 @@ class Receiver:
 
 @pytest.fixture
 def receiver():
-    made = Receiver()
-    yield made
-    made.close()
+    with closing(Receiver()) as made:
+        yield made
 
 
 def webhook(receiver, **settings):

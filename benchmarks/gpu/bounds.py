@@ -30,7 +30,7 @@ from pyramidflow.runtime.cuda.frozen import FrozenNetwork
 from pyramidflow.spec import IMAGENET_MEAN, IMAGENET_STD
 
 META = torch.device("meta")
-CASES = (("baseline", "none", 256), ("baseline", "none", 1024), ("ResNet18", "resnet18", 1024))
+CASES = (("baseline", "lift", 256), ("baseline", "lift", 1024), ("ResNet18", "resnet18", 1024))
 """Name, encoder and image size."""
 
 BATCHES = (1, 8)
@@ -228,7 +228,7 @@ def size_of(values: Sequence[Tensor]) -> int:
 def ours(encoder: str, size: int, batch: int, dtype: torch.dtype) -> list[Launch]:
     """Launches of the CUDA runtime for one batch."""
     network = PyramidFlow(encoder=encoder).eval()  # type: ignore[arg-type]
-    feature = size if encoder == "none" else size // 4
+    feature = size if encoder == "lift" else size // 4
     levels, channels = network.architecture.levels, network.architecture.channels
     for block in network.flow.blocks:
         side = feature >> (block.topology.at)
@@ -255,7 +255,7 @@ def released(path: Path, encoder: str, size: int, batch: int) -> list[Launch]:
 
         network = model.PyramidFlow(18 if encoder == "resnet18" else 0, 16, 4, 4, 7, (0, 1))
     network = network.eval()
-    feature = size if encoder == "none" else size // 4
+    feature = size if encoder == "lift" else size // 4
     for block in network.nf.moduleslst:
         first = type(block).__name__ == "FlowBlock2"
         side = feature >> (block.start_idx + first)

@@ -31,7 +31,7 @@ from pyramidflow.runtime.settings import PRECISIONS, Settings
 SECONDS = 0.5
 """For each candidate, apart from compiling."""
 
-CASES: tuple[tuple[str, int], ...] = (("none", 256), ("none", 1024), ("resnet18", 1024))
+CASES: tuple[tuple[str, int], ...] = (("lift", 256), ("lift", 1024), ("resnet18", 1024))
 """Encoder and image size."""
 
 TRAINING_BATCH = 2

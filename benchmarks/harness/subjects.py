@@ -18,13 +18,13 @@ def detector(encoder: str, size: int, channels: int, levels: int = 4, stacks: in
     """A detector as a training would leave it: running means and template of an image's size.
 
     Args:
-        encoder: ``"none"`` or a ResNet, whose weights are random.
+        encoder: ``"lift"`` or a ResNet, whose weights are random.
         size: side of the image.
         channels: of the baseline; a ResNet has its own.
         levels: of the pyramid.
         stacks: of the flow.
     """
-    width = channels if encoder == "none" else None
+    width = channels if encoder == "lift" else None
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         network = PyramidFlow(width, levels, stacks, encoder=encoder).eval()

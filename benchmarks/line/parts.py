@@ -10,7 +10,7 @@ THRESHOLD = 1e9
 """So that no region is found: random weights would make thousands of them."""
 
 
-def write_detector(file: Path, size: int, encoder: str = "none", channels: int = 16) -> None:
+def write_detector(file: Path, size: int, encoder: str = "lift", channels: int = 16) -> None:
     """A detector's file; its weights are random, which time does not depend on."""
     from benchmarks.harness.subjects import detector
 

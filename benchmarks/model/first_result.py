@@ -23,13 +23,13 @@ brings the files into the system's cache. First verdict: all from the end of `im
 """
 
 CASES = {
-    "baseline, 256×256": ("none", 256),
-    "baseline, 1024×1024": ("none", 1024),
+    "baseline, 256×256": ("lift", 256),
+    "baseline, 1024×1024": ("lift", 1024),
     "ResNet18, 1024×1024": ("resnet18", 1024),
 }
 """Encoder and image size by name."""
 
-SMALL = {"baseline, 32×32": ("none", 32)}
+SMALL = {"baseline, 32×32": ("lift", 32)}
 STEPS = ("import torch", "import pyramidflow", "load", "first inspection", "second inspection")
 THRESHOLD = 1e9
 """So that no region is found: random weights would make thousands of them."""

@@ -45,7 +45,7 @@ class Point:
     Attributes:
         stacks: depth of the flow.
         mode: ``"plain"`` or ``"reversible"``.
-        encoder: ``"none"`` or a ResNet, whose weights are random.
+        encoder: ``"lift"`` or a ResNet, whose weights are random.
         size: side of the images.
         channels: of the baseline; a ResNet has its own.
         levels: of the pyramid.
@@ -53,7 +53,7 @@ class Point:
 
     stacks: int
     mode: Mode
-    encoder: str = "none"
+    encoder: str = "lift"
     size: int = 256
     channels: int = 24
     levels: int = 8
@@ -97,7 +97,7 @@ def step_memory(point: Point, device: torch.device, steps: int) -> dict[str, Any
 
 def _network(point: Point) -> PyramidFlow:
     torch.manual_seed(0)
-    channels = point.channels if point.encoder == "none" else None
+    channels = point.channels if point.encoder == "lift" else None
     network = PyramidFlow(channels, point.levels, point.stacks, encoder=point.encoder)
     randomise(list(network.flow.blocks))
     with torch.no_grad():
@@ -126,7 +126,7 @@ def row_of(point: dict[str, Any], device: str, threads: int, steps: int) -> dict
 
 def _expected_bytes(point: Point) -> int:
     network = _network(point)
-    scale = 1 if point.encoder == "none" else 4
+    scale = 1 if point.encoder == "lift" else 4
     side = network.pyramid.padded_size([point.size // scale] * 2)
     of_training = 4 * sum(p.numel() * p.element_size() for p in network.parameters())
     activations = activation_bytes(network, side, Recipe().batch_size)

@@ -29,15 +29,15 @@ difference of the largest values, which verdicts are made of.
 """
 
 CASES: dict[str, tuple[str, int]] = {
-    "baseline, 256×256": ("none", 256),
-    "baseline, 1024×1024": ("none", 1024),
+    "baseline, 256×256": ("lift", 256),
+    "baseline, 1024×1024": ("lift", 1024),
     "ResNet18, 1024×1024": ("resnet18", 1024),
 }
 """Encoder and image size by name."""
 
 PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16")
 
-SMALL: dict[str, tuple[str, int]] = {"baseline, 32×32": ("none", 32)}
+SMALL: dict[str, tuple[str, int]] = {"baseline, 32×32": ("lift", 32)}
 
 
 def deviation(found: Tensor, expected: Tensor) -> dict[str, float]:

@@ -39,7 +39,7 @@ class Point:
     """What is measured.
 
     Attributes:
-        encoder: ``"none"`` or a ResNet.
+        encoder: ``"lift"`` or a ResNet.
         size: side of the image.
         channels: of the baseline; a ResNet has its own.
         levels: of the pyramid.
@@ -48,7 +48,7 @@ class Point:
         budget: of memory, in MB; ``None`` for the fastest plan.
     """
 
-    encoder: str = "none"
+    encoder: str = "lift"
     size: int = 256
     channels: int = 16
     levels: int = 4
@@ -77,12 +77,12 @@ class Axis:
 def axes(sizes: Sequence[int], threads: int) -> list[Axis]:
     """All that are measured."""
     return [
-        Axis("size", "none", tuple(sizes)),
+        Axis("size", "lift", tuple(sizes)),
         Axis("size", "resnet18", tuple(sizes)),
-        Axis("channels", "none", (8, 16, 32, 64)),
-        Axis("levels", "none", tuple(range(2, 9))),
-        Axis("stacks", "none", (1, 2, 4, 8)),
-        Axis("threads", "none", tuple(range(1, threads + 1))),
+        Axis("channels", "lift", (8, 16, 32, 64)),
+        Axis("levels", "lift", tuple(range(2, 9))),
+        Axis("stacks", "lift", (1, 2, 4, 8)),
+        Axis("threads", "lift", tuple(range(1, threads + 1))),
         Axis("threads", "resnet18", tuple(range(1, threads + 1)), size=1024),
     ]
 

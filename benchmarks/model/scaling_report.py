@@ -23,8 +23,8 @@ threads {threads}. The sentences below are made from fits to the numbers; a devi
 of a point from its fit, relative.
 """
 
-NAMES = {"none": "baseline", "resnet18": "ResNet18"}
-COLOURS = {"none": "#1f6fb4", "resnet18": "#d1622b"}
+NAMES = {"lift": "baseline", "resnet18": "ResNet18"}
+COLOURS = {"lift": "#1f6fb4", "resnet18": "#d1622b"}
 LABELS = {
     "size": "side of the image (pixels)",
     "channels": "channels",

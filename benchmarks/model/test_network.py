@@ -20,16 +20,16 @@ from pyramidflow.runtime import TrainedNetwork, cpu
 from pyramidflow.training import Recipe
 
 CASES: list[tuple[str, int, int]] = [
-    ("none", 256, 1),
-    ("none", 256, 8),
-    ("none", 1024, 1),
-    ("none", 1024, 8),
+    ("lift", 256, 1),
+    ("lift", 256, 8),
+    ("lift", 1024, 1),
+    ("lift", 1024, 8),
     ("resnet18", 1024, 1),
     ("resnet18", 1024, 8),
 ]
 """Encoder, image size and batch."""
 
-NAMES = {"none": "baseline", "resnet18": "ResNet18"}
+NAMES = {"lift": "baseline", "resnet18": "ResNet18"}
 SMALL_SIZE = 32
 
 
@@ -79,7 +79,7 @@ def test_inference(benchmark: Any, scale: Scale, encoder: str, size: int, batch:
 def test_training_step(benchmark: Any, scale: Scale) -> None:
     """The baseline at 256×256, a batch of 2: loss, gradients, clipping and Adam."""
     size = SMALL_SIZE if scale.small else 256
-    subject = detector("none", size, 4 if scale.small else 16)
+    subject = detector("lift", size, 4 if scale.small else 16)
     batch_size = Recipe().batch_size
     mean, std = torch.tensor([subject.preprocessing.mean, subject.preprocessing.std])
     batch = ops.normalize_image(images(batch_size, size), mean, std)

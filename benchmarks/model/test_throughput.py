@@ -20,7 +20,7 @@ from benchmarks.harness.turns import timed
 from benchmarks.model.test_network import NAMES, SMALL_SIZE
 from pyramidflow import ops
 
-CASES: list[tuple[str, int]] = [("none", 256), ("resnet18", 1024)]
+CASES: list[tuple[str, int]] = [("lift", 256), ("resnet18", 1024)]
 FILES = 8
 IMAGES = 100
 REFERENCE_IMAGES = 3

@@ -61,7 +61,7 @@ def compare(size: int, budget: int, threads: int) -> tuple[dict[str, dict[str, A
     rows, maps = {}, []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        made = detector("none", size, channels=16)
+        made = detector("lift", size, channels=16)
         made.threshold = THRESHOLD
         made.save(folder / "detector.safetensors")
         pixels = images(1, size)[0].numpy()

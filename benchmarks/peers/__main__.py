@@ -45,10 +45,10 @@ class Case(NamedTuple):
 
 
 CASES = {
-    "baseline-256": Case("none", 256),
-    "baseline-1024": Case("none", 1024),
+    "baseline-256": Case("lift", 256),
+    "baseline-1024": Case("lift", 1024),
     "resnet18-1024": Case("resnet18", 1024),
-    "training-256": Case("none", 256, training),
+    "training-256": Case("lift", 256, training),
 }
 
 DETECTORS = list(dict.fromkeys([*training.BUILDERS, *models.BUILDERS]))

@@ -28,7 +28,7 @@ class Setting:
     """What every detector of a comparison is given.
 
     Attributes:
-        encoder: ``"none"`` or ``"resnet18"``.
+        encoder: ``"lift"`` or ``"resnet18"``.
         size: side of the image.
         channels: of the baseline; a ResNet18 gives 64.
         threads: of PyTorch.

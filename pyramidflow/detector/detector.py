@@ -52,7 +52,7 @@ class Detector(DetectorState):
             width)``, ``"640x256"``, or ``"auto"`` for the aspect of the training images; by default
             256, with an encoder its own.
         spec: every setting at once, in place of single ones.
-        encoder: ``"none"``, ``"resnet18"``, ``"resnet34"``, ``"efficientnet-lite0"``,
+        encoder: ``"lift"``, ``"resnet18"``, ``"resnet34"``, ``"efficientnet-lite0"``,
             ``"timm:NAME"``, or a module that maps ``[B, 3, H, W]`` to ``[B, channels, h, w]``.
         encoder_weights: file with the encoder's weights; ``None`` takes its own source: a download,
             or a package.

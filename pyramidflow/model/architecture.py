@@ -19,7 +19,7 @@ class Architecture(Validated):
     """Everything that fixes a network's shape; what a detector file stores of it.
 
     Attributes:
-        encoder: ``"none"`` (the lift), another name of :mod:`pyramidflow.model.encoders`, or
+        encoder: ``"lift"`` (the image itself), another of :mod:`pyramidflow.model.encoders`, or
             ``"custom"``.
         encoder_stages: of the encoder, that give the feature map.
         channels: ``C`` of the feature map.
@@ -39,8 +39,8 @@ class Architecture(Validated):
     group: ClassVar[str] = "network settings"
 
     encoder: str = setting(
-        "none",
-        f"One of {known_encoders()}. none is the baseline, the lift of the image itself; the "
+        "lift",
+        f"One of {known_encoders()}. lift is the baseline, the image itself in more channels; the "
         "others bring ImageNet features; timm:NAME is a network of the package timm.",
         convert=encoder_name,
     )

@@ -43,6 +43,7 @@ class Encoder:
             nothing to choose.
         released_names: beginnings of its tensors' names in the authors' released code, and here;
             empty where that code does not have it.
+        older_names: that files and command lines may still say.
     """
 
     name: str
@@ -51,10 +52,11 @@ class Encoder:
     std: tuple[float, float, float] = IMAGENET_STD
     default_stages: Stages = ()
     released_names: tuple[tuple[str, str], ...] = ()
+    older_names: tuple[str, ...] = ()
 
     def named(self, name: str) -> "Encoder | None":
         """The encoder of a name, where it is this one."""
-        return self if name == self.name else None
+        return self if name in (self.name, *self.older_names) else None
 
     @property
     def is_offered(self) -> bool:

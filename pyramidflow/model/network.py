@@ -33,8 +33,8 @@ class PyramidFlow(nn.Module):
         stacks: ``D`` of the flow.
         kernel_size: odd ``k`` of the coupling convolutions.
         volume_norm: ``"cvn"``, ``"svn"``, or ``"none"`` (ablation I).
-        encoder: name of one of :mod:`pyramidflow.model.encoders` (``"none"`` is the lift), with
-            random weights, or a module that maps ``[B, 3, H, W]`` to ``[B, C, h, w]``.
+        encoder: name of one of :mod:`pyramidflow.model.encoders` (``"lift"`` is the image itself),
+            with random weights, or a module that maps ``[B, 3, H, W]`` to ``[B, C, h, w]``.
         statistics: ``"sample"`` (Algorithm 2) or ``"batch"`` means (the released code).
         reduction: ``"nearest"`` (the supplement) or ``"max"`` (the released code).
         pyramid_difference: ``False`` composes before the contrast (ablation III).
@@ -53,7 +53,7 @@ class PyramidFlow(nn.Module):
         stacks: int = 4,
         kernel_size: int = 7,
         volume_norm: ops.VolumeNormKind = "cvn",
-        encoder: str | nn.Module = "none",
+        encoder: str | nn.Module = "lift",
         statistics: ops.Statistics = "sample",
         reduction: ops.Reduction = "max",
         pyramid_difference: bool = True,
@@ -298,7 +298,7 @@ class PyramidFlow(nn.Module):
         if image is None:
             raise InputError(
                 f"the encoder {self.architecture.encoder} has no inverse, so this model has no "
-                "image template: train with encoder none to get one."
+                "image template: train with encoder lift to get one."
             )
         return image
 

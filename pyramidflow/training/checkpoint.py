@@ -11,6 +11,7 @@ from torch import Tensor
 from pyramidflow.errors import InputError
 from pyramidflow.io.tensors import load_tensors, save_tensors, tensors_below
 from pyramidflow.model import PyramidFlow
+from pyramidflow.model.encoders import with_encoder_renamed
 from pyramidflow.model.state import TensorKind, check_tensors
 from pyramidflow.settings import Validated, setting, shown
 from pyramidflow.training.history import LONGEST_SECONDS, read_history
@@ -145,6 +146,7 @@ class _OtherTrainingError(InputError):
 def _check_recipe(path: Path, stored: object, recipe: Mapping[str, Any]) -> None:
     if not isinstance(stored, Mapping):
         raise InputError(f"recipe is {shown(stored)}: an object is expected.")
+    stored = with_encoder_renamed(stored)
     for key, value in recipe.items():
         if stored.get(key) != value:
             raise _OtherTrainingError(

@@ -13,7 +13,7 @@ from pyramidflow.runtime import TrainedNetwork
 
 def test_bounds_counts_kernels_and_operations():
     batch, channels, window = 2, 16, 49
-    found = bounds.ours("none", 64, batch, torch.float16)
+    found = bounds.ours("lift", 64, batch, torch.float16)
     kernels, _, operations = bounds.counts(found)
     dual, single = 5, 3  # two copies, convolution, LeakyReLU, fused; without the copies
     pyramid, contrast, ends = 2 * 3, 4 + 3, 3 + 2
@@ -27,7 +27,7 @@ def test_bounds_counts_kernels_and_operations():
 
 
 def test_bounds_counts_bytes():
-    found = bounds.ours("none", 64, 2, torch.float16)
+    found = bounds.ours("lift", 64, 2, torch.float16)
     fused = [launch for launch in found if launch.operation.startswith("conv_coupling")]
     by_shape = {launch.shape: launch for launch in fused}
     pixels, channels = 32 * 32, 16
@@ -43,11 +43,11 @@ def test_bounds_counts_bytes():
     assert up.read_and_written == 2 * 2 * channels * (pixels // 4 + pixels)
 
 
-@pytest.mark.parametrize("encoder", ["none", "resnet18"])
+@pytest.mark.parametrize("encoder", ["lift", "resnet18"])
 def test_bounds_counts_what_runs(encoder):
     def run(device):
         network = PyramidFlow(encoder=encoder, kernel_size=3, stacks=1, levels=3).eval()
-        side = 32 if encoder == "none" else 8
+        side = 32 if encoder == "lift" else 8
         shapes = [(1, network.architecture.channels, side >> d, side >> d) for d in range(3)]
         template = [torch.zeros(shape) for shape in shapes]
         trained = TrainedNetwork(network, Contrast(template), (0.5, 0.5, 0.5), (0.2, 0.2, 0.2))
@@ -71,7 +71,7 @@ def test_bounds_bound_is_the_longer_of_memory_and_arithmetic():
 
 
 def test_bounds_are_written_with_every_number(tmp_path, monkeypatch):
-    monkeypatch.setattr(bounds, "CASES", (("baseline", "none", 64),))
+    monkeypatch.setattr(bounds, "CASES", (("baseline", "lift", 64),))
     file = tmp_path / "gpu_bounds.md"
     bounds.main(["--output", str(file)])
     cases = json.loads(file.with_suffix(".json").read_text())["cases"]

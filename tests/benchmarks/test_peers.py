@@ -42,7 +42,7 @@ def test_peers_measures_ours_alone(tmp_path):
 
 
 def test_peers_says_which_memory_budget_is_too_small(tmp_path):
-    setting = Setting("none", 32, 4, 1, None, 10, budget=1, folder=str(tmp_path))
+    setting = Setting("lift", 32, 4, 1, None, 10, budget=1, folder=str(tmp_path))
     [row] = peers.compare(models, ["budget"], setting, rounds=1)
     assert row["missing"].startswith("the memory budget is 1 MB")
 

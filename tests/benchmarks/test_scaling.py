@@ -28,7 +28,7 @@ def test_scaling_records_what_does_not_fit(tmp_path):
     threads = torch.get_num_threads()
     point = scaling.Point(size=32, channels=4, levels=3, stacks=1, threads=threads, budget=1)
     file = tmp_path / "detector.safetensors"
-    detector("none", 32, 4, 3, 1).save(file)
+    detector("lift", 32, 4, 3, 1).save(file)
     found = scaling.row_of(vars(point), str(file), None)["missing"]
     assert found.startswith("did not fit: the memory budget is 1 MB")
     row = vars(point) | {"missing": found}

@@ -220,6 +220,18 @@ def test_help_is_complete(run):
             assert option in out
 
 
+def test_the_older_name_of_the_lift_is_taken_and_not_offered(run, tiny_set, tmp_path):
+    model = tmp_path / "plate.safetensors"
+    settings = ("--encoder", "none", "--epochs", 1)
+    code, _, err = run("train", tiny_set, "--output", model, *SMALL.split(), *settings)
+    assert code == 0, err
+    assert Detector.load(model).spec.network.encoder == "lift"
+    _, out, _ = run("train", "--help")
+    offered = " ".join(out.replace("│", " ").split()).partition("--encoder ")[2].partition(" --")[0]
+    assert "lift" in offered
+    assert "none" not in offered
+
+
 def test_slow_operations_are_one_line_on_standard_error(tiny_set, tiny_detector_file, tmp_path):
     image = tiny_set / "test" / "good" / "000.png"
     arguments = ["inspect", str(image), "--model", str(tiny_detector_file), "--output", "out"]

@@ -77,6 +77,17 @@ def test_files_of_version_1_are_read(content, tiny_detector_file, tmp_path):
     assert read_header(tmp_path / "new.safetensors").spec == old.spec
 
 
+def test_files_with_the_older_name_of_the_lift_are_read(content, tiny_detector_file, tmp_path):
+    header, tensors = content
+    path = tmp_path / "old.safetensors"
+    renamed = changed_header(header, ("spec", "network", "encoder"), "none")
+    files.save_tensors(path, "detector", renamed, tensors)
+    old, new = Detector.load(path), Detector.load(tiny_detector_file)
+    assert old.inspect(ZEROS).as_dict() == new.inspect(ZEROS).as_dict()
+    assert old.spec == new.spec
+    assert read_header(path).as_dict()["spec"]["network"]["encoder"] == "lift"
+
+
 @pytest.mark.parametrize(
     ("path", "value"),
     [

@@ -209,8 +209,8 @@ def test_input_is_refused_before_any_training(run, tiny_set, tmp_path):
     arguments = ("compare", tiny_set, "--output", tmp_path / "out", *SMALL)
     code, _, err = run(*arguments, "--methods", "spade,cutpaste")
     assert_one_sentence(code, err, "spade,cutpaste", "ae-ssim, spade, padim")
-    code, _, err = run(*arguments, "--methods", "spade", "--encoder", "none")
-    assert_one_sentence(code, err, "encoder is none")
+    code, _, err = run(*arguments, "--methods", "spade", "--encoder", "lift")
+    assert_one_sentence(code, err, "encoder is lift")
     code, _, err = run(*arguments, "--methods", "ae-ssim", "--peer-size", 40)
     assert_one_sentence(code, err, "40×40", "multiples of 16")
     for size, words in (("auto", "HEIGHTxWIDTH"), ("big", "640x256"), ("16", "at least 32")):

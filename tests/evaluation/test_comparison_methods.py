@@ -172,5 +172,5 @@ def test_features_are_of_several_scales_and_of_a_trained_network(features):
     assert SEVERAL_SCALES["efficientnet-lite0"] == (2, 3, 5)
     one = Features("efficientnet-lite0", (3,), None, READING.size, CPU)
     assert one.channels == 40
-    with pytest.raises(InputError, match="encoder is none: SPADE and PaDiM compare features"):
-        Features("none", (), None, READING.size, CPU)
+    with pytest.raises(InputError, match="encoder is lift: SPADE and PaDiM compare features"):
+        Features("lift", (), None, READING.size, CPU)

@@ -147,6 +147,18 @@ def test_a_test_image_that_is_not_in_the_numbers_is_named_each_time(reproduced, 
     assert "## Test images that are not in the numbers" in (out / "tables.md").read_text()
 
 
+def test_a_result_with_the_older_name_of_the_lift_is_not_stale(reproduced):
+    _, _, _, out = reproduced("--category", "plate")
+    file = out / "plate" / "baseline.json"
+    stored = json.loads(file.read_text())
+    assert stored["conditions"]["encoder"] == "lift"
+    stored["conditions"]["encoder"] = "none"
+    file.write_text(json.dumps(stored))
+    code, _, err, _ = reproduced("--category", "plate")
+    assert code == 0
+    assert "plate, baseline: finished before" in err
+
+
 @pytest.fixture
 def stopped_at(monkeypatch):
     """Make a training send itself Ctrl-C at its step of a number, once."""

@@ -14,7 +14,7 @@ from pyramidflow.spec import DEFAULT_CONTRAST, PLAIN_CONTRAST, Ablation, Spec, n
 
 FRACTIONS = st.floats(0, 1)
 WELL_FORMED = {
-    "encoder": st.sampled_from(["none", "resnet18", "resnet34", "custom"]),
+    "encoder": st.sampled_from(["lift", "resnet18", "resnet34", "custom"]),
     "channels": st.sampled_from([3, 16, 64, 4096]),
     "levels": st.integers(2, 16),
     "stacks": st.integers(1, 256),

@@ -11,6 +11,7 @@ from PIL import Image
 from pyramidflow import Detector, PyramidFlow
 from pyramidflow.data import ImageSet, batch_of, list_images, network_input
 from pyramidflow.errors import InputError
+from pyramidflow.io.tensors import load_tensors, save_tensors
 from pyramidflow.model import ComposedContrast, InvertiblePyramid
 from pyramidflow.spec import PLAIN_CONTRAST, Preprocessing
 from pyramidflow.training import (
@@ -24,6 +25,7 @@ from pyramidflow.training import (
     train,
 )
 from pyramidflow.training.progress import SilentProgress
+from tests.support.detector_files import changed_header
 from tests.support.tiny import TINY, write_image
 from tests.support.trainings import assert_bit_equal, fit
 
@@ -219,6 +221,17 @@ def test_more_epochs_can_follow(tiny_set, tmp_path):
     fit(tiny_set, epochs=1, checkpoint=checkpoint)
     longer = fit(tiny_set, epochs=2, checkpoint=checkpoint, resume=True)
     assert_bit_equal(longer, fit(tiny_set, epochs=2))
+
+
+def test_a_training_goes_on_from_a_checkpoint_with_the_older_name_of_the_lift(tiny_set, tmp_path):
+    checkpoint = tmp_path / "c.safetensors"
+    fit(tiny_set, epochs=1, checkpoint=checkpoint)
+    header, tensors = load_tensors(checkpoint, "checkpoint")
+    assert header["recipe"]["encoder"] == "lift"
+    renamed = changed_header(header, ("recipe", "encoder"), "none")
+    save_tensors(checkpoint, "checkpoint", renamed, tensors)
+    resumed = fit(tiny_set, epochs=2, checkpoint=checkpoint, resume=True)
+    assert_bit_equal(resumed, fit(tiny_set, epochs=2))
 
 
 def test_checkpoint_of_another_training_is_refused(tiny_set, tmp_path):

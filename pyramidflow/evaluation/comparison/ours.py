@@ -27,7 +27,7 @@ class Ours:
         self.detector = detector
         self._category, self._options = category, options
         spec = detector.spec
-        encoder = "" if spec.network.encoder == "none" else f", {spec.network.encoder}"
+        encoder = "" if spec.network.encoder == "lift" else f", {spec.network.encoder}"
         self.settings = (
             f"{size_text(spec.preprocessing.image_size)}{encoder}, {spec.recipe.epochs} epochs"
         )

@@ -41,7 +41,7 @@ def published(layout: str, encoder: str, variant: str, category: str) -> Publish
 
     Args:
         layout: of the data set.
-        encoder: ``"none"`` (tables S1 and S2, 256×256) or ``"resnet18"`` (tables 3 to 5,
+        encoder: ``"lift"`` (tables S1 and S2, 256×256) or ``"resnet18"`` (tables 3 to 5,
             1024×1024).
         variant: ``"baseline"``, or the ablation's numeral, as ``"II"``.
         category: its name.

@@ -17,6 +17,7 @@ from pyramidflow.data import Category
 from pyramidflow.detector import Detector
 from pyramidflow.evaluation.evaluate import Evaluation
 from pyramidflow.io.files import write_atomically
+from pyramidflow.model.encoders import with_encoder_renamed
 from pyramidflow.settings import shown
 from pyramidflow.spec import Spec
 
@@ -91,7 +92,7 @@ def differences(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> str:
 
     A setting that an older version did not know had its default.
     """
-    earlier = json.loads(json.dumps(_settings(Spec()))) | dict(earlier)
+    earlier = json.loads(json.dumps(_settings(Spec()))) | with_encoder_renamed(earlier)
     changed = [
         f"{name} was {shown(earlier.get(name))} and is {shown(now.get(name))}"
         for name in sorted({*earlier, *now})

@@ -5,6 +5,7 @@ of its own there. A new encoder is a new file; nothing else names it.
 """
 
 import numbers
+from collections.abc import Mapping
 from functools import cache
 from importlib import import_module
 from pkgutil import iter_modules
@@ -54,6 +55,12 @@ def encoder_of(name: str) -> Encoder:
     encoder = find_encoder(name)
     assert encoder is not None
     return encoder
+
+
+def with_encoder_renamed(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings that an older version wrote down, with the encoder's name of today."""
+    encoder = find_encoder(settings.get("encoder"))
+    return dict(settings) if encoder is None else {**settings, "encoder": encoder.name}
 
 
 def encoder_stages(value: Any) -> Stages:

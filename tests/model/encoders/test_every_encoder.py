@@ -8,8 +8,14 @@ import torch
 from torch import nn
 
 from pyramidflow.errors import InputError
-from pyramidflow.model import CustomEncoder, LayeredNetwork, Standardised, encoders
-from pyramidflow.model.encoders import all_encoders, encoder_of, encoder_stages, find_encoder
+from pyramidflow.model import CustomEncoder, LayeredNetwork, PyramidFlow, Standardised, encoders
+from pyramidflow.model.encoders import (
+    all_encoders,
+    encoder_of,
+    encoder_stages,
+    find_encoder,
+    known_encoders,
+)
 from pyramidflow.model.layers import Conv, MaxPool, Residual
 from pyramidflow.runtime.cuda.frozen import FrozenNetwork
 from pyramidflow.spec import Architecture, Spec
@@ -45,6 +51,16 @@ def test_every_name_leads_to_one_encoder():
         None,
     ):
         assert find_encoder(name) is None
+
+
+def test_the_lift_answers_to_its_older_name():
+    assert find_encoder("none") is find_encoder("lift")
+    assert Spec.of({"encoder": "none"}) == Spec.of({"encoder": "lift"}) == Spec()
+    assert Architecture(encoder="none").as_dict()["encoder"] == "lift"
+    assert PyramidFlow(encoder="none", levels=2, stacks=1).architecture.encoder == "lift"
+    offered = known_encoders().split(", ")
+    assert "lift" in offered
+    assert "none" not in offered
 
 
 NEW_ENCODER = """
@@ -95,7 +111,7 @@ def test_stages_as_people_write_them(value, stages):
         ({"encoder": 3}, "encoder is 3: choose"),
         ({"encoder": ["none"]}, r"encoder is \['none'\]: choose"),
         ({"encoder": "resnet18", "encoder_stages": 1}, "has none to choose from"),
-        ({"encoder_stages": (1,)}, "the encoder none has none to choose from"),
+        ({"encoder_stages": (1,)}, "the encoder lift has none to choose from"),
         ({"encoder": "efficientnet-lite0", "encoder_stages": 0}, "has stages 1 to 7"),
         ({"encoder": "efficientnet-lite0", "encoder_stages": "7,8"}, "has stages 1 to 7"),
         ({"encoder": "efficientnet-lite0", "encoder_stages": "3,2"}, "the lowest first"),

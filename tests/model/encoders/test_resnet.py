@@ -61,7 +61,7 @@ def test_resnet_weights_come_from_a_file(tmp_path):
         encoder_of("resnet18").load_weights(build("resnet18"), tmp_path / "bad.pth")
     with pytest.raises(InputError, match="there is no encoder weights file"):
         encoder_of("resnet18").load_weights(build("resnet18"), tmp_path / "no.pth")
-    with pytest.raises(InputError, match="the encoder none takes none"):
+    with pytest.raises(InputError, match="the encoder lift takes none"):
         Detector(16, encoder_weights=tmp_path / "w.pth")
 
 

@@ -1,6 +1,6 @@
 """The lift from an image's three channels to ``C``, frozen and invertible.
 
-It is what a user asks for with ``encoder none``: the flow works on the image itself.
+The flow then works on the image itself. Older versions called this encoder ``none``.
 """
 
 from dataclasses import dataclass
@@ -45,4 +45,6 @@ class LiftEncoder(Encoder):
         return Lift(channels)
 
 
-ENCODERS = (LiftEncoder("none", released_names=(("inconv.weight", "weight"),)),)
+ENCODERS = (
+    LiftEncoder("lift", released_names=(("inconv.weight", "weight"),), older_names=("none",)),
+)

@@ -13,7 +13,7 @@ from PIL import Image
 
 from pyramidflow.detector.overlay import overlay
 from pyramidflow.errors import InputError
-from pyramidflow.evaluation.report.contents import Report, ReportExample
+from pyramidflow.evaluation.report.contents import Curves, MeasuredImages, Report, ReportExample
 from pyramidflow.evaluation.report.page import write_report
 
 GREY = np.full((40, 60, 3), 120, np.uint8)
@@ -41,16 +41,13 @@ def example(**changes) -> ReportExample:
 
 def report(**changes) -> Report:
     curve = (np.array([0.0, 0.25, 1.0]), np.array([0.0, 0.75, 1.0]))
+    images = {name: changes.pop(name) for name in ("scores", "labels", "kinds") if name in changes}
     base = Report(
         title="brick",
         summary=[("Model", "FNF"), ("Seconds", "12.5")],
         metrics={"image_auroc": 0.75, "pixel_auroc": 0.98765, "aupro@0.3": 0.5},
-        roc_image=curve,
-        roc_pixel=curve,
-        pro=curve,
-        scores=SCORES,
-        labels=LABELS,
-        kinds=KINDS,
+        curves=Curves(curve, curve, curve),
+        images=dataclasses.replace(MeasuredImages(SCORES, LABELS, KINDS), **images),
         threshold=THRESHOLD,
         scale=1.0,
         best=[example()],
@@ -221,9 +218,7 @@ def test_test_set_of_one_class(label, tmp_path):
             labels=np.full(9, label),
             kinds=["spot" if label else "good"] * 9,
             metrics={"image_auroc": float("nan")},
-            roc_image=None,
-            roc_pixel=nothing,
-            pro=(np.array([]), np.array([])),
+            curves=Curves(None, nothing, (np.array([]), np.array([]))),
         ),
         tmp_path,
     )

@@ -69,8 +69,8 @@ def _roc_chart(report: Report) -> "Figure":
     axes.plot([0, 1], [0, 1], color=_MUTED, linewidth=0.9, linestyle=(0, (2, 3)))
     drawn = False
     for name, key, curve, colour, dashes in (
-        ("image", "image_auroc", report.roc_image, _BLUE, "-"),
-        ("pixel", "pixel_auroc", report.roc_pixel, _ORANGE, (0, (5, 1.5))),
+        ("image", "image_auroc", report.curves.roc_image, _BLUE, "-"),
+        ("pixel", "pixel_auroc", report.curves.roc_pixel, _ORANGE, (0, (5, 1.5))),
     ):
         points = _drawable(curve)
         if points is None:
@@ -88,7 +88,7 @@ def _roc_chart(report: Report) -> "Figure":
 
 def _pro_chart(report: Report) -> "Figure":
     figure, axes = _figure("False positive rate", "Per-region overlap")
-    points = _drawable(report.pro)
+    points = _drawable(report.curves.pro)
     if points is None:
         _say_undefined(axes)
     else:
@@ -110,8 +110,8 @@ def _score_chart(report: Report) -> "Figure":
     from matplotlib.ticker import MaxNLocator
 
     figure, axes = _figure("Anomaly score", "Images")
-    scores = np.asarray(report.scores, dtype=np.float64)
-    defective = np.asarray(report.labels).astype(np.bool_)
+    scores = np.asarray(report.images.scores, dtype=np.float64)
+    defective = report.images.defective
     reach = np.append(scores, report.threshold)
     edges = np.histogram_bin_edges(reach, bins=_HISTOGRAM_BINS)
     for name, chosen, colour, hatch in (

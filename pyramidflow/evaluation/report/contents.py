@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,6 +43,48 @@ class ReportExample:
     mask: NDArray[np.bool_] | None
 
 
+class Curves(NamedTuple):
+    """Curves of the test images; ``None`` for one that is not defined.
+
+    Attributes:
+        roc_image: ROC curve over images.
+        roc_pixel: ROC curve over pixels.
+        pro: per-region overlap curve.
+    """
+
+    roc_image: Curve | None
+    roc_pixel: Curve | None
+    pro: Curve | None
+
+
+@dataclass(frozen=True)
+class MeasuredImages:
+    """The ``N`` test images: what they are, and what the detector says of them.
+
+    Attributes:
+        scores: anomaly score of each, ``[N]``.
+        labels: true or 1 for a defective one, ``[N]``.
+        kinds: ``good`` or the kind of defect of each, ``N`` of them.
+        reviews: true for a part for review, which is not ok whatever its score, ``[N]``; ``None``
+            where there is none.
+    """
+
+    scores: NDArray[Any]
+    labels: NDArray[Any]
+    kinds: Sequence[str]
+    reviews: NDArray[Any] | None = None
+
+    @property
+    def defective(self) -> NDArray[np.bool_]:
+        """True for a defective image, ``[N]``."""
+        return np.asarray(self.labels).astype(np.bool_)
+
+    def rejected(self, threshold: float) -> NDArray[np.bool_]:
+        """True for an image that is not ok at a threshold, ``[N]``."""
+        above: NDArray[np.bool_] = np.asarray(self.scores, dtype=np.float64) > threshold
+        return above if self.reviews is None else above | self.reviews
+
+
 @dataclass(frozen=True)
 class Report:
     """Everything the report shows.
@@ -51,12 +93,8 @@ class Report:
         title: heading of the page.
         summary: facts as (name, value): model, training, sizes, seconds.
         metrics: values by key, such as ``image_auroc`` or ``aupro@0.3``; NaN shows as a dash.
-        roc_image: ROC curve over images, or ``None`` if it is not defined.
-        roc_pixel: ROC curve over pixels, or ``None``.
-        pro: per-region overlap curve, or ``None``.
-        scores: anomaly score of each test image, ``[N]``.
-        labels: true or 1 for a defective image, ``[N]``.
-        kinds: ``good`` or the kind of defect of each image, ``N`` of them.
+        curves: to draw.
+        images: the test images.
         threshold: an image is rejected if its score is greater than this.
         scale: map value of the hottest colour of the overlays.
         best: images the detector judged best.
@@ -64,19 +102,13 @@ class Report:
         rates: what happens at the threshold, as (name, explanation, value).
         remarks: sentences that a reader of the metrics has to know.
         failures: images that could not be used, or not fully, as (path, reason).
-        reviews: true for a part for review, which is not ok whatever its score, ``[N]``; ``None``
-            where there is none.
     """
 
     title: str
     summary: Sequence[tuple[str, str]]
     metrics: Mapping[str, float]
-    roc_image: Curve | None
-    roc_pixel: Curve | None
-    pro: Curve | None
-    scores: NDArray[Any]
-    labels: NDArray[Any]
-    kinds: Sequence[str]
+    curves: Curves
+    images: MeasuredImages
     threshold: float
     scale: float
     best: Sequence[ReportExample]
@@ -84,13 +116,11 @@ class Report:
     rates: Sequence[tuple[str, str, str]] = ()
     remarks: Sequence[str] = ()
     failures: Sequence[tuple[str, str]] = ()
-    reviews: NDArray[Any] | None = None
 
     @property
     def rejected(self) -> NDArray[np.bool_]:
         """True for an image that is not ok, ``[N]``."""
-        above: NDArray[np.bool_] = np.asarray(self.scores, dtype=np.float64) > self.threshold
-        return above if self.reviews is None else above | self.reviews
+        return self.images.rejected(self.threshold)
 
 
 def check(report: Report) -> None:
@@ -100,13 +130,14 @@ def check(report: Report) -> None:
         InputError: arrays do not fit together, a score or the threshold is not finite, or the scale
             is not positive.
     """
-    sizes = len(report.scores), len(report.labels), len(report.kinds)
+    images = report.images
+    sizes = len(images.scores), len(images.labels), len(images.kinds)
     if len(set(sizes)) != 1 or sizes[0] == 0:
         raise InputError(
             f"the report got {sizes[0]} scores, {sizes[1]} labels and {sizes[2]} kinds: "
             "give one of each for every test image."
         )
-    if not np.isfinite(np.asarray(report.scores, dtype=np.float64)).all():
+    if not np.isfinite(np.asarray(images.scores, dtype=np.float64)).all():
         raise InputError("a score is not finite: leave out images that could not be scored.")
     if not math.isfinite(report.threshold):
         raise InputError(f"the threshold is {report.threshold}: give a finite number.")

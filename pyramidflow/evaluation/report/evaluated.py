@@ -11,7 +11,14 @@ from pyramidflow.detector import Detector, Session
 from pyramidflow.detector.overlay import overlay
 from pyramidflow.errors import InputError
 from pyramidflow.evaluation import Evaluation, Outcome, reduce_mask, remarks, roc_curve
-from pyramidflow.evaluation.report.contents import Curve, Report, ReportExample, rate_text
+from pyramidflow.evaluation.report.contents import (
+    Curve,
+    Curves,
+    MeasuredImages,
+    Report,
+    ReportExample,
+    rate_text,
+)
 from pyramidflow.evaluation.report.page import write_report
 
 EXAMPLES = 4
@@ -44,23 +51,26 @@ def write_evaluation_report(
     examples = _Examples(session, evaluation)
     worst = list(islice(examples.of(measured[i] for i in order), EXAMPLES))
     best = [measured[i] for i in order[::-1] if evaluation.labels[i]]
+    curves = Curves(
+        _defined(roc_curve(evaluation.scores, evaluation.labels)),
+        evaluation.pixel_roc,
+        evaluation.pro,
+    )
+    images = MeasuredImages(
+        evaluation.scores, evaluation.labels, evaluation.kinds, evaluation.for_review
+    )
     report = Report(
         title=f"Evaluation of {evaluation.category}",
         summary=summary,
         metrics=evaluation.metrics.as_dict(),
-        roc_image=_defined(roc_curve(evaluation.scores, evaluation.labels)),
-        roc_pixel=evaluation.pixel_roc,
-        pro=evaluation.pro,
-        scores=evaluation.scores,
-        labels=evaluation.labels,
-        kinds=evaluation.kinds,
+        curves=curves,
+        images=images,
         threshold=evaluation.threshold,
         scale=session.map_scale,
         best=list(islice(examples.of(best), EXAMPLES)),
         worst=worst,
         rates=_rates(evaluation),
         remarks=remarks(evaluation),
-        reviews=evaluation.for_review,
         failures=[(str(o.path), o.error) for o in evaluation.failures if o.error is not None],
     )
     write_report(report, path)

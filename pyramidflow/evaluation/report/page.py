@@ -130,7 +130,7 @@ def _render(report: Report) -> str:
 
 def _confusion(report: Report) -> dict[str, int]:
     rejected = report.rejected
-    defective = np.asarray(report.labels).astype(np.bool_)
+    defective = report.images.defective
     return {
         "good_accepted": int((~defective & ~rejected).sum()),
         "good_rejected": int((~defective & rejected).sum()),
@@ -140,9 +140,9 @@ def _confusion(report: Report) -> dict[str, int]:
 
 
 def _kind_rows(report: Report) -> list[dict[str, str | int | float]]:
-    scores = np.asarray(report.scores, dtype=np.float64)
-    defective = np.asarray(report.labels).astype(np.bool_)
-    kinds = np.asarray(report.kinds, dtype=object)
+    scores = np.asarray(report.images.scores, dtype=np.float64)
+    defective = report.images.defective
+    kinds = np.asarray(report.images.kinds, dtype=object)
     rows: list[dict[str, str | int | float]] = []
     for kind in sorted(set(kinds[defective])):
         of_kind = scores[defective & (kinds == kind)]

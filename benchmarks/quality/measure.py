@@ -14,7 +14,7 @@ from benchmarks.harness.process import peak_memory
 from pyramidflow import Detector
 from pyramidflow.data import Category
 from pyramidflow.detector.artifact import Artifact
-from pyramidflow.detector.fitting import Fitted, Run, compared, fit
+from pyramidflow.detector.fitting import FitRun, Fitted, compared, fit
 from pyramidflow.errors import InputError
 from pyramidflow.evaluation import evaluate
 from pyramidflow.spec import ContrastRule, Spec, VerdictRule, names
@@ -81,7 +81,7 @@ def trained(data: Category, settings: dict[str, Any], device: str) -> Trained:
     """Train a network on all the training images."""
     spec = Spec.of({"validation_share": 0.0, **settings})
     start = time.perf_counter()
-    fitted = fit(Detector(spec=spec, device=device).model, spec, data, Run(show_progress=False))
+    fitted = fit(Detector(spec=spec, device=device).model, spec, data, FitRun(show_progress=False))
     seconds = time.perf_counter() - start
     return Trained(fitted, seconds)
 

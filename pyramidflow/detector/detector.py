@@ -26,7 +26,7 @@ from pyramidflow.detector import artifact as files
 from pyramidflow.detector.artifact import Artifact
 from pyramidflow.detector.beginnings import around, initial_network
 from pyramidflow.detector.findings import Inspection
-from pyramidflow.detector.fitting import Run, fit
+from pyramidflow.detector.fitting import FitRun, fit
 from pyramidflow.detector.interest import masks_of
 from pyramidflow.detector.judging import judging, masks_with
 from pyramidflow.detector.session import Session
@@ -151,7 +151,7 @@ class Detector(DetectorState):
         if not isinstance(data, Category):
             data = open_dataset(data, category)
         file = None if checkpoint is None else Path(checkpoint)
-        run = Run(file, resume, show_progress, cache_bytes, max_pixels, workers, parallel)
+        run = FitRun(file, resume, show_progress, workers, parallel, cache_bytes, max_pixels)
         fitted = fit(self.model, spec, data, run, self._artifact.masks)
         # The memory budget is for the line: after a training the process has more than it already.
         settings = replace(self._current.settings, memory_budget=None)

@@ -37,7 +37,7 @@ from pyramidflow.errors import ImagesWarning
 from pyramidflow.io.names import printable
 from pyramidflow.model import PyramidFlow
 from pyramidflow.spec import ImageSize, Spec
-from pyramidflow.training import OneProcess, Parallel, TrainingResult, train
+from pyramidflow.training import OneProcess, Run, Task, TrainingResult, train
 from pyramidflow.training.statistics import normal_of
 
 DECIDING_PACKAGES = ("numpy", "pillow", "tifffile", "imagecodecs")
@@ -45,26 +45,16 @@ DECIDING_PACKAGES = ("numpy", "pillow", "tifffile", "imagecodecs")
 
 
 @dataclass(frozen=True)
-class Run:
-    """How a training runs; nothing of it changes the result.
+class FitRun(Run):
+    """How a training runs and how its images are read; nothing of it changes the result.
 
     Attributes:
-        checkpoint: file to write after each epoch and on a stop request; ``None`` writes none.
-        resume: go on from the checkpoint.
-        show_progress: show a bar and a line for each epoch on standard error.
         cache_bytes: memory for decoded images.
         max_pixels: pixels of the largest picture that is decoded; ``None`` is the package's own.
-        workers: processes that prepare images; ``None`` takes as many as help.
-        parallel: the processes that train together; ``None`` is this one alone.
     """
 
-    checkpoint: Path | None = None
-    resume: bool = False
-    show_progress: bool = True
     cache_bytes: int = CACHE_BYTES
     max_pixels: int | None = None
-    workers: int | None = None
-    parallel: Parallel | None = None
 
 
 @dataclass(frozen=True)
@@ -83,7 +73,7 @@ class Fitted:
     good: ImageSet
     origin: Origin
 
-    def good_pixels(self, run: Run) -> Iterator[Pixels]:
+    def good_pixels(self, run: FitRun) -> Iterator[Pixels]:
         """The images to calibrate on, at the size that the network works at.
 
         Where the verdict depends on their own size, they are read anew. Of several processes each
@@ -102,7 +92,7 @@ class Fitted:
 
 
 def fit(
-    network: PyramidFlow, spec: Spec, data: Category, run: Run, masks: Sequence[Tensor] = ()
+    network: PyramidFlow, spec: Spec, data: Category, run: FitRun, masks: Sequence[Tensor] = ()
 ) -> Fitted:
     """Train a copy of a network and take its template.
 
@@ -133,19 +123,8 @@ def fit(
     spec = with_brightness(spec, images)
     _warn(_left_out(prepared.unplaced, data.root))
     trained = copy.deepcopy(network)
-    result = train(
-        trained,
-        spec.preprocessing,
-        images,
-        others,
-        spec.recipe,
-        contrast=spec.contrast,
-        checkpoint=run.checkpoint,
-        resume=run.resume,
-        show_progress=run.show_progress,
-        workers=run.workers,
-        parallel=run.parallel,
-    )
+    task = Task(trained, spec.preprocessing, images, others, spec.recipe, spec.contrast)
+    result = train(task, run)
     _warn(images.looks_dark())
     lying = images if prepared.reference is None else reading.images(images.paths)
     found = lie_of(lying, ratio_of(sizes), trained.eval(), spec, prepared.reference)

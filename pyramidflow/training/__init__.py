@@ -6,6 +6,7 @@ from pyramidflow.training.loop import Trainer, TrainingResult
 from pyramidflow.training.loss import ABLATIONS, ContrastLoss, LikelihoodLoss, choose_loss
 from pyramidflow.training.parallel import OneProcess, Parallel
 from pyramidflow.training.presets import PRESETS, preset_settings
+from pyramidflow.training.task import Run, Task
 from pyramidflow.training.torchrun import own_device, processes
 from pyramidflow.training.training import train
 
@@ -18,6 +19,8 @@ __all__ = [
     "OneProcess",
     "Parallel",
     "Recipe",
+    "Run",
+    "Task",
     "Trainer",
     "TrainingResult",
     "choose_loss",

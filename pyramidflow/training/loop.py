@@ -13,9 +13,7 @@ from torch import Tensor
 from pyramidflow.data import ImageSet, network_input, normalised
 from pyramidflow.errors import CheckpointError, InputError
 from pyramidflow.interrupt import Interrupted, StopRequest
-from pyramidflow.model import PyramidFlow
 from pyramidflow.model.frozen import Standardised
-from pyramidflow.spec import ContrastRule, Preprocessing, Recipe
 from pyramidflow.training.batches import Batches, DrawnImages, EpochSampler
 from pyramidflow.training.checkpoint import Position, load_checkpoint, save_checkpoint
 from pyramidflow.training.contents import fingerprint, read_all
@@ -28,10 +26,11 @@ from pyramidflow.training.joined import (
 )
 from pyramidflow.training.loss import Loss, Network, choose_loss
 from pyramidflow.training.memory import Mode, activation_bytes, fitting_mode, network_of
-from pyramidflow.training.parallel import OneProcess, Parallel, rounds
+from pyramidflow.training.parallel import OneProcess, rounds
 from pyramidflow.training.progress import TrainingProgress
 from pyramidflow.training.standardise import standardise
 from pyramidflow.training.statistics import Normal, Together, normal_of, passes
+from pyramidflow.training.task import Run, Task
 
 
 @dataclass(frozen=True)
@@ -59,60 +58,39 @@ class Trainer:
     same number of threads).
 
     Args:
-        model: the network, on the device to train on.
-        preprocessing: how images become network input.
-        images: the training images.
-        held_out: good images for the held-out loss; may be empty.
-        recipe: how to train.
-        contrast: what of the latents is wanted in the end.
+        task: what is trained, on what.
         progress: told how it goes.
-        checkpoint: file to write after each epoch and on a stop request; ``None`` writes none.
-        workers: processes that prepare images; ``None`` takes as many as help.
-        parallel: the processes that train together; ``None`` is this one alone.
+        run: with what checkpoint, and in which processes; :meth:`resume` goes on from the
+            checkpoint.
 
     Raises:
         InputError: there are fewer images than a step needs.
     """
 
-    def __init__(
-        self,
-        model: PyramidFlow,
-        preprocessing: Preprocessing,
-        images: ImageSet,
-        held_out: ImageSet,
-        recipe: Recipe,
-        contrast: ContrastRule,
-        progress: TrainingProgress,
-        checkpoint: Path | None = None,
-        workers: int | None = None,
-        parallel: Parallel | None = None,
-    ) -> None:
-        self.model = model
-        self.preprocessing = preprocessing
-        self.images = images
-        self.held_out = held_out
-        self.recipe = recipe
-        self.contrast = contrast
+    def __init__(self, task: Task, progress: TrainingProgress, run: Run) -> None:
+        self.model, self.preprocessing = task.model, task.preprocessing
+        self.images, self.held_out = task.images, task.held_out
+        self.recipe, self.contrast = task.recipe, task.contrast
+        recipe = task.recipe
         self.progress = progress
-        self.checkpoint = checkpoint
-        self.parallel = parallel or OneProcess()
-        read_all(images, progress)
-        read_all(held_out, progress)
+        self.checkpoint, self.workers = run.checkpoint, run.workers
+        self.parallel = run.parallel or OneProcess()
+        read_all(task.images, progress)
+        read_all(task.held_out, progress)
         self.loss: Loss = choose_loss(recipe.without)
         self.optimizer = torch.optim.Adam(
-            [p for p in model.parameters() if p.requires_grad],
+            [p for p in task.model.parameters() if p.requires_grad],
             lr=recipe.learning_rate,
             eps=recipe.eps,
             weight_decay=recipe.weight_decay,
             betas=recipe.betas,
         )
-        self.workers = workers
-        self.batches = self._batches(images, recipe.seed, recipe.augment)
-        self.held_out_batches = self._batches(held_out, None)
+        self.batches = self._batches(task.images, recipe.seed, recipe.augment)
+        self.held_out_batches = self._batches(task.held_out, None)
         if len(self.batches) == 0:
             raise InputError(
-                f"there are {len(images)} training images, but a step needs at least 2: pairs of "
-                "good images are contrasted."
+                f"there are {len(task.images)} training images, but a step needs at least 2: pairs "
+                "of good images are contrasted."
             )
         self.position = Position(memory=self._memory())
 

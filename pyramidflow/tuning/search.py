@@ -14,7 +14,7 @@ import numpy as np
 from pyramidflow import __version__
 from pyramidflow.data import CACHE_BYTES, Category, open_dataset, split_validation
 from pyramidflow.detector import Detector, Session
-from pyramidflow.detector.fitting import Fitted, Run, compared, decoding_of, fit
+from pyramidflow.detector.fitting import FitRun, Fitted, compared, decoding_of, fit
 from pyramidflow.detector.scoring import Scoring
 from pyramidflow.detector.size import image_sizes, resolved
 from pyramidflow.detector.trials import Trial
@@ -143,7 +143,7 @@ class _Search:
         max_pixels: int | None,
     ) -> None:
         self._progress = progress
-        self._how = Run(show_progress=False, cache_bytes=cache_bytes, max_pixels=max_pixels)
+        self._how = FitRun(show_progress=False, cache_bytes=cache_bytes, max_pixels=max_pixels)
         recipe = detector.spec.recipe
         images, _ = split_validation(data.train, recipe.validation_share, recipe.seed)
         trained, held_out = _sampled(images, recipe.seed)

@@ -7,8 +7,8 @@ import torch
 from pyramidflow import Detector
 from pyramidflow.data import ImageSet, augment_texture, list_images
 from pyramidflow.errors import InputError
-from pyramidflow.spec import PLAIN_CONTRAST, Preprocessing
-from pyramidflow.training import Recipe, Trainer
+from pyramidflow.spec import Preprocessing
+from pyramidflow.training import Recipe, Run, Task, Trainer
 from pyramidflow.training.batches import Batches, DrawnImages, EpochSampler, fitting_workers
 from pyramidflow.training.parallel import OneProcess
 from pyramidflow.training.progress import SilentProgress
@@ -101,9 +101,10 @@ def trainer(images, parallel=None, checkpoint=None, workers=None, std=None, batc
     model = Detector(16, **TINY).model
     preprocessing = Preprocessing(16) if std is None else Preprocessing(16, std=std)
     sets = (images, ImageSet(images.paths[:batch_size], 16))
-    how = {"checkpoint": checkpoint, "workers": workers, "parallel": parallel}
     recipe = Recipe(epochs=1, augment="texture", batch_size=batch_size)
-    return Trainer(model, preprocessing, *sets, recipe, PLAIN_CONTRAST, SilentProgress(), **how)
+    task = Task(model, preprocessing, *sets, recipe)
+    run = Run(checkpoint, workers=workers, parallel=parallel)
+    return Trainer(task, SilentProgress(), run)
 
 
 def test_a_training_with_workers_is_bit_equal(images):

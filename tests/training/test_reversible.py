@@ -15,7 +15,16 @@ from pyramidflow.model import CustomEncoder, Standardised
 from pyramidflow.model.coupling import CouplingBlock, InvertibleConv1x1
 from pyramidflow.ops.convolution import methods
 from pyramidflow.spec import Preprocessing
-from pyramidflow.training import ContrastLoss, LikelihoodLoss, Recipe, choose_loss, memory, train
+from pyramidflow.training import (
+    ContrastLoss,
+    LikelihoodLoss,
+    Recipe,
+    Run,
+    Task,
+    choose_loss,
+    memory,
+    train,
+)
 from pyramidflow.training.memory import activation_bytes, fitting_mode, network_of
 from pyramidflow.training.reversible import (
     pack_signs,
@@ -346,7 +355,8 @@ def test_an_encoder_is_standardised_before_either(tiny_set, mode):
     model.encoder = Standardised(CustomEncoder(nn.Conv2d(3, TINY["channels"], 1)), TINY["channels"])
     images = ImageSet(list_images(tiny_set / "train" / "good"), 16, cache_bytes=0)
     recipe = Recipe(epochs=1, memory=mode)
-    train(model, Preprocessing(16), images, ImageSet([], 16), recipe, show_progress=False)
+    task = Task(model, Preprocessing(16), images, ImageSet([], 16), recipe)
+    train(task, Run(show_progress=False))
     batch = [images[index] for index in range(len(images))]
     features = model.features(network_input(batch, Preprocessing(16), torch.device("cpu")))
     torch.testing.assert_close(features.mean((0, 2, 3)), torch.zeros(4), atol=1e-4, rtol=0)

@@ -13,12 +13,14 @@ from pyramidflow.data import ImageSet, batch_of, list_images, network_input
 from pyramidflow.errors import InputError
 from pyramidflow.io.tensors import load_tensors, save_tensors
 from pyramidflow.model import ComposedContrast, InvertiblePyramid
-from pyramidflow.spec import PLAIN_CONTRAST, Preprocessing
+from pyramidflow.spec import Preprocessing
 from pyramidflow.training import (
     ContrastLoss,
     Interrupted,
     LikelihoodLoss,
     Recipe,
+    Run,
+    Task,
     Trainer,
     choose_loss,
     preset_settings,
@@ -170,17 +172,10 @@ class StopAfter(SilentProgress):
 def trainer(root, epochs, progress, checkpoint, **recipe):
     detector = Detector(16, **TINY)
     paths = list_images(root / "train" / "good")
-    made = Trainer(
-        detector.model,
-        Preprocessing(16),
-        ImageSet(paths[:9], 16),
-        ImageSet(paths[9:], 16),
-        Recipe(epochs=epochs, augment="texture", **recipe),
-        PLAIN_CONTRAST,
-        progress,
-        checkpoint,
-    )
-    return detector, made
+    sets = (ImageSet(paths[:9], 16), ImageSet(paths[9:], 16))
+    recipe = Recipe(epochs=epochs, augment="texture", **recipe)
+    task = Task(detector.model, Preprocessing(16), *sets, recipe)
+    return detector, Trainer(task, progress, Run(checkpoint))
 
 
 def with_template(detector, result):
@@ -279,9 +274,8 @@ def test_template_is_the_mean_latent_of_the_training_images(tiny_set):
     paths = list_images(tiny_set / "train" / "good")
     model = PyramidFlow(**TINY)
     images = ImageSet(paths, 16)
-    result = train(
-        model, Preprocessing(16), images, ImageSet([], 16), Recipe(epochs=1), show_progress=False
-    )
+    task = Task(model, Preprocessing(16), images, ImageSet([], 16), Recipe(epochs=1))
+    result = train(task, Run(show_progress=False))
     model.eval()
     batch = network_input(
         [images[i] for i in range(len(images))], Preprocessing(16), torch.device("cpu")

@@ -45,18 +45,19 @@ def _print_version(wanted: bool) -> None:
         raise typer.Exit
 
 
+DebugOption = Annotated[
+    bool, typer.Option("--debug", help="Show the traceback of an error; accepted anywhere.")
+]
+VersionOption = Annotated[
+    bool,
+    typer.Option(
+        "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
+    ),
+]
+
+
 @app.callback()
-def program(
-    debug: Annotated[
-        bool, typer.Option("--debug", help="Show the traceback of an error; accepted anywhere.")
-    ] = False,
-    version: Annotated[
-        bool,
-        typer.Option(
-            "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
-        ),
-    ] = False,
-) -> None:
+def program(debug: DebugOption = False, version: VersionOption = False) -> None:
     """Options of the program itself; both act before a command runs."""
 
 

@@ -50,6 +50,9 @@ PicturesOfOption = Annotated[
 CsvOption = Annotated[
     bool, typer.Option("--csv", help="Write each record as a row for a spreadsheet, too.")
 ]
+StationOption = Annotated[
+    str, typer.Option("--station", help="What the records call the place of these pictures.")
+]
 DatabaseOption = Annotated[
     str | None,
     typer.Option(
@@ -59,9 +62,6 @@ DatabaseOption = Annotated[
         "postgresql://user@host/database, without a password in it.",
         show_default=False,
     ),
-]
-StationOption = Annotated[
-    str, typer.Option("--station", help="What the records call the place of these pictures.")
 ]
 
 

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pyramidflow.cli.exit_codes import EXIT_INPUT_ERROR
-from pyramidflow.cli.groups import TrainingOptions, with_groups
-from pyramidflow.cli.options import CategoryName, ReportFolder
+from pyramidflow.cli.groups import DataOptions, TrainingOptions, with_groups
+from pyramidflow.cli.options import ReportFolder
 from pyramidflow.cli.settings import with_settings
-from pyramidflow.cli.train import with_preset
 
 if TYPE_CHECKING:
     from pyramidflow.evaluation.comparison import MethodComparison
@@ -27,9 +26,6 @@ DataArgument = Annotated[
     ),
 ]
 MethodsOption = Annotated[str, typer.Option(help="To compare with; padim needs the extra compare.")]
-PresetOption = Annotated[
-    str | None, typer.Option(help="Published settings of our detector, as for train.")
-]
 EncoderOption = Annotated[str, typer.Option(help="Whose features SPADE and PaDiM compare.")]
 EncoderStagesOption = Annotated[
     str | None,
@@ -65,9 +61,8 @@ def compare(
     output: ReportFolder,
     settings: dict[str, Any],
     how: TrainingOptions,
-    category: CategoryName = None,
+    given: DataOptions,
     methods: MethodsOption = "ae-ssim,spade,padim",
-    preset: PresetOption = None,
     encoder: EncoderOption = "efficientnet-lite0",
     encoder_stages: EncoderStagesOption = None,
     pretrained: PretrainedOption = False,
@@ -81,8 +76,7 @@ def compare(
     paper), comparison.md and comparison.json (metrics, milliseconds, training). All train on all
     good images. A method that fails is named, and the exit code is then 2.
     """
-    from pyramidflow.cli.summary import say_left_out
-    from pyramidflow.data import Reading, open_dataset
+    from pyramidflow.data import Reading
     from pyramidflow.detector import Detector
     from pyramidflow.detector.fitting import decoding_of
     from pyramidflow.evaluation.comparison import Ours, Peers, method_names
@@ -91,10 +85,9 @@ def compare(
     from pyramidflow.model.encoders import encoder_stages as parsed_stages
 
     names = method_names(methods)
-    dataset = open_dataset(data, category)
-    say_left_out(dataset.left_out, dataset.remarks)
+    dataset = given.opened(data)
     ours_on: dict[str, Any] = {"encoder": encoder, "encoder_weights": how.encoder_weights}
-    chosen = {"validation_share": 0.0} | with_preset(preset, dataset, settings)
+    chosen = {"validation_share": 0.0} | given.with_preset(dataset, settings)
     detector = Detector(device=how.device, **(ours_on if pretrained else {}), **chosen)
     decoding = decoding_of(detector.spec, how.max_pixels)
     peers = Peers(

@@ -4,22 +4,66 @@ import functools
 import inspect
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields, is_dataclass
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
 
 from pyramidflow.cli.options import (
     CacheSize,
+    CategoryName,
     Device,
     EncoderWeights,
     MaxMegapixels,
     MemoryBudget,
     PixelThreshold,
     PrecisionName,
+    PresetName,
     ReviewThreshold,
     Threads,
     ThresholdByHand,
     bytes_of,
     pixels_of,
 )
+
+if TYPE_CHECKING:
+    from pyramidflow.data import Category
+
+
+@dataclass(frozen=True)
+class DataOptions:
+    """Which category of a data set is trained on, and its published settings."""
+
+    category: CategoryName = None
+    preset: PresetName = None
+
+    def opened(self, data: Path) -> "Category":
+        """The data set; what is left out of it is said on standard error.
+
+        Raises:
+            InputError: it cannot be read, or has several categories and none is named.
+        """
+        from pyramidflow.cli.summary import say_left_out
+        from pyramidflow.data import open_dataset
+
+        dataset = open_dataset(data, self.category)
+        say_left_out(dataset.left_out, dataset.remarks)
+        return dataset
+
+    def with_preset(self, dataset: "Category", given: dict[str, Any]) -> dict[str, Any]:
+        """Settings of the preset, said on standard error; those that are given stand above it.
+
+        Raises:
+            InputError: there is no such preset.
+        """
+        if self.preset is None:
+            return given
+        from pyramidflow.training import preset_settings
+
+        found = preset_settings(self.preset, dataset.name)
+        listed = ", ".join(f"{name} {value}" for name, value in found.items())
+        typer.echo(f"preset {self.preset} for {dataset.name}: {listed}", err=True)
+        return found | given
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,14 @@ EncoderWeights = Annotated[
 CategoryName = Annotated[
     str | None, typer.Option("--category", help="Category, where the data set has several.")
 ]
+PresetName = Annotated[
+    str | None,
+    typer.Option(
+        "--preset",
+        help="Published settings for the category: mvtec has those of the released code for "
+        "MVTec AD, paper the letter of the supplement. Options that are given stand above it.",
+    ),
+]
 CacheSize = Annotated[
     int, typer.Option("--cache-size", min=0, metavar="MB", help="Memory for decoded images.")
 ]

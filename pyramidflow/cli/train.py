@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pyramidflow.cli.groups import TrainingOptions, with_groups
+from pyramidflow.cli.groups import DataOptions, TrainingOptions, with_groups
 from pyramidflow.cli.history_places import FromHistory, PictureFolders
-from pyramidflow.cli.options import CategoryName, Workers, detector_file
+from pyramidflow.cli.options import Workers, detector_file
 from pyramidflow.cli.settings import with_settings
 
 if TYPE_CHECKING:
@@ -33,13 +33,6 @@ OutputOption = Annotated[
     Path,
     typer.Option("--output", help="Detector file to write (.safetensors).", show_default=False),
 ]
-PresetOption = Annotated[
-    str | None,
-    typer.Option(
-        help="Published settings for the category: mvtec has those of the released code for "
-        "MVTec AD, paper the letter of the supplement. Options that are given stand above it."
-    ),
-]
 TuneOption = Annotated[
     bool,
     typer.Option(
@@ -58,10 +51,9 @@ ResumeOption = Annotated[
 def train(
     data: DataArgument,
     output: OutputOption,
-    settings: dict[str, Any],
+    chosen: DataOptions,
     how: TrainingOptions,
-    category: CategoryName = None,
-    preset: PresetOption = None,
+    settings: dict[str, Any],
     tune: TuneOption = False,
     add_from_history: FromHistory = None,
     pictures: PictureFolders = None,
@@ -83,8 +75,8 @@ def train(
 
     with together(how.device) as (parallel, device):
         detector_file(output)
-        dataset, exam = _data(data, category, add_from_history, pictures, output)
-        settings = with_preset(preset, dataset, settings)
+        dataset, exam = _data(chosen.opened(data), add_from_history, pictures, output)
+        settings = chosen.with_preset(dataset, settings)
         detector = Detector(encoder_weights=how.encoder_weights, device=device, **settings)
         checkpoint = output.with_suffix(".checkpoint.safetensors")
         results = output.with_suffix(".tuning.json")
@@ -106,19 +98,14 @@ def train(
 
 
 def _data(
-    data: Path,
-    category: str | None,
+    dataset: "Category",
     add_from_history: str | None,
     pictures: list[Path] | None,
     output: Path,
 ) -> "tuple[Category, Callable[[Detector], dict[str, str]] | None]":
     """The data set, with marked pictures if asked, and what judges a detector by others of them."""
     from pyramidflow.cli.from_history import marked_in
-    from pyramidflow.cli.summary import say_left_out
-    from pyramidflow.data import open_dataset
 
-    dataset = open_dataset(data, category)
-    say_left_out(dataset.left_out, dataset.remarks)
     if add_from_history is None:
         return dataset, None
     return _with_marked(dataset, marked_in(add_from_history, pictures), output)
@@ -171,15 +158,3 @@ def _tuned(
 
     told = parallel.told(settings)
     return found[0] if found else detector.changed(**json.loads(told))
-
-
-def with_preset(preset: str | None, data: "Category", given: dict[str, Any]) -> dict[str, Any]:
-    """Settings of a category by a preset, said on standard error; those given stand above it."""
-    if preset is None:
-        return given
-    from pyramidflow.training import preset_settings
-
-    found = preset_settings(preset, data.name)
-    listed = ", ".join(f"{name} {value}" for name, value in found.items())
-    typer.echo(f"preset {preset} for {data.name}: {listed}", err=True)
-    return found | given

@@ -1,10 +1,22 @@
-"""Secrets of sinks: from the environment or a file, never in the configuration or a log."""
+"""Secrets of a line: from the environment or a file, never in the configuration or a log."""
 
 import os
 from typing import Any
 
+from pydantic import Field
+
 from pyramidflow.errors import InputError
 from pyramidflow.io.names import printable
+
+
+def in_environment(what: str) -> Any:
+    """A setting ``KEY_env``, the variable of the environment that holds a secret."""
+    return Field(None, description=f"Environment variable with {what}.")
+
+
+def in_file(what: str) -> Any:
+    """A setting ``KEY_file``, the file that holds a secret on its first line."""
+    return Field(None, description=f"File with {what} on its first line.")
 
 
 def secret(what: str, settings: Any, key: str) -> str | None:

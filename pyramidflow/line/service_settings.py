@@ -5,6 +5,8 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from pyramidflow.line.secrets import in_environment
+
 
 class ServiceSettings(BaseModel):
     """The page and the HTTP interface of a running line."""
@@ -28,9 +30,7 @@ class ServiceSettings(BaseModel):
         description="Where browsers find the page behind a proxy, as https://line.example; then "
         "reading needs the token, too.",
     )
-    token_env: str | None = Field(
-        None, description="Environment variable with the token that changes need."
-    )
+    token_env: str | None = in_environment("the token that changes need")
     token_file: Path | None = Field(
         None, description="File with the token; made where it is missing, for its owner alone."
     )

@@ -8,7 +8,7 @@ from pydantic import Field
 from pyramidflow.errors import InputError
 from pyramidflow.line.extras import need
 from pyramidflow.line.history.store import Store, check_url, short_reason
-from pyramidflow.line.secrets import secret
+from pyramidflow.line.secrets import in_environment, in_file, secret
 from pyramidflow.line.sinks.sink import Entry, Sink, SinkAway, SinkRefused, SinkSettings
 
 
@@ -26,12 +26,8 @@ class DatabaseSettings(SinkSettings):
         description="sqlite:///parts.sqlite or postgresql://user@host/database, without a "
         "password in it.",
     )
-    url_env: str | None = Field(
-        None, description="Environment variable with the URL, where that holds a password."
-    )
-    url_file: Path | None = Field(
-        None, description="File with the URL on its first line, where that holds a password."
-    )
+    url_env: str | None = in_environment("the URL, where that holds a password")
+    url_file: Path | None = in_file("the URL, where that holds a password,")
 
 
 class DatabaseSink(Sink):

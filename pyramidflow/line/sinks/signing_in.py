@@ -4,6 +4,7 @@ from pathlib import Path
 
 from pydantic import Field
 
+from pyramidflow.line.secrets import in_environment, in_file
 from pyramidflow.line.sinks.sink import SinkSettings
 
 
@@ -17,9 +18,5 @@ class SignInSettings(SinkSettings):
     """
 
     username: str | None = Field(None, description="Who the line is at the other side.")
-    password_env: str | None = Field(
-        None, description="Environment variable that holds the password."
-    )
-    password_file: Path | None = Field(
-        None, description="File that holds the password on its first line."
-    )
+    password_env: str | None = in_environment("the password")
+    password_file: Path | None = in_file("the password")

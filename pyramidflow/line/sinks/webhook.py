@@ -13,7 +13,7 @@ from pydantic import Field, field_validator
 from pyramidflow.io.lines import json_line
 from pyramidflow.io.names import printable
 from pyramidflow.line.extras import need
-from pyramidflow.line.secrets import secret
+from pyramidflow.line.secrets import in_environment, in_file, secret
 from pyramidflow.line.sinks.sink import Entry, Sink, SinkAway, SinkRefused, SinkSettings
 
 if TYPE_CHECKING:
@@ -37,16 +37,10 @@ class WebhookSettings(SinkSettings):
     """
 
     url: str = Field(description="Where each record is posted to, https://… or http://….")
-    secret_env: str | None = Field(
-        None, description="Environment variable with the secret that signs requests."
-    )
-    secret_file: Path | None = Field(
-        None, description="File with the secret that signs requests, on its first line."
-    )
-    token_env: str | None = Field(
-        None, description="Environment variable with a token, sent as Authorization: Bearer."
-    )
-    token_file: Path | None = Field(None, description="File with such a token on its first line.")
+    secret_env: str | None = in_environment("the secret that signs requests")
+    secret_file: Path | None = in_file("the secret that signs requests")
+    token_env: str | None = in_environment("a token, sent as Authorization: Bearer")
+    token_file: Path | None = in_file("such a token")
     timeout: float = Field(10.0, gt=0, description="Seconds that a request may take.")
 
     @field_validator("url")

@@ -24,7 +24,7 @@ from pyramidflow.service import (
 )
 from pyramidflow.service.access import Access, is_loopback
 from pyramidflow.service.context import Context, Json, Looked, Status
-from pyramidflow.service.limits import Rate
+from pyramidflow.service.limits import Limits, Rate
 from pyramidflow.service.metrics import Metrics
 from pyramidflow.service.protection import Application, Protection
 from pyramidflow.service.watch import Watch
@@ -122,13 +122,12 @@ def protected(app: FastAPI, settings: ServiceSettings) -> Application:
     """
     proxied = urlsplit(settings.origin or "").hostname or "localhost"
     names = {"localhost", proxied, settings.host.lower(), *map(str.lower, settings.names)}
-    return Protection(
-        app,
-        frozenset(names),
+    limits = Limits(
         Rate(settings.requests_per_minute),
         Rate(settings.inspections_per_minute),
         settings.most_upload_bytes,
     )
+    return Protection(app, frozenset(names), limits)
 
 
 def _refused(request: Request, error: RequestValidationError) -> Response:

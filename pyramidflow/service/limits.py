@@ -1,7 +1,8 @@
-"""How often one address may ask."""
+"""How often and how much one address may ask."""
 
 from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Network, ip_address
 from threading import Lock
 from time import monotonic
@@ -62,3 +63,18 @@ class Rate:
             while len(self._left) > _MOST_ADDRESSES:
                 self._left.popitem(last=False)
         return wait
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one address may ask of the service.
+
+    Attributes:
+        requests: rate of all requests but pictures.
+        inspections: rate of pictures.
+        most_upload_bytes: size of a picture's file.
+    """
+
+    requests: Rate
+    inspections: Rate
+    most_upload_bytes: int

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from starlette.exceptions import HTTPException
 
-from pyramidflow.service.limits import Rate
+from pyramidflow.service.limits import Limits
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -53,24 +53,13 @@ class Protection:
         app: what answers.
         names: that the service is called by, in lower case; addresses are always taken, since no
             foreign page can be loaded from one.
-        requests: rate of all requests but pictures.
-        inspections: rate of pictures.
-        most_upload_bytes: size of a picture's file.
+        limits: of what one address may ask.
     """
 
-    def __init__(
-        self,
-        app: Application,
-        names: frozenset[str],
-        requests: Rate,
-        inspections: Rate,
-        most_upload_bytes: int,
-    ) -> None:
+    def __init__(self, app: Application, names: frozenset[str], limits: Limits) -> None:
         self._app = app
         self._names = names
-        self._requests = requests
-        self._inspections = inspections
-        self._most_upload_bytes = most_upload_bytes
+        self._limits = limits
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
@@ -87,11 +76,12 @@ class Protection:
             return
         is_picture = scope["path"] == INSPECT
         address = (scope.get("client") or ("", 0))[0]
-        wait = (self._inspections if is_picture else self._requests).take(address)
+        limits = self._limits
+        wait = (limits.inspections if is_picture else limits.requests).take(address)
         if wait:
             await _refuse(answer, 429, "too many requests: ask again later.", math.ceil(wait))
             return
-        most = self._most_upload_bytes if is_picture else MOST_BYTES
+        most = limits.most_upload_bytes if is_picture else MOST_BYTES
         length = headers.get(b"content-length", "0")
         if not length.isdigit() or int(length) > most:
             await _refuse(answer, 413, f"the request is too large: at most {most} bytes are taken.")

@@ -8,7 +8,8 @@ from time import monotonic
 from typing import Any, Final
 
 from pyramidflow.io.names import printable
-from pyramidflow.line.outbox.spool import Spool, Waiting
+from pyramidflow.line.outbox.kept import Waiting
+from pyramidflow.line.outbox.spool import Spool
 from pyramidflow.line.sinks.sink import Entry, Sink, SinkAway, SinkRefused
 
 AT_ONCE: Final = 500

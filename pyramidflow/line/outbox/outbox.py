@@ -15,7 +15,8 @@ from pyramidflow.io.names import printable
 from pyramidflow.line.frame import now
 from pyramidflow.line.history.store import Store, sqlite_url
 from pyramidflow.line.outbox.deliverer import Deliverer
-from pyramidflow.line.outbox.spool import Kept, Spool, is_no_room
+from pyramidflow.line.outbox.kept import Kept
+from pyramidflow.line.outbox.spool import Spool, is_no_room
 from pyramidflow.line.record import Record
 from pyramidflow.line.sinks.sink import Sink
 

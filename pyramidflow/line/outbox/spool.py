@@ -8,18 +8,19 @@ the last sink that wants them has them. ``resent`` counts what another process l
 import json
 import sqlite3
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from itertools import chain
 from operator import itemgetter
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from pyramidflow.errors import InputError
 from pyramidflow.io.names import printable
 from pyramidflow.line.frame import now
 from pyramidflow.line.history.columns import part_columns, record_text, sqlite_time
+from pyramidflow.line.outbox.kept import Kept, Waiting
 from pyramidflow.line.record import Record
 
 _VERSION: Final = 2
@@ -48,34 +49,6 @@ _BUSY_MILLISECONDS: Final = 60_000
 _LARGEST_JOURNAL: Final = 64_000_000
 _PICTURE_BYTES_AT_ONCE: Final = 32_000_000
 _PRUNED_AT_ONCE: Final = 1000
-
-
-class Kept(NamedTuple):
-    """A record to keep.
-
-    Attributes:
-        record: with an identity.
-        pictures: encoded, by kind.
-        wanted: the kinds of pictures that each sink gets, by its name.
-    """
-
-    record: Record
-    pictures: Mapping[str, bytes]
-    wanted: Mapping[str, Sequence[str]]
-
-
-class Waiting(NamedTuple):
-    """A delivery that waits.
-
-    Attributes:
-        part: its row in the history.
-        record: as a JSON object.
-        pictures: encoded, by kind.
-    """
-
-    part: int
-    record: dict[str, Any]
-    pictures: dict[str, bytes]
 
 
 class Shared:

@@ -43,11 +43,7 @@ class ResultFolder:
     """
 
     def __init__(
-        self,
-        folder: Path,
-        lines: io.FileIO,
-        kinds: Sequence[str],
-        earlier: Earlier,
+        self, folder: Path, lines: io.FileIO, kinds: Sequence[str], earlier: Earlier
     ) -> None:
         self.kinds = kinds
         self.earlier = earlier

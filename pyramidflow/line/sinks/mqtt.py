@@ -35,11 +35,11 @@ class MqttSettings(SignInSettings):
         host: of the broker.
         port: of the broker.
         topic: that topics start with.
+        client_id: at the broker.
         tls: whether the connection is encrypted.
         ca_file: certificates that the broker's is checked with.
         certificate_file: of this client.
         key_file: of this client.
-        client_id: at the broker.
         seconds_to_confirm: how long the broker may take.
     """
 
@@ -50,15 +50,15 @@ class MqttSettings(SignInSettings):
         description="Topics start with it: TOPIC/STATION/record for records, TOPIC/status for "
         "whether the line is there.",
     )
+    client_id: str | None = Field(
+        None, description="Name at the broker, unique there; without it one is made."
+    )
     tls: bool = Field(False, description="Encrypt the connection and check the broker.")
     ca_file: Path | None = Field(
         None, description="Certificates to check the broker with; without it the system's."
     )
     certificate_file: Path | None = Field(None, description="This client's certificate.")
     key_file: Path | None = Field(None, description="The key of this client's certificate.")
-    client_id: str | None = Field(
-        None, description="Name at the broker, unique there; without it one is made."
-    )
     seconds_to_confirm: float = Field(
         10.0, gt=0, description="How long the broker may take to confirm what it was sent."
     )

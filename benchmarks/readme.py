@@ -229,32 +229,32 @@ SOLAR = {
     "`--spread channel`": "image_size=128; light=true spread=channel",
     "the defaults": "image_size=128; light=true spread=pixel",
 }
+ALIGNED = {
+    ("drawn screws, at any angle", "the defaults"): "screws, align none",
+    ("the same", "`--align turn`"): "screws, align turn",
+    ("transistors, a little off", "the defaults"): "transistor, align none",
+    ("the same", "`--align shift`"): "transistor, align shift",
+}
+PHOTOGRAPHS = {
+    ("magnetic tiles", "256×256, CVN, 5 epochs"): "magnetic_tile_cvn",
+    ("the same", "256×256, SVN, 15 epochs"): "magnetic_tile_svn",
+    ("solar cells, monocrystalline", "128×128, CVN, 15 epochs"): "solar_cells_128",
+    ("the same", "256×256, CVN, 1 epoch"): "solar_cells_256",
+}
 
 
 def alignment() -> list[str]:
     """Parts that lie shifted or turned, as they lie and aligned."""
-    named = {
-        ("drawn screws, at any angle", "the defaults"): "screws, align none",
-        ("the same", "`--align turn`"): "screws, align turn",
-        ("transistors, a little off", "the defaults"): "transistor, align none",
-        ("the same", "`--align shift`"): "transistor, align shift",
-    }
     found = {
         shown: cases("alignment")[f"{case}, light True, spread pixel"]
-        for shown, case in named.items()
+        for shown, case in ALIGNED.items()
     }
     return _metrics_of("settings", found, lambda value: f"{100 * value:.1f}")
 
 
 def real_images() -> list[str]:
     """Trainings on photographs."""
-    named = {
-        ("magnetic tiles", "256×256, CVN, 5 epochs"): "magnetic_tile_cvn",
-        ("the same", "256×256, SVN, 15 epochs"): "magnetic_tile_svn",
-        ("solar cells, monocrystalline", "128×128, CVN, 15 epochs"): "solar_cells_128",
-        ("the same", "256×256, CVN, 1 epoch"): "solar_cells_256",
-    }
-    found = {shown: cases("real_images")[case] for shown, case in named.items()}
+    found = {shown: cases("real_images")[case] for shown, case in PHOTOGRAPHS.items()}
     return _metrics_of("baseline", found, lambda value: f"{value:.3f}")
 
 

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -86,6 +86,10 @@ class StageTimes:
     resizing: float = 0.0
     aligning: float = 0.0
     inspecting: float = 0.0
+
+    def with_more(self, inspecting: float) -> "StageTimes":
+        """These, and further milliseconds of inspecting."""
+        return replace(self, inspecting=self.inspecting + inspecting)
 
 
 @dataclass(frozen=True)

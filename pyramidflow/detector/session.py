@@ -5,7 +5,7 @@ import os
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
 
 import numpy as np
@@ -241,8 +241,7 @@ class Session:
                     self.spec.rule.scale,
                 )
             full = image_map(found.anomaly_map, regions, found.image_size)
-            after = 1e3 * (time.perf_counter() - started)
-            times = replace(found.times, inspecting=found.times.inspecting + after)
+            times = found.times.with_more(inspecting=1e3 * (time.perf_counter() - started))
             found_there = (verdict, regions, full, times, found.pose)
             lower = (self.review_threshold, self.pixel_threshold)
             where = (found.counted, found.pixels > 1)

@@ -1,5 +1,8 @@
 """The one error that bad input raises, wherever it enters, and the warnings."""
 
+LONGEST_SHOWN = 60
+"""Characters of a refused value that its sentence repeats."""
+
 
 class InputError(ValueError):
     """Input that cannot be used, said in one sentence.
@@ -38,3 +41,12 @@ class WeakStorageWarning(PyramidFlowWarning, RuntimeWarning):
 
 class ImagesWarning(PyramidFlowWarning):
     """Something about the images of a training, or the masks of an evaluation."""
+
+
+def shown(value: object) -> str:
+    """A refused value as a sentence repeats it: short, on one line."""
+    try:
+        text = repr(value)
+    except (RecursionError, ValueError):  # nested too deep, or a number of too many digits
+        text = f"a {type(value).__name__} that cannot be shown"
+    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}…"

@@ -23,7 +23,7 @@ TABLE = (
     ("model",),
     ("ops",),
     ("io", "kernels"),
-    ("settings",),
+    ("validated",),
     ("discovery", "errors", "interrupt", "machine", "variants", "version"),
 )
 """Rooms from the highest to the lowest: each imports from those below it alone."""

@@ -26,7 +26,7 @@ from pyramidflow.model import Contrast
 from pyramidflow.ops import dispatch
 from pyramidflow.ops.tf32 import convolutions_with_tf32
 from pyramidflow.runtime import TrainedNetwork, runtime_on
-from pyramidflow.runtime.settings import PRECISIONS, Settings
+from pyramidflow.runtime.inspection_settings import PRECISIONS, InspectionSettings
 
 SECONDS = 0.5
 """For each candidate, apart from compiling."""
@@ -165,7 +165,7 @@ def runtime(run: Run) -> None:
 def _runtime(run: Run, subject: Subject, pixels: Tensor, exact: Tensor, record: Record) -> Record:
     """Tell a record for each number of images; give back what making the runtime took."""
     size, device = subject.case["size"], torch.device(run.device)
-    settings = Settings(precision=record["precision"])
+    settings = InspectionSettings(precision=record["precision"])
     start = time.perf_counter()
     with peak_memory(run.device) as peak:
         made = runtime_on(device, subject.trained, (size, size), settings)

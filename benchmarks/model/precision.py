@@ -17,7 +17,7 @@ from benchmarks.harness.turns import in_turns, medians
 from pyramidflow import ops
 from pyramidflow.errors import InputError
 from pyramidflow.model import Contrast
-from pyramidflow.runtime import Precision, Runtime, Settings, TrainedNetwork, cpu
+from pyramidflow.runtime import InspectionSettings, Precision, Runtime, TrainedNetwork, cpu
 
 METHOD = """\
 Two runtimes of one network in one process, one image each in turns; medians of the rounds after a
@@ -65,7 +65,7 @@ def compare(encoder: str, size: int, threads: int, rounds: int) -> dict[str, Any
     try:
         runtimes: dict[str, Runtime] = {
             precision: cpu.make(
-                trained, (size, size), Settings(threads=threads, precision=precision)
+                trained, (size, size), InspectionSettings(threads=threads, precision=precision)
             )
             for precision in PRECISIONS
         }

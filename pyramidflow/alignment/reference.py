@@ -13,8 +13,8 @@ from pyramidflow.alignment.pose import Pose, inside, sampled, sampled_at, to_flo
 from pyramidflow.alignment.search import Found, PoseSearch
 from pyramidflow.data import ImageSet, Pixels
 from pyramidflow.errors import InputError
-from pyramidflow.settings import Validated, setting
 from pyramidflow.spec.alignment import AlignmentRule
+from pyramidflow.validated import Validated, setting
 
 SAMPLE = 24
 """Images that the reference is the mean of."""

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from pyramidflow.bulk.listing import PICTURES_NAME, Picture
 from pyramidflow.bulk.work import Conditions
-from pyramidflow.errors import InputError
+from pyramidflow.errors import InputError, shown
 from pyramidflow.io.files import exclusive
 from pyramidflow.io.names import printable
 from pyramidflow.line.configuration import STATION_NAME
@@ -24,7 +24,6 @@ from pyramidflow.line.sinks.jsonl import JsonlSink
 from pyramidflow.line.sinks.pictures import PicturesSettings, PicturesSink
 from pyramidflow.line.sinks.rotated import RotatedSettings
 from pyramidflow.line.sinks.sink import Sink
-from pyramidflow.settings import shown
 
 STORE_NAME: Final = "bulk.sqlite"
 RUN_NAME: Final = "bulk.run.json"

@@ -17,7 +17,7 @@ from pyramidflow.cli.options import (
     detector_file,
     pixels_of,
 )
-from pyramidflow.cli.settings import with_verdict
+from pyramidflow.cli.spec_options import with_verdict
 from pyramidflow.errors import InputError
 
 if TYPE_CHECKING:

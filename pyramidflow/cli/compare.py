@@ -9,7 +9,7 @@ import typer
 from pyramidflow.cli.exit_codes import EXIT_INPUT_ERROR
 from pyramidflow.cli.groups import DataOptions, TrainingOptions, with_groups
 from pyramidflow.cli.options import ReportFolder
-from pyramidflow.cli.settings import with_settings
+from pyramidflow.cli.spec_options import with_settings
 
 if TYPE_CHECKING:
     from pyramidflow.evaluation.comparison import MethodComparison

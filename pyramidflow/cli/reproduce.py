@@ -11,7 +11,7 @@ from pyramidflow.cli.exit_codes import EXIT_INPUT_ERROR
 from pyramidflow.cli.groups import TrainingOptions, with_groups
 from pyramidflow.cli.options import ReportFolder
 from pyramidflow.cli.ray_options import ClusterOptions
-from pyramidflow.cli.settings import with_settings
+from pyramidflow.cli.spec_options import with_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -12,7 +12,7 @@ import typer
 from pyramidflow.cli.groups import DataOptions, TrainingOptions, with_groups
 from pyramidflow.cli.history_places import FromHistory, PictureFolders
 from pyramidflow.cli.options import Workers, detector_file
-from pyramidflow.cli.settings import with_settings
+from pyramidflow.cli.spec_options import with_settings
 
 if TYPE_CHECKING:
     from pyramidflow.data import Category

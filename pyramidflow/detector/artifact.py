@@ -24,7 +24,7 @@ from pyramidflow.model.codebook import level_of
 from pyramidflow.model.frozen import CustomEncoder
 from pyramidflow.model.normal import comparison_of
 from pyramidflow.model.state import TensorKind, check_tensors
-from pyramidflow.runtime import Settings
+from pyramidflow.runtime import InspectionSettings
 from pyramidflow.spec import ImageSize, Spec
 
 KIND = "detector"
@@ -145,7 +145,7 @@ class Artifact:
         encoder = self.network.encoder
         module = encoder.module if isinstance(encoder, CustomEncoder) else None
         try:
-            Settings().precision_on(device.type)
+            InspectionSettings().precision_on(device.type)
             for name, tensor in tensors.items():
                 if tensor.device != device or tensor.layout != torch.strided:
                     raise InputError(

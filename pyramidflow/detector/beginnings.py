@@ -8,9 +8,8 @@ from torch import Tensor, nn
 
 from pyramidflow.detector.artifact import Artifact
 from pyramidflow.detector.interest import masks_of
-from pyramidflow.errors import InputError
+from pyramidflow.errors import InputError, shown
 from pyramidflow.model import Codebook, PyramidFlow
-from pyramidflow.settings import shown
 from pyramidflow.spec import PLAIN_CONTRAST, Spec
 
 

@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, ClassVar, Literal
 
 from pyramidflow.detector.scoring import Scoring, read_scoring
-from pyramidflow.errors import InputError
-from pyramidflow.settings import Validated, setting, shown
+from pyramidflow.errors import InputError, shown
+from pyramidflow.validated import Validated, setting
 
 TOLERANCES = {"float32": 1e-4, "tf32": 1e-2, "half": 1e-2, "bfloat16": 5e-2}
 """Share of a score that rounding may change, by the precision of an inspection: between backends,

@@ -11,7 +11,7 @@ from pyramidflow import ops
 from pyramidflow.detector.artifact import Artifact
 from pyramidflow.detector.session import Session
 from pyramidflow.errors import InputError
-from pyramidflow.runtime import Settings
+from pyramidflow.runtime import InspectionSettings
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,8 +45,8 @@ class CurrentSession:
         settings: of the sessions that are made.
     """
 
-    def __init__(self, settings: Settings | None = None) -> None:
-        self.settings = settings or Settings()
+    def __init__(self, settings: InspectionSettings | None = None) -> None:
+        self.settings = settings or InspectionSettings()
         self._locks = {os.getpid(): threading.Lock()}
         self._made: _Made | None = None
 
@@ -70,7 +70,9 @@ class CurrentSession:
             self._made = _Made(session, artifact, state)
         return session
 
-    def renew(self, artifact: Artifact, device: torch.device, settings: Settings) -> Session:
+    def renew(
+        self, artifact: Artifact, device: torch.device, settings: InspectionSettings
+    ) -> Session:
         """Make the session with other settings.
 
         Raises:
@@ -85,7 +87,9 @@ class CurrentSession:
         # In a forked process the thread that holds the lock may be missing.
         return self._locks.setdefault(os.getpid(), threading.Lock())
 
-    def _make(self, artifact: Artifact, device: torch.device, settings: Settings) -> Session:
+    def _make(
+        self, artifact: Artifact, device: torch.device, settings: InspectionSettings
+    ) -> Session:
         if not artifact.template:
             raise InputError("this detector is not trained: call fit, or load a trained one.")
         self._made = None  # first its memory, then the next one's

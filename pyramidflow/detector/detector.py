@@ -33,13 +33,12 @@ from pyramidflow.detector.session import Session
 from pyramidflow.detector.state import DetectorState, on_device
 from pyramidflow.detector.threshold import calibrated_on, good_images_in
 from pyramidflow.detector.trials import Trial
-from pyramidflow.errors import InputError
+from pyramidflow.errors import InputError, shown
 from pyramidflow.model import Codebook, PyramidFlow
 from pyramidflow.model.encoders import encoder_of
 from pyramidflow.model.frozen import CustomEncoder
-from pyramidflow.runtime import Precision, Settings
+from pyramidflow.runtime import InspectionSettings, Precision
 from pyramidflow.runtime.device import resolve_device
-from pyramidflow.settings import shown
 from pyramidflow.spec import Spec
 from pyramidflow.training import Parallel
 
@@ -317,7 +316,7 @@ class Detector(DetectorState):
             InputError: the detector is not trained, or a setting cannot be honoured: the precision
                 is not there, the budget is too small, or the kernels that know them are missing.
         """
-        settings = Settings(threads, memory_budget, precision, max_pixels)
+        settings = InspectionSettings(threads, memory_budget, precision, max_pixels)
         return self._current.renew(self._artifact, self.device, settings)
 
     @property

@@ -10,8 +10,7 @@ from pyramidflow.detector.older import from_version_1
 from pyramidflow.detector.record import TrainingRecord
 from pyramidflow.detector.scoring import Scoring
 from pyramidflow.detector.trials import Trial, as_records, read_trials
-from pyramidflow.errors import InputError
-from pyramidflow.settings import shown
+from pyramidflow.errors import InputError, shown
 from pyramidflow.spec import Spec
 from pyramidflow.training.history import read_history
 

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from pyramidflow.detector.artifact import Artifact
 from pyramidflow.detector.interest import masks_of
-from pyramidflow.errors import InputError
-from pyramidflow.settings import described, shown
+from pyramidflow.errors import InputError, shown
 from pyramidflow.spec import VerdictRule
+from pyramidflow.validated import described
 
 
 def judging(artifact: Artifact, settings: Mapping[str, Any]) -> Artifact:

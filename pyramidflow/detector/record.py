@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from pyramidflow.errors import InputError
-from pyramidflow.settings import Validated, setting
+from pyramidflow.validated import Validated, setting
 
 GAIN = 0.9
 """Share of their scores that good parts keep, at most, where an alignment is worth it."""

@@ -11,9 +11,9 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from pyramidflow.errors import InputError
-from pyramidflow.settings import Validated, setting
 from pyramidflow.spec import VerdictRule
 from pyramidflow.spec.areas import Areas, MaskPicture, listed
+from pyramidflow.validated import Validated, setting
 
 DIGITS = 16
 """Of a mask picture's digest."""

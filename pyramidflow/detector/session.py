@@ -34,7 +34,7 @@ from pyramidflow.detector.placing import Batch, Placing
 from pyramidflow.detector.smoothing import Smoothing
 from pyramidflow.detector.verdict import Verdict, judge, overlay_scale
 from pyramidflow.errors import InputError
-from pyramidflow.runtime import Runtime, Settings, TrainedNetwork, runtime_on
+from pyramidflow.runtime import InspectionSettings, Runtime, TrainedNetwork, runtime_on
 from pyramidflow.spec import ImageSize
 
 
@@ -84,9 +84,9 @@ class Session:
     """
 
     def __init__(
-        self, artifact: Artifact, device: torch.device, settings: Settings | None = None
+        self, artifact: Artifact, device: torch.device, settings: InspectionSettings | None = None
     ) -> None:
-        settings = settings or Settings()
+        settings = settings or InspectionSettings()
         artifact.check()
         artifact.network.eval()  # somebody may have put it into training mode
         self._process = os.getpid()

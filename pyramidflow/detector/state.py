@@ -21,7 +21,7 @@ from pyramidflow.detector.trials import as_records
 from pyramidflow.detector.verdict import overlay_scale
 from pyramidflow.errors import CalibrationWarning, InputError
 from pyramidflow.model import PyramidFlow
-from pyramidflow.runtime import Settings
+from pyramidflow.runtime import InspectionSettings
 from pyramidflow.spec import Preprocessing, RegionOfInterest, Spec
 
 
@@ -31,7 +31,7 @@ class DetectorState:
     A change replaces the artifact as a whole, under one lock: who has read it keeps what it was.
     """
 
-    def _become(self, artifact: Artifact, settings: Settings | None = None) -> None:
+    def _become(self, artifact: Artifact, settings: InspectionSettings | None = None) -> None:
         self._artifact = artifact
         self._changing = threading.Lock()
         self._current = CurrentSession(settings)

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from pyramidflow.errors import InputError
-from pyramidflow.settings import Validated, setting, shown
+from pyramidflow.errors import InputError, shown
+from pyramidflow.validated import Validated, setting
 
 
 @dataclass(frozen=True)

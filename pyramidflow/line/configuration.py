@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model, model_validator
 
-from pyramidflow.errors import InputError
+from pyramidflow.errors import InputError, shown
 from pyramidflow.io.names import printable, user_path
 from pyramidflow.line.history.periods import USUAL_SHIFTS, parsed_shifts, zone_of
 from pyramidflow.line.outbox.outbox import Limits
@@ -16,7 +16,6 @@ from pyramidflow.line.registry import settings_of, sink_kinds, source_kinds
 from pyramidflow.line.service_settings import ServiceSettings
 from pyramidflow.line.sinks.sink import SinkSettings
 from pyramidflow.line.sources.source import SourceSettings
-from pyramidflow.settings import shown
 
 THRESHOLDS = ("threshold", "review_threshold", "pixel_threshold")
 

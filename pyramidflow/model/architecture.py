@@ -10,7 +10,7 @@ from pyramidflow.model.encoders import (
     encoder_stages,
     known_encoders,
 )
-from pyramidflow.settings import Validated, setting
+from pyramidflow.validated import Validated, setting
 from pyramidflow.variants import Reduction, Statistics, VolumeNormKind
 
 

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pyramidflow.errors import InputError
-from pyramidflow.settings import shown
+from pyramidflow.errors import InputError, shown
 
 LARGEST_WEIGHT = 1e4
 """Magnitude in the convolutions; trained ones stay below 10. The spectral convolution

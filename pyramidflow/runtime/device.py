@@ -6,15 +6,16 @@ from pyramidflow import ops
 from pyramidflow.errors import InputError
 from pyramidflow.runtime import cpu
 from pyramidflow.runtime.eager import EagerRuntime
+from pyramidflow.runtime.inspection_settings import InspectionSettings
 from pyramidflow.runtime.plan import Runtime
-from pyramidflow.runtime.settings import Settings, TrainedNetwork
+from pyramidflow.runtime.trained_network import TrainedNetwork
 
 
 def runtime_on(
     device: torch.device,
     trained: TrainedNetwork,
     size: tuple[int, int],
-    settings: Settings | None = None,
+    settings: InspectionSettings | None = None,
 ) -> Runtime:
     """The runtime for images of one size on a device.
 
@@ -27,7 +28,7 @@ def runtime_on(
     Raises:
         InputError: the device, or the backend of its operations, cannot honour a setting.
     """
-    settings = settings or Settings()
+    settings = settings or InspectionSettings()
     settings.precision_on(device.type)
     backend = ops.active_backend(device.type)
     if (device.type, backend) == ("cpu", "cpu"):

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from pyramidflow import ops
-from pyramidflow.runtime.settings import Precision, TrainedNetwork
+from pyramidflow.runtime.inspection_settings import Precision
+from pyramidflow.runtime.trained_network import TrainedNetwork
 
 
 class EagerPlan:

@@ -4,7 +4,7 @@ from typing import Protocol
 
 from torch import Tensor
 
-from pyramidflow.runtime.settings import Precision
+from pyramidflow.runtime.inspection_settings import Precision
 
 
 class Plan(Protocol):

@@ -9,11 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from pyramidflow.errors import InputError
+from pyramidflow.errors import InputError, shown
 from pyramidflow.model.architecture import Architecture
 from pyramidflow.model.encoder import IMAGENET_MEAN, IMAGENET_STD
 from pyramidflow.model.encoders import settings_of_encoder
-from pyramidflow.settings import Setting, Validated, described, shown
 from pyramidflow.spec.alignment import AS_THEY_LIE, AlignmentRule
 from pyramidflow.spec.preprocessing import AUTO, ImageSize, Preprocessing, image_size, size_text
 from pyramidflow.spec.recipe import Ablation, Memory, Recipe
@@ -25,6 +24,7 @@ from pyramidflow.spec.rules import (
     RegionOfInterest,
     VerdictRule,
 )
+from pyramidflow.validated import Setting, Validated, described
 
 __all__ = [
     "AUTO",

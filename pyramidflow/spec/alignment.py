@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from pyramidflow.settings import Validated, setting
+from pyramidflow.validated import Validated, setting
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Literal, TypeVar
 
 from pyramidflow.errors import InputError
 from pyramidflow.model.encoder import IMAGENET_MEAN, IMAGENET_STD
-from pyramidflow.settings import Validated, setting
+from pyramidflow.validated import Validated, setting
 
 ImageSize = tuple[int, int]
 """Height and width in pixels."""

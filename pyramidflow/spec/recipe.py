@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from pyramidflow.errors import InputError
-from pyramidflow.settings import Validated, setting
+from pyramidflow.validated import Validated, setting
 
 Ablation = Literal["volume-norm", "template", "pyramid-difference", "fourier-loss"]
 """A part of the method that a training may leave out: rows I to IV of tables S1 and S2."""

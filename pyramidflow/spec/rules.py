@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
 from pyramidflow.errors import InputError
-from pyramidflow.settings import Validated, setting
 from pyramidflow.spec.areas import Areas, MaskPicture, Polygon, areas, areas_text, listed
+from pyramidflow.validated import Validated, setting
 
 
 @dataclass(frozen=True)

@@ -8,14 +8,14 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from pyramidflow.errors import InputError
+from pyramidflow.errors import InputError, shown
 from pyramidflow.io.tensors import load_tensors, save_tensors, tensors_below
 from pyramidflow.model import PyramidFlow
 from pyramidflow.model.encoders import with_encoder_renamed
 from pyramidflow.model.state import TensorKind, check_tensors
-from pyramidflow.settings import Validated, setting, shown
 from pyramidflow.training.history import LONGEST_SECONDS, read_history
 from pyramidflow.training.memory import Mode
+from pyramidflow.validated import Validated, setting
 
 KIND = "checkpoint"
 

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from pyramidflow.errors import InputError
-from pyramidflow.settings import Validated, setting, shown
+from pyramidflow.errors import InputError, shown
+from pyramidflow.validated import Validated, setting
 
 LONGEST_SECONDS = 1e12
 """Of a training, some 30,000 years: sums of such times stay finite."""

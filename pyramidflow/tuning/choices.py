@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, get_args, get_origin
 
-from pyramidflow.errors import InputError
-from pyramidflow.settings import shown, without_none
+from pyramidflow.errors import InputError, shown
 from pyramidflow.spec import ContrastRule, VerdictRule, names
+from pyramidflow.validated import without_none
 
 COMPARING = (ContrastRule.group, VerdictRule.group)
 """Groups whose settings need no other training."""

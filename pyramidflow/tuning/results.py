@@ -11,8 +11,8 @@ from pyramidflow.detector.trials import Examined
 from pyramidflow.errors import InputError
 from pyramidflow.io.files import write_atomically
 from pyramidflow.io.names import printable
-from pyramidflow.settings import setting
 from pyramidflow.tuning.criterion import Answers
+from pyramidflow.validated import setting
 
 
 @dataclass(frozen=True)

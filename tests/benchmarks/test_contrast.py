@@ -3,8 +3,8 @@
 import json
 
 from benchmarks.model import contrast
-from pyramidflow.settings import described
 from pyramidflow.spec import ContrastRule
+from pyramidflow.validated import described
 from tests.support.backends import require_backend
 
 

@@ -20,7 +20,7 @@ from pyramidflow.detector.findings import Region, find_regions, image_map
 from pyramidflow.detector.verdict import judge
 from pyramidflow.errors import CalibrationWarning, InputError
 from pyramidflow.ops.libraries.cpu import has_bfloat16
-from pyramidflow.runtime import EagerRuntime, Settings
+from pyramidflow.runtime import EagerRuntime, InspectionSettings
 from tests.support.tiny import TINY, write_image
 
 
@@ -159,7 +159,7 @@ def test_a_session_made_of_the_detector_as_it_was_is_not_kept(detector, pictures
     detector.threshold = None
     detector.region_of_interest = (0.0, 0.0, 0.5, 0.5)
     detector.threshold = 123.0
-    old = detector._current.renew(as_it_was, detector.device, Settings())
+    old = detector._current.renew(as_it_was, detector.device, InspectionSettings())
     assert old.threshold != 123.0
     found = detector.inspect(pictures[0])
     assert found.threshold == 123.0

@@ -14,7 +14,7 @@ from pyramidflow.io.tensors import load_tensors, save_tensors
 from pyramidflow.model import Codebook
 from pyramidflow.model import codebook as module
 from pyramidflow.model.codebook import features_of, level_of, nearest
-from pyramidflow.runtime import Settings, cpu
+from pyramidflow.runtime import InspectionSettings, cpu
 from pyramidflow.runtime.cpu.budget import INSPECTION_BYTES, RUNTIME_RESERVE, resident_bytes
 from pyramidflow.runtime.cuda.frozen import FrozenNetwork
 from pyramidflow.spec import ContrastRule
@@ -236,13 +236,13 @@ def test_a_budget_makes_tiles_and_counts_the_codebook():
     comparison = random_codebook(network, size, 2)
     subject = runtimes.trained(network, comparison)
     around = resident_bytes() + RUNTIME_RESERVE + INSPECTION_BYTES * 256**2
-    runtime = cpu.make(subject, size, Settings(memory_budget=around + (22 << 20)))
+    runtime = cpu.make(subject, size, InspectionSettings(memory_budget=around + (22 << 20)))
     assert isinstance(runtime, cpu.TiledRuntime)
     images = runtimes.pictures(1, size)
     expected = runtimes.whole_runtime(network, comparison, (1, *size)).inspect(images)
     assert relative_error(runtime.inspect(images), expected) <= runtimes.ERROR
     with pytest.raises(InputError, match="even in tiles"):
-        cpu.make(subject, size, Settings(memory_budget=around + (6 << 20)))
+        cpu.make(subject, size, InspectionSettings(memory_budget=around + (6 << 20)))
 
 
 def test_another_network_s_codebook_is_refused():

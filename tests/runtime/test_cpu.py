@@ -14,7 +14,7 @@ from pyramidflow.errors import InputError
 from pyramidflow.model import Contrast, PyramidFlow
 from pyramidflow.ops.convolution.methods import Convolution
 from pyramidflow.ops.libraries.cpu import has_bfloat16
-from pyramidflow.runtime import EagerRuntime, Settings, runtime_on
+from pyramidflow.runtime import EagerRuntime, InspectionSettings, runtime_on
 from pyramidflow.runtime.cpu import CpuRuntime
 from pyramidflow.runtime.cpu.network_plan import make_plan
 from tests.support import runtime_cases as runtimes
@@ -223,7 +223,7 @@ def test_plan_prints_what_it_does() -> None:
 
 BUDGET_SCRIPT = """
 import torch
-from pyramidflow.runtime import Settings, TrainedNetwork, cpu
+from pyramidflow.runtime import InspectionSettings, TrainedNetwork, cpu
 from pyramidflow.runtime.cpu.budget import resident_bytes
 from pyramidflow.model import Contrast, PyramidFlow
 torch.set_num_threads(1)
@@ -233,7 +233,7 @@ budget = resident_bytes() + (420 << 20)
 runtime = cpu.make(
     TrainedNetwork(network, Contrast(template), (0, 0, 0), (1, 1, 1)),
     (512, 512),
-    Settings(memory_budget=budget),
+    InspectionSettings(memory_budget=budget),
 )
 runtime.inspect(torch.zeros(1, 512, 512, 3, dtype=torch.uint8))
 peak = 1024 * int(open("/proc/self/status").read().split("VmHWM:")[1].split()[0])
@@ -253,7 +253,7 @@ def test_process_keeps_to_its_memory_budget() -> None:
 def test_device_s_runtime_is_the_compiled_one() -> None:
     network = runtimes.trained_network((32, 32), levels=2, stacks=1)
     subject = runtimes.trained(network, runtimes.contrast_of(network, (32, 32)))
-    runtime = runtime_on(torch.device("cpu"), subject, (32, 32), Settings(threads=1))
+    runtime = runtime_on(torch.device("cpu"), subject, (32, 32), InspectionSettings(threads=1))
     assert isinstance(runtime, CpuRuntime)
     assert runtime.threads == 1
     assert runtime.precision == "float32"
@@ -265,7 +265,7 @@ def test_plain_runtime_stands_in_on_other_operations() -> None:
     cpu, images = torch.device("cpu"), torch.randint(0, 256, (1, 32, 32, 3)).byte()
     expected = runtime_on(cpu, subject, (32, 32)).inspect(images)
     with ops.use_backend("reference"):
-        runtime = runtime_on(cpu, subject, (32, 32), Settings(precision="float32"))
+        runtime = runtime_on(cpu, subject, (32, 32), InspectionSettings(precision="float32"))
         assert isinstance(runtime, EagerRuntime)
         torch.testing.assert_close(runtime.inspect(images), expected, rtol=1e-5, atol=1e-6)
 
@@ -283,7 +283,7 @@ def test_settings_that_cannot_be_honoured_are_refused(backend, settings, words) 
     network = runtimes.trained_network((32, 32), levels=2, stacks=1)
     subject = runtimes.trained(network, runtimes.contrast_of(network, (32, 32)))
     with ops.use_backend(backend), pytest.raises(InputError, match=words):
-        runtime_on(torch.device("cpu"), subject, (32, 32), Settings(**settings))
+        runtime_on(torch.device("cpu"), subject, (32, 32), InspectionSettings(**settings))
 
 
 @pytest.mark.parametrize(
@@ -300,7 +300,7 @@ def test_settings_that_cannot_be_honoured_are_refused(backend, settings, words) 
 def test_impossible_settings_are_refused(settings) -> None:
     (name,) = settings
     with pytest.raises(InputError, match=f"^{name} is"):
-        Settings(**settings)
+        InspectionSettings(**settings)
 
 
 def test_runtime_refuses_a_template_of_another_size() -> None:

@@ -5,7 +5,7 @@ import threading
 import pytest
 import torch
 
-from pyramidflow.runtime import Settings
+from pyramidflow.runtime import InspectionSettings
 from pyramidflow.runtime.cpu import CpuRuntime, SideBySideRuntime, make, plan
 from pyramidflow.runtime.cpu.side_by_side import lanes_of
 from tests.support.backends import require_backend
@@ -30,7 +30,7 @@ CASES = {
 def made(settings: dict, threads: int, contrast=contrast_of):
     network = trained_network(SIZE, **settings)
     subject = trained(network, contrast(network, SIZE))
-    return subject, make(subject, SIZE, Settings(threads=threads))
+    return subject, make(subject, SIZE, InspectionSettings(threads=threads))
 
 
 @pytest.mark.parametrize("contrast", [contrast_of, full_contrast_of])
@@ -83,5 +83,5 @@ def test_lanes_are_a_power_of_two_where_an_image_is_small() -> None:
     small = plan(subject, SIZE)
     assert [lanes_of(small, threads) for threads in (1, 2, 3, 4, 7, 8, 64)] == [1, 2, 2, 4, 4, 8, 8]
     assert lanes_of(plan(subject, (2048, 2048)), 8) == 1
-    assert lanes_of(plan(subject, SIZE, Settings(memory_budget=10**11)), 8) == 1
-    assert isinstance(make(subject, SIZE, Settings(threads=1)), CpuRuntime)
+    assert lanes_of(plan(subject, SIZE, InspectionSettings(memory_budget=10**11)), 8) == 1
+    assert isinstance(make(subject, SIZE, InspectionSettings(threads=1)), CpuRuntime)

@@ -13,7 +13,7 @@ from pyramidflow.errors import InputError
 from pyramidflow.model import Architecture, PyramidFlow
 from pyramidflow.model.reach import Reach
 from pyramidflow.ops.libraries.cpu import has_bfloat16
-from pyramidflow.runtime import Settings, cpu, runtime_on
+from pyramidflow.runtime import InspectionSettings, cpu, runtime_on
 from pyramidflow.runtime.cpu import CpuRuntime, TiledRuntime, budget
 from pyramidflow.runtime.cpu.demand import demand
 from pyramidflow.runtime.cpu.network_plan import make_plan
@@ -217,12 +217,12 @@ def test_whole_images_are_chosen_where_they_fit(alone: int) -> None:
     network = runtimes.trained_network(SIZE, levels=2, stacks=1, kernel_size=3)
     arguments = (runtimes.trained(network, runtimes.contrast_of(network, SIZE)), SIZE)
     assert isinstance(cpu.make(*arguments), CpuRuntime)
-    roomy = Settings(memory_budget=alone + (64 << 20))
+    roomy = InspectionSettings(memory_budget=alone + (64 << 20))
     assert isinstance(cpu.make(*arguments, roomy), CpuRuntime)
     with pytest.raises(InputError, match=r"this process needs at least \d+ MB, even in tiles"):
-        cpu.make(*arguments, Settings(memory_budget=alone))
+        cpu.make(*arguments, InspectionSettings(memory_budget=alone))
     for given in (8 << 20, 16 << 20):
-        runtime = cpu.make(*arguments, Settings(memory_budget=alone + given))
+        runtime = cpu.make(*arguments, InspectionSettings(memory_budget=alone + given))
         assert isinstance(runtime, TiledRuntime)
         assert runtime.plan.total_bytes <= given
         # Twice the memory of this plan would hold the next larger tile.
@@ -263,14 +263,14 @@ def test_encoder_of_ones_own_is_not_cut(alone: int) -> None:
     network = runtimes.trained_network(SIZE, levels=2, stacks=1, encoder=encoder, channels=16)
     arguments = (runtimes.trained(network, runtimes.contrast_of(network, SIZE)), SIZE)
     with pytest.raises(InputError, match="the encoder custom does not work in tiles"):
-        cpu.make(*arguments, Settings(memory_budget=alone + (8 << 20)))
+        cpu.make(*arguments, InspectionSettings(memory_budget=alone + (8 << 20)))
     assert map_reach(network.architecture) is None
 
 
 def test_device_s_runtime_takes_tiles(alone: int) -> None:
     network = runtimes.trained_network(SIZE, levels=2, stacks=1, kernel_size=3)
     subject = runtimes.trained(network, runtimes.contrast_of(network, SIZE))
-    settings = Settings(memory_budget=alone + (8 << 20))
+    settings = InspectionSettings(memory_budget=alone + (8 << 20))
     assert isinstance(runtime_on(torch.device("cpu"), subject, SIZE, settings), TiledRuntime)
 
 
@@ -280,7 +280,7 @@ def test_tiles_round_products_where_asked(alone: int) -> None:
     arguments = (runtimes.trained(network, runtimes.contrast_of(network, SIZE)), SIZE)
     for precision in ("float32", "bfloat16"):
         runtime = cpu.make(
-            *arguments, Settings(memory_budget=alone + (8 << 20), precision=precision)
+            *arguments, InspectionSettings(memory_budget=alone + (8 << 20), precision=precision)
         )
         assert isinstance(runtime, TiledRuntime)
         assert runtime.plan.bfloat16 == (precision == "bfloat16")
@@ -288,7 +288,7 @@ def test_tiles_round_products_where_asked(alone: int) -> None:
 
 BUDGET_SCRIPT = """
 import torch
-from pyramidflow.runtime import Settings, TrainedNetwork
+from pyramidflow.runtime import InspectionSettings, TrainedNetwork
 from pyramidflow.runtime.cpu import TiledRuntime, make
 from pyramidflow.runtime.cpu.budget import RUNTIME_RESERVE, INSPECTION_BYTES, resident_bytes
 from pyramidflow.model import Contrast, PyramidFlow
@@ -304,7 +304,7 @@ budget = resident_bytes() + RUNTIME_RESERVE + INSPECTION_BYTES * side**2 + (100 
 runtime = make(
     TrainedNetwork(network, Contrast(template), (0, 0, 0), (1, 1, 1)),
     (side, side),
-    Settings(memory_budget=budget),
+    InspectionSettings(memory_budget=budget),
 )
 assert isinstance(runtime, TiledRuntime)
 runtime.inspect(images)

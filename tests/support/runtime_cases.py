@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from pyramidflow import ops
 from pyramidflow.model import Comparison, ComposedContrast, Contrast, PyramidFlow
-from pyramidflow.runtime import Settings, TrainedNetwork, cpu
+from pyramidflow.runtime import InspectionSettings, TrainedNetwork, cpu
 from pyramidflow.spec import IMAGENET_MEAN, IMAGENET_STD
 
 MEAN, STD = torch.tensor([IMAGENET_MEAN, IMAGENET_STD])
@@ -41,7 +41,7 @@ def whole_runtime(
     network: PyramidFlow, comparison: Comparison, size: tuple[int, int, int], **settings
 ) -> cpu.CpuRuntime:
     batch, *image = size
-    subject, found = trained(network, comparison), Settings(**settings)
+    subject, found = trained(network, comparison), InspectionSettings(**settings)
     plan = cpu.plan(subject, tuple(image), found, images=batch)
     return cpu.CpuRuntime(subject, (batch, *image), plan, found.threads)
 

@@ -8,14 +8,13 @@ from pathlib import Path
 import torch
 
 from pyramidflow.data import Reading
-from pyramidflow.errors import InputError
+from pyramidflow.errors import InputError, shown
 from pyramidflow.evaluation.comparison.ae_ssim import AeSsim
 from pyramidflow.evaluation.comparison.features import Features
 from pyramidflow.evaluation.comparison.method import Method
 from pyramidflow.evaluation.comparison.padim import Padim, padim_model
 from pyramidflow.evaluation.comparison.spade import Spade
 from pyramidflow.model.encoder import Stages
-from pyramidflow.settings import shown
 
 
 @dataclass(frozen=True)

@@ -15,10 +15,10 @@ import torch
 from pyramidflow import __version__
 from pyramidflow.data import Category
 from pyramidflow.detector import Detector
+from pyramidflow.errors import shown
 from pyramidflow.evaluation.evaluate import Evaluation
 from pyramidflow.io.files import write_atomically
 from pyramidflow.model.encoders import with_encoder_renamed
-from pyramidflow.settings import shown
 from pyramidflow.spec import Spec
 
 _SHOWN = 3

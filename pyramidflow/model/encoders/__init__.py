@@ -11,9 +11,8 @@ from importlib import import_module
 from pkgutil import iter_modules
 from typing import Any
 
-from pyramidflow.errors import InputError
+from pyramidflow.errors import InputError, shown
 from pyramidflow.model.encoder import Encoder, Stages
-from pyramidflow.settings import shown
 
 MOST_STAGES = 16
 

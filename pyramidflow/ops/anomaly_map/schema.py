@@ -5,13 +5,12 @@ from typing import Any
 
 from torch import Tensor
 
-from pyramidflow.errors import InputError
+from pyramidflow.errors import InputError, shown
 from pyramidflow.ops import allocation
 from pyramidflow.ops.anomaly_map.compared import Compared
 from pyramidflow.ops.checks import check_level, check_operands, check_shape, half
 from pyramidflow.ops.op import NAMESPACE_OPS, Op, empty_like, register
 from pyramidflow.ops.samples import BATCH, CHANNELS, HEIGHT, WIDTH, Calls, Samples
-from pyramidflow.settings import shown
 
 MOST_TOLERANCE = 3
 """Pixels of a level: time grows with the square."""

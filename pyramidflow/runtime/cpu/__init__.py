@@ -10,7 +10,8 @@ from pyramidflow.runtime.cpu.runtime import CpuRuntime
 from pyramidflow.runtime.cpu.side_by_side import SideBySideRuntime, lanes_of
 from pyramidflow.runtime.cpu.threads import usable_threads
 from pyramidflow.runtime.cpu.tiled import TiledRuntime
-from pyramidflow.runtime.settings import Settings, TrainedNetwork
+from pyramidflow.runtime.inspection_settings import InspectionSettings
+from pyramidflow.runtime.trained_network import TrainedNetwork
 
 __all__ = ["CpuRuntime", "Plan", "SideBySideRuntime", "TiledRuntime", "make", "plan"]
 
@@ -18,7 +19,7 @@ __all__ = ["CpuRuntime", "Plan", "SideBySideRuntime", "TiledRuntime", "make", "p
 def plan(
     trained: TrainedNetwork,
     size: tuple[int, int],
-    settings: Settings | None = None,
+    settings: InspectionSettings | None = None,
     *,
     images: int = 1,
 ) -> Plan:
@@ -34,13 +35,13 @@ def plan(
     Raises:
         InputError: the memory budget is too small, or the processor has not the precision.
     """
-    return plan_within_budget(trained, size, settings or Settings(), images)
+    return plan_within_budget(trained, size, settings or InspectionSettings(), images)
 
 
 def make(
     trained: TrainedNetwork,
     size: tuple[int, int],
-    settings: Settings | None = None,
+    settings: InspectionSettings | None = None,
     *,
     images: int = 1,
 ) -> CpuRuntime | SideBySideRuntime | TiledRuntime:
@@ -57,7 +58,7 @@ def make(
     Raises:
         InputError: the memory budget is too small, or the processor has not the precision.
     """
-    settings = settings or Settings()
+    settings = settings or InspectionSettings()
     found = plan(trained, size, settings, images=images)
     if found.tiling is not None:
         return TiledRuntime(trained, (images, *size), found, settings.threads)

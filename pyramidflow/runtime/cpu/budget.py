@@ -9,7 +9,8 @@ from pyramidflow.model import Contrast
 from pyramidflow.runtime.cpu.demand import demand
 from pyramidflow.runtime.cpu.network_plan import Plan, least_bytes, make_plan
 from pyramidflow.runtime.cpu.tiling import map_reach, tilings
-from pyramidflow.runtime.settings import Settings, TrainedNetwork
+from pyramidflow.runtime.inspection_settings import InspectionSettings
+from pyramidflow.runtime.trained_network import TrainedNetwork
 
 RUNTIME_RESERVE = 64 << 20
 """Bytes of a memory budget that are left to the allocator and the rest."""
@@ -23,7 +24,7 @@ TRIALS = 4
 
 
 def plan_within_budget(
-    trained: TrainedNetwork, size: tuple[int, int], settings: Settings, images: int
+    trained: TrainedNetwork, size: tuple[int, int], settings: InspectionSettings, images: int
 ) -> Plan:
     """The plan of whole images where the smallest one fits, else of tiles.
 

@@ -8,7 +8,7 @@ from pyramidflow.model import PyramidFlow
 from pyramidflow.ops.convolution.methods import Convolution
 from pyramidflow.runtime.cpu.buffers import Buffers, PixelBuffer
 from pyramidflow.runtime.cpu.encoder import encoder_bytes, encoder_shapes
-from pyramidflow.runtime.settings import TrainedNetwork
+from pyramidflow.runtime.trained_network import TrainedNetwork
 
 
 def demand(

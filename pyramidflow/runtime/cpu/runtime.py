@@ -35,7 +35,8 @@ from pyramidflow.runtime.cpu.map_step import map_step
 from pyramidflow.runtime.cpu.network_plan import Layer, Plan
 from pyramidflow.runtime.cpu.threads import usable_threads
 from pyramidflow.runtime.cpu.views import TileOrigin, View, tile_view, whole_view
-from pyramidflow.runtime.settings import Precision, TrainedNetwork
+from pyramidflow.runtime.inspection_settings import Precision
+from pyramidflow.runtime.trained_network import TrainedNetwork
 
 
 class CpuRuntime:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from pyramidflow.runtime.cpu.network_plan import Plan
 from pyramidflow.runtime.cpu.runtime import CpuRuntime
-from pyramidflow.runtime.settings import TrainedNetwork
+from pyramidflow.runtime.trained_network import TrainedNetwork
 
 MOST_LANES: Final = 8
 """Images at once, at most."""

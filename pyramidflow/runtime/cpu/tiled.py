@@ -15,7 +15,7 @@ from pyramidflow.runtime.cpu.convolution import channels_last
 from pyramidflow.runtime.cpu.network_plan import Plan
 from pyramidflow.runtime.cpu.runtime import CpuRuntime
 from pyramidflow.runtime.cpu.tiling import Span, Tiling
-from pyramidflow.runtime.settings import TrainedNetwork
+from pyramidflow.runtime.trained_network import TrainedNetwork
 
 
 class TiledRuntime:

@@ -5,13 +5,14 @@
 
 from pyramidflow.runtime.cuda.plan import CudaPlan
 from pyramidflow.runtime.cuda.runtime import CudaRuntime
-from pyramidflow.runtime.settings import Settings, TrainedNetwork
+from pyramidflow.runtime.inspection_settings import InspectionSettings
+from pyramidflow.runtime.trained_network import TrainedNetwork
 
 __all__ = ["CudaPlan", "CudaRuntime", "make", "plan"]
 
 
 def plan(
-    trained: TrainedNetwork, size: tuple[int, int], settings: Settings | None = None
+    trained: TrainedNetwork, size: tuple[int, int], settings: InspectionSettings | None = None
 ) -> CudaPlan:
     """How images would be inspected; nothing is allocated.
 
@@ -23,12 +24,12 @@ def plan(
     Raises:
         InputError: the device does not have the precision.
     """
-    precision = (settings or Settings()).precision_on("cuda")
+    precision = (settings or InspectionSettings()).precision_on("cuda")
     return CudaPlan.of(trained.network, size, precision)
 
 
 def make(
-    trained: TrainedNetwork, size: tuple[int, int], settings: Settings | None = None
+    trained: TrainedNetwork, size: tuple[int, int], settings: InspectionSettings | None = None
 ) -> CudaRuntime:
     """A runtime with a CUDA graph for each batch size.
 
@@ -41,4 +42,5 @@ def make(
         InputError: the network is not on a CUDA device, or that does not have the precision.
     """
     device = next(trained.network.parameters()).device
-    return CudaRuntime(trained, size, device, (settings or Settings()).precision_on("cuda"))
+    precision = (settings or InspectionSettings()).precision_on("cuda")
+    return CudaRuntime(trained, size, device, precision)

@@ -15,7 +15,7 @@ from pyramidflow.model import CouplingBlock
 from pyramidflow.model.coupling import LEAKY_SLOPE
 from pyramidflow.ops.convolution.direct import fold_upsampling, folded_size
 from pyramidflow.runtime.folded import frozen_encoder
-from pyramidflow.runtime.settings import TrainedNetwork
+from pyramidflow.runtime.trained_network import TrainedNetwork
 
 CHANNELS_LAST = torch.channels_last
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 
 from pyramidflow.model import PyramidFlow
-from pyramidflow.runtime.settings import Precision
+from pyramidflow.runtime.inspection_settings import Precision
 
 DTYPES: dict[Precision, torch.dtype] = {
     "half": torch.float16,

@@ -16,7 +16,8 @@ from pyramidflow.ops.tf32 import convolutions_with_tf32
 from pyramidflow.runtime.cuda.frozen import FrozenNetwork
 from pyramidflow.runtime.cuda.plan import BATCH_SIZES, DTYPES, CudaPlan
 from pyramidflow.runtime.cuda.replay import Recording, ReplayedNetwork
-from pyramidflow.runtime.settings import Precision, TrainedNetwork
+from pyramidflow.runtime.inspection_settings import Precision
+from pyramidflow.runtime.trained_network import TrainedNetwork
 
 WARM_UP = 3
 """Runs before a graph is captured: kernels are compiled and tuned in the first."""

@@ -11,16 +11,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from typing import Any, ClassVar, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from pyramidflow.errors import InputError
+from pyramidflow.errors import InputError, shown
 
 KEY = "setting"
 """Of a field's metadata."""
 
 LARGEST_IN_FULL = 1e20
 """Limits from here on are written with an exponent."""
-
-LONGEST_SHOWN = 60
-"""Characters of a refused value that its sentence repeats."""
 
 
 @dataclass(frozen=True)
@@ -139,15 +136,6 @@ def needed_names(group: type["Validated"]) -> list[str]:
 
 
 _DESCRIBED: dict[type["Validated"], dict[str, tuple[Any, Setting]]] = {}
-
-
-def shown(value: object) -> str:
-    """A refused value as a sentence repeats it: short, on one line."""
-    try:
-        text = repr(value)
-    except (RecursionError, ValueError):  # nested too deep, or a number of too many digits
-        text = f"a {type(value).__name__} that cannot be shown"
-    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}…"
 
 
 def is_optional(kind: Any) -> bool:

@@ -1,11 +1,10 @@
-"""What a runtime is made from: a trained network, and how it is to be run."""
+"""How a runtime inspects: threads, memory, precision and the largest picture."""
 
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from pyramidflow.errors import InputError
-from pyramidflow.model import Comparison, PyramidFlow
-from pyramidflow.settings import Validated, setting
+from pyramidflow.validated import Validated, setting
 
 Precision = Literal["half", "bfloat16", "tf32", "float32"]
 
@@ -16,25 +15,8 @@ PRECISIONS: dict[str, tuple[Precision, ...]] = {
 """Arithmetic of the runtimes by device; the first is each one's own choice."""
 
 
-@dataclass(frozen=True, eq=False)
-class TrainedNetwork:
-    """A network with what it needs to inspect camera pixels.
-
-    Attributes:
-        network: in evaluation mode.
-        comparison: of latents of whole images with what is normal.
-        mean: per channel, of images scaled to [0, 1].
-        std: per channel, likewise.
-    """
-
-    network: PyramidFlow
-    comparison: Comparison
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
-
-
 @dataclass(frozen=True)
-class Settings(Validated):
+class InspectionSettings(Validated):
     """How to inspect.
 
     Attributes:

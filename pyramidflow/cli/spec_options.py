@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal, Optional, get_args, get_origin
 
 import typer
 
-from pyramidflow.settings import Setting, without_none
 from pyramidflow.spec import VerdictRule, names
+from pyramidflow.validated import Setting, without_none
 
 
 def with_settings(command: Callable[..., None], but: Collection[str] = ()) -> Callable[..., None]:

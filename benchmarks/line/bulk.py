@@ -24,7 +24,7 @@ workers. Medians of the rounds, which alternate; each is a process of its own. S
 of the rounds' ratios of one worker's time to that of two.
 """
 
-SIZES = {"256×256": (256, 600), "1024×1024": (1024, 64)}
+SIZES = {"256×256": (256, 300), "1024×1024": (1024, 30)}
 """Side and number of the pictures."""
 
 SMALL = {"32×32": (32, 60)}

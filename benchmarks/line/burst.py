@@ -1,13 +1,12 @@
 """Thousands of useless files in a watched folder: the line goes on, and its memory is bounded.
 
-``python -m benchmarks.line.burst --files 5000`` ends with code 1 where a file has no record, the
-line ends, or memory grows beyond the limit.
+``python -m benchmarks.line.burst`` writes ``benchmarks/results/line_burst.md`` and ``.json``. It
+ends with code 1 where a file has no record, the line ends, or memory grows beyond the limit.
 """
 
 import shutil
 import sys
 import tempfile
-from argparse import ArgumentParser
 from collections.abc import Sequence
 from pathlib import Path
 from threading import Event, Thread
@@ -15,11 +14,20 @@ from threading import Event, Thread
 import numpy as np
 from PIL import Image
 
+from benchmarks.harness import options as common
+from benchmarks.harness import results
 from benchmarks.line import running
 from benchmarks.line.parts import write_detector, write_pictures
 
 MOST_GROWTH = 900.0
 """MB of 10⁶ bytes: the room for decoded pictures, and one huge picture in each thread's hand."""
+
+METHOD = """\
+All at once in a watched folder: garbage, empty files, halves of PNG and JPEG files, files that
+announce 60,000 × 60,000 pixels, and now and then a picture of 6,000 × 6,000 (108 MB decoded). Then
+a good picture, which has to be inspected. Growth is the most resident memory meanwhile minus that
+before, in MB of 10⁶ bytes.
+"""
 
 HUGE = 6000
 """Side of the huge pictures, 108 MB decoded."""
@@ -81,16 +89,19 @@ def burst(folder: Path, files: int, threads: int) -> tuple[int, float]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Burst, count, and say."""
-    parser = ArgumentParser(prog="python -m benchmarks.line.burst", description=__doc__)
+    """Burst, count, and write the two files."""
+    parser = common.parser("benchmarks.line.burst", __doc__, "line_burst")
     parser.add_argument("--files", type=int, default=5000)
-    parser.add_argument("--threads", type=int, default=1)
-    options = parser.parse_args(arguments)
+    options = common.parse(parser, arguments)
     folder = Path(tempfile.mkdtemp(prefix="pyramidflow-burst-"))
     recorded, growth = burst(folder, options.files, options.threads)
-    print(f"{options.files} files, {recorded} with a record; memory grew by {growth:.0f} MB")
+    cells = [f"{options.files}", f"{recorded}", f"{growth:.0f}", f"{MOST_GROWTH:.0f}"]
+    heads = ["files", "with a record", "growth, MB", "limit, MB"]
+    text = [*METHOD.splitlines(), "", *results.table(heads, [cells], texts=0)]
+    found = {"files": options.files, "recorded": recorded, "growth_mb": growth}
+    results.write(options, "Useless files in a watched folder", text, {"burst": found})
     if recorded != options.files or growth > MOST_GROWTH:
-        sys.exit(f"missed; what the line left lies in {folder}")
+        sys.exit(f"missed, see {options.output}; what the line left lies in {folder}")
     shutil.rmtree(folder)
 
 

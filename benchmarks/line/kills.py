@@ -1,6 +1,7 @@
 """A line killed at random moments: every part exactly once in the database.
 
-``python -m benchmarks.line.kills --kills 50`` ends with code 1 where a part is missing or twice.
+``python -m benchmarks.line.kills`` writes ``benchmarks/results/line_kills.md`` and ``.json``. It
+ends with code 1 where a part is missing or twice.
 ``--broker HOST`` and ``--database URL`` add services; ``--stop`` and ``--start`` are commands that
 stop and start them, which it does before every other kill and after it.
 """
@@ -11,15 +12,25 @@ import subprocess
 import sys
 import tempfile
 import time
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
+from benchmarks.harness import options as common
+from benchmarks.harness import results
 from benchmarks.line import running
 from benchmarks.line.parts import write_detector, write_pictures
 
 LONGEST = 3.0
 """Seconds from a line's first record to its kill."""
+
+
+METHOD = """\
+The line inspects a watched folder while pictures come, and is killed with SIGKILL at random
+moments; then it is started again. Where services are given, they are killed before every other
+kill and started after it. At the end every part has to have one row, under one identity, in each
+store.
+"""
 
 
 def killed(folder: Path, options: Namespace, more: str) -> int:
@@ -61,28 +72,35 @@ def _call(command: str | None) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Kill, count, and say."""
-    parser = ArgumentParser(prog="python -m benchmarks.line.kills", description=__doc__)
+    """Kill, count, and write the two files."""
+    parser = common.parser("benchmarks.line.kills", __doc__, "line_kills")
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--frames", type=int, default=100, help="new ones before each kill")
-    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--broker", help="HOST or HOST:PORT of an MQTT broker")
     parser.add_argument("--database", help="URL of a second database")
     parser.add_argument("--stop", help="command that stops the services")
     parser.add_argument("--start", help="command that starts them")
-    options = parser.parse_args(arguments)
+    options = common.parse(parser, arguments)
     more = running.mqtt(options.broker)
     if options.database:
         more += f'[[sinks]]\nkind = "database"\nname = "second"\nurl = "{options.database}"\n'
     folder = Path(tempfile.mkdtemp(prefix="pyramidflow-kills-"))
     put = killed(folder, options, more)
-    found = {name: running.parts_in(folder / f"{name}.sqlite") for name in ("line", "parts")}
+    found = {
+        "the line's own store": running.parts_in(folder / "line.sqlite"),
+        "SQLite": running.parts_in(folder / "parts.sqlite"),
+    }
     if options.database:
-        found["second"] = running.parts_at(options.database)
-    print(f"{put} parts, {options.kills} kills; rows and different identities: {found}")
+        found[options.database.partition(":")[0]] = running.parts_at(options.database)
+    rows = [[name, f"{put}", *map(str, counts)] for name, counts in found.items()]
+    heads = ["store", "parts", "rows", "different identities"]
+    text = [*METHOD.splitlines(), "", *results.table(heads, rows)]
+    cases = {"kills": {"kills": options.kills, "parts": put, "stores": found}}
+    facts = {"kills": options.kills, "services stopped and started": bool(options.stop)}
+    results.write(options, "A line that is killed", text, cases, facts)
     if any(counts != (put, put) for counts in found.values()):
-        sys.exit(f"missed; what the line left lies in {folder}")
+        sys.exit(f"missed, see {options.output}; what the line left lies in {folder}")
     shutil.rmtree(folder)
 
 

@@ -6,6 +6,7 @@
 
 import tempfile
 import time
+from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,9 @@ pictures and at the end, in MB of 10⁶ bytes.
 
 CASES = {f"{size}×{size}, {kind}": (size, kind) for size in (256, 1024) for kind in ("PNG", "JPEG")}
 SMALL = {"32×32, PNG": (32, "PNG")}
+FEWEST = 24
+"""Pictures of a round; larger ones are fewer, as their pixels are more."""
+
 CONNECTIONS = 8
 LOAD = 0.7
 
@@ -155,25 +159,33 @@ def _row(name: str, found: dict[str, Any]) -> list[str]:
     ]
 
 
+def _count(options: Namespace, size: int) -> int:
+    if options.small:
+        return 40
+    return max(FEWEST, options.count * 256**2 // size**2)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure and write the two files."""
     parser = common.parser(
         "benchmarks.service.throughput", __doc__, "service_throughput", rounds=5, small=True
     )
-    parser.add_argument("--count", type=int, default=300, help="pictures of a round")
+    parser.add_argument(
+        "--count", type=int, default=300, help=f"pictures of a round at 256×256; at least {FEWEST}"
+    )
     parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES), metavar="CASE")
     options = common.parse(parser, arguments)
     chosen = SMALL if options.small else {name: CASES[name] for name in options.cases}
-    count = 40 if options.small else options.count
+    counts = {name: _count(options, size) for name, (size, _) in chosen.items()}
     cases = {
-        name: compare(*case, count, options.threads, options.rounds)
+        name: compare(*case, counts[name], options.threads, options.rounds)
         for name, case in chosen.items()
     }
     heads = ["", "session ms", "from files ms", "service ms", "share", "share of from files", "CPU"]
     heads += ["client CPU ms", "p50 ms", "p99 ms", "p50 at 70%", "p99 at 70%", "memory MB", "5xx"]
     text = [*METHOD.format(connections=CONNECTIONS).splitlines(), ""]
     text += results.table(heads, [_row(name, found) for name, found in cases.items()])
-    facts = {"rounds": options.rounds, "pictures": count}
+    facts = {"rounds": options.rounds, "pictures": counts}
     results.write(options, "POST /inspect beside the session", text, cases, facts)
 
 

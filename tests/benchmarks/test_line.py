@@ -1,6 +1,6 @@
 """The line's benchmarks and its tests by hand, in small."""
 
-from argparse import Namespace
+import json
 
 import pytest
 
@@ -37,17 +37,22 @@ def test_a_soak_that_lost_a_frame_or_grew_is_not_passed():
 
 
 def test_every_part_has_one_row_after_kills(tmp_path):
-    options = {"kills": 2, "frames": 20, "threads": 1, "seed": 0}
-    services = dict.fromkeys(("stop", "start", "database"))
-    put = kills.killed(tmp_path, Namespace(**options, **services), more="")
-    from benchmarks.line.running import parts_in
+    output = tmp_path / "kills.md"
+    kills.main(["--kills", "2", "--frames", "20", "--threads", "1", "--output", str(output)])
+    assert "| SQLite | 40 | 40 | 40 |" in output.read_text()
+    [found] = json.loads(output.with_suffix(".json").read_text())["cases"].values()
+    assert found["stores"] == {"the line's own store": [40, 40], "SQLite": [40, 40]}
 
-    assert put == 40
-    assert parts_in(tmp_path / "line.sqlite") == (40, 40)
-    assert parts_in(tmp_path / "parts.sqlite") == (40, 40)
+
+def test_a_part_that_is_missing_ends_the_kills_with_an_error(tmp_path, monkeypatch):
+    monkeypatch.setattr(kills, "killed", lambda folder, options, more: 1)
+    with pytest.raises(SystemExit, match="missed, see"):
+        kills.main(["--kills", "1", "--output", str(tmp_path / "kills.md")])
 
 
 def test_useless_files_have_a_record_each_and_the_line_goes_on(tmp_path):
-    recorded, growth = burst.burst(tmp_path, files=98, threads=1)
-    assert recorded == 98
-    assert growth < burst.MOST_GROWTH
+    output = tmp_path / "burst.md"
+    burst.main(["--files", "98", "--threads", "1", "--output", str(output)])
+    [found] = json.loads(output.with_suffix(".json").read_text())["cases"].values()
+    assert found["recorded"] == 98
+    assert found["growth_mb"] < burst.MOST_GROWTH

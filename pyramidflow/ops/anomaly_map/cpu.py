@@ -8,7 +8,7 @@ from pyramidflow.ops import allocation
 from pyramidflow.ops.allocation import dense
 from pyramidflow.ops.anomaly_map.compared import Compared
 from pyramidflow.ops.libraries.cpu import Image, function, image_of
-from pyramidflow.ops.pyramid.cpu import pyramid_merge, pyramid_up_backward
+from pyramidflow.ops.pyramid.compiled import pyramid_merge, pyramid_up_backward
 
 
 @function("anomaly_level")
@@ -71,7 +71,7 @@ def anomaly_map(compared: Compared) -> Tensor:
         levels.append(level)
     composed = levels[-1]
     for residual in reversed(levels[:-1]):
-        composed = pyramid_merge(composed, residual)
+        composed = pyramid_merge("cpu", composed, residual)
     return composed.squeeze(1)  # [B, h, w]
 
 
@@ -83,7 +83,7 @@ def anomaly_map_backward(
     grads = []
     for level, (latent, mean) in enumerate(zip(latents, template, strict=True)):
         if level > 0:
-            grad_level = pyramid_up_backward(grad_level)  # [B, 1, h_d, w_d]
+            grad_level = pyramid_up_backward("cpu", grad_level)  # [B, 1, h_d, w_d]
         z = dense(latent, like=latent)
         grad = allocation.empty(z.shape, like=z)
         _anomaly_level_backward(

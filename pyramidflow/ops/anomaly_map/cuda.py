@@ -9,7 +9,7 @@ from pyramidflow.ops import allocation
 from pyramidflow.ops.allocation import dense
 from pyramidflow.ops.anomaly_map.compared import Compared
 from pyramidflow.ops.libraries.cuda import TYPES, Level, kernel, level_of
-from pyramidflow.ops.pyramid.cuda import pyramid_up_backward
+from pyramidflow.ops.pyramid.compiled import pyramid_up_backward
 
 
 @kernel("anomaly_map")
@@ -63,7 +63,7 @@ def anomaly_map_backward(
     gradients = []
     for level, latent in enumerate(latents):
         if level > 0:
-            grad = pyramid_up_backward(grad)
+            grad = pyramid_up_backward("cuda", grad)
         z = dense(latent, like=latent)
         mean = dense(template[level], like=z)
         out = allocation.empty(z.shape, like=z)

@@ -28,7 +28,7 @@ class CpuBackend(Backend):
         details = {
             "instruction set": level,
             "compiler": compiler,
-            "sources": loading.source_digest(cpu.compiled(), "cpu"),
+            "sources": loading.source_digest(loading.load("cpu"), "cpu"),
         }
         return Status(True, f"compiled kernels, float32, {level}.", details)
 

@@ -1,14 +1,18 @@
 """Functions that both compiled libraries have, with the same parameters but for the last one.
 
 A family's ``compiled.py`` declares them here, and computes for both backends in one function, whose
-first argument says for which.
+first argument says for which. Each library has its own structure for the sizes of a level: the
+declaration names :class:`Sizes`, and :func:`sizes_of` gives the library's own.
 """
 
 from collections.abc import Callable
 from functools import wraps
 from typing import Concatenate, ParamSpec
 
+from torch import Tensor
+
 from pyramidflow.ops.libraries import cpu, cuda
+from pyramidflow.ops.libraries.declaration import Sizes
 
 P = ParamSpec("P")
 
@@ -35,3 +39,8 @@ def function(name: str) -> Callable[[Callable[P, None]], Callable[Concatenate[st
         return run
 
     return declare
+
+
+def sizes_of(library: str, x: Tensor) -> Sizes:
+    """The description of a dense tensor ``[B, C, H, W]`` that ``"cpu"`` or ``"cuda"`` takes."""
+    return cpu.image_of(x) if library == "cpu" else cuda.level_of(x)

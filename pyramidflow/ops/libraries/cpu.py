@@ -14,13 +14,7 @@ from torch import Tensor
 from pyramidflow.errors import InputError
 from pyramidflow.ops.allocation import memory_format
 from pyramidflow.ops.libraries import loading
-from pyramidflow.ops.libraries.declaration import (
-    SIZE,
-    Structure,
-    argument_types,
-    check_declared,
-    sizes_named,
-)
+from pyramidflow.ops.libraries.declaration import SIZE, Sizes, as_declared, sizes_named
 
 P = ParamSpec("P")
 
@@ -28,7 +22,7 @@ DECLARED: dict[str, Callable[..., None]] = {}
 """Every function of the library that a module which was imported declares."""
 
 
-class Image(Structure):
+class Image(Sizes):
     """Sizes and memory format of a tensor."""
 
     _fields_ = sizes_named("batch channels height width channels_last")
@@ -90,21 +84,10 @@ def bind(name: str, declared: Callable[..., None]) -> Any:
     Raises:
         LibraryError: it is not there, or the library declares it otherwise.
     """
-    types, symbol = argument_types(declared), f"pyramidflow_cpu_{_prefix()}_{name}"
-    check_declared(compiled(), "cpu", symbol, types, last="threads")
-    types.pop("threads", None)
-    function = loading.symbol(compiled(), "cpu", symbol)
-    function.argtypes, function.restype = [*types.values(), SIZE], ctypes.c_int
+    symbol, library = f"pyramidflow_cpu_{_prefix()}_{name}", loading.load("cpu")
+    function, types = as_declared(library, "cpu", symbol, declared, Image, last="threads")
+    function.argtypes, function.restype = [*types, SIZE], ctypes.c_int
     return function
-
-
-def compiled() -> ctypes.CDLL:
-    """The compiled library.
-
-    Raises:
-        LibraryError: it was not built, does not load, or was built from other sources.
-    """
-    return loading.load("cpu")
 
 
 def check() -> None:
@@ -119,12 +102,12 @@ def check() -> None:
 
 @cache
 def _prefix() -> str:
-    return loading.said(compiled(), "cpu", "pyramidflow_cpu_prefix")
+    return loading.said(loading.load("cpu"), "cpu", "pyramidflow_cpu_prefix")
 
 
 def level() -> str:
     """Name of the instruction set that the kernels use."""
-    return loading.said(compiled(), "cpu", "pyramidflow_cpu_level")
+    return loading.said(loading.load("cpu"), "cpu", "pyramidflow_cpu_level")
 
 
 def limit_level(limit: int) -> int:
@@ -134,14 +117,14 @@ def limit_level(limit: int) -> int:
         The one that they use.
     """
     _prefix.cache_clear()
-    return int(compiled().pyramidflow_cpu_limit_level(limit))
+    return int(loading.load("cpu").pyramidflow_cpu_limit_level(limit))
 
 
 def compiler() -> str:
     """Version of the compiler that made the library."""
-    return loading.said(compiled(), "cpu", "pyramidflow_cpu_compiler")
+    return loading.said(loading.load("cpu"), "cpu", "pyramidflow_cpu_compiler")
 
 
 def has_bfloat16() -> bool:
     """Whether this processor has products of bfloat16 (AVX-512 BF16), and the library uses them."""
-    return bool(compiled().pyramidflow_cpu_has_bfloat16())
+    return bool(loading.load("cpu").pyramidflow_cpu_has_bfloat16())

@@ -17,14 +17,7 @@ from torch import Tensor
 from pyramidflow.ops import allocation
 from pyramidflow.ops.allocation import memory_format
 from pyramidflow.ops.libraries import loading
-from pyramidflow.ops.libraries.declaration import (
-    POINTER,
-    SIZE,
-    Structure,
-    argument_types,
-    check_declared,
-    sizes_named,
-)
+from pyramidflow.ops.libraries.declaration import POINTER, SIZE, Sizes, as_declared, sizes_named
 
 P = ParamSpec("P")
 
@@ -34,7 +27,7 @@ DECLARED: dict[str, Callable[..., int | None]] = {}
 TYPES = {torch.float32: 0, torch.float16: 1, torch.bfloat16: 2}
 
 
-class Level(Structure):
+class Level(Sizes):
     """Sizes, element type and memory format of a level."""
 
     _fields_ = sizes_named("batch channels height width type channels_last")
@@ -146,11 +139,10 @@ def check() -> None:
 
 @cache
 def _bind(library: ctypes.CDLL, name: str, declared: Callable[..., int | None]) -> Any:
-    types, symbol = argument_types(declared), f"pyramidflow_cuda_{name}"
-    check_declared(library, "cuda", symbol, types, last="stream")
-    function = loading.symbol(library, "cuda", symbol)
+    symbol = f"pyramidflow_cuda_{name}"
+    function, types = as_declared(library, "cuda", symbol, declared, Level, last="stream")
     stream = [POINTER] if typing.get_type_hints(declared)["return"] is type(None) else []
-    function.argtypes, function.restype = [*types.values(), *stream], SIZE
+    function.argtypes, function.restype = [*types, *stream], SIZE
     return function
 
 

@@ -7,10 +7,11 @@ from the declaration here is refused before anything is called.
 import ctypes
 import typing
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from torch import Tensor
 
-from pyramidflow.ops.libraries.loading import LibraryError, kept_text
+from pyramidflow.ops.libraries.loading import LibraryError, kept_text, symbol
 
 POINTER, SIZE = ctypes.c_void_p, ctypes.c_int64
 
@@ -21,21 +22,54 @@ class Structure(ctypes.Structure):
     """A structure of a library, passed by value; ``Level`` here is ``PyramidflowLevel`` there."""
 
 
+class Sizes(Structure):
+    """Sizes of a level: in declarations for both libraries it stands for the structure of each."""
+
+
 def sizes_named(names: str) -> list[tuple[str, type]]:
     """Fields of sizes, from their names."""
     return [(name, SIZE) for name in names.split()]
 
 
-def argument_types(declared: Callable[..., object]) -> dict[str, type]:
+def as_declared(
+    library: ctypes.CDLL,
+    name: str,
+    function: str,
+    declared: Callable[..., object],
+    sizes: type[Sizes],
+    last: str,
+) -> tuple[Any, list[type]]:
+    """A function of a library, and the types of its arguments but for the last one.
+
+    Args:
+        library: the compiled library.
+        name: of the library, ``"cpu"`` or ``"cuda"``.
+        function: its symbol.
+        declared: as for :func:`argument_types`.
+        sizes: likewise.
+        last: as for :func:`check_declared`.
+
+    Raises:
+        LibraryError: it is not there, or the library declares it otherwise.
+    """
+    types = argument_types(declared, sizes)
+    check_declared(library, name, function, types, last)
+    types.pop(last, None)
+    return symbol(library, name, function), list(types.values())
+
+
+def argument_types(declared: Callable[..., object], sizes: type[Sizes]) -> dict[str, type]:
     """By the names of its parameters: a pointer for a tensor, a C structure for itself.
 
     Args:
         declared: function whose parameters are annotated with ``Tensor``, ``Tensor | None``,
             ``int``, ``float``, or a type of ``ctypes``.
+        sizes: the library's structure that :class:`Sizes` stands for.
     """
     annotations = typing.get_type_hints(declared)
     annotations.pop("return", None)
-    return {name: _ctype(annotation) for name, annotation in annotations.items()}
+    types = {name: _ctype(annotation) for name, annotation in annotations.items()}
+    return {name: sizes if type_ is Sizes else type_ for name, type_ in types.items()}
 
 
 def _ctype(annotation: object) -> type:

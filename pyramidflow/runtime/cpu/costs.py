@@ -92,7 +92,7 @@ def _nominal(reason: str) -> MachineCosts:
 
 def _key(processor: str) -> str:
     """Of everything that changes what is measured."""
-    sources = loading.source_digest(cpu.compiled(), "cpu")
+    sources = loading.source_digest(loading.load("cpu"), "cpu")
     parts = (VERSION, processor, cpu.level(), sources)
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 

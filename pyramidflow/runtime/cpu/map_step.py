@@ -10,7 +10,7 @@ from torch import Tensor
 from pyramidflow.model import Comparison, Contrast
 from pyramidflow.ops.anomaly_map.cpu import anomaly_level_into, pixel_means_into
 from pyramidflow.ops.libraries.cpu import image_of
-from pyramidflow.ops.pyramid.cpu import pyramid_merge_into
+from pyramidflow.ops.pyramid.compiled import pyramid_merge_into
 from pyramidflow.runtime.cpu.buffers import Buffers
 from pyramidflow.runtime.cpu.views import TileOrigin, View, tile_view, whole_view
 
@@ -99,7 +99,7 @@ class TemplateStep:
             operands = (self._template[d](), spread, self._shift_of(d, z))
             anomaly_level_into(z, *operands, level, image_of(z), 1)
         for fine, coarse in zip(self._maps[-2::-1], self._maps[:0:-1], strict=True):
-            pyramid_merge_into(coarse, fine, fine, image_of(fine))
+            pyramid_merge_into("cpu", coarse, fine, fine, image_of(fine))
 
     def _shift_of(self, d: int, z: Tensor) -> Tensor | None:
         if self._shift is None:

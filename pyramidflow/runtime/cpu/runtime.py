@@ -13,11 +13,8 @@ from pyramidflow.errors import InputError
 from pyramidflow.model import PyramidFlow
 from pyramidflow.model.coupling import LEAKY_SLOPE, CouplingBlock
 from pyramidflow.ops.libraries.cpu import has_bfloat16, image_of
-from pyramidflow.ops.pyramid.cpu import (
-    pyramid_down_into,
-    pyramid_down_max_into,
-    pyramid_residual_into,
-)
+from pyramidflow.ops.pyramid.compiled import pyramid_residual_into
+from pyramidflow.ops.pyramid.cpu import pyramid_down_into, pyramid_down_max_into
 from pyramidflow.runtime.cpu.buffers import Buffers, PixelBuffer
 from pyramidflow.runtime.cpu.convolution import (
     FrozenConvolution,
@@ -259,7 +256,7 @@ def _decompose(buffers: Buffers) -> None:
             pyramid_down_into(fine, coarse, image_of(fine))
         else:
             pyramid_down_max_into(fine, coarse, index, image_of(fine))
-        pyramid_residual_into(fine, coarse, residual, image_of(fine))
+        pyramid_residual_into("cpu", fine, coarse, residual, image_of(fine))
         fine = coarse
 
 

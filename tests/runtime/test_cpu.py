@@ -1,8 +1,6 @@
 """The runtime against the network that it freezes; the plan; its memory."""
 
 import gc
-import subprocess
-import sys
 import weakref
 
 import pytest
@@ -242,10 +240,7 @@ print(peak, budget, runtime.plan.weight_bytes)
 
 
 def test_process_keeps_to_its_memory_budget() -> None:
-    out = subprocess.run(
-        [sys.executable, "-c", BUDGET_SCRIPT], capture_output=True, text=True, check=True
-    ).stdout
-    peak, budget, weights = map(int, out.split())
+    peak, budget, weights = runtimes.printed(BUDGET_SCRIPT)
     assert peak <= budget
     assert weights > 200 << 20
 

@@ -10,6 +10,7 @@ from contextlib import nullcontext
 
 import pytest
 import torch
+from torch import Tensor
 
 from pyramidflow import PyramidFlow, ops
 from pyramidflow.errors import InputError
@@ -307,13 +308,17 @@ def on_cuda():
     return runtime, pixels, [runtime.inspect(image[None]).cpu() for image in pixels]
 
 
+def assert_alike(found: list[Tensor], alone: list[Tensor]) -> None:
+    for number, maps in enumerate(found):
+        assert torch.equal(maps.cpu(), alone[number % len(alone)])
+
+
 @pytest.mark.gpu
 @on_a_device
 def test_images_in_flight_do_not_mix(on_cuda):
     runtime, pixels, alone = on_cuda
     together = [runtime.inspect(image[None]) for _ in range(20) for image in pixels]
-    for number, found in enumerate(together):
-        assert torch.equal(found.cpu(), alone[number % len(alone)])
+    assert_alike(together, alone)
 
 
 @pytest.mark.gpu
@@ -327,8 +332,7 @@ def test_streams_take_turns_in_the_static_memory(on_cuda):
             with torch.cuda.stream(stream):
                 found.append(runtime.inspect(image[None]))
     torch.cuda.synchronize()
-    for number, maps in enumerate(found):
-        assert torch.equal(maps.cpu(), alone[number % len(alone)])
+    assert_alike(found, alone)
 
 
 @pytest.mark.gpu

@@ -1,7 +1,5 @@
 """Tiles against whole images; what a pixel of the map depends on; the budget between the two."""
 
-import subprocess
-import sys
 from itertools import pairwise
 from typing import Any
 
@@ -314,10 +312,7 @@ print(peak, budget, budget - RUNTIME_RESERVE - INSPECTION_BYTES * side**2)
 
 
 def test_process_with_tiles_keeps_to_its_memory_budget() -> None:
-    out = subprocess.run(
-        [sys.executable, "-c", BUDGET_SCRIPT], capture_output=True, text=True, check=True
-    ).stdout
-    peak, budget, without_reserve = map(int, out.split())
+    peak, budget, without_reserve = runtimes.printed(BUDGET_SCRIPT)
     assert peak <= budget
     # What the runtime counts is all that it takes, but for the allocator's own.
     assert peak <= without_reserve + (20 << 20)

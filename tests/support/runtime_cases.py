@@ -1,5 +1,8 @@
 """Networks, images and expected maps for the tests of the runtimes."""
 
+import subprocess
+import sys
+
 import torch
 from torch import Tensor, nn
 
@@ -52,6 +55,13 @@ def pictures(batch: int, size: tuple[int, int], dtype: torch.dtype = torch.uint8
     return torch.randint(0, top, (batch, *size, 3), generator=generator, dtype=torch.int32).to(
         dtype
     )
+
+
+def printed(script: str) -> list[int]:
+    """The numbers that a program prints in a process of its own."""
+    command = [sys.executable, "-c", script]
+    run = subprocess.run(command, capture_output=True, text=True, check=True)
+    return [int(number) for number in run.stdout.split()]
 
 
 def assert_allocates_nothing(runtime: cpu.CpuRuntime | cpu.TiledRuntime, images: Tensor) -> None:

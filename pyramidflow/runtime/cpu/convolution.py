@@ -1,6 +1,7 @@
 """A planned convolution of frozen weights, by either method, into buffers that exist already."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -60,6 +61,18 @@ class Spectra:
         return made
 
 
+class Shared(NamedTuple):
+    """What the convolutions of a runtime have in common.
+
+    Attributes:
+        workspace: where they get their scratch memory.
+        spectra: where they get their weights.
+    """
+
+    workspace: Workspace
+    spectra: Spectra
+
+
 class Input:
     """An image that a convolution reads: a buffer, nearest-resized by 2 on the way.
 
@@ -87,19 +100,13 @@ class FrozenConvolution:
         layer: of the plan.
         weight: ``[O, I, k, k]``.
         inputs: one image, or two whose channels are concatenated.
-        workspace: where it gets its scratch memory.
-        spectra: where it gets its weights.
+        shared: scratch memory and spectra of the runtime.
     """
 
     def __init__(
-        self,
-        layer: Layer,
-        weight: Tensor,
-        inputs: Sequence[Input],
-        workspace: Workspace,
-        spectra: Spectra,
+        self, layer: Layer, weight: Tensor, inputs: Sequence[Input], shared: Shared
     ) -> None:
-        self.workspace = workspace
+        self.workspace = shared.workspace
         self.inputs = inputs
         self.resample: ops.Resampling = layer.shape.resample
         self.weight = weight.detach()
@@ -107,8 +114,8 @@ class FrozenConvolution:
         if layer.method.tile:
             counts = [x.x.shape[1] for x in inputs]
             channels = (counts[0], sum(counts[1:]))
-            self.prepared = spectra.prepared(layer, self.weight, channels)
-            workspace.reserve(self.prepared.coupling_workspace_size)
+            self.prepared = shared.spectra.prepared(layer, self.weight, channels)
+            self.workspace.reserve(self.prepared.coupling_workspace_size)
         self._sources = tuple(x.source for x in inputs)
 
     def run(

@@ -18,7 +18,7 @@ from pyramidflow.model.layers import Conv, MaxPool, Residual, convolutions_of, l
 from pyramidflow.ops.convolution.methods import Convolution
 from pyramidflow.runtime.cpu.bottleneck import strip_layers, working_floats
 from pyramidflow.runtime.cpu.buffers import PixelBuffer
-from pyramidflow.runtime.cpu.convolution import FrozenConvolution, Input, Spectra, Workspace
+from pyramidflow.runtime.cpu.convolution import FrozenConvolution, Input, Shared
 from pyramidflow.runtime.cpu.network_plan import Layer
 from pyramidflow.runtime.cpu.stem import lift_into, resnet_stem_into
 from pyramidflow.runtime.folded import FoldedNetwork, frozen_encoder
@@ -116,8 +116,7 @@ def encoder_steps(
     pixels: PixelBuffer,
     layers: Sequence[Layer],
     images: Sequence[Tensor],
-    workspace: Workspace,
-    spectra: Spectra,
+    shared: Shared,
 ) -> list[Step]:
     """What turns pixels into the feature map.
 
@@ -127,8 +126,7 @@ def encoder_steps(
         layers: of the plan, as many as :func:`encoder_shapes` has.
         images: ``[B, C, h, w]``, channels-last: the result, and two that residual blocks use on the
             way.
-        workspace: scratch memory.
-        spectra: weights in the frequency domain.
+        shared: of the runtime's convolutions.
     """
     steps, features = network.encoder.steps(), images[0]
     if steps is None:
@@ -136,7 +134,7 @@ def encoder_steps(
     elif _is_mix(steps):
         return [("lift", _mix(steps, pixels, features))]
     elif _is_residual(steps):
-        return _residual(steps, pixels, layers, images, workspace, spectra)
+        return _residual(steps, pixels, layers, images, shared)
     else:
         encode = FoldedNetwork(steps, features.device, torch.float32, strip_layers)
 
@@ -158,8 +156,7 @@ def _residual(
     pixels: PixelBuffer,
     layers: Sequence[Layer],
     images: Sequence[Tensor],
-    workspace: Workspace,
-    spectra: Spectra,
+    shared: Shared,
 ) -> list[Step]:
     first, *convolutions = convolutions_of(steps.stages[0])
     weight, bias = _with_bias(steps, first)
@@ -179,7 +176,7 @@ def _residual(
         ):
             layer = layers[2 * index + part]
             weight_, bias_ = _with_bias(steps, convolutions[2 * index + part])
-            convolution = FrozenConvolution(layer, weight_, [Input(x)], workspace, spectra)
+            convolution = FrozenConvolution(layer, weight_, [Input(x)], shared)
             made.append((layer.name, _rectified(convolution, y, bias_, added)))
     return made
 

@@ -19,6 +19,7 @@ from pyramidflow.runtime.cpu.buffers import Buffers, PixelBuffer
 from pyramidflow.runtime.cpu.convolution import (
     FrozenConvolution,
     Input,
+    Shared,
     Spectra,
     Workspace,
     carved,
@@ -92,21 +93,19 @@ class CpuRuntime:
             _check_means(network, whole_size)
             encoder_layers = len(encoder_shapes(network, (batch, *self.feature_size)))
             self._buffers = Buffers(network, batch, self.feature_size)
-            self._workspace = Workspace()
+            shared = Shared(Workspace(), self.spectra)
             self._steps = encoder_steps(
                 network,
                 self._pixels,
                 self.plan.layers[:encoder_layers],
                 self._buffers.encoder_images,
-                self._workspace,
-                self.spectra,
+                shared,
             )
             # No step may hold the runtime: a cycle would keep its memory when it is replaced.
             self._steps.append(("pyramid", partial(_decompose, self._buffers)))
             origin = None if part_of is None else self._origin
             layers = self.plan.layers[encoder_layers:]
-            scratch = (self._workspace, self.spectra)
-            self._steps += _flow_steps(network, layers, self._buffers, *scratch, origin)
+            self._steps += _flow_steps(network, layers, self._buffers, shared, origin)
             self._map_step = map_step(comparison, self._buffers, origin)
             self._last: list[Step] = []
             if origin is None or comparison.is_local:
@@ -201,8 +200,7 @@ def _flow_steps(
     network: PyramidFlow,
     layers: Sequence[Layer],
     buffers: Buffers,
-    workspace: Workspace,
-    spectra: Spectra,
+    shared: Shared,
     origin: TileOrigin | None,
 ) -> list[Step]:
     steps: list[Step] = []
@@ -216,12 +214,9 @@ def _flow_steps(
             first,
             block.affine_params.conv1.weight,
             _conditions(block, buffers.levels),
-            workspace,
-            spectra,
+            shared,
         )
-        conv2 = FrozenConvolution(
-            second, block.affine_params.conv2.weight, [Input(hidden)], workspace, spectra
-        )
+        conv2 = FrozenConvolution(second, block.affine_params.conv2.weight, [Input(hidden)], shared)
         steps.append((first.name, _hidden_step(conv1, hidden)))
         pixel_mean: View | None = None
         mean = block.volume_norm.running_mean  # [1, 1, h, w], [1, C, 1, 1] or [1, 1, 1, 1]

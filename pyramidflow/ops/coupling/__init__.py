@@ -56,8 +56,7 @@ def affine_coupling(
 
     Source: supplement, Algorithms 1 and 2.
     """
-    schema.check_affine_coupling(x, params, mean, mode)
-    x, params, mean = _promoted_coupling(x, params, mean)
+    x, params, mean = _checked(x, params, mean, mode)
     y, mean_used, log_det = NAMESPACE_OPS.affine_coupling(x, params, mean, *mode)
     return y, mean_used if mean is None else mean.detach(), log_det
 
@@ -85,8 +84,7 @@ def affine_coupling_inverse(
 
     Source: supplement, Algorithms 1 and 2.
     """
-    schema.check_affine_coupling(y, params, mean, mode)
-    y, params, mean = _promoted_coupling(y, params, mean)
+    y, params, mean = _checked(y, params, mean, mode)
     x, _, log_det = NAMESPACE_OPS.affine_coupling_inverse(y, params, mean, *mode)
     return x, log_det
 
@@ -120,7 +118,7 @@ def coupling_conv1x1(
     Source: supplement, Algorithm 1.
     """
     schema.check_coupling_conv1x1(x, params, mean, weight, mode)
-    x, params, mean = _promoted_coupling(x, params, mean)
+    x, params, mean = _promoted(x, params, mean)
     z, mean_used, log_det = NAMESPACE_OPS.coupling_conv1x1(
         x, params, mean, weight.to(x.dtype), *mode
     )
@@ -171,7 +169,14 @@ def conv_coupling_conv1x1(
     )
 
 
-def _promoted_coupling(
+def _checked(
+    x: Tensor, params: Tensor, mean: Tensor | None, mode: CouplingMode
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    schema.check_affine_coupling(x, params, mean, mode)
+    return _promoted(x, params, mean)
+
+
+def _promoted(
     x: Tensor, params: Tensor, mean: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor | None]:
     if mean is None:

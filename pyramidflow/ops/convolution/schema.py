@@ -100,16 +100,6 @@ def _conv2d_backward(ctx: Any, grad_y: Tensor) -> tuple[Any, ...]:
     return grad_x if need_x else None, grad_weight if need_weight else None, None
 
 
-def _direct_conv2d(_steps: object, x: Tensor, weight: Tensor, resample: str) -> Tensor:
-    return direct.conv2d(x, weight, resample)
-
-
-def _direct_conv2d_backward(
-    _steps: object, grad_y: Tensor, convolved: Convolved
-) -> tuple[Tensor, Tensor]:
-    return direct.conv2d_backward(grad_y, convolved)
-
-
 def _samples(s: Samples) -> Calls:
     weight = s.draw(CHANNELS, CHANNELS, 3, 3)
     return [(s.level, weight, resample) for resample in ("none", "up", "down")]
@@ -128,7 +118,7 @@ register(
         samples=_samples,
         save=_save_conv2d,
         backward=_conv2d_backward,
-        composite=_direct_conv2d,
+        composite=lambda _steps, *convolved: direct.conv2d(*convolved),
     ),
     Op(
         "conv2d_backward(Tensor grad_y, Tensor x, Tensor weight, str resample,"
@@ -137,6 +127,6 @@ register(
         gathered=Convolved,
         fake=_fake_conv2d_backward,
         samples=_backward_samples,
-        composite=_direct_conv2d_backward,
+        composite=lambda _steps, *convolved: direct.conv2d_backward(*convolved),
     ),
 )

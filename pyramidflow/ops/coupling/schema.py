@@ -238,12 +238,6 @@ def _coupling_conv1x1_backward(
     return grad_x, grad_params, None, grad_weight, None, None, None
 
 
-def _fake_conv_coupling_conv1x1(
-    block: Block,
-) -> Tensor:
-    return empty_like(block.x)
-
-
 register(
     __package__,
     *_of_one_direction("affine_coupling", given="x", result="y"),
@@ -275,7 +269,7 @@ register(
         " str resample, float clamp) -> Tensor",
         check=check_conv_coupling_conv1x1,
         gathered=Block,
-        fake=_fake_conv_coupling_conv1x1,
+        fake=lambda block: empty_like(block.x),
         samples=samples.blocks,
         composite=composite.conv_coupling_conv1x1,
     ),

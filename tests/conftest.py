@@ -14,8 +14,9 @@ from tests.support.tiny import TINY, write_image
 from tests.support.triton_interpreter import INTERPRETED
 
 # The tests' tensors are tiny: more threads would only wait for one another, on a busy machine for
-# very long. The kernels' own tests ask for threads where they matter.
-os.environ.setdefault("OMP_NUM_THREADS", "1")
+# very long. The kernels' own tests ask for threads where they matter. Processes that tests start
+# take as many, whatever the caller has: the bits of a training depend on their number.
+os.environ["OMP_NUM_THREADS"] = "1"
 torch.set_num_threads(1)
 
 # The same plans on every machine, and nothing written to the caches of whoever runs the tests.

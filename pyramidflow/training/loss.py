@@ -10,6 +10,7 @@ from torch import Tensor
 
 from pyramidflow.errors import InputError
 from pyramidflow.model import InvertiblePyramid
+from pyramidflow.ops.allocation import dense
 from pyramidflow.spec import Ablation
 
 HALF_LOG_TWO_PI = 0.9189385332046727
@@ -86,7 +87,18 @@ class ContrastLoss:
                 "least 2."
             )
         first, second = zip(*combinations(range(len(z)), 2), strict=True)
-        return (z[list(first)] - z[list(second)]).square()  # [P, C, h, w]
+        return (_chosen(z, first) - _chosen(z, second)).square()  # [P, C, h, w]
+
+
+def _chosen(z: Tensor, places: Sequence[int]) -> Tensor:
+    """``z[places]``, on a processor with a gradient that depends on no thread.
+
+    There several threads add up that of ``z[places]`` in the order in which they come. On a GPU it
+    is that of ``index_select`` whose order is left open.
+    """
+    if z.device.type != "cpu":
+        return z[list(places)]
+    return dense(z.index_select(0, torch.tensor(places)), like=z)
 
 
 @dataclass(frozen=True)

@@ -293,9 +293,10 @@ def test_ctrl_c_writes_the_checkpoint_and_resume_ends_bit_equal(run, tiny_set, t
     stopped = tmp_path / "stopped.safetensors"
     process = start("train", tiny_set, "--output", stopped, *settings)
     checkpoint = stopped.with_suffix(".checkpoint.safetensors")
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 240
     while not checkpoint.exists() and time.monotonic() < deadline:
         time.sleep(0.01)
+    assert checkpoint.exists()
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130, err

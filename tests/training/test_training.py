@@ -71,6 +71,19 @@ def test_contrast_loss_follows_its_definition(loss, definition, batch):
     torch.testing.assert_close(loss.of_latents(z), slow_loss(z, *definition))
 
 
+@pytest.mark.usefixtures("one_thread")
+def test_the_gradient_of_pairs_depends_on_no_thread():
+    generator = torch.Generator().manual_seed(0)
+    z = torch.randn(4, 8, 32, 32, generator=generator).requires_grad_()
+
+    def gradient(threads):
+        torch.set_num_threads(threads)
+        return torch.autograd.grad(ContrastLoss(fourier=False).of_latents([z]), z)[0]
+
+    alone = gradient(1)
+    assert all(torch.equal(gradient(2), alone) for _ in range(10))
+
+
 def test_likelihood_loss_is_the_gaussian_density_per_dimension():
     model = PyramidFlow(channels=3, levels=2, stacks=1, kernel_size=3, volume_norm="none").double()
     with torch.no_grad():

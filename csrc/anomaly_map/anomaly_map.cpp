@@ -26,11 +26,9 @@ float least_of(float a, float b) { return a < b || a != a ? a : b; }
 
 float sign(float value) { return value > 0.0f ? 1.0f : value < 0.0f ? -1.0f : value; }
 
-}  // namespace
-
-PYRAMIDFLOW_FUNCTION(anomaly_level, const float* latent, const float* mean,
-                     const float* inverse_spread, const float* shift, float* level,
-                     PyramidflowImage image, int64_t mean_batch, int64_t threads) {
+void compare_in_place(const float* latent, const float* mean, const float* inverse_spread,
+                      const float* shift, float* level, PyramidflowImage image,
+                      int64_t mean_batch, int64_t threads) {
     const int64_t area = image.height * image.width, size = image.channels * area;
     const int64_t tiles = ceil_div(area, TILE);
     const float scale = 1.0f / static_cast<float>(image.channels);
@@ -97,13 +95,11 @@ PYRAMIDFLOW_FUNCTION(anomaly_level, const float* latent, const float* mean,
             });
         });
     });
-    return 0;
 }
 
-PYRAMIDFLOW_FUNCTION(anomaly_level_tolerant, const float* latent, const float* mean,
-                     const float* inverse_spread, const float* shift, float* level,
-                     PyramidflowImage image, int64_t mean_batch, int64_t tolerance,
-                     int64_t threads) {
+void compare_around(const float* latent, const float* mean, const float* inverse_spread,
+                    const float* shift, float* level, PyramidflowImage image,
+                    int64_t mean_batch, int64_t tolerance, int64_t threads) {
     const int64_t height = image.height, width = image.width, area = height * width;
     const int64_t size = image.channels * area, tiles = ceil_div(width, TILE);
     const float scale = 1.0f / static_cast<float>(image.channels);
@@ -176,6 +172,20 @@ PYRAMIDFLOW_FUNCTION(anomaly_level_tolerant, const float* latent, const float* m
             });
         });
     });
+}
+
+}  // namespace
+
+// Of each pixel the contrast with the template's, or the least one up to `tolerance` pixels around.
+PYRAMIDFLOW_FUNCTION(anomaly_level, const float* latent, const float* mean,
+                     const float* inverse_spread, const float* shift, float* level,
+                     PyramidflowImage image, int64_t mean_batch, int64_t tolerance,
+                     int64_t threads) {
+    if (tolerance == 0)
+        compare_in_place(latent, mean, inverse_spread, shift, level, image, mean_batch, threads);
+    else
+        compare_around(latent, mean, inverse_spread, shift, level, image, mean_batch, tolerance,
+                       threads);
     return 0;
 }
 

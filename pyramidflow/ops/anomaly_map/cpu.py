@@ -20,21 +20,9 @@ def anomaly_level_into(
     level: Tensor,
     image: Image,
     mean_batch: int,
+    tolerance: int,
 ) -> None:
     """``level [B, h, w]`` = mean over channels of the contrast of one level, see the operation."""
-
-
-@function("anomaly_level_tolerant")
-def _anomaly_level_tolerant(
-    latent: Tensor,
-    mean: Tensor,
-    inverse_spread: Tensor | None,
-    shift: Tensor | None,
-    level: Tensor,
-    image: Image,
-    mean_batch: int,
-    tolerance: int,
-) -> None: ...
 
 
 @function("anomaly_level_backward")
@@ -64,10 +52,7 @@ def anomaly_map(compared: Compared) -> Tensor:
         batch, _, height, width = z.shape
         level = allocation.empty((batch, height, width), like=z).unsqueeze(1)  # [B, 1, h_d, w_d]
         given = (z, dense(mean, like=z), spread, taken)
-        if tolerance == 0:
-            anomaly_level_into(*given, level, image_of(z), mean.shape[0])
-        else:
-            _anomaly_level_tolerant(*given, level, image_of(z), mean.shape[0], tolerance)
+        anomaly_level_into(*given, level, image_of(z), mean.shape[0], tolerance)
         levels.append(level)
     composed = levels[-1]
     for residual in reversed(levels[:-1]):

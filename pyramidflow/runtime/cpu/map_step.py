@@ -97,7 +97,7 @@ class TemplateStep:
         for d, (z, level) in enumerate(zip(self._levels, self._maps, strict=True)):
             spread = None if self._inverse_spread is None else self._inverse_spread[d]()
             operands = (self._template[d](), spread, self._shift_of(d, z))
-            anomaly_level_into(z, *operands, level, image_of(z), 1)
+            anomaly_level_into(z, *operands, level, image_of(z), 1, 0)
         for fine, coarse in zip(self._maps[-2::-1], self._maps[:0:-1], strict=True):
             pyramid_merge_into("cpu", coarse, fine, fine, image_of(fine))
 

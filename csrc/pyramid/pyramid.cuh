@@ -138,6 +138,16 @@ struct OutputVector {
     __device__ int channel_of(int i) const { return CHANNELS_LAST ? channel + i : channel; }
 };
 
+// A filter that makes coarse pixel o of fine pixels from 2o−2 on.
+template <int COUNT>
+struct Coarsening {
+    static constexpr bool REFINES = false;
+    static constexpr int TAPS = COUNT;
+    static constexpr int span(int outputs) { return 2 * outputs + TAPS - 2; }
+    static __device__ int first(int o) { return 2 * o - 2; }
+    static __device__ int taps(int) { return TAPS; }
+};
+
 template <typename T, bool CHANNELS_LAST, typename Filter>
 struct Separable {
     using Output = OutputTile<CHANNELS_LAST, Filter::REFINES>;
@@ -187,6 +197,13 @@ struct Separable {
             }
             store(out.offset, out.valid, values);
         }
+    }
+
+    // Filters the block's tile into `output`.
+    static __device__ void write(const T* input, T* output, const Sizes& sizes) {
+        run(input, sizes, [&](int64_t offset, int valid, const float (&values)[VECTOR<T>]) {
+            store_vector(output + offset, valid, sizes.out_aligned, values);
+        });
     }
 };
 

@@ -5,12 +5,7 @@ namespace pyramidflow {
 namespace {
 
 // D: coarse pixel o from fine pixels 2o−2 … 2o+2.
-struct Down {
-    static constexpr bool REFINES = false;
-    static constexpr int TAPS = 5;
-    static constexpr int span(int outputs) { return 2 * outputs + 3; }
-    static __device__ int first(int o) { return 2 * o - 2; }
-    static __device__ int taps(int) { return TAPS; }
+struct Down : Coarsening<5> {
     static __device__ float weight(int, int tap, int) {
         return (tap == 2 ? 6.0f : tap % 2 == 1 ? 4.0f : 1.0f) / 16.0f;
     }
@@ -31,20 +26,14 @@ struct DownTransposed {
 template <typename T, bool CHANNELS_LAST>
 __global__ void __launch_bounds__(THREADS, BLOCKS)
     pyramid_down_forward_kernel(const T* __restrict__ x, T* __restrict__ y, Sizes sizes) {
-    Separable<T, CHANNELS_LAST, Down>::run(
-        x, sizes, [&](int64_t offset, int valid, const float (&values)[VECTOR<T>]) {
-        store_vector(y + offset, valid, sizes.out_aligned, values);
-    });
+    Separable<T, CHANNELS_LAST, Down>::write(x, y, sizes);
 }
 
 template <typename T, bool CHANNELS_LAST>
 __global__ void __launch_bounds__(THREADS, BLOCKS)
     pyramid_down_backward_kernel(const T* __restrict__ grad_y, T* __restrict__ grad_x,
                                  Sizes sizes) {
-    Separable<T, CHANNELS_LAST, DownTransposed>::run(
-        grad_y, sizes, [&](int64_t offset, int valid, const float (&values)[VECTOR<T>]) {
-        store_vector(grad_x + offset, valid, sizes.out_aligned, values);
-    });
+    Separable<T, CHANNELS_LAST, DownTransposed>::write(grad_y, grad_x, sizes);
 }
 
 template <typename T, bool CHANNELS_LAST>

@@ -22,12 +22,7 @@ struct Up {
 };
 
 // Uᵀ: coarse pixel o from fine pixels 2o−2 … 2o+3.
-struct UpTransposed {
-    static constexpr bool REFINES = false;
-    static constexpr int TAPS = 6;
-    static constexpr int span(int outputs) { return 2 * outputs + 4; }
-    static __device__ int first(int o) { return 2 * o - 2; }
-    static __device__ int taps(int) { return TAPS; }
+struct UpTransposed : Coarsening<6> {
     static __device__ float weight(int o, int tap, int fine_size) {
         const bool cut = 2 * o + 1 >= fine_size;
         const float reach_even = tap == 2               ? 6.0f
@@ -42,55 +37,39 @@ struct UpTransposed {
     }
 };
 
-// out = other + sign · U(coarse)
-template <typename T, bool CHANNELS_LAST>
-__device__ void add_upsampled(const T* coarse, const T* other, float sign, T* out,
-                              const Sizes& sizes) {
+// out = other + SIGN · U(coarse)
+template <typename T, bool CHANNELS_LAST, int SIGN>
+__global__ void __launch_bounds__(THREADS, BLOCKS)
+    pyramid_up_forward_kernel(const T* __restrict__ coarse, const T* __restrict__ other,
+                              T* __restrict__ out, Sizes sizes) {
     Separable<T, CHANNELS_LAST, Up>::run(
         coarse, sizes, [&](int64_t offset, int valid, const float (&values)[VECTOR<T>]) {
         float sums[VECTOR<T>];
         load_vector(other + offset, 0, valid, sizes.out_aligned, sums);
 #pragma unroll
-        for (int i = 0; i < VECTOR<T>; ++i) sums[i] += sign * values[i];
+        for (int i = 0; i < VECTOR<T>; ++i) sums[i] += SIGN * values[i];
         store_vector(out + offset, valid, sizes.out_aligned, sums);
     });
 }
 
 template <typename T, bool CHANNELS_LAST>
 __global__ void __launch_bounds__(THREADS, BLOCKS)
-    pyramid_residual_forward_kernel(const T* __restrict__ coarse, const T* __restrict__ fine,
-                                    T* __restrict__ out, Sizes sizes) {
-    add_upsampled<T, CHANNELS_LAST>(coarse, fine, -1.0f, out, sizes);
-}
-
-template <typename T, bool CHANNELS_LAST>
-__global__ void __launch_bounds__(THREADS, BLOCKS)
-    pyramid_merge_forward_kernel(const T* __restrict__ coarse, const T* __restrict__ residual,
-                                 T* __restrict__ out, Sizes sizes) {
-    add_upsampled<T, CHANNELS_LAST>(coarse, residual, 1.0f, out, sizes);
-}
-
-template <typename T, bool CHANNELS_LAST>
-__global__ void __launch_bounds__(THREADS, BLOCKS)
     pyramid_up_backward_kernel(const T* __restrict__ grad, T* __restrict__ grad_coarse,
                                Sizes sizes) {
-    Separable<T, CHANNELS_LAST, UpTransposed>::run(
-        grad, sizes, [&](int64_t offset, int valid, const float (&values)[VECTOR<T>]) {
-        store_vector(grad_coarse + offset, valid, sizes.out_aligned, values);
-    });
+    Separable<T, CHANNELS_LAST, UpTransposed>::write(grad, grad_coarse, sizes);
 }
 
-// Launches one of the two: `kernel_of` gives it for an element type and a memory format.
-template <typename KernelOf>
-int64_t add_to_level(KernelOf kernel_of, const void* coarse, const void* other, void* out,
-                     const PyramidflowLevel& fine, cudaStream_t stream) {
+template <int SIGN>
+int64_t add_upsampled(const void* coarse, const void* other, void* out,
+                      const PyramidflowLevel& fine, cudaStream_t stream) {
     return dispatch(fine, [&](auto kind) -> int64_t {
         using T = typename decltype(kind)::Type;
         constexpr bool LAST = decltype(kind)::channels_last;
         const Sizes sizes = make_sizes<T, LAST>(true, fine, coarse, out, other);
         return launch_tiles<OutputTile<LAST, true>>(
-            kernel_of(kind), Separable<T, LAST, Up>::SHARED_BYTES, stream, sizes,
-            static_cast<const T*>(coarse), static_cast<const T*>(other), static_cast<T*>(out));
+            pyramid_up_forward_kernel<T, LAST, SIGN>, Separable<T, LAST, Up>::SHARED_BYTES, stream,
+            sizes, static_cast<const T*>(coarse), static_cast<const T*>(other),
+            static_cast<T*>(out));
     });
 }
 
@@ -102,21 +81,13 @@ using namespace pyramidflow;
 // out = fine_level − U(coarse)
 PYRAMIDFLOW_FUNCTION(pyramid_residual, const void* fine_level, const void* coarse, void* out,
                      PyramidflowLevel fine, cudaStream_t stream) {
-    const auto kernel_of = [](auto kind) {
-        using Kind = decltype(kind);
-        return pyramid_residual_forward_kernel<typename Kind::Type, Kind::channels_last>;
-    };
-    return add_to_level(kernel_of, coarse, fine_level, out, fine, stream);
+    return add_upsampled<-1>(coarse, fine_level, out, fine, stream);
 }
 
 // out = U(coarse) + residual
 PYRAMIDFLOW_FUNCTION(pyramid_merge, const void* coarse, const void* residual, void* out,
                      PyramidflowLevel fine, cudaStream_t stream) {
-    const auto kernel_of = [](auto kind) {
-        using Kind = decltype(kind);
-        return pyramid_merge_forward_kernel<typename Kind::Type, Kind::channels_last>;
-    };
-    return add_to_level(kernel_of, coarse, residual, out, fine, stream);
+    return add_upsampled<1>(coarse, residual, out, fine, stream);
 }
 
 // grad_coarse = Uᵀ grad

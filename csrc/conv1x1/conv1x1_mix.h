@@ -73,21 +73,17 @@ static inline void mix_pixels(const float* y, const float* transposed, float* z,
                               int64_t pixels, bool streamed) {
     const int64_t stride = padded(channels);
     int64_t p = 0;
+    const auto mix = [&](int64_t at_once, auto mix_block) PYRAMIDFLOW_INLINE_LAMBDA {
+        for (; p + at_once <= pixels; p += at_once)
+            mix_block(y + p * channels, transposed, z + p * channels, channels, stride, streamed);
+    };
     if (channels <= LANES) {
-        for (; p + 8 <= pixels; p += 8)
-            mix_pixels_narrow<8>(y + p * channels, transposed, z + p * channels, channels, stride,
-                                 streamed);
-        for (; p < pixels; ++p)
-            mix_pixels_narrow<1>(y + p * channels, transposed, z + p * channels, channels, stride,
-                                 streamed);
-        return;
+        mix(8, mix_pixels_narrow<8>);
+        mix(1, mix_pixels_narrow<1>);
+    } else {
+        mix(6, mix_pixels_block<6>);
+        mix(1, mix_pixels_block<1>);
     }
-    for (; p + 6 <= pixels; p += 6)
-        mix_pixels_block<6>(y + p * channels, transposed, z + p * channels, channels, stride,
-                            streamed);
-    for (; p < pixels; ++p)
-        mix_pixels_block<1>(y + p * channels, transposed, z + p * channels, channels, stride,
-                            streamed);
 }
 
 // Rows of a contiguous tensor, `stride` apart, one behind the other.

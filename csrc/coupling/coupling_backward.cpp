@@ -39,8 +39,6 @@ int backward_given_mean(const Coupling& coupling, const Gradients& all, int64_t 
     with_runs(shape, [&](auto channels_last, auto channels) {
         in_chunks(threads, convolution.chunks(tasks), tasks, [&](int64_t task, int64_t chunk) {
             const Tile tile = coupling.tile(task / tiles, task % tiles, capacity);
-            const auto length = run_length(channels_last, channels, tile.pixels);
-            const int64_t rows = run_count(channels_last, channels, tile.pixels);
             float* const grad_s0 = all.grad_params + coupling.params_offset(tile.b, tile.column);
             float* const grad_t = grad_s0 + coupling.half();
             const Source source = coupling.source(tile, nullptr);
@@ -48,8 +46,8 @@ int backward_given_mean(const Coupling& coupling, const Gradients& all, int64_t 
                 store_result(streamed, grad_s0 + r * stride + j, grad_s * derivative(s0), count);
             };
             with_flag(convolution.exists, [&](auto convolved) {
-                gradients<convolved.value, 1>(channels_last, coupling, tile, chunk, source, all,
-                                              convolution, grad_t, stride, streamed, rows, length,
+                gradients<convolved.value, 1>(channels_last, channels, coupling, tile, chunk,
+                                              source, all, convolution, grad_t, stride, streamed,
                                               finish);
             });
         });
@@ -94,9 +92,9 @@ int backward_pixel_mean(const Coupling& coupling, const Gradients& all, int64_t 
                 };
                 const Source source = coupling.source(tile, nullptr);
                 with_flag(convolution.exists, [&](auto convolved) {
-                    gradients<convolved.value, 1>(channels_last, coupling, tile, chunk, source, all,
-                                                  convolution, grad_t, stride, streamed, rows,
-                                                  length, wait);
+                    gradients<convolved.value, 1>(channels_last, channels, coupling, tile, chunk,
+                                                  source, all, convolution, grad_t, stride,
+                                                  streamed, wait);
                 });
             }
             for (int64_t i = 0; i < tile.pixels; ++i) pixel[i] *= scale;
@@ -200,8 +198,6 @@ int backward_channel_mean(const Coupling& coupling, const Gradients& all, int64_
     with_runs(shape, [&](auto channels_last, auto channels) {
         in_chunks(threads, convolution.chunks(tasks), tasks, [&](int64_t task, int64_t chunk) {
             const Tile tile = coupling.tile(task / tiles, task % tiles, capacity);
-            const auto length = run_length(channels_last, channels, tile.pixels);
-            const int64_t rows = run_count(channels_last, channels, tile.pixels);
             const ChannelSums sums(scratch.get() + thread_index() * ChannelSums::capacity(C), C,
                                    channels_last);
             float* const target = all.grad_params + coupling.params_offset(tile.b, tile.column);
@@ -211,9 +207,9 @@ int backward_channel_mean(const Coupling& coupling, const Gradients& all, int64_
                 sums.add(channels_last, grad_s, count, r, j);
             };
             with_flag(convolution.exists, [&](auto convolved) {
-                gradients<convolved.value, 1>(channels_last, coupling, tile, chunk, source, all,
-                                              convolution, target + coupling.half(), stride,
-                                              streamed, rows, length, wait);
+                gradients<convolved.value, 1>(channels_last, channels, coupling, tile, chunk,
+                                              source, all, convolution, target + coupling.half(),
+                                              stride, streamed, wait);
             });
             sums.write(partial.get() + task * C, C);
         });
@@ -270,8 +266,8 @@ int backward_resized(const Coupling& coupling, const Gradients& all, int64_t thr
                     with_flag(convolution.exists, [&](auto convolved) {
                         with_gap(channels_last, source, [&](auto gap) {
                             gradients<convolved.value, gap.value>(
-                                channels_last, coupling, tile, chunk, source, all, convolution,
-                                grad_t, static_cast<int64_t>(length), false, rows, length, wait);
+                                channels_last, channels, coupling, tile, chunk, source, all,
+                                convolution, grad_t, length, false, wait);
                         });
                     });
                     const int64_t* const map = coupling.column_map + tile.column;

@@ -79,11 +79,13 @@ private:
 };
 
 // Gradients of x and t of a tile; `take(r, j, count, grad_s, s0)` gets that of s.
-template <bool CONVOLVED, int64_t GAP, typename ChannelsLast, typename Length, typename Take>
-void gradients(ChannelsLast channels_last, const Coupling& coupling, const Tile& tile,
-               int64_t chunk, const Source& source, const Gradients& all,
+template <bool CONVOLVED, int64_t GAP, typename ChannelsLast, typename Channels, typename Take>
+void gradients(ChannelsLast channels_last, Channels channels, const Coupling& coupling,
+               const Tile& tile, int64_t chunk, const Source& source, const Gradients& all,
                const Convolution& convolution, float* grad_t, int64_t grad_t_stride, bool streamed,
-               int64_t rows, Length length, const Take& take) {
+               const Take& take) {
+    const auto length = run_length(channels_last, channels, tile.pixels);
+    const int64_t rows = run_count(channels_last, channels, tile.pixels);
     const SoftClamp clamp(coupling.shape.clamp);
     const bool inverse = !CONVOLVED && coupling.shape.inverse;
     const int64_t offset = coupling.level_offset(tile), stride = coupling.level_stride();

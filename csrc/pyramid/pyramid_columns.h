@@ -36,22 +36,14 @@ struct Values {
     Vector of[COUNT];
 };
 
-// The values at the pixels before those of `here`, of which `before` are the vector before.
-template <int64_t COUNT>
-static PYRAMIDFLOW_INLINE Values<COUNT> one_before(const Values<COUNT>& before,
-                                                   const Values<COUNT>& here) {
-    Values<COUNT> shifted;
+// The values one pixel away, READ of those of a vector and of the next one.
+template <Vector (*READ)(Vector, Vector), int64_t COUNT>
+static PYRAMIDFLOW_INLINE Values<COUNT> shifted(const Values<COUNT>& first,
+                                                const Values<COUNT>& second) {
+    Values<COUNT> result;
 #pragma GCC unroll 4
-    for (int64_t k = 0; k < COUNT; ++k) shifted.of[k] = from_last(before.of[k], here.of[k]);
-    return shifted;
-}
-template <int64_t COUNT>
-static PYRAMIDFLOW_INLINE Values<COUNT> one_after(const Values<COUNT>& here,
-                                                  const Values<COUNT>& after) {
-    Values<COUNT> shifted;
-#pragma GCC unroll 4
-    for (int64_t k = 0; k < COUNT; ++k) shifted.of[k] = from_second(here.of[k], after.of[k]);
-    return shifted;
+    for (int64_t k = 0; k < COUNT; ++k) result.of[k] = READ(first.of[k], second.of[k]);
+    return result;
 }
 
 static const int64_t LINE = 16;  // floats in a line of memory
@@ -74,7 +66,8 @@ static PYRAMIDFLOW_INLINE void walk_row(int64_t end, const Planes& planes, Chann
         };
         At before = {}, here = LANES <= whole ? load(0, 0, Whole()) : rest(0);
         const auto step = [&](int64_t m, const At& after, auto count) PYRAMIDFLOW_INLINE_LAMBDA {
-            const At left = one_before(before, here), right = one_after(here, after);
+            const At left = shifted<from_last>(before, here);
+            const At right = shifted<from_second>(here, after);
             repeat<0, ROWS>(
                 [&](auto r) PYRAMIDFLOW_INLINE_LAMBDA { body(r, m, 0, left, here, right, count); });
             before = here;

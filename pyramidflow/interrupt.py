@@ -1,10 +1,15 @@
-"""Stopping cleanly: Ctrl-C or a termination request ends long work between two of its steps."""
+"""Stopping cleanly: Ctrl-C or a termination request ends long work between two of its steps.
+
+In the main thread signals ask for it, see :class:`StopRequest`. Work in another thread asks at its
+checkpoints whether it is still wanted, see :func:`unless`.
+"""
 
 import os
 import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
+from contextvars import ContextVar
 from types import FrameType
 from typing import Final, TypeAlias
 
@@ -37,6 +42,34 @@ def answering(handlers: Mapping[signal.Signals, Handler]) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+_is_unwanted: ContextVar[Callable[[], bool] | None] = ContextVar("is_unwanted", default=None)
+
+
+@contextmanager
+def unless(is_unwanted: Callable[[], bool]) -> Iterator[None]:
+    """Let the work of this thread end at its next checkpoint once nobody wants it any more.
+
+    Args:
+        is_unwanted: asked at each :func:`checkpoint` while the context is open.
+    """
+    before = _is_unwanted.set(is_unwanted)
+    try:
+        yield
+    finally:
+        _is_unwanted.reset(before)
+
+
+def checkpoint() -> None:
+    """A place between two steps of long work, such as two layers of a network.
+
+    Raises:
+        Interrupted: nobody wants the work any more, see :func:`unless`.
+    """
+    is_unwanted = _is_unwanted.get()
+    if is_unwanted is not None and is_unwanted():
+        raise Interrupted
 
 
 class StopRequest:

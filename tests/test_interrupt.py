@@ -5,7 +5,14 @@ import threading
 
 import pytest
 
-from pyramidflow.interrupt import StopRequest, answering, termination_as_ctrl_c
+from pyramidflow.interrupt import (
+    Interrupted,
+    StopRequest,
+    answering,
+    checkpoint,
+    termination_as_ctrl_c,
+    unless,
+)
 
 
 @pytest.mark.parametrize("number", StopRequest.SIGNALS)
@@ -63,3 +70,20 @@ def test_beside_the_main_thread_nothing_changes():
     thread.start()
     thread.join()
     assert found == [before]
+
+
+def test_work_ends_at_a_checkpoint_once_nobody_wants_it_in_its_own_thread_alone():
+    is_unwanted, found = threading.Event(), []
+    checkpoint()
+    with unless(is_unwanted.is_set):
+        checkpoint()
+        is_unwanted.set()
+        with unless(lambda: False):
+            checkpoint()
+        with pytest.raises(Interrupted):
+            checkpoint()
+        other = threading.Thread(target=lambda: found.append(checkpoint()))
+        other.start()
+        other.join()
+    checkpoint()
+    assert found == [None]

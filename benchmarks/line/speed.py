@@ -73,6 +73,7 @@ def latencies(folder: str, count: int, threads: int, seconds: float) -> list[flo
     files = sorted(Path(folder, "in").iterdir())
     contents = [path.read_bytes() for path in files[:20]]
     with Line(_configuration(folder, {"kind": "python"}, threads)) as line:
+        line.wait_until_ready()
         asked, start = [], time.perf_counter()
         for number in range(count):
             time.sleep(max(0.0, start + number * seconds - time.perf_counter()))

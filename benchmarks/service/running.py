@@ -1,5 +1,6 @@
 """A service in a process of its own, as benchmarks watch it."""
 
+import http.client
 import os
 import re
 import signal
@@ -46,7 +47,7 @@ class Served:
 
 @contextmanager
 def service(folder: str, threads: int) -> Iterator[Served]:
-    """A service whose store, records and log lie in a folder of their own."""
+    """A service that can inspect; store, records and log lie in a folder of their own."""
     place = Path(tempfile.mkdtemp(dir=folder))
     (place / "line.toml").write_text(
         f'''store = "line.sqlite"
@@ -67,6 +68,7 @@ folder = "records"
         "utf-8",
     )
     with served([str(place / "line.toml")], place / "log", threads) as found:
+        wait_until_ready(found)
         yield found
 
 
@@ -96,6 +98,24 @@ def served(
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(120)
+
+
+def wait_until_ready(found: Served) -> None:
+    """Wait until every station can inspect.
+
+    Raises:
+        RuntimeError: they cannot within a time.
+    """
+    until = time.monotonic() + SECONDS_TO_START
+    while time.monotonic() < until:
+        connection = http.client.HTTPConnection("127.0.0.1", found.port, timeout=60)
+        connection.request("GET", "/ready")
+        status = connection.getresponse().status
+        connection.close()
+        if status == 200:
+            return
+        time.sleep(0.2)  # of 600 requests a minute
+    raise RuntimeError("the service does not become ready")
 
 
 def _port_in(log: Path, process: "subprocess.Popen[bytes]") -> int:

@@ -5,7 +5,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Final
@@ -66,6 +66,7 @@ def run(
     log_to_terminal()
     line = Line(configuration)
     if check:
+        line.check()
         typer.echo(f"{printable(configuration)} is in order: {_described(line)}")
         return
     run_line(line, report_every, line.settings.service)
@@ -99,7 +100,7 @@ def run_line(line: "Line", report_every: float, service: "ServiceSettings | None
             while not line.wait(0) and not asked.stop.is_set():
                 asked.any.wait(_LOOK)
                 asked.any.clear()
-                if asked.reload.is_set():
+                if asked.reload.is_set() and not line.preparing:
                     asked.reload.clear()
                     if not line.reload():
                         log.info("reloaded: nothing has changed")
@@ -118,14 +119,15 @@ def run_line(line: "Line", report_every: float, service: "ServiceSettings | None
 
 @contextmanager
 def _served(line: "Line", service: "ServiceSettings | None") -> Iterator[None]:
-    if service is None:
-        with line:
-            yield
-        return
-    from pyramidflow.service.server import Service
+    with ExitStack() as held:
+        held.callback(line.stop)
+        if service is not None:
+            from pyramidflow.service.server import Service
 
-    page = Service(line, service)
-    with line, page:
+            page = Service(line, service)
+            line.open()
+            held.enter_context(page)
+        line.start()  # behind the page, which shows how the detectors get ready
         yield
 
 

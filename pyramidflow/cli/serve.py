@@ -52,7 +52,8 @@ def serve(
     """Run a line with its page and its HTTP interface.
 
     It listens at this machine's own address, where everybody on it may read. What changes something
-    needs a token, and so does everything at another address. Signals and codes are those of run.
+    needs a token, and so does everything at another address. The page comes first, and says which
+    detectors are still made ready. Signals and codes are those of run.
     """
     from pyramidflow.cli.run import log_to_terminal, run_line
     from pyramidflow.errors import InputError

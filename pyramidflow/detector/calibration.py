@@ -210,6 +210,42 @@ class Calibration(Validated):
         return known | made
 
 
+def with_thresholds_by_hand(
+    found: Calibration | None,
+    scoring: Scoring,
+    threshold: float | None = None,
+    review_threshold: float | None = None,
+    pixel_threshold: float | None = None,
+) -> Calibration | None:
+    """A calibration with thresholds that a person chose, also where there was none.
+
+    Args:
+        found: the calibration; ``None`` where there is none.
+        scoring: how the scores are made now.
+        threshold: largest score that is not ``"ng"``; ``None`` keeps the calibration's.
+        review_threshold: largest score that is ``"ok"``; likewise.
+        pixel_threshold: the map's value above which pixels belong to a region; likewise.
+
+    Returns:
+        ``None`` where there is no calibration and no threshold is given.
+
+    Raises:
+        InputError: as :meth:`Calibration.with_thresholds`, or there is no calibration and only a
+            lower threshold is given.
+    """
+    lower = (review_threshold, pixel_threshold)
+    if threshold is None and found is None:
+        if lower == (None, None):
+            return None
+        raise InputError(
+            "this detector has no threshold yet, but a review or pixel threshold is given: "
+            "give threshold, too, or calibrate it on good images."
+        )
+    if found is None:
+        found = Calibration.by_hand(threshold or 0.0)
+    return found.with_thresholds(threshold, *lower, scoring)
+
+
 @dataclass(frozen=True)
 class Conditions:
     """Under which scores were taken.

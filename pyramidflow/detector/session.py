@@ -17,7 +17,11 @@ from pyramidflow.data import Image, Pixels, as_pixels, resize_image, to_mean_lev
 from pyramidflow.data.imageset import stack
 from pyramidflow.detector.area import area_score
 from pyramidflow.detector.artifact import Artifact
-from pyramidflow.detector.calibration import Calibration, Conditions
+from pyramidflow.detector.calibration import (
+    Calibration,
+    Conditions,
+    with_thresholds_by_hand,
+)
 from pyramidflow.detector.findings import (
     Inspection,
     Map,
@@ -161,18 +165,8 @@ class Session:
                 threshold, one that would be kept was made for other scores, or the detector is not
                 calibrated and no threshold is given.
         """
-        given = (review_threshold, pixel_threshold)
-        found = self.calibration
-        if threshold is None and found is None:
-            if given == (None, None):
-                return self
-            raise InputError(
-                "this detector has no threshold yet, but a review or pixel threshold is given: "
-                "give threshold, too, or calibrate it on good images."
-            )
-        if found is None:
-            found = Calibration.by_hand(threshold or 0.0)
-        return self.calibrated(found.with_thresholds(threshold, *given, self.scoring))
+        given = (threshold, review_threshold, pixel_threshold)
+        return self.calibrated(with_thresholds_by_hand(self.calibration, self.scoring, *given))
 
     @property
     def map_scale(self) -> float:

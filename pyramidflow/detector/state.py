@@ -13,15 +13,16 @@ from torch import Tensor
 
 from pyramidflow.data import picture_of
 from pyramidflow.detector.artifact import Artifact
-from pyramidflow.detector.calibration import Calibration
+from pyramidflow.detector.calibration import Calibration, with_thresholds_by_hand
 from pyramidflow.detector.current import CurrentSession
 from pyramidflow.detector.header import Header
 from pyramidflow.detector.judging import judging
+from pyramidflow.detector.scoring import Scoring
 from pyramidflow.detector.trials import as_records
 from pyramidflow.detector.verdict import overlay_scale
 from pyramidflow.errors import CalibrationWarning, InputError
 from pyramidflow.model import PyramidFlow
-from pyramidflow.runtime import InspectionSettings
+from pyramidflow.runtime import InspectionSettings, Precision, check_settings
 from pyramidflow.spec import Preprocessing, RegionOfInterest, Spec
 
 
@@ -224,6 +225,44 @@ class DetectorState:
     def _change(self, **parts: Any) -> None:
         with self._changing:
             self._artifact = replace(self._artifact, **parts)
+
+    def check(
+        self,
+        thresholds: Mapping[str, float | None] | None = None,
+        *,
+        threads: int | None = None,
+        memory_budget: int | None = None,
+        precision: Precision | None = None,
+        max_pixels: int | None = None,
+    ) -> Calibration | None:
+        """Refuse what cannot be inspected with, as far as it is known before anything is prepared.
+
+        Args:
+            thresholds: by hand, as for :meth:`pyramidflow.detector.Session.with_thresholds`.
+            threads: as for :meth:`pyramidflow.Detector.prepare`.
+            memory_budget: likewise; whether it is enough is only known then.
+            precision: likewise.
+            max_pixels: likewise.
+
+        Returns:
+            What verdicts would be given by; ``None`` where there is no threshold yet.
+
+        Raises:
+            InputError: the detector is not trained, a setting cannot be honoured, or a threshold by
+                hand is refused.
+        """
+        if self.template is None:
+            raise InputError("this detector is not trained: call fit, or load a trained one.")
+        check_settings(
+            self.device, InspectionSettings(threads, memory_budget, precision, max_pixels)
+        )
+        found = self._artifact.calibration
+        return with_thresholds_by_hand(found, self.scoring, **(thresholds or {}))
+
+    @property
+    def scoring(self) -> Scoring:
+        """How scores are made by the settings of the verdict."""
+        return self._artifact.scoring
 
     @property
     def device(self) -> torch.device:

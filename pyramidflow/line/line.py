@@ -1,16 +1,12 @@
 """A running line: stations, what they share, and how it is started, changed and stopped."""
 
-import logging
 import os
-import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from time import monotonic
 from typing import Any
-
-from pydantic import BaseModel
 
 from pyramidflow.data import Image
 from pyramidflow.errors import InputError
@@ -18,31 +14,31 @@ from pyramidflow.io.files import exclusive
 from pyramidflow.io.names import printable
 from pyramidflow.line.configuration import (
     LineSettings,
-    StationSettings,
     check_configuration,
     read_configuration,
     sink_name,
 )
-from pyramidflow.line.moved_thresholds import MovedThresholds
+from pyramidflow.line.detectors import Detectors, logged
+from pyramidflow.line.naming import naming
 from pyramidflow.line.outbox.outbox import Limits, Outbox
-from pyramidflow.line.pipeline.inspector import Inspector
 from pyramidflow.line.pipeline.queues import Turn
+from pyramidflow.line.preparation import Preparation
 from pyramidflow.line.record import Record
 from pyramidflow.line.registry import sink_kinds, source_kinds
 from pyramidflow.line.sinks.sink import Sink
 from pyramidflow.line.sources.python import PythonSource
 from pyramidflow.line.sources.source import Source
 from pyramidflow.line.started import Started
-from pyramidflow.line.station import Station, inspector_of
+from pyramidflow.line.station import Station
 from pyramidflow.line.viewer import Viewer
-
-log = logging.getLogger(__name__)
 
 
 class Line(Started):
     """A line: pictures from its stations' sources, inspected, recorded, and sent to its sinks.
 
-    One inspection runs at a time, with all threads of the machine; stations take turns.
+    One inspection runs at a time, with all threads of the machine; stations take turns. Detectors
+    are read and checked when the line is made. What takes longer comes after the start, in the
+    background: each is made ready for this machine, and from then on its station takes pictures.
 
     ::
 
@@ -66,30 +62,47 @@ class Line(Started):
             self._name = printable(Path(configuration))
             self.settings = read_configuration(Path(configuration))
         self._sinks = _sinks_of(self.settings, self._name)
-        self._moved = MovedThresholds(_moved_file(self.settings.store))
-        self._configured = {x.name: x.thresholds for x in self.settings.stations}
+        self._detectors = Detectors(self.settings, self._name)
         self._recorded = {x.name: _Recorded(x.name) for x in self.settings.stations}
-        self._inspectors: dict[str, Inspector] = {}
         self._sources: dict[str, Source] = {}
         for number, station in enumerate(self.settings.stations):
             name, source = station.name, station.source
-            table = f"{self._name}: stations[{number}]"
-            with _naming(table, "detector", station):
-                self._inspectors[name] = self._inspector_of(station)
-            with _naming(table, "source", station):
+            self._detectors.open(name)
+            with naming(f"{self._name}: stations[{number}]", "source", station):
                 kind = source_kinds()[_kind(source)]
                 self._sources[name] = kind(source, name, self._recorded[name])
         self._stations: dict[str, Station] = {}
+        self._preparation = Preparation(self._detectors.prepared, self._stations)
         self._outbox: Outbox | None = None
         self._viewer: Viewer | None = None
         self._held = ExitStack()
         self._is_running = False
 
-    def start(self) -> None:
-        """Begin: open the store, deliver what still waits there, and take pictures.
+    def check(self) -> None:
+        """Make every detector ready, in place of a start, so that nothing is left to be refused.
 
         Raises:
-            InputError: another process runs on the store or a folder, or the store cannot be used.
+            InputError: a setting cannot be honoured.
+        """
+        for station in self.settings.stations:
+            self._detectors.prepared(station.name)
+
+    def start(self) -> None:
+        """Begin: :meth:`open`, where nobody has, and prepare in the background to take pictures.
+
+        Raises:
+            InputError: as :meth:`open`.
+        """
+        if self._outbox is None or self._preparation.is_started:
+            self.open()
+        self._preparation.start()
+
+    def open(self) -> None:
+        """Take hold of store and sources, and deliver what still waits; no picture is taken yet.
+
+        Raises:
+            InputError: another process runs on the store or a folder, the store cannot be used, or
+                the line was started already.
         """
         if self._outbox is not None:
             raise InputError("the line was started already: make another one.")
@@ -101,7 +114,7 @@ class Line(Started):
             for number, settings in enumerate(self.settings.stations):
                 source = self._sources[settings.name]
                 held.callback(source.close)
-                with _naming(f"{self._name}: stations[{number}]", "source", settings):
+                with naming(f"{self._name}: stations[{number}]", "source", settings):
                     source.open()
             outbox = self._outbox = Outbox(
                 store, self._sinks, Limits(**self.settings.limits.model_dump())
@@ -114,7 +127,7 @@ class Line(Started):
             self._stations[name] = Station(
                 settings,
                 self._sources[name],
-                self._inspectors[name],
+                self._detectors.digest(name),
                 [sink for sink in self._sinks.values() if _serves(sink, name)],
                 outbox,
                 turn,
@@ -122,8 +135,6 @@ class Line(Started):
             )
         self._is_running = True
         outbox.start()
-        for station in self._stations.values():
-            station.start()
 
     def watch(self, viewer: Viewer) -> None:
         """Let a viewer look on; before the start.
@@ -146,12 +157,38 @@ class Line(Started):
 
         Returns:
             Whether they have.
+
+        Raises:
+            InputError: a detector could not be made ready, and every station was stopped for that.
         """
         until = None if timeout is None else monotonic() + timeout
-        return all(
+        are_over = all(
             station.join(None if until is None else max(until - monotonic(), 0))
             for station in self._stations.values()
         )
+        self._preparation.raise_failure()
+        return are_over
+
+    def wait_until_ready(self, timeout: float | None = None) -> bool:
+        """Wait until every station can inspect.
+
+        Args:
+            timeout: in seconds.
+
+        Returns:
+            Whether none prepares any more.
+
+        Raises:
+            InputError: as :meth:`wait`.
+        """
+        is_over = self._preparation.join(timeout)
+        self._preparation.raise_failure()
+        return is_over
+
+    @property
+    def preparing(self) -> list[str]:
+        """Names of the stations whose detector is not ready yet."""
+        return [name for name, station in self._stations.items() if station.is_preparing]
 
     def stop(self) -> None:
         """Finish what is in hand, give sinks ``stop_seconds`` to take what waits, and end.
@@ -162,6 +199,7 @@ class Line(Started):
             return
         for station in self._stations.values():
             station.stop()
+        self._preparation.stop()
         for station in self._stations.values():
             station.join(None)
         self._is_running = False
@@ -181,6 +219,8 @@ class Line(Started):
     ) -> "Future[Record | None]":
         """Hand a picture to a station whose source is of the kind ``python``.
 
+        While the station prepares the picture waits.
+
         Args:
             image: a path, the bytes of an image file, an array in the order red, green, blue (it
                 is copied), or a Pillow image.
@@ -194,8 +234,8 @@ class Line(Started):
             Gives the record once it is durable; ``None`` where the identity has one already.
 
         Raises:
-            InputError: there is no such station, the line does not run, or the picture has no form
-                that is known.
+            InputError: there is no such station, the line does not run, its detector cannot be made
+                ready, or the picture has no form that is known.
             TimeoutError: no room within the time.
         """
         named = {n: s for n, s in self._sources.items() if isinstance(s, PythonSource)}
@@ -211,22 +251,24 @@ class Line(Started):
     def reload(self) -> list[str]:
         """Take changed detector files and thresholds, each station between two of its parts.
 
-        What cannot be taken leaves the old one at work, and is logged.
+        What cannot be taken leaves the old one at work, and is logged. Stations that still prepare
+        are waited for.
 
         Returns:
             A sentence for each change and each refusal.
         """
         said = []
         try:
+            self.wait_until_ready()
             settings = self.settings if self._file is None else read_configuration(self._file)
         except InputError as error:
-            return [_logged(f"not reloaded: {error}")]
+            return [logged(f"not reloaded: {error}")]
         wanted = {station.name: station for station in settings.stations}
         for name, station in self._stations.items():
             if name not in wanted:
-                said.append(_logged(f"{name}: is gone from the configuration: start again"))
+                said.append(logged(f"{name}: is gone from the configuration: start again"))
                 continue
-            said += self._reloaded(station, wanted[name])
+            said += self._detectors.reloaded(station, wanted[name])
         return said
 
     def move_thresholds(
@@ -247,24 +289,14 @@ class Line(Started):
             A sentence that says so.
 
         Raises:
-            InputError: there is no such station, the line does not run, nobody moves them, they
-                are no thresholds, or they cannot be kept.
+            InputError: there is no such station, the line does not run, the station prepares,
+                nobody moves them, they are no thresholds, or they cannot be kept.
         """
         if station not in self._stations:
             names = ", ".join(self._stations) or "none, the line does not run"
             raise InputError(f"the station is {station!r}: one of {names} is expected.")
-        if not who.strip():
-            raise InputError("who moves the thresholds is empty: give a name.")
-        changed = self._stations[station]
-        old = changed.inspector
-        wanted = {"threshold": threshold, "review_threshold": review_threshold}
-        found = old.with_thresholds(**wanted)
-        self._moved.move(station, old.digest, self._configured[station], wanted, who)
-        changed.inspector = found
-        return _logged(
-            f"{station}: {printable(who)} moved the thresholds to {_said(found)}; before, "
-            f"{_said(old)}"
-        )
+        found = self._stations[station]
+        return self._detectors.move_thresholds(found, threshold, review_threshold, who)
 
     def status(self) -> dict[str, Any]:
         """Every station and, while the line runs, what waits for the sinks; JSON values."""
@@ -276,41 +308,13 @@ class Line(Started):
 
     @property
     def thresholds(self) -> dict[str, dict[str, float | None]]:
-        """What the verdicts of each station are given by now."""
-        return {name: x.inspector.thresholds for name, x in self._stations.items()}
+        """What the verdicts of each station are given by now; ``None`` while it prepares."""
+        return {name: station.thresholds for name, station in self._stations.items()}
 
     @property
     def has_errors(self) -> bool:
         """Whether a part had no verdict, or a station ended before its time."""
         return any(x.counts.errors or x.failure for x in self._stations.values())
-
-    def _reloaded(self, station: Station, wanted: StationSettings) -> list[str]:
-        name = wanted.name
-        said = []
-        taken = {"detector": wanted.detector, **wanted.thresholds}
-        if wanted != station.settings.model_copy(update=taken):
-            said.append(_logged(f"{name}: only detector and thresholds change while it runs"))
-        try:
-            found = self._inspector_of(station.settings.model_copy(update=taken))
-        except Exception as error:  # whatever is wrong with the new one, the old one works
-            return [*said, _logged(f"{name}: the old detector stays: {printable(error)}")]
-        self._configured[name] = wanted.thresholds
-        old = station.inspector
-        if (found.digest, found.thresholds) == (old.digest, old.thresholds):
-            return said
-        station.inspector = found
-        return [
-            *said,
-            _logged(
-                f"{name}: inspects with {found.digest[:12]} at {_said(found)}; before, with "
-                f"{old.digest[:12]} at {_said(old)}"
-            ),
-        ]
-
-    def _inspector_of(self, settings: StationSettings) -> Inspector:
-        found = inspector_of(settings)
-        moved = self._moved.of(settings.name, found.digest, settings.thresholds)
-        return found.with_thresholds(**moved) if moved else found
 
 
 class _Recorded:
@@ -327,44 +331,16 @@ class _Recorded:
         return 0 if self.outbox is None else self.outbox.keep_only(self._station, present)
 
 
-def _said(inspector: Inspector) -> str:
-    known = {name: value for name, value in inspector.thresholds.items() if value is not None}
-    return ", ".join(f"{name} {value:.6g}" for name, value in known.items())
-
-
-def _logged(sentence: str) -> str:
-    log.warning("%s", sentence)
-    return sentence
-
-
 def _sinks_of(settings: LineSettings, configuration: str) -> dict[str, Sink]:
     made = {}
     for number, sink in enumerate(settings.sinks):
-        with _naming(f"{configuration}: sinks[{number}]", "", sink):
+        with naming(f"{configuration}: sinks[{number}]", "", sink):
             made[sink_name(sink)] = sink_kinds()[_kind(sink)](sink)
     return made
 
 
-@contextmanager
-def _naming(table: str, key: str, settings: BaseModel) -> Iterator[None]:
-    """Put the key before what is wrong with its value, where the sentence names none itself."""
-    try:
-        yield
-    except InputError as error:
-        first = re.split(r"\W", str(error), maxsplit=1)[0]
-        names_one = first in type(settings).model_fields
-        value = getattr(settings, key, None)
-        is_about_it = not isinstance(value, Path) or printable(value) in str(error)
-        place = f"{table}.{key}" if key and is_about_it else table
-        raise InputError(f"{table}.{error}" if names_one else f"{place}: {error}") from error
-
-
 def _serves(sink: Sink, station: str) -> bool:
     return not sink.settings.stations or station in sink.settings.stations
-
-
-def _moved_file(store: Path) -> Path:
-    return store.with_name(f"{store.name}.thresholds.json")
 
 
 def _kind(settings: Any) -> str:

@@ -9,11 +9,11 @@ from typing import Any, Final, Protocol
 
 from pyramidflow.errors import InputError
 from pyramidflow.io.names import printable
-from pyramidflow.line.configuration import StationSettings
+from pyramidflow.line.configuration import THRESHOLDS, StationSettings
 from pyramidflow.line.counts import Counts
 from pyramidflow.line.frame import Frame
 from pyramidflow.line.outbox.outbox import OutboxFull, Outgoing
-from pyramidflow.line.pipeline.inspector import Inspector, open_inspector
+from pyramidflow.line.pipeline.inspector import Inspector
 from pyramidflow.line.pipeline.part import Part
 from pyramidflow.line.pipeline.part_record import record_of, wanted_kinds
 from pyramidflow.line.pipeline.pipeline import Flow, Pipeline
@@ -46,10 +46,12 @@ class Keeper(Protocol):
 class Station:
     """Takes the frames of one source to durable records, in a thread of its own.
 
+    It takes none before :meth:`begin` gives it what inspects: until then the source waits.
+
     Attributes:
         settings: of the station.
         source: of its frames.
-        inspector: what inspects now; another one takes over between two parts.
+        detector: digest of the detector that is made ready for it.
         sinks: that get its records.
         keeper: of the records.
         turn: at the machine.
@@ -58,7 +60,7 @@ class Station:
 
     settings: StationSettings
     source: Source
-    inspector: Inspector
+    detector: str
     sinks: Sequence[Sink]
     keeper: Keeper
     turn: Turn
@@ -70,35 +72,87 @@ class Station:
         flow = Flow(self.settings.waiting, self.settings.when_full)
         look = None if self.viewer is None else self._look
         self._pipeline = Pipeline(lambda: self.inspector, self._kinds, flow, self.turn, look)
+        self._inspector: Inspector | None = None
+        self._beginning = threading.Lock()
         self._stop = Event()
+        self._is_over = Event()
         self._thread = threading.Thread(target=self._run, name=self.settings.name, daemon=True)
 
-    def start(self) -> None:
-        """Begin."""
-        self._thread.start()
+    @property
+    def inspector(self) -> Inspector:
+        """What inspects now; another one takes over between two parts."""
+        if self._inspector is None:
+            raise InputError(f"{self.settings.name} is preparing: wait until it can inspect.")
+        return self._inspector
+
+    @inspector.setter
+    def inspector(self, inspector: Inspector) -> None:
+        self._inspector, self.detector = inspector, inspector.digest
+
+    @property
+    def is_preparing(self) -> bool:
+        """Whether its detector is not ready yet."""
+        return self._inspector is None and not self._is_over.is_set()
+
+    @property
+    def thresholds(self) -> dict[str, float | None]:
+        """What verdicts are given by; not known before the detector is ready."""
+        known = self._inspector
+        return dict.fromkeys(THRESHOLDS) if known is None else known.thresholds
+
+    def begin(self, inspector: Inspector) -> None:
+        """Take frames and inspect them, unless it was stopped meanwhile.
+
+        Args:
+            inspector: what inspects.
+        """
+        with self._beginning:
+            if not self._stop.is_set():
+                self.inspector = inspector
+                self._thread.start()
+
+    def give_up(self, reason: Exception) -> None:
+        """Never begin, and tell who waits for a part; a station that has begun stops.
+
+        Args:
+            reason: why there is nothing to inspect with.
+        """
+        self.stop()
+        if self._inspector is None:
+            self.failure = InputError(str(reason))
+            self.source.give_up(self.failure)
 
     def stop(self) -> None:
         """Take no more frames; what is in hand is finished."""
-        self._stop.set()
+        with self._beginning:
+            self._stop.set()
+            if self._inspector is None:
+                self._is_over.set()
 
     def join(self, timeout: float | None) -> bool:
         """Wait for the end; whether it came."""
-        self._thread.join(timeout)
-        return not self._thread.is_alive()
+        return self._is_over.wait(timeout)
 
     def status(self) -> dict[str, Any]:
         """Counts, what waits, the source and the detector; JSON values."""
         return {
             **vars(self.counts),
-            "running": self._thread.is_alive(),
+            "preparing": self.is_preparing,
+            "running": self._inspector is not None and not self._is_over.is_set(),
             "failure": None if self.failure is None else str(self.failure),
             "waiting": self._pipeline.queue_lengths(),
             "source": self.source.status(),
-            "detector": self.inspector.digest,
-            **self.inspector.thresholds,
+            "detector": self.detector,
+            **self.thresholds,
         }
 
     def _run(self) -> None:
+        try:
+            self._inspect_all()
+        finally:
+            self._is_over.set()
+
+    def _inspect_all(self) -> None:
         name = self.settings.name
         try:
             for parts in self._pipeline.run(self._new_frames()):
@@ -165,21 +219,3 @@ class Station:
             log.warning("%s: %s", self.settings.name, error)
             return False
         return True
-
-
-def inspector_of(settings: StationSettings) -> Inspector:
-    """The inspector that a station asks for, ready.
-
-    Raises:
-        InputError: the detector cannot be used, or a setting cannot be honoured.
-    """
-    inspector = open_inspector(
-        settings.detector,
-        settings.thresholds,
-        settings.device,
-        threads=settings.threads,
-        precision=settings.precision,
-        max_pixels=round(settings.max_megapixels * 1e6),
-    )
-    inspector.warm_up()
-    return inspector

@@ -5,7 +5,7 @@
 from a ``TrainedNetwork`` and ``InspectionSettings``.
 """
 
-from pyramidflow.runtime.device import resolve_device, runtime_on
+from pyramidflow.runtime.device import check_settings, resolve_device, runtime_on
 from pyramidflow.runtime.eager import EagerRuntime
 from pyramidflow.runtime.inspection_settings import InspectionSettings, Precision
 from pyramidflow.runtime.plan import Plan, Runtime
@@ -18,6 +18,7 @@ __all__ = [
     "Precision",
     "Runtime",
     "TrainedNetwork",
+    "check_settings",
     "resolve_device",
     "runtime_on",
 ]

@@ -1,5 +1,7 @@
 """Which runtime inspects on a device, and what it refuses."""
 
+from typing import Literal
+
 import torch
 
 from pyramidflow import ops
@@ -26,25 +28,49 @@ def runtime_on(
         settings: threads, budget and precision.
 
     Raises:
-        InputError: the device, or the backend of its operations, cannot honour a setting.
+        InputError: as :func:`check_settings`; or the memory budget is too small, or the network is
+            none for images of this size.
     """
     settings = settings or InspectionSettings()
+    kind = check_settings(device, settings)
+    if kind == "cpu":
+        return cpu.make(trained, size, settings)
+    if kind == "cuda":
+        from pyramidflow.runtime import cuda
+
+        return cuda.make(trained, size, settings)
+    return EagerRuntime(trained, size, device)
+
+
+def check_settings(
+    device: torch.device, settings: InspectionSettings
+) -> Literal["cpu", "cuda", "eager"]:
+    """Refuse settings that no network could be run with, before one is made ready.
+
+    Args:
+        device: as for :func:`runtime_on`.
+        settings: likewise.
+
+    Returns:
+        The kind of runtime.
+
+    Raises:
+        InputError: the device, or the backend of its operations, cannot honour a setting.
+    """
     settings.precision_on(device.type)
     backend = ops.active_backend(device.type)
     if (device.type, backend) == ("cpu", "cpu"):
-        return cpu.make(trained, size, settings)
+        return "cpu"
     _refuse(
         f"on {device.type} with the backend {backend!r}",
         threads=settings.threads,
         memory_budget=settings.memory_budget,
     )
     if device.type == "cuda" and backend in ("cuda", "triton"):
-        from pyramidflow.runtime import cuda
-
-        return cuda.make(trained, size, settings)
+        return "cuda"
     if settings.precision not in (None, "float32"):
         _refuse(f"with the backend {backend!r}", precision=settings.precision)
-    return EagerRuntime(trained, size, device)
+    return "eager"
 
 
 def _refuse(where: str, **settings: object) -> None:

@@ -153,7 +153,7 @@ def picture(
     "/scores", summary="Histogram of a station's scores, and its thresholds", responses=BUSY
 )
 def score_histogram(context: Given, station: Station) -> Response:
-    """Scores of the detector that works there now."""
+    """Scores of the detector that works there now; thresholds are null while it prepares."""
     with scanning():
         looked_at = _scores(context, station)
     thresholds = context.line.thresholds[station]
@@ -182,10 +182,15 @@ def mark(context: Given, said: Mark) -> Response:
     return Json(content, 201)
 
 
-@changing.post("/thresholds", summary="Move a station's thresholds")
+@changing.post(
+    "/thresholds",
+    summary="Move a station's thresholds",
+    responses={503: {"description": "The station is preparing: see Retry-After."}},
+)
 def move(context: Given, moved: Moved) -> Response:
     """From the next part on, and after the next start."""
     context.check_station(moved.station)
+    context.check_ready(moved.station)
     with refusals(400):
         said = context.line.move_thresholds(
             moved.station, moved.threshold, moved.review_threshold, printable(moved.who)

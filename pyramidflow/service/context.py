@@ -110,6 +110,19 @@ class Context:
             raise HTTPException(404, "there is no such station.")
         return name
 
+    def check_ready(self, station: str) -> None:
+        """Refuse what a station can only do once its detector is ready.
+
+        Raises:
+            HTTPException: 503, with the time after which to ask again.
+        """
+        if station in self.line.preparing:
+            raise HTTPException(
+                503,
+                f"{station} is preparing: its detector is made ready to inspect; ask again later.",
+                {"Retry-After": "2"},
+            )
+
 
 class Json(JSONResponse):
     """JSON in ASCII: file names may hold bytes that are no text."""

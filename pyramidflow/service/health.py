@@ -19,16 +19,23 @@ def health() -> Response:
 @router.get(
     "/ready",
     summary="Whether the line works",
-    responses={503: {"description": "A station ended, or no record can be kept."}},
+    responses={
+        503: {"description": "A station prepares its detector or ended, or no record can be kept."}
+    },
 )
 def ready(request: Request, context: Given) -> Response:
-    """503 where a station ended before its time, or the store is full; who may read sees which."""
+    """200 where every station can inspect and records can be kept; who may read sees what is not.
+
+    ``preparing`` names the stations whose detector is made ready, ``ended`` those that ended before
+    their time.
+    """
+    preparing = context.line.preparing
     status = context.status()
     ended = sorted(name for name, state in status["stations"].items() if state["failure"])
     is_full = bool(status["outbox"].get("is_full", False))
-    content: dict[str, Any] = {"ready": not ended and not is_full}
+    content: dict[str, Any] = {"ready": not preparing and not ended and not is_full}
     if context.access.may_read(request):
-        content |= {"ended": ended, "store_full": is_full}
+        content |= {"preparing": preparing, "ended": ended, "store_full": is_full}
     return Json(content, 200 if content["ready"] else 503)
 
 

@@ -39,7 +39,7 @@ _ANSWERS: Final[dict[int | str, dict[str, Any]]] = {
     413: {"description": "The picture is too large."},
     422: {"description": "The picture cannot be read; its record says why."},
     429: {"description": "Too many requests."},
-    503: {"description": "The line is full: see Retry-After."},
+    503: {"description": "The line is full, or the station is preparing: see Retry-After."},
 }
 
 router = APIRouter(dependencies=[Depends(changer)])
@@ -71,6 +71,7 @@ async def inspect(
     The answer comes once the record is durable. A picture that cannot be read has a record, too.
     """
     name = _station(context, station)
+    context.check_ready(name)
     known = identity or secrets.token_hex(12)
     if not _uploads.acquire(blocking=False):
         raise _full()

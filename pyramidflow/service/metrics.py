@@ -64,6 +64,11 @@ def _of_stations(stations: Mapping[str, Any]) -> Iterator[Metric]:
     late = CounterMetricFamily(
         "pyramidflow_late_parts", "Parts after their deadline.", labels=["station"]
     )
+    preparing = GaugeMetricFamily(
+        "pyramidflow_station_preparing",
+        "1 while a station's detector is made ready.",
+        labels=["station"],
+    )
     running = GaugeMetricFamily(
         "pyramidflow_station_running", "1 while a station takes parts.", labels=["station"]
     )
@@ -78,6 +83,7 @@ def _of_stations(stations: Mapping[str, Any]) -> Iterator[Metric]:
         for outcome in _OUTCOMES:
             parts.add_metric([name, outcome], state[outcome])
         late.add_metric([name], state["late"])
+        preparing.add_metric([name], float(state["preparing"]))
         running.add_metric([name], float(state["running"]))
         for stage, count in state["waiting"].items():
             waiting.add_metric([name, stage], count)
@@ -85,7 +91,7 @@ def _of_stations(stations: Mapping[str, Any]) -> Iterator[Metric]:
             if state[kind] is not None:
                 thresholds.add_metric([name, kind], state[kind])
         detectors.add_metric([name], {"sha256": state["detector"]})
-    yield from (parts, late, running, waiting, thresholds, detectors)
+    yield from (parts, late, preparing, running, waiting, thresholds, detectors)
 
 
 def _of_sinks(outbox: Mapping[str, Any]) -> Iterator[Metric]:

@@ -134,6 +134,7 @@ class Watch:
                 took = second.milliseconds
                 stations[name] = {
                     **second.counts,
+                    "preparing": state["preparing"],
                     "waiting": sum(state["waiting"].values()),
                     "median_ms": float(np.median(took)) if took else None,
                     "slowest_ms": max(took) if took else None,

@@ -72,6 +72,7 @@ def test_a_new_detector_ends_moved_thresholds(tmp_path, detector_file):
     file = tmp_path / "part.safetensors"
     shutil.copy(detector_file, file)
     with Line(configuration(tmp_path, file)) as line:
+        line.wait_until_ready()
         line.move_thresholds("press", 2e-6, 1e-6, "Ada")
         other = Detector.load(detector_file)
         other.threshold = 123.0

@@ -60,7 +60,17 @@ def configuration(folder, detector, **station: Any) -> dict[str, Any]:
 
 @contextmanager
 def served(given: dict[str, Any], token: str | None = TOKEN, **settings: Any) -> Iterator[Served]:
-    """A line and its service, on a free port."""
+    """A line that can inspect, and its service, on a free port."""
+    with beginning(given, token, **settings) as found:
+        assert found.line.wait_until_ready(60)
+        yield found
+
+
+@contextmanager
+def beginning(
+    given: dict[str, Any], token: str | None = TOKEN, **settings: Any
+) -> Iterator[Served]:
+    """A line that may still prepare, and its service, on a free port."""
     with pytest.MonkeyPatch.context() as patch:
         if token is not None:
             patch.setenv("PYRAMIDFLOW_TEST_TOKEN", token)

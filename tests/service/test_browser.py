@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from pyramidflow import Detector
-from tests.service.served import TOKEN, configuration, picture, served
+from tests.line.preparing import held_preparations
+from tests.service.served import TOKEN, beginning, configuration, picture, served
 
 pytest.importorskip("selenium", reason="needs selenium, of the extra test")
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
@@ -95,6 +96,38 @@ def test_from_a_part_to_a_verdict_that_changes(browser, tmp_path, detector_file)
         assert [button.text for button in pressed] == ["Was good"]
         one(browser, ".marks [data-good='false']").send_keys(Keys.ENTER)
         wait_for(browser, lambda: "bad, says Ada" in one(browser, "#said").text)
+
+
+def test_a_station_that_prepares_is_told_and_goes_on_without_a_reload(
+    browser, tmp_path, detector_file
+):
+    with (
+        held_preparations() as go,
+        beginning(configuration(tmp_path, detector_file)) as found,
+    ):
+        browser.get(f"{found.url}/thresholds")
+        wait_for(browser, lambda: "press is preparing" in one(browser, "#about").text)
+        browser.get(f"{found.url}/")
+        wait_for(browser, lambda: one(browser, "#preparing").is_displayed())
+        assert one(browser, "#preparing").text.startswith("press: preparing. The detector is made")
+        browser.execute_script("window.isTheSamePage = true")
+        go.set()
+        wait_for(browser, lambda: not one(browser, "#preparing").is_displayed())
+        found.inspect(picture(0), identity="0")
+        wait_for(browser, lambda: len(all_of(browser, "#parts li.ok")) == 1)
+        assert browser.execute_script("return window.isTheSamePage")
+
+
+def test_thresholds_come_once_the_station_is_ready(browser, tmp_path, detector_file):
+    with (
+        held_preparations() as go,
+        beginning(configuration(tmp_path, detector_file)) as found,
+    ):
+        browser.get(f"{found.url}/thresholds")
+        wait_for(browser, lambda: "press is preparing" in one(browser, "#about").text)
+        go.set()
+        field = one(browser, "#threshold-number")
+        wait_for(browser, lambda: field.get_property("value") != "")
 
 
 def test_names_from_outside_run_nothing(browser, tmp_path, detector_file):

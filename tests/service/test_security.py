@@ -260,7 +260,7 @@ def test_what_is_told_to_strangers_names_nothing(tmp_path, detector_file):
         assert found.client.get("/ready").json() == {"ready": True}
         assert found.client.get("/openapi.json").status_code == 401
         told = found.client.get("/ready", headers=BEARER).json()
-        assert told == {"ready": True, "ended": [], "store_full": False}
+        assert told == {"ready": True, "preparing": [], "ended": [], "store_full": False}
         assert "openapi" in found.client.get("/openapi.json", headers=BEARER).json()
 
 

@@ -75,7 +75,8 @@ def test_parts_and_pictures_are_bounded(monkeypatch):
 
 def test_samples_close_what_came_since_the_last_one():
     watch = Watch()
-    status = {"stations": {"press": {"waiting": {"inspecting": 2, "writing": 1}}}}
+    waiting = {"inspecting": 2, "writing": 1}
+    status = {"stations": {"press": {"preparing": False, "waiting": waiting}}}
     for number, total in enumerate((10.0, 20.0, 60.0)):
         watch.shown(record(number, times={"total": total}), {})
     watch.shown(record(4, findings={}, error="broken"), {})
@@ -87,6 +88,7 @@ def test_samples_close_what_came_since_the_last_one():
         "review": 0,
         "ng": 0,
         "error": 1,
+        "preparing": False,
         "waiting": 3,
         "median_ms": 20.0,
         "slowest_ms": 60.0,

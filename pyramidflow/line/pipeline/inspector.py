@@ -47,10 +47,37 @@ class Inspector:
         self.session.inspect(np.zeros((*self.session.size, 3), np.uint8))
 
 
-def open_inspector(
+@dataclass(frozen=True)
+class OpenedDetector:
+    """A detector file that was read and checked, before the work that an inspection needs.
+
+    Attributes:
+        detector: as read; nobody else may change it.
+        digest: SHA-256 of the file.
+        thresholds: in place of the calibrated ones.
+        settings: as for :meth:`pyramidflow.Detector.prepare`.
+    """
+
+    detector: Detector
+    digest: str
+    thresholds: Mapping[str, float | None]
+    settings: Mapping[str, Any]
+
+    def prepared(self) -> Inspector:
+        """Make ready to inspect: this is what takes time.
+
+        Raises:
+            InputError: a setting cannot be honoured.
+            Interrupted: it is not wanted any more, see :func:`pyramidflow.interrupt.unless`.
+        """
+        session = self.detector.prepare(**self.settings).with_thresholds(**self.thresholds)
+        return Inspector(session, self.digest)
+
+
+def open_detector(
     model: Path, thresholds: Mapping[str, float | None], device: str, **settings: Any
-) -> Inspector:
-    """Read a detector file and make ready to inspect with it.
+) -> OpenedDetector:
+    """Read a detector file, and check that one could inspect with it.
 
     Args:
         model: the file.
@@ -61,21 +88,39 @@ def open_inspector(
 
     Raises:
         InputError: the file cannot be used, has no threshold or one for other scores, or was
-            overwritten meanwhile; a setting cannot be honoured.
+            overwritten meanwhile; a setting is refused.
     """
     digest = file_digest(model)
     detector = Detector.load(model, device=device)
-    session = detector.prepare(**settings).with_thresholds(**thresholds)
-    if session.threshold is None:
-        raise InputError(
-            f"{printable(model)} has no threshold yet: run pyramidflow calibrate, or give a "
-            "threshold (--threshold)."
-        )
-    if session.stale is not None:
-        raise InputError(f"{printable(model)}: {session.stale}")
     if file_digest(model) != digest:
         raise InputError(
             f"{printable(model)} was overwritten while it was read, so the records could name "
             "another model than the one that inspects: start again."
         )
-    return Inspector(session, digest)
+    calibration = detector.check(thresholds, **settings)
+    if calibration is None:
+        raise InputError(
+            f"{printable(model)} has no threshold yet: run pyramidflow calibrate, or give a "
+            "threshold (--threshold)."
+        )
+    stale = calibration.stale(detector.scoring)
+    if stale is not None:
+        raise InputError(f"{printable(model)}: {stale}")
+    return OpenedDetector(detector, digest, thresholds, settings)
+
+
+def open_inspector(
+    model: Path, thresholds: Mapping[str, float | None], device: str, **settings: Any
+) -> Inspector:
+    """Read a detector file and make ready to inspect with it.
+
+    Args:
+        model: as for :func:`open_detector`.
+        thresholds: likewise.
+        device: likewise.
+        settings: likewise.
+
+    Raises:
+        InputError: as there; or a setting cannot be honoured.
+    """
+    return open_detector(model, thresholds, device, **settings).prepared()

@@ -4,8 +4,9 @@ import queue
 import secrets
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
+from contextlib import suppress
 from itertools import count
-from threading import Event
+from threading import Event, Lock
 from typing import Any, Final
 
 from pydantic import Field
@@ -38,7 +39,8 @@ class PythonSource(Source):
         self._asked: dict[str, Future[Record | None]] = {}
         self._numbers = count()
         self._run = secrets.token_hex(8)
-        self._is_closed = False
+        self._refusal: InputError | None = None
+        self._asking = Lock()
 
     def put(
         self,
@@ -50,29 +52,32 @@ class PythonSource(Source):
         """Hand over a picture; see :meth:`pyramidflow.line.Line.put`.
 
         Raises:
-            InputError: the line is stopped, the picture has no form that is known, or one with
-                this identity waits already.
+            InputError: the line is stopped or cannot inspect, the picture has no form that is
+                known, or one with this identity waits already.
             TimeoutError: no room within the time.
         """
-        if self._is_closed:
-            raise InputError("the line is stopped: put pictures in while it runs.")
+        payload = payload_of(image)
         number = next(self._numbers)
         identity = identity or f"{self._run}-{number}"
-        if identity in self._asked:
-            raise InputError(f"a picture with the identity {identity} waits: give another one.")
+        asked: Future[Record | None] = Future()
+        with self._asking:
+            if self._refusal is not None:
+                raise self._refusal
+            if identity in self._asked:
+                raise InputError(f"a picture with the identity {identity} waits: give another one.")
+            self._asked[identity] = asked
         frame = Frame(
-            payload_of(image),
+            payload,
             identity,
             identity=identity,
             station=self.station,
             source="python",
             metadata=dict(metadata or {}),
         )
-        asked = self._asked[identity] = Future()
         try:
             self._frames.put(frame, timeout=timeout)
         except queue.Full as error:
-            del self._asked[identity]
+            self._asked.pop(identity, None)
             raise TimeoutError("the line takes no picture now: parts come too fast.") from error
         return asked
 
@@ -92,6 +97,22 @@ class PythonSource(Source):
 
     def close(self) -> None:
         """Take no more pictures, and cancel what was never looked at."""
-        self._is_closed = True
-        for asked in list(self._asked.values()):
+        stopped = InputError("the line is stopped: put pictures in while it runs.")
+        for asked in self._refused(stopped):
             asked.cancel()
+
+    def give_up(self, reason: InputError) -> None:
+        """Take no more pictures, and give the reason to who waits for a record."""
+        for asked in self._refused(reason):
+            asked.set_exception(reason)
+
+    def _refused(self, reason: InputError) -> "list[Future[Record | None]]":
+        """Refuse all further pictures; gives what was asked for and never will be there."""
+        with self._asking:
+            self._refusal = self._refusal or reason
+            waiting = [asked for asked in self._asked.values() if not asked.done()]
+            self._asked.clear()
+        with suppress(queue.Empty):  # who waits for room goes on, too
+            while True:
+                self._frames.get_nowait()
+        return waiting

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Protocol
 
 from pydantic import BaseModel, ConfigDict
 
+from pyramidflow.errors import InputError
 from pyramidflow.line.frame import Frame
 from pyramidflow.line.record import Record
 
@@ -74,6 +75,13 @@ class Source(ABC):
         Args:
             frame: as the source gave it.
             record: its record; ``None`` where an earlier run wrote it.
+        """
+
+    def give_up(self, reason: InputError) -> None:  # noqa: B027 - most sources need none
+        """No frame will ever be taken: who waits for one is to be told.
+
+        Args:
+            reason: why.
         """
 
     def status(self) -> dict[str, Any]:

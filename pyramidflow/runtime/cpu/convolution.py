@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from pyramidflow import ops
+from pyramidflow.interrupt import checkpoint
 from pyramidflow.ops.convolution import direct, spectral
 from pyramidflow.runtime.cpu.network_plan import Layer
 
@@ -56,6 +57,7 @@ class Spectra:
         made = self._made.get(layer.name)
         if made is not None:
             return made.on_threads()
+        checkpoint()
         made = spectral.PreparedConvolution(layer.shape, layer.method, weight, channels)
         self._made[layer.name] = made
         return made

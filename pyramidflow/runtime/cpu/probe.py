@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from pyramidflow.interrupt import checkpoint
 from pyramidflow.ops.convolution.methods import (
     DIRECT_CALL,
     NOMINAL,
@@ -78,6 +79,7 @@ def measure() -> Costs:
             for index, ((run, _), (_, method, is_cold)) in enumerate(
                 zip(made, subjects, strict=True)
             ):
+                checkpoint()
                 if is_cold:
                     _flush()
                 times[index] = min(times[index], _milliseconds(run) - _overhead(method))

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from pyramidflow.errors import InputError
+from pyramidflow.interrupt import checkpoint
 from pyramidflow.model import PyramidFlow
 from pyramidflow.model.coupling import LEAKY_SLOPE, CouplingBlock
 from pyramidflow.ops.libraries.cpu import has_bfloat16, image_of
@@ -142,6 +143,7 @@ class CpuRuntime:
         with self.using_threads():
             self._pixels.read(images)
             for _, run in (*self._steps, *self._last):
+                checkpoint()
                 run()
         height, width = self.feature_size
         return self._buffers.maps[0][:, 0, :height, :width]
@@ -160,6 +162,7 @@ class CpuRuntime:
         with self.using_threads():
             self._pixels.read(images)
             for _, run in self._steps:
+                checkpoint()
                 run()
         return self._buffers.levels
 

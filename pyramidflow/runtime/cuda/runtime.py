@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from pyramidflow.errors import InputError
+from pyramidflow.interrupt import checkpoint
 from pyramidflow.ops.tf32 import convolutions_with_tf32
 from pyramidflow.runtime.cuda.frozen import FrozenNetwork
 from pyramidflow.runtime.cuda.plan import BATCH_SIZES, DTYPES, CudaPlan
@@ -75,6 +76,7 @@ class CudaRecorder:
         with _repeatable_convolutions(), convolutions_with_tf32(self._allow_tf32):
             with torch.cuda.stream(stream):
                 for _ in range(WARM_UP):
+                    checkpoint()
                     run()
             torch.cuda.current_stream().wait_stream(stream)
             graph = torch.cuda.CUDAGraph()

@@ -94,8 +94,16 @@ function drawTiles(values) {
   if (totals.failure) setState(`${station()} ended: ${totals.failure}`, true);
 }
 
+function drawPreparing() {
+  const names = Object.keys(state.totals).filter((name) => state.totals[name].preparing);
+  const box = document.getElementById("preparing");
+  box.hidden = names.length === 0;
+  box.textContent = names.length ? `${names.join(", ")}: preparing. The detector is made ready for this machine. Parts are inspected as soon as it is done.` : "";
+}
+
 function draw() {
   isPlanned = false;
+  drawPreparing();
   drawParts();
   drawLastNg();
   drawCharts();
@@ -143,7 +151,9 @@ async function begin() {
     plan();
   });
   stream.addEventListener("sample", (event) => {
-    state.samples = [...state.samples, JSON.parse(event.data)].slice(-KEPT);
+    const sample = JSON.parse(event.data);
+    state.samples = [...state.samples, sample].slice(-KEPT);
+    for (const [name, total] of Object.entries(state.totals)) total.preparing = sample.stations[name].preparing;
     plan();
   });
   setInterval(() => { if (!document.hidden) totals().catch(() => {}); }, 5000);

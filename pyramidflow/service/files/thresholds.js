@@ -7,7 +7,7 @@ for (const name of ["threshold", "review"]) {
   fields[name] = [document.getElementById(name), document.getElementById(`${name}-number`)];
 }
 const apply = document.getElementById("apply");
-let found = null, now = { threshold: 0, review: 0 }, wanted = { ...now }, timer = 0, asked = 0;
+let found = null, now = { threshold: 0, review: 0 }, wanted = { ...now }, timer = 0, again = 0, asked = 0;
 
 function show() {
   if (!found) return;
@@ -71,10 +71,17 @@ function move(name, value) {
 }
 
 async function load() {
+  clearTimeout(again);
   try {
     found = await ask(`/api/scores?${new URLSearchParams({ station: choice.value })}`);
   } catch (problem) {
     say(problem.message);
+    return;
+  }
+  if (found.threshold === null) {
+    document.getElementById("about").textContent = `${choice.value} is preparing: its thresholds are known once its detector is ready.`;
+    found = null;
+    again = setTimeout(load, 2000);
     return;
   }
   now = { threshold: found.threshold, review: found.review_threshold ?? found.threshold };

@@ -207,6 +207,7 @@ def coupling_conv1x1_forward_kernel(
     clamp,
     DOT_TYPE: tl.constexpr,
     CHANNEL_MEAN: tl.constexpr,
+    WITH_SUMS: tl.constexpr,
     RESIZED: tl.constexpr,
     FLAT: tl.constexpr,
     BLOCK_C: tl.constexpr,
@@ -215,7 +216,8 @@ def coupling_conv1x1_forward_kernel(
     """``z = A (e^s x + t)`` in one pass; mean and sums as for the coupling alone.
 
     ``BLOCK_C`` holds every channel. Bytes: reads ``x``, ``s0``, ``t`` once, a mean that is not
-    broadcast, and ``A``; writes ``z``, the mean if taken here, and one float for each pixel.
+    broadcast, and ``A``; writes ``z``, the mean if taken here, and one float for each pixel
+    ``WITH_SUMS``.
     """
     x_strides, params_strides, mean_strides, weight_strides, z_strides = strides
     channels, height, width = sizes
@@ -238,7 +240,8 @@ def coupling_conv1x1_forward_kernel(
         mean = load_float(mean_ptr + channel * mean_strides[1], mask)
     s = tl.where(mask, s - mean, 0.0)
     y = transform(x, s, t, False)
-    tl.store(sums_ptr + batch * height * width + pixel, tl.sum(s, 0)[None, :], mask=mask_pixel)
+    if WITH_SUMS:
+        tl.store(sums_ptr + batch * height * width + pixel, tl.sum(s, 0)[None, :], mask=mask_pixel)
     column = tl.arange(0, BLOCK_C).to(tl.int64)[None, :]
     mask_weight = (channel < channels) & (column < channels)
     offset_weight = channel * weight_strides[0] + column * weight_strides[1]
@@ -249,7 +252,7 @@ def coupling_conv1x1_forward_kernel(
 
 
 def coupling_conv1x1_forward(
-    coupling: Coupling, weight: Tensor, z: Tensor, sums: Tensor, *, channel_mean: bool
+    coupling: Coupling, weight: Tensor, z: Tensor, sums: Tensor | None, *, channel_mean: bool
 ) -> None:
     """Write ``z``; the rest as :func:`pyramidflow.kernels.coupling.affine_coupling_forward`.
 
@@ -257,7 +260,7 @@ def coupling_conv1x1_forward(
         coupling: of at most :data:`FUSED_CHANNELS` channels, not inverted.
         weight: ``A [C, C]``.
         z: the result.
-        sums: of the log-scale over channels, dense, in float32.
+        sums: of the log-scale over channels, dense, in float32; ``None`` for none.
         channel_mean: whether the mean over channels is taken here.
     """
     launch_coupling(

@@ -122,6 +122,7 @@ def affine_coupling_forward_kernel(
     clamp,
     INVERSE: tl.constexpr,
     CHANNEL_MEAN: tl.constexpr,
+    WITH_SUMS: tl.constexpr,
     RESIZED: tl.constexpr,
     FLAT: tl.constexpr,
     BLOCK_C: tl.constexpr,
@@ -132,7 +133,7 @@ def affine_coupling_forward_kernel(
     ``CHANNEL_MEAN``: ``m[b, p] = mean_c v[b, c, p]`` is taken here and written to ``mean``; else
     ``m`` is read from it. Bytes: reads ``x``, ``s0``, ``t`` once (``s0`` a second time from cache
     for the mean) and a mean that is not broadcast, writes ``y``, the mean if taken here, and one
-    float for each pixel.
+    float for each pixel ``WITH_SUMS``.
     """
     x_strides, params_strides, mean_strides, y_strides = strides
     channels, height, width = sizes
@@ -164,12 +165,14 @@ def affine_coupling_forward_kernel(
             mean = load_float(mean_ptr + channel * mean_strides[1], mask)
         s = soft_clamp(s0, clamp) - mean
         tl.store(y_ptr + channel * y_strides[1], transform(x, s, t, INVERSE), mask=mask)
-        total += tl.sum(tl.where(mask, s, 0.0), 0)
-    tl.store(sums_ptr + batch * height * width + pixel, total[None, :], mask=mask_pixel)
+        if WITH_SUMS:
+            total += tl.sum(tl.where(mask, s, 0.0), 0)
+    if WITH_SUMS:
+        tl.store(sums_ptr + batch * height * width + pixel, total[None, :], mask=mask_pixel)
 
 
 def launch_coupling(
-    kernel: Any, coupling: Coupling, *others: Tensor, sums: Tensor, **constants: Any
+    kernel: Any, coupling: Coupling, *others: Tensor, sums: Tensor | None, **constants: Any
 ) -> None:
     """Launch a kernel that couples.
 
@@ -177,22 +180,24 @@ def launch_coupling(
         kernel: takes what the coupling reads, the others, the sums, and their layout.
         coupling: what is read.
         others: a matrix, if there is one, and the result.
-        sums: of the log-scale over channels, ``[B, H, W]`` in float32, dense.
+        sums: of the log-scale over channels, ``[B, H, W]`` in float32, dense; ``None`` for none.
         constants: that the kernel is compiled with.
     """
     x, params, mean, clamp, _ = coupling
     strided = (x, params, mean, *others)
     with device_of(x):
         kernel[pixel_grid(x)](
-            *(*strided, sums, strides_of(*strided), level_sizes(x), coupling.resizing, clamp),
+            *(*strided, x if sums is None else sums, strides_of(*strided)),
+            *(level_sizes(x), coupling.resizing, clamp),
             **constants,
+            WITH_SUMS=sums is not None,
             RESIZED=coupling.is_resized,
             FLAT=is_flat(*(tensor for tensor in strided if tensor.dim() == 4)),
         )
 
 
 def affine_coupling_forward(
-    coupling: Coupling, y: Tensor, sums: Tensor, *, channel_mean: bool
+    coupling: Coupling, y: Tensor, sums: Tensor | None, *, channel_mean: bool
 ) -> None:
     """Write ``y [B, C, H, W]``, the sums and, where it is taken here, the mean.
 

@@ -77,7 +77,7 @@ int forward(const float* x, const float* params, const float* mean, float* mean_
     const int64_t collected = coupling.gathers() ? 3 : 0;
     const int64_t per_thread = (waiting + collected + (weight ? 1 : 0)) * member_size;
     Scratch<float> scratch(threads * per_thread), transposed(mix_weight_size(C));
-    Scratch<double> partial(shape.batch * tiles);
+    Scratch<double> partial(log_det ? shape.batch * tiles : 0);
     if (scratch.failed() || partial.failed() || transposed.failed()) return 1;
     if (weight) prepare_mix(weight, C, transposed.get());
     const SoftClamp clamp(shape.clamp);
@@ -117,21 +117,21 @@ int forward(const float* x, const float* params, const float* mean, float* mean_
                 float* const out = y + coupling.level_offset(tile);
                 float* const target = weight ? mixed : out;
                 const int64_t target_stride = weight ? static_cast<int64_t>(length) : stride;
-                double* const log_scales = partial.get() + tile.b * tiles + tile_index;
+                double sum = 0.0;
                 if constexpr (TAKES_MEAN) {
                     source.mean = {pixel, channels_last, nullptr};
                     source.mean_varies = !channels_last;
                     const Runs buffer = {s + m * member_size, length, nullptr};
-                    *log_scales =
-                        couple<1>(channels_last, shape.inverse, AsTheyAre(), buffer, source, in,
-                                  target, target_stride, streamed && !weight, rows, length);
+                    sum = couple<1>(channels_last, shape.inverse, AsTheyAre(), buffer, source, in,
+                                    target, target_stride, streamed && !weight, rows, length);
                 } else {
                     with_gap(channels_last, source, [&](auto gap) {
-                        *log_scales = couple<gap.value>(
-                            channels_last, shape.inverse, clamp, source.s0, source, in, target,
-                            target_stride, streamed && !weight, rows, length);
+                        sum = couple<gap.value>(channels_last, shape.inverse, clamp, source.s0,
+                                                source, in, target, target_stride,
+                                                streamed && !weight, rows, length);
                     });
                 }
+                if (log_det) partial.get()[tile.b * tiles + tile_index] = sum;
                 if (!weight) continue;
                 if (channels_last)
                     mix_pixels(mixed, transposed.get(), out, C, tile.pixels, streamed);
@@ -141,6 +141,7 @@ int forward(const float* x, const float* params, const float* mean, float* mean_
             }
         });
     });
+    if (!log_det) return 0;
     for (int64_t b = 0; b < shape.batch; ++b) {
         double sum = 0.0;
         for (int64_t k = 0; k < tiles; ++k) sum += partial.get()[b * tiles + k];
@@ -152,7 +153,7 @@ int forward(const float* x, const float* params, const float* mean, float* mean_
 }  // namespace
 
 // The mean is read, or, for PYRAMIDFLOW_MEAN_TAKEN, taken over the channels of each pixel and
-// written.
+// written. log_det is written unless null; its terms, of values that are in registers, cost nothing.
 PYRAMIDFLOW_FUNCTION(coupling, const float* x, const float* params, float* mean,
                      const float* weight, float* y, float* log_det, PyramidflowCoupling shape,
                      int64_t threads) {

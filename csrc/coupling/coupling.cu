@@ -12,6 +12,7 @@ __global__ void __launch_bounds__(THREADS, BLOCKS)
     float* scratch = shared_memory;
     const float sum = couple_tile<T, CHANNELS_LAST, false>(
         in, direction, output, shared_memory + COUPLING_SCRATCH, scratch);
+    if (partials == nullptr) return;
     const float total = block_sum(sum, scratch);
     if (threadIdx.x == 0) partials[blockIdx.x] = total;
 }
@@ -264,8 +265,9 @@ int64_t couple(float direction, const void* input, const void* params, float* me
             COUPLING_SCRATCH + (in_block ? coupling_tile_floats(coupling.channels) : 0);
         const int64_t error = launch(affine_coupling_forward_kernel<T, LAST>,
                                      log_det_partials(coupling), THREADS, floats * sizeof(float),
-                                     stream, in, direction, static_cast<T*>(output), workspace);
-        if (error != cudaSuccess) return error;
+                                     stream, in, direction, static_cast<T*>(output),
+                                     log_det == nullptr ? nullptr : workspace);
+        if (error != cudaSuccess || log_det == nullptr) return error;
         return sum_log_det(workspace, coupling, log_det, stream);
     });
 }
@@ -330,7 +332,7 @@ PYRAMIDFLOW_FUNCTION(affine_coupling_workspace, PyramidflowCoupling coupling) {
     return log_det_partials(coupling) + mean_partials(coupling) + means;
 }
 
-// y = exp(s) ⊙ x + t, log_det [B] = Σ s, mean [B or 1, 1 or C, H', W' or 1] read if given, else
+// y = exp(s) ⊙ x + t, log_det [B] = Σ s unless null, mean [B or 1, 1 or C, H', W' or 1] read if given, else
 // written.
 PYRAMIDFLOW_FUNCTION(affine_coupling, const void* x, const void* params, float* mean, void* y,
                      float* log_det, float* workspace, PyramidflowCoupling coupling,
@@ -338,7 +340,7 @@ PYRAMIDFLOW_FUNCTION(affine_coupling, const void* x, const void* params, float* 
     return couple(FORWARD, x, params, mean, y, log_det, workspace, coupling, stream);
 }
 
-// x = (y − t) ⊙ exp(−s), log_det [B] = −Σ s.
+// x = (y − t) ⊙ exp(−s), log_det [B] = −Σ s unless null.
 PYRAMIDFLOW_FUNCTION(affine_coupling_inverse, const void* y, const void* params, float* mean,
                      void* x, float* log_det, float* workspace, PyramidflowCoupling coupling,
                      cudaStream_t stream) {

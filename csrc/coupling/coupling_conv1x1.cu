@@ -17,8 +17,12 @@ __global__ void __launch_bounds__(THREADS, BLOCKS)
     const int channels = in.sizes.channels;
     const PixelTile place(blockIdx.x, in.sizes.pixels());
     const float sum = couple_tile<T, CHANNELS_LAST, true>(in, FORWARD, y, tile, scratch);
-    const float total = block_sum(sum, scratch);
-    if (threadIdx.x == 0) partials[blockIdx.x] = total;
+    if (partials == nullptr) {
+        __syncthreads();  // for the tile, as the sum does
+    } else {
+        const float total = block_sum(sum, scratch);
+        if (threadIdx.x == 0) partials[blockIdx.x] = total;
+    }
     for (int first = 0; first < channels; first += MIX_CHANNELS) {
         float sums[4][4] = {};
         accumulate_mix(tile, weight_transposed, 0, channels, first, channels, weight_aligned, sums);
@@ -38,8 +42,9 @@ PYRAMIDFLOW_FUNCTION(coupling_conv1x1_channels) {
            MIX_CHANNELS;
 }
 
-// z = A (exp(s) ⊙ x + t) with weight_transposed [C, C] = Aᵀ; y is written unless null. Refuses with
-// cudaErrorInvalidValue more channels than pyramidflow_cuda_coupling_conv1x1_channels().
+// z = A (exp(s) ⊙ x + t) with weight_transposed [C, C] = Aᵀ; y and log_det are written unless null.
+// Refuses with cudaErrorInvalidValue more channels than
+// pyramidflow_cuda_coupling_conv1x1_channels().
 PYRAMIDFLOW_FUNCTION(coupling_conv1x1, const void* x, const void* params, float* mean,
                      const float* weight_transposed, void* y, void* z, float* log_det,
                      float* workspace, PyramidflowCoupling coupling, cudaStream_t stream) {
@@ -70,9 +75,9 @@ PYRAMIDFLOW_FUNCTION(coupling_conv1x1, const void* x, const void* params, float*
             COUPLING_SCRATCH + MIX_CHANNELS * PITCH + coupling_tile_floats(channels);
         return launch(coupling_conv1x1_forward_kernel<T, LAST>, coupling.batch * tiles, THREADS,
                       floats * sizeof(float), stream, in, weight_transposed, static_cast<T*>(y),
-                      static_cast<T*>(z), workspace,
+                      static_cast<T*>(z), log_det == nullptr ? nullptr : workspace,
                       vectors_fit<float>(channels, weight_transposed));
     });
-    if (error != cudaSuccess) return error;
+    if (error != cudaSuccess || log_det == nullptr) return error;
     return sum_partials({workspace, coupling.batch, tiles, 1, 0, tiles, 1}, 1.0f, log_det, stream);
 }

@@ -283,24 +283,24 @@ class CouplingBlock(nn.Module):
         Returns:
             The pyramid with one level replaced.
         """
-        return self._forward(pyramid)[0]
+        return self._forward(pyramid, with_log_det=False)[0]
 
     def forward_with_log_det(self, pyramid: Pyramid) -> tuple[Pyramid, Tensor]:
         """Transform the block's level, with the log-determinant of each sample ``[B]``."""
-        pyramid, of_coupling = self._forward(pyramid)
+        pyramid, of_coupling = self._forward(pyramid, with_log_det=True)
         return pyramid, of_coupling + self.conv1x1.log_det(pyramid[self.topology.writes])
 
     def inverse(self, pyramid: Pyramid) -> Pyramid:
         """Undo :meth:`forward`."""
-        return self._inverse(pyramid)[0]
+        return self._inverse(pyramid, with_log_det=False)[0]
 
     def inverse_with_log_det(self, pyramid: Pyramid) -> tuple[Pyramid, Tensor]:
         """Undo :meth:`forward`; the log-determinant is that of the inverse (negated)."""
-        pyramid, of_coupling = self._inverse(pyramid)
+        pyramid, of_coupling = self._inverse(pyramid, with_log_det=True)
         return pyramid, of_coupling - self.conv1x1.log_det(pyramid[self.topology.writes])
 
     def couple(
-        self, x: Tensor, params: Tensor, mean: Tensor | None
+        self, x: Tensor, params: Tensor, mean: Tensor | None, with_log_det: bool
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Transform the level by parameters that are there already.
 
@@ -308,29 +308,36 @@ class CouplingBlock(nn.Module):
             x: the level ``[B, C, h, w]``.
             params: of :meth:`params`.
             mean: of :meth:`VolumeNorm2d.mean`.
+            with_log_det: whether the log-determinant is computed; else it has no elements.
 
         Returns:
             ``z [B, C, h, w]``, the subtracted mean, and the log-determinant of each sample ``[B]``
             without that of the 1×1 convolution.
         """
-        return ops.coupling_conv1x1(x, params, self.conv1x1.weight(), mean, self.volume_norm.mode)
+        mode = self.volume_norm.mode._replace(with_log_det=with_log_det)
+        return ops.coupling_conv1x1(x, params, self.conv1x1.weight(), mean, mode)
 
-    def uncouple(self, z: Tensor, params: Tensor, mean: Tensor | None) -> tuple[Tensor, Tensor]:
+    def uncouple(
+        self, z: Tensor, params: Tensor, mean: Tensor | None, with_log_det: bool
+    ) -> tuple[Tensor, Tensor]:
         """Undo :meth:`couple`; the log-determinant is that of the inverse."""
         y = self.conv1x1.inverse(z)
-        return ops.affine_coupling_inverse(y, params, mean, self.volume_norm.mode)
+        mode = self.volume_norm.mode._replace(with_log_det=with_log_det)
+        return ops.affine_coupling_inverse(y, params, mean, mode)
 
-    def _forward(self, pyramid: Pyramid) -> tuple[Pyramid, Tensor]:
+    def _forward(self, pyramid: Pyramid, with_log_det: bool) -> tuple[Pyramid, Tensor]:
         norm = self.volume_norm
         params, given = norm.shared(self.params(pyramid), norm.mean())  # [B, 2C, h', w']
-        z, mean, log_det = self.couple(pyramid[self.topology.writes], params, given)
+        level = pyramid[self.topology.writes]
+        z, mean, log_det = self.couple(level, params, given, with_log_det)
         if self.training:
             norm.update(mean)
         return self._replace(pyramid, z), log_det
 
-    def _inverse(self, pyramid: Pyramid) -> tuple[Pyramid, Tensor]:
+    def _inverse(self, pyramid: Pyramid, with_log_det: bool) -> tuple[Pyramid, Tensor]:
         params = self.params(pyramid)  # [B, 2C, h', w']
-        x, log_det = self.uncouple(pyramid[self.topology.writes], params, self.volume_norm.mean())
+        level, mean = pyramid[self.topology.writes], self.volume_norm.mean()
+        x, log_det = self.uncouple(level, params, mean, with_log_det)
         return self._replace(pyramid, x), log_det
 
     def _replace(self, pyramid: Pyramid, level: Tensor) -> Pyramid:

@@ -163,12 +163,13 @@ class _Walk:
         ]
         with torch.enable_grad():
             params, mean = block.volume_norm.shared(block.params(sources), mean)
-        x, _ = block.uncouple(self.pyramid[level], params.detach(), mean)
+        x, _ = block.uncouple(self.pyramid[level], params.detach(), mean, with_log_det=False)
         self.pyramid[level] = x
         sources[level] = x.detach().requires_grad_(needed[level])
         with torch.enable_grad():
-            z, _, log_det = block.couple(sources[level], params, mean)
-            if self.grad_log_det is not None:
+            with_log_det = self.grad_log_det is not None
+            z, _, log_det = block.couple(sources[level], params, mean, with_log_det)
+            if with_log_det:
                 log_det = log_det + block.conv1x1.log_det(z)
         results = [(z, self.gradients[level]), (log_det, self.grad_log_det)]
         results = [(r, g) for r, g in results if g is not None and r.requires_grad]

@@ -12,6 +12,7 @@ from pyramidflow import ops
 from pyramidflow.errors import InputError
 from pyramidflow.ops import CouplingMode, dispatch
 from pyramidflow.ops.coupling.mode import SOFT_CLAMP_GAIN
+from tests.support.backends import require_backend
 from tests.support.cpu_cases import (
     FEW_SIZES,
     LAYOUTS,
@@ -22,7 +23,7 @@ from tests.support.cpu_cases import (
     half,
     on_cpu,
 )
-from tests.support.operands import coupling_inputs, random
+from tests.support.operands import assert_log_det_left_out, coupling_inputs, random
 
 torch.manual_seed(0)
 
@@ -125,6 +126,39 @@ def test_sums_of_log_scales_are_log_determinants() -> None:
     )
     expected = torch.linalg.slogdet(jacobian.reshape(8, 8)).logabsdet
     assert math.isclose(log_det.item(), expected.item(), rel_tol=1e-9)
+
+
+@pytest.mark.parametrize("mode", MODES, ids="-".join)
+@pytest.mark.parametrize("params_size", [(5, 7), (10, 13)], ids=str)
+@pytest.mark.parametrize("backend", ["reference", "cpu"])
+def test_log_determinant_is_left_out_where_none_is_asked_for(backend, params_size, mode) -> None:
+    require_backend(backend)
+    operations = dispatch.steps(backend)
+    make = Maker("contiguous")
+    x, params, weight = make(2, 20, 5, 7), make(2, 40, *params_size), make(20, 20)
+    for name in ("affine_coupling", "affine_coupling_inverse"):
+        assert_log_det_left_out(operations, name, x, params, None, *mode, 2.0)
+    assert_log_det_left_out(operations, "coupling_conv1x1", x, params, None, weight, *mode, 2.0)
+
+
+def test_gradients_are_the_same_without_a_log_determinant() -> None:
+    x, params, weight = random(2, 3, 4, 5), random(2, 6, 4, 5, seed=1), random(3, 3, seed=2)
+    operands = [t.requires_grad_() for t in (x, params, weight)]
+    calls = {
+        "forward": lambda mode: ops.affine_coupling(x, params, mode=mode),
+        "inverse": lambda mode: ops.affine_coupling_inverse(x, params, mode=mode),
+        "mixed": lambda mode: ops.coupling_conv1x1(x, params, weight, mode=mode),
+    }
+    for call in calls.values():
+        results = [call(CouplingMode("svn", with_log_det=asked)) for asked in (True, False)]
+        assert [result[-1].shape for result in results] == [(2,), (0,)]
+        assert not results[1][-1].requires_grad
+        expected, found = (
+            torch.autograd.grad(result[0].square().sum(), operands, allow_unused=True)
+            for result in results
+        )
+        assert all(torch.equal(a, b) for a, b in zip(found[:2], expected[:2], strict=True))
+        assert found[2] is expected[2] or torch.equal(found[2], expected[2])
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])

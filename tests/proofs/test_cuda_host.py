@@ -117,6 +117,14 @@ def test_coupling_conv1x1_in_half_types(dtype, layout):
             cuda_cases.coupling_conv1x1(shape, shape[2:], mode, dtype, layout)
 
 
+@pytest.mark.parametrize("dtype", cuda_cases.TYPES)
+@pytest.mark.parametrize("mode", cuda_cases.coupling_modes(), ids="-".join)
+def test_couplings_without_a_log_determinant(mode, dtype):
+    for shape in ((2, 3, 17, 13), (1, 70, 3, 5)):
+        cuda_cases.without_log_det(shape, shape[2:], mode, dtype, "channels_last")
+    cuda_cases.without_log_det((2, 8, 6, 5), (12, 9), mode, dtype, "contiguous")
+
+
 def test_coupling_conv1x1_of_more_channels_than_a_block_holds():
     mode = ("cvn", "sample", "taken")
     cuda_cases.coupling_conv1x1((1, 310, 1, 2), (1, 2), mode, torch.float32, "contiguous")

@@ -13,6 +13,7 @@ import triton.language as tl  # noqa: E402
 
 from pyramidflow.kernels import clamp  # noqa: E402
 from pyramidflow.ops.tf32 import convolutions_with_tf32  # noqa: E402
+from tests.support.operands import assert_log_det_left_out  # noqa: E402
 from tests.support.triton_cases import (  # noqa: E402
     CLAMP,
     DEVICE,
@@ -31,6 +32,7 @@ from tests.support.triton_cases import (  # noqa: E402
     drawn,
     levels,
     oracle_of,
+    ours_of,
     smallest_blocks,
 )
 
@@ -114,6 +116,21 @@ def test_log_det_beyond_float16_equals_oracle(name: str) -> None:
     params = (20 + 20 * torch.rand(1, 128, 16, 40)).half()
     assert 1.8 * x.numel() > torch.finfo(torch.float16).max
     compare(name, x, params, None, "none", "sample", CLAMP, tolerance=FORWARD, log_det=2)
+
+
+@comparison
+@smallest_blocks
+@pytest.mark.parametrize("mode", [MODES[0], MODES[3], MODES[6]], ids=str)
+@pytest.mark.parametrize("size", [(2, 18, 5, 13), (1, 70, 3, 4), (1, 1, 1, 1)], ids=str)
+def test_couplings_without_log_det_equals_oracle(
+    size: tuple[int, ...], mode: tuple[str, str, str | None]
+) -> None:
+    torch.manual_seed(13)
+    given = [x if x is None else x.to(DEVICE) for x in coupling_arguments(size, mode)]
+    weight, rest = torch.randn(size[1], size[1], device=DEVICE), (*mode[:2], CLAMP)
+    for name in NAMES:
+        assert_log_det_left_out(ours_of, name, *given, *rest)
+    assert_log_det_left_out(ours_of, "coupling_conv1x1", *given, weight, *rest)
 
 
 FUSED = [((2, 18, 5, 13), mode, "same", torch.float32, "contiguous") for mode in MODES] + [

@@ -22,6 +22,7 @@ from pyramidflow.ops.op import OPS
 from tests.support import cuda_host
 from tests.support.devices import moved
 from tests.support.maxima import assert_same_places
+from tests.support.operands import assert_log_det_left_out
 
 ours_of, oracle_of = steps("cuda"), steps("reference")
 
@@ -216,6 +217,15 @@ def coupling_conv1x1(shape, params_size, mode, dtype, layout, device="cpu"):
     )
 
 
+def without_log_det(shape, params_size, mode, dtype, layout):
+    x, params, mean, *settings = coupling_arguments(shape, params_size, mode, dtype, layout)
+    weight = random((shape[1], shape[1]), dtype, "contiguous", seed=5)
+    settings = (*settings, CLAMP)
+    for op in ("affine_coupling", "affine_coupling_inverse"):
+        assert_log_det_left_out(ours_of, op, x, params, mean, *settings)
+    assert_log_det_left_out(ours_of, "coupling_conv1x1", x, params, mean, weight, *settings)
+
+
 def invertible_conv1x1(shape, dtype, layout, device="cpu"):
     y = random(shape, dtype, layout)
     weight = random((shape[1], shape[1]), dtype, "contiguous", seed=1)
@@ -283,6 +293,8 @@ def small_set(device="cpu") -> int:
                 affine_coupling(shape, size, mode, dtype, layout, device)
                 count += 1
         coupling_conv1x1(shape, shape[2:], modes[0], dtype, layout, device)
+        if device == "cpu":
+            without_log_det(shape, shape[2:], modes[0], dtype, layout)
         count += 6
     for pixel_type, dtype, offset in itertools.product((torch.uint8, torch.uint16), TYPES, (0, 1)):
         normalize_image((2, 4, 8), pixel_type, dtype, offset, device)

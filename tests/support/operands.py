@@ -1,5 +1,7 @@
 """Tensors to call operations with, and the backends to call them on."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -25,6 +27,16 @@ def coupling_inputs(
         batch, 2 * channels, *(params_size or size), generator=generator, dtype=torch.float64
     )
     return x, params
+
+
+def assert_log_det_left_out(operations: dispatch.Steps, name: str, *arguments: Any) -> None:
+    """A coupling that is asked for no log-determinant gives none, and all else as it would."""
+    expected = getattr(operations, name)(*arguments)
+    found = getattr(operations, name)(*arguments, False)
+    assert found[2].shape == (0,)
+    assert found[2].dtype == expected[2].dtype
+    assert torch.equal(found[0], expected[0])
+    assert torch.equal(found[1], expected[1])
 
 
 def available() -> list[str]:

@@ -49,7 +49,8 @@ def affine_coupling(
 
     Returns:
         ``y [B, C, H, W]``, the subtracted mean (detached), and the log-determinant
-        ``Σ s`` of each sample ``[B]``, in float32 for half types.
+        ``Σ s`` of each sample ``[B]``, in float32 for half types; ``[0]`` where the mode asks for
+        none.
 
     Raises:
         InputError: shapes or devices do not fit, or a choice is unknown.
@@ -76,8 +77,8 @@ def affine_coupling_inverse(
         mode: as for :func:`affine_coupling`.
 
     Returns:
-        ``x [B, C, H, W]`` and the log-determinant ``−Σ s`` of each sample ``[B]``,
-        in float32 for half types.
+        ``x [B, C, H, W]`` and the log-determinant ``−Σ s`` of each sample, as for
+        :func:`affine_coupling`.
 
     Raises:
         InputError: shapes or devices do not fit, or a choice is unknown.
@@ -110,7 +111,7 @@ def coupling_conv1x1(
 
     Returns:
         ``z [B, C, H, W]``, the subtracted mean (detached), and the coupling's log-determinant
-        ``Σ s`` of each sample ``[B]``, in float32 for half types.
+        ``Σ s`` of each sample, as for :func:`affine_coupling`.
 
     Raises:
         InputError: shapes or devices do not fit, or a choice is unknown.

@@ -31,7 +31,7 @@ def coupling_conv1x1_backward(
     coupled: Coupled,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of :func:`coupling_conv1x1`; the coupling's result is computed again, not kept."""
-    y, _, _ = steps.affine_coupling(*coupled[:3], *coupled.mode)
+    y, _, _ = steps.affine_coupling(*coupled[:3], *coupled.mode._replace(with_log_det=False))
     grad_y, grad_weight = steps.invertible_conv1x1_backward(grad_z, y, weight)
     grad_x, grad_params = steps.affine_coupling_backward(grad_y, grad_log_det, *coupled)
     return grad_x, grad_params, grad_weight

@@ -41,7 +41,7 @@ def _couple(
     mean: Tensor,
     weight: Tensor | None,
     y: Tensor,
-    log_det: Tensor,
+    log_det: Tensor | None,
     shape: Coupling,
 ) -> None: ...
 
@@ -135,11 +135,13 @@ def _forward(
 ) -> tuple[Tensor, Tensor, Tensor]:
     x = dense(x, like=x)
     params = dense(params, like=x)
-    y, log_det = allocation.empty(x.shape, like=x), allocation.empty((x.shape[0],), like=x)
+    y = allocation.empty(x.shape, like=x)
+    log_det = allocation.empty((x.shape[0] if mode.with_log_det else 0,), like=x)
+    written = log_det if mode.with_log_det else None
     if mean is not None:
         values, kind, batch = _given_mean(mean, params, x)
         shape = _coupling(x, params, kind, batch, mode.clamp, inverse)
-        _couple(x, params, values, weight, y, log_det, shape)
+        _couple(x, params, values, weight, y, written, shape)
         return y, allocation.empty((0,), like=x), log_det
     # The mean has one value a pixel or a channel: both memory formats store it alike.
     taken = allocation.empty(mean_shape(params, mode), like=params)
@@ -153,7 +155,7 @@ def _forward(
     else:
         take_mean = _mean_pixel if mode.volume_norm == "cvn" else _mean_channel
         take_mean(params, taken, shape)
-    _couple(x, params, taken, weight, y, log_det, shape)
+    _couple(x, params, taken, weight, y, written, shape)
     return y, taken, log_det
 
 

@@ -45,7 +45,7 @@ def _affine_coupling(
     params: Tensor,
     mean: Tensor | None,
     y: Tensor,
-    log_det: Tensor,
+    log_det: Tensor | None,
     workspace: Tensor,
     coupling: Coupling,
 ) -> None: ...
@@ -57,7 +57,7 @@ def _affine_coupling_inverse(
     params: Tensor,
     mean: Tensor | None,
     x: Tensor,
-    log_det: Tensor,
+    log_det: Tensor | None,
     workspace: Tensor,
     coupling: Coupling,
 ) -> None: ...
@@ -99,7 +99,7 @@ def _coupling_conv1x1(
     weight_transposed: Tensor,
     y: Tensor | None,
     z: Tensor,
-    log_det: Tensor,
+    log_det: Tensor | None,
     workspace: Tensor,
     coupling: Coupling,
 ) -> None: ...
@@ -159,9 +159,11 @@ def _couple(
     coupling, mean_read, mean_written = _means(x, params, mean, mode)
     workspace = new_workspace(x, _workspace(coupling))
     y = allocation.empty(x.shape, like=x)
-    log_det = allocation.empty((x.shape[0],), like=x, dtype=torch.float32)
+    count = x.shape[0] if mode.with_log_det else 0
+    log_det = allocation.empty((count,), like=x, dtype=torch.float32)
     touched = mean_read if mean_written is None else mean_written
-    launch(x, ready, touched, y, log_det, workspace, coupling)
+    written = log_det if mode.with_log_det else None
+    launch(x, ready, touched, y, written, workspace, coupling)
     return y, _mean_result(params, mean_written), log_det
 
 

@@ -14,7 +14,7 @@ SOFT_CLAMP_GAIN = 0.636
 
 
 class CouplingMode(NamedTuple):
-    """What the couplings of one network have in common.
+    """What the couplings of one network have in common, and what is asked of one.
 
     Attributes:
         volume_norm: what the mean of the log-scale is taken over, where none is given: ``"cvn"``
@@ -23,11 +23,13 @@ class CouplingMode(NamedTuple):
         statistics: of each ``"sample"`` (Algorithm 2) or of the whole ``"batch"`` (the released
             code).
         clamp: bound of the soft clamp.
+        with_log_det: whether the log-determinant is computed; else it has no elements.
     """
 
     volume_norm: VolumeNormKind = "cvn"
     statistics: Statistics = "sample"
     clamp: float = CLAMP
+    with_log_det: bool = True
 
 
 class Coupled(NamedTuple):
@@ -85,5 +87,5 @@ class Block(NamedTuple):
 
 
 def given_mean(clamp: float) -> CouplingMode:
-    """The mode of a coupling that is always given its mean."""
-    return CouplingMode("none", "sample", clamp)
+    """The mode of a coupling that is always given its mean, and gives no log-determinant."""
+    return CouplingMode("none", "sample", clamp, with_log_det=False)

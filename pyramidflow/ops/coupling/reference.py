@@ -45,7 +45,9 @@ def _scale_and_shift(
     return s, t, params.new_empty(0) if mean is not None else dense(used.detach(), like=params)
 
 
-def _sum_of_samples(s: Tensor) -> Tensor:
+def _sum_of_samples(s: Tensor, mode: CouplingMode) -> Tensor:
+    if not mode.with_log_det:
+        return s.new_empty(0, dtype=torch.promote_types(s.dtype, torch.float32))
     # In float32 at least: the sum over a sample of a million elements leaves float16's range.
     return s.sum((1, 2, 3), dtype=torch.promote_types(s.dtype, torch.float32))  # [B]
 
@@ -55,7 +57,7 @@ def affine_coupling(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """``y = exp(s) ⊙ x + t``; also the mean that was taken and ``Σ s`` of each sample."""
     s, t, taken = _scale_and_shift(x.shape[-2:], params, mean, mode)
-    return dense(torch.exp(s) * x + t, like=x), taken, _sum_of_samples(s)
+    return dense(torch.exp(s) * x + t, like=x), taken, _sum_of_samples(s, mode)
 
 
 def affine_coupling_inverse(
@@ -63,7 +65,7 @@ def affine_coupling_inverse(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """``x = (y − t) ⊙ exp(−s)``; also the mean that was taken and ``−Σ s`` of each sample."""
     s, t, taken = _scale_and_shift(y.shape[-2:], params, mean, mode)
-    return dense((y - t) * torch.exp(-s), like=y), taken, -_sum_of_samples(s)
+    return dense((y - t) * torch.exp(-s), like=y), taken, -_sum_of_samples(s, mode)
 
 
 def affine_coupling_backward(

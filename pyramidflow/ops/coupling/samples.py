@@ -10,11 +10,12 @@ MODES = tuple(product(("cvn", "svn"), ("sample", "batch"), (CLAMP,)))
 
 
 def couplings(samples: Samples) -> Calls:
-    """Of a coupling, or of its inverse: with a mean of its own, and with a given one."""
-    return [
+    """Of a coupling, or of its inverse: with its own means and given ones, and once without Σ s."""
+    calls = [
         (x, params, mean if given else None, *mode)
         for _, _, x, params, mean, given, *mode in gradients(samples)
     ]
+    return [calls[0], (*calls[0], False), *calls[1:]]
 
 
 def gradients(samples: Samples) -> Calls:

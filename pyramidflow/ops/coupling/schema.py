@@ -24,6 +24,7 @@ from pyramidflow.ops.coupling.mode import Block, Coupled, CouplingMode
 from pyramidflow.ops.op import NAMESPACE_OPS, Op, empty_like, nothing, register
 
 _COUPLING = "str volume_norm, str statistics, float clamp"
+_MODE = f"{_COUPLING}, bool with_log_det=True"
 
 MEAN_DIMS = {
     ("cvn", "sample"): (1,),
@@ -150,7 +151,7 @@ def log_det_dtype(x: Tensor) -> torch.dtype:
 def _fake_affine_coupling(
     x: Tensor, params: Tensor, mean: Tensor | None, mode: CouplingMode
 ) -> tuple[Tensor, Tensor, Tensor]:
-    return empty_like(x), _fake_mean(params, mean, mode), _fake_log_det(x)
+    return empty_like(x), _fake_mean(params, mean, mode), _fake_log_det(x, mode)
 
 
 def _fake_mean(params: Tensor, mean: Tensor | None, mode: CouplingMode) -> Tensor:
@@ -159,7 +160,9 @@ def _fake_mean(params: Tensor, mean: Tensor | None, mode: CouplingMode) -> Tenso
     return allocation.empty(mean_shape(params, mode), like=params)
 
 
-def _fake_log_det(x: Tensor) -> Tensor:
+def _fake_log_det(x: Tensor, mode: CouplingMode) -> Tensor:
+    if not mode.with_log_det:
+        return nothing(x, dtype=log_det_dtype(x))
     return allocation.empty((x.shape[0],), like=x, dtype=log_det_dtype(x))
 
 
@@ -174,11 +177,17 @@ def _save_coupling(
 ) -> None:
     x, params, mean, *others = inputs
     count = len(others) - len(CouplingMode._fields)
-    weight, ctx.mode = others[:count], others[count:]  # a weight of a 1×1 convolution, or none
-    _, mean_used, _ = output
+    weight = others[:count]  # of a 1×1 convolution, or none
+    ctx.mode = CouplingMode(*others[count:])
+    _, mean_used, log_det = output
     ctx.mean_given = mean is not None
     ctx.save_for_backward(x, params, mean_used if mean is None else mean, *weight)
-    ctx.mark_non_differentiable(mean_used)
+    ctx.mark_non_differentiable(mean_used, *([] if ctx.mode.with_log_det else [log_det]))
+
+
+def _of_log_det(ctx: Any, grad: Tensor, x: Tensor) -> Tensor:
+    """Gradient of a log-determinant, which is zero where none was asked for."""
+    return grad if ctx.mode.with_log_det else grad.new_zeros(x.shape[0])
 
 
 def _of_one_direction(name: str, given: str, result: str) -> tuple[Op, Op]:
@@ -186,14 +195,15 @@ def _of_one_direction(name: str, given: str, result: str) -> tuple[Op, Op]:
 
     def backward(ctx: Any, grad: Tensor, _grad_mean: Any, grad_log_det: Tensor) -> tuple[Any, ...]:
         x, params, mean = ctx.saved_tensors
+        grad_log_det = _of_log_det(ctx, grad_log_det, x)
         grad_x, grad_params = getattr(NAMESPACE_OPS, f"{name}_backward")(
-            grad, grad_log_det, x, params, mean, ctx.mean_given, *ctx.mode
+            grad, grad_log_det, x, params, mean, ctx.mean_given, *ctx.mode[:3]
         )
-        return grad_x, grad_params, None, None, None, None
+        return grad_x, grad_params, None, None, None, None, None
 
     return (
         Op(
-            f"{name}(Tensor {given}, Tensor params, Tensor? mean, {_COUPLING})"
+            f"{name}(Tensor {given}, Tensor params, Tensor? mean, {_MODE})"
             f" -> (Tensor {result}, Tensor mean_used, Tensor log_det)",
             check=check_affine_coupling,
             gathered=CouplingMode,
@@ -218,7 +228,7 @@ def _of_one_direction(name: str, given: str, result: str) -> tuple[Op, Op]:
 def _fake_coupling_conv1x1(
     x: Tensor, params: Tensor, mean: Tensor | None, weight: Tensor, mode: CouplingMode
 ) -> tuple[Tensor, Tensor, Tensor]:
-    return empty_like(x), _fake_mean(params, mean, mode), _fake_log_det(x)
+    return empty_like(x), _fake_mean(params, mean, mode), _fake_log_det(x, mode)
 
 
 def _fake_coupling_conv1x1_backward(
@@ -232,10 +242,11 @@ def _coupling_conv1x1_backward(
     ctx: Any, grad_z: Tensor, _grad_mean: Any, grad_log_det: Tensor
 ) -> tuple[Any, ...]:
     x, params, mean, weight = ctx.saved_tensors
+    grad_log_det = _of_log_det(ctx, grad_log_det, x)
     grad_x, grad_params, grad_weight = NAMESPACE_OPS.coupling_conv1x1_backward(
-        grad_z, grad_log_det, weight, x, params, mean, ctx.mean_given, *ctx.mode
+        grad_z, grad_log_det, weight, x, params, mean, ctx.mean_given, *ctx.mode[:3]
     )
-    return grad_x, grad_params, None, grad_weight, None, None, None
+    return grad_x, grad_params, None, grad_weight, None, None, None, None
 
 
 register(
@@ -243,7 +254,7 @@ register(
     *_of_one_direction("affine_coupling", given="x", result="y"),
     *_of_one_direction("affine_coupling_inverse", given="y", result="x"),
     Op(
-        f"coupling_conv1x1(Tensor x, Tensor params, Tensor? mean, Tensor weight, {_COUPLING})"
+        f"coupling_conv1x1(Tensor x, Tensor params, Tensor? mean, Tensor weight, {_MODE})"
         " -> (Tensor z, Tensor mean_used, Tensor log_det)",
         check=check_coupling_conv1x1,
         gathered=CouplingMode,

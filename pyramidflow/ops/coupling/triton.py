@@ -15,6 +15,7 @@ from pyramidflow.ops.coupling.triton_means import (
     takers,
 )
 from pyramidflow.ops.dispatch import steps
+from pyramidflow.ops.op import nothing
 from pyramidflow.ops.tf32 import convolutions_take_tf32
 
 if TYPE_CHECKING:  # a checkout has the kernels beside the package
@@ -43,11 +44,11 @@ def _couple(
 ) -> tuple[Tensor, Tensor, Tensor]:
     y = allocation.empty(x.shape, like=x)
     subtracted, in_kernel = mean_to_subtract(x, params, mean, mode)
-    sums = _channel_sums(x)
+    sums = _channel_sums(x, mode)
     if y.numel():
         read = _read(x, params, subtracted, mode.clamp, inverse)
         coupling.affine_coupling_forward(read, y, sums, channel_mean=in_kernel)
-    return y, _new_mean(params, mean, subtracted), sums.sum((1, 2))
+    return y, _new_mean(params, mean, subtracted), _log_det(x, sums)
 
 
 def affine_coupling_backward(
@@ -101,10 +102,10 @@ def coupling_conv1x1(
         return composite.coupling_conv1x1(steps("triton"), x, params, mean, weight, mode)
     z = allocation.empty(x.shape, like=x)
     subtracted, in_kernel = mean_to_subtract(x, params, mean, mode)
-    sums = _channel_sums(x)
+    sums = _channel_sums(x, mode)
     read = _read(x, params, subtracted, mode.clamp, inverse=False)
     conv1x1.coupling_conv1x1_forward(read, weight, z, sums, channel_mean=in_kernel)
-    return z, _new_mean(params, mean, subtracted), sums.sum((1, 2))
+    return z, _new_mean(params, mean, subtracted), _log_det(x, sums)
 
 
 def conv_coupling_conv1x1(block: Block) -> Tensor:
@@ -152,8 +153,14 @@ def _like_params(mean: Tensor, params: Tensor) -> Tensor:
     return mean.expand(batch, channels // 2, height, width)
 
 
-def _channel_sums(x: Tensor) -> Tensor:
+def _channel_sums(x: Tensor, mode: CouplingMode) -> Tensor | None:
+    if not mode.with_log_det:
+        return None
     sums = (x.shape[0], *x.shape[2:])
     # With no channel there is no program, and the sum over nothing is zero.
     make = torch.empty if x.numel() else torch.zeros
     return make(sums, dtype=torch.float32, device=x.device)
+
+
+def _log_det(x: Tensor, sums: Tensor | None) -> Tensor:
+    return nothing(x, dtype=torch.float32) if sums is None else sums.sum((1, 2))

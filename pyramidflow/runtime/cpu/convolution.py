@@ -156,7 +156,8 @@ class FrozenConvolution:
         if self.prepared is None:
             mean = channel_mean[None, :, None, None]  # [1, C, 1, 1]
             mean = mean if pixel_mean is None else mean + pixel_mean
-            level.copy_(ops.coupling_conv1x1(level, self.convolved(), matrix, mean)[0])
+            mode = ops.CouplingMode(with_log_det=False)
+            level.copy_(ops.coupling_conv1x1(level, self.convolved(), matrix, mean, mode)[0])
             return
         self.prepared.run_coupling(
             self._sources,

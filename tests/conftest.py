@@ -2,6 +2,8 @@
 
 import os
 import signal
+from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,6 +30,36 @@ for stop, usual in (("SIGINT", signal.default_int_handler), ("SIGHUP", signal.SI
     number = getattr(signal, stop, None)
     if number is not None and signal.getsignal(number) is signal.SIG_IGN:
         signal.signal(number, usual)
+
+
+LONGEST = (
+    "proofs/test_cpu_sanitized.py",
+    "bulk/test_ray_engine.py",
+    "proofs/test_cuda_host.py",
+    "training/test_several.py",
+    "proofs/test_triton.py",
+    "bulk/test_reproduction.py",
+    "proofs/test_cuda_compiled.py",
+    "cli/test_commands.py",
+    "cli/test_run.py",
+    "cli/test_inspect_stops.py",
+    "diagnosis/test_diagnosis.py",
+    "line/outbox/test_killed.py",
+)
+"""Files that take long, most of them with few tests."""
+
+
+def pytest_collection_modifyitems(items):
+    """Where processes share the files: the longest first, then those with the most tests.
+
+    A long file that began last would let the other processes wait for it.
+    """
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        return
+    folder = Path(__file__).parent
+    rank = {folder / name: place for place, name in enumerate(LONGEST)}
+    counts = Counter(item.path for item in items)
+    items.sort(key=lambda item: (rank.get(item.path, len(rank)), -counts[item.path]))
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import LONGEST
 from tests.support.places import ROOT
 
 TABLE = (
@@ -223,3 +224,7 @@ def test_no_test_takes_a_private_name_of_another_room():
         if room_of(name) != {"proofs": "ops"}.get(room, room)
     ]
     assert others == []
+
+
+def test_the_longest_files_of_tests_are_there() -> None:
+    assert [name for name in LONGEST if not (ROOT / "tests" / name).exists()] == []

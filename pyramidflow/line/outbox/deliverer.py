@@ -12,8 +12,8 @@ from pyramidflow.line.outbox.kept import Waiting
 from pyramidflow.line.outbox.spool import Spool
 from pyramidflow.line.sinks.sink import Entry, Sink, SinkAway, SinkRefused
 
-AT_ONCE: Final = 500
-"""Records in one delivery."""
+AT_ONCE: Final = 100
+"""Records in one delivery: as many are in memory while a sink falls behind."""
 
 FIRST_DELAY: Final = 0.5
 """Seconds after a first failure; doubled with each further one."""

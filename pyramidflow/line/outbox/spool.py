@@ -47,7 +47,9 @@ _ADD_PARTS: Final = (
 _MOST_VARIABLES: Final = 900
 _BUSY_MILLISECONDS: Final = 60_000
 _LARGEST_JOURNAL: Final = 64_000_000
-_PICTURE_BYTES_AT_ONCE: Final = 32_000_000
+_PICTURE_BYTES_AT_ONCE: Final = 4_000_000
+"""Of one delivery: what a sink that falls behind takes of the memory, with the last picture."""
+
 _PRUNED_AT_ONCE: Final = 1000
 
 

@@ -131,6 +131,30 @@ def test_pictures_wait_for_the_last_sink_that_wants_them(store):
     assert rows(store, "SELECT count(*) FROM pictures") == [(0,)]
 
 
+def test_a_delivery_of_what_waited_is_bounded_in_records_and_in_bytes(store):
+    most: list[tuple[int, int]] = []
+
+    def counts(entries):
+        bytes_ = sum(len(x) for entry in entries for x in entry.pictures.values())
+        most.append((len(entries), bytes_))
+
+    few, large = Kept(problem=counts), Kept(["image"], problem=counts)
+    outbox = Outbox(store, {"few": few})
+    outbox.put(outgoing(records(350)))
+    outbox.start()
+    outbox.close(20)
+    assert sum(count for count, _ in most) == 350
+    assert max(count for count, _ in most) == 100
+
+    most.clear()
+    outbox = Outbox(store.with_name("other.sqlite"), {"large": large})
+    outbox.put(outgoing(records(12), image=b"i" * 1_500_000))
+    outbox.start()
+    outbox.close(20)
+    assert [count for count, _ in most] == [3, 3, 3, 3]
+    assert max(size for _, size in most) == 4_500_000
+
+
 def test_pictures_beyond_their_limit_are_left_out_and_the_record_says_so(store):
     sink = Kept(["overlay"], problem=away)
     outbox = Outbox(store, {"s": sink}, Limits(picture_bytes=2500))

@@ -134,8 +134,15 @@ def _shared(reproduction: Reproduction, cluster: Cluster) -> Reproduction:
 
 
 def _shared_out(settings: ClusterSettings, experiments: int) -> ClusterSettings:
-    """With the threads that an own cluster's cores allow each of the experiments."""
-    if settings.threads is not None or settings.address is not None:
+    """With the threads that an own cluster's cores allow each of the experiments.
+
+    Of a cluster that there is already the cores are not this machine's, and bits of a training
+    follow from the number of threads: it keeps one for each worker.
+    """
+    import ray
+
+    is_given = settings.address is not None or ray.is_initialized()
+    if settings.threads is not None or is_given:
         return settings
     workers = min(settings.workers or experiments, experiments)
     return replace(settings, threads=max(1, (os.cpu_count() or 1) // workers))

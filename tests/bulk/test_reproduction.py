@@ -6,6 +6,8 @@ import signal
 
 import pytest
 
+from pyramidflow.bulk.cluster import ClusterSettings
+from pyramidflow.bulk.reproduction import _shared_out
 from tests.line.records import eventually
 from tests.support.command_line import posix, start
 from tests.support.places import SHARED_DATA
@@ -58,6 +60,13 @@ def test_results_are_those_of_one_after_the_other(run, root, tmp_path):
     tables = [(tmp_path / folder / "tables.md").read_text() for folder in ("ray", "one")]
     assert tables[0] == tables[1]
     assert not list((tmp_path / "ray").rglob("*.checkpoint.safetensors"))
+
+
+@pytest.mark.usefixtures("cluster")
+def test_a_cluster_that_there_is_keeps_its_threads_however_many_experiments_are_left(monkeypatch):
+    monkeypatch.setattr("os.cpu_count", lambda: 16)
+    for left in (1, 3):
+        assert _shared_out(ClusterSettings(), left) == ClusterSettings()
 
 
 @posix

@@ -1,6 +1,6 @@
 // One level of the anomaly map, with and without tolerance, the means that it may take off, and the
 // gradient of its plain form.
-#include "cpu/vector.h"
+#include "anomaly_map_tolerant.h"
 
 namespace pyramidflow::PYRAMIDFLOW_LEVEL {
 
@@ -19,16 +19,11 @@ void with_operands(const float* spread, const float* shift, const Body& body) {
     });
 }
 
-PYRAMIDFLOW_INLINE Vector magnitude(Vector value) { return (Vector)((Integers)value & 0x7fffffff); }
-
-// The smaller one; a NaN where either is.
-float least_of(float a, float b) { return a < b || a != a ? a : b; }
-
 float sign(float value) { return value > 0.0f ? 1.0f : value < 0.0f ? -1.0f : value; }
 
 void compare_in_place(const float* latent, const float* mean, const float* inverse_spread,
-                      const float* shift, float* level, PyramidflowImage image,
-                      int64_t mean_batch, int64_t threads) {
+                      const float* shift, float* level, PyramidflowImage image, int64_t mean_batch,
+                      int64_t threads) {
     const int64_t area = image.height * image.width, size = image.channels * area;
     const int64_t tiles = ceil_div(area, TILE);
     const float scale = 1.0f / static_cast<float>(image.channels);
@@ -97,83 +92,6 @@ void compare_in_place(const float* latent, const float* mean, const float* inver
     });
 }
 
-void compare_around(const float* latent, const float* mean, const float* inverse_spread,
-                    const float* shift, float* level, PyramidflowImage image,
-                    int64_t mean_batch, int64_t tolerance, int64_t threads) {
-    const int64_t height = image.height, width = image.width, area = height * width;
-    const int64_t size = image.channels * area, tiles = ceil_div(width, TILE);
-    const float scale = 1.0f / static_cast<float>(image.channels);
-    // Columns x … x + pixels of row y, against the template's rows and columns around each.
-    const auto last = [&](auto channels, auto has_spread, auto has_shift, int64_t b, int64_t y,
-                          int64_t x, int64_t pixels, float* out) PYRAMIDFLOW_INLINE_LAMBDA {
-        const float* const normal = mean + (mean_batch == 1 ? 0 : b) * size;
-        const float* const taken = has_shift ? shift + b * channels : nullptr;
-        for (int64_t i = 0; i < pixels; ++i) {
-            const float* const z = latent + b * size + (y * width + x + i) * channels;
-            const int64_t left = larger(x + i - tolerance, 0);
-            const int64_t right = smaller(x + i + tolerance, width - 1);
-            float least = __builtin_inff();
-            for (int64_t row = larger(y - tolerance, 0); row <= smaller(y + tolerance, height - 1);
-                 ++row)
-                for (int64_t column = left; column <= right; ++column) {
-                    const int64_t at = (row * width + column) * channels;
-                    Vector sum = {};
-                    for_vectors(channels, [&](int64_t c, auto count) PYRAMIDFLOW_INLINE_LAMBDA {
-                        Vector difference = load(z + c, count) - load(normal + at + c, count);
-                        if (has_shift) difference -= load(taken + c, count);
-                        Vector contrast = magnitude(difference);
-                        if (has_spread) contrast *= load(inverse_spread + at + c, count);
-                        sum += contrast;
-                    });
-                    least = least_of(least, sum_lanes(sum));
-                }
-            out[i] = least * scale;
-        }
-    };
-    const auto first = [&](auto channels, auto has_spread, auto has_shift, int64_t b, int64_t y,
-                           int64_t x, int64_t pixels, float* out) PYRAMIDFLOW_INLINE_LAMBDA {
-        const float* const normal = mean + (mean_batch == 1 ? 0 : b) * size;
-        float sum[TILE];
-        for (int64_t i = 0; i < pixels; ++i) out[i] = __builtin_inff();
-        for (int64_t row = larger(y - tolerance, 0); row <= smaller(y + tolerance, height - 1);
-             ++row)
-            for (int64_t across = -tolerance; across <= tolerance; ++across) {
-                // The pixels whose neighbour lies in the image.
-                const int64_t begin = larger(x, -across), end = smaller(x + pixels, width - across);
-                if (begin >= end) continue;
-                for (int64_t i = begin; i < end; ++i) sum[i - x] = 0.0f;
-                for (int64_t c = 0; c < channels; ++c) {
-                    const float* const z = latent + b * size + c * area + y * width + begin;
-                    const int64_t at = c * area + row * width + begin + across;
-                    const Vector taken = splat(has_shift ? shift[b * channels + c] : 0.0f);
-                    float* const to = sum + (begin - x);
-                    for_vectors(end - begin, [&](int64_t i, auto count) PYRAMIDFLOW_INLINE_LAMBDA {
-                        Vector difference = load(z + i, count) - load(normal + at + i, count);
-                        if (has_shift) difference -= taken;
-                        Vector contrast = magnitude(difference);
-                        if (has_spread) contrast *= load(inverse_spread + at + i, count);
-                        store(to + i, load(to + i, count) + contrast, count);
-                    });
-                }
-                for (int64_t i = begin - x; i < end - x; ++i) out[i] = least_of(out[i], sum[i]);
-            }
-        for (int64_t i = 0; i < pixels; ++i) out[i] *= scale;
-    };
-    with_channels(image.channels, [&](auto channels) {
-        with_operands(inverse_spread, shift, [&](auto has_spread, auto has_shift) {
-            in_parallel(threads, image.batch * height * tiles, [&](int64_t task) {
-                const int64_t b = task / (height * tiles), y = task / tiles % height;
-                const int64_t x = task % tiles * TILE, pixels = smaller(TILE, width - x);
-                float* const out = level + b * area + y * width + x;
-                if (image.channels_last)
-                    last(channels, has_spread, has_shift, b, y, x, pixels, out);
-                else
-                    first(channels, has_spread, has_shift, b, y, x, pixels, out);
-            });
-        });
-    });
-}
-
 }  // namespace
 
 // Of each pixel the contrast with the template's, or the least one up to `tolerance` pixels around.
@@ -181,11 +99,10 @@ PYRAMIDFLOW_FUNCTION(anomaly_level, const float* latent, const float* mean,
                      const float* inverse_spread, const float* shift, float* level,
                      PyramidflowImage image, int64_t mean_batch, int64_t tolerance,
                      int64_t threads) {
-    if (tolerance == 0)
-        compare_in_place(latent, mean, inverse_spread, shift, level, image, mean_batch, threads);
-    else
-        compare_around(latent, mean, inverse_spread, shift, level, image, mean_batch, tolerance,
-                       threads);
+    if (tolerance > 0)
+        return compare_around(latent, mean, inverse_spread, shift, level, image, mean_batch,
+                              tolerance, threads);
+    compare_in_place(latent, mean, inverse_spread, shift, level, image, mean_batch, threads);
     return 0;
 }
 

@@ -1,5 +1,5 @@
 // A vector of floats as wide as the instruction set has them, and what the compiler's own vector
-// types lack: the rest of a run, stores that pass by the caches, every second float.
+// types lack: the rest of a run, stores that pass by the caches, every second float, transposition.
 #pragma once
 
 #include "common.h"
@@ -27,6 +27,7 @@ static PYRAMIDFLOW_INLINE void store(float* p, Vector v) { memcpy(p, &v, sizeof 
 // Subtracting zero changes no float, so nothing but the broadcast is left; adding zero would turn
 // -0 into 0 and stays an addition.
 static PYRAMIDFLOW_INLINE Vector splat(float value) { return value - Vector{}; }
+static PYRAMIDFLOW_INLINE Vector magnitude(Vector v) { return (Vector)((Integers)v & 0x7fffffff); }
 static PYRAMIDFLOW_INLINE float sum_lanes(Vector v) {
 #if defined(__AVX512F__)
     return _mm512_reduce_add_ps((__m512)v);
@@ -211,6 +212,20 @@ static PYRAMIDFLOW_INLINE Vector from_second(Vector a, Vector b) {
 #endif
 }
 
+// The vector OFFSET floats beside an aligned one. Where a vector fills a line of the cache a load
+// between two takes twice as long; those of both sides serve all that lie between.
+template <int64_t OFFSET>
+static PYRAMIDFLOW_INLINE Vector load_beside(const float* p) {
+#if defined(__AVX512F__)
+    if constexpr (OFFSET != 0) {
+        const __m512i before = (__m512i)load(OFFSET < 0 ? p - LANES : p);
+        const __m512i after = (__m512i)load(OFFSET < 0 ? p : p + LANES);
+        return (Vector)_mm512_alignr_epi32(after, before, (OFFSET + LANES) % LANES);
+    }
+#endif
+    return load(p + OFFSET);
+}
+
 // Whether any lane is not a number.
 static PYRAMIDFLOW_INLINE bool has_nan(Vector v) {
 #if defined(__AVX512F__)
@@ -267,6 +282,23 @@ static PYRAMIDFLOW_INLINE Vector alternate(Vector a, Vector b) {
     }
     return both;
 #endif
+}
+
+// Lane i of vector k becomes lane k of vector i, for LANES vectors. Each step that mixes the first
+// half with the second moves one bit of k to i and one of i to k.
+template <int64_t STEP = 1>
+static PYRAMIDFLOW_INLINE void transpose(Vector* vectors) {
+    if constexpr (STEP < LANES) {
+        Vector mixed[LANES];
+#pragma GCC unroll 8
+        for (int64_t k = 0; k < LANES / 2; ++k) {
+            mixed[2 * k] = alternate<false>(vectors[k], vectors[k + LANES / 2]);
+            mixed[2 * k + 1] = alternate<true>(vectors[k], vectors[k + LANES / 2]);
+        }
+#pragma GCC unroll 16
+        for (int64_t k = 0; k < LANES; ++k) vectors[k] = mixed[k];
+        transpose<2 * STEP>(vectors);
+    }
 }
 
 // The threads share `count` tasks; what they wrote past the caches is seen when all have ended.

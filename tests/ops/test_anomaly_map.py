@@ -11,7 +11,10 @@ from tests.support.cpu_cases import (
     SIZES,
     Maker,
     check_others,
+    compare,
+    cpu,
     on_cpu,
+    oracle,
 )
 from tests.support.operands import available, random
 
@@ -100,6 +103,49 @@ def test_a_negative_view_in_an_optional_list_is_read_as_it_is() -> None:
 @pytest.mark.parametrize("size", SIZES, ids=str)
 def test_conv1x1_and_anomaly_map(size: tuple[int, ...], layout: str, level: int) -> None:
     check_others(Maker(layout), *size)
+
+
+BLOCKS = [
+    (1, 16, 9, 1),
+    (2, 3, 17, 2),
+    (2, 24, 1, 15),
+    (2, 64, 8, 17),
+    (2, 16, 19, 150),
+    (1, 300, 10, 33),
+]
+"""Batch, channels, height, width: below a vector, above a block, images that a tolerance exceeds,
+channels that leave lanes empty."""
+
+
+@on_cpu
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("tolerance", [1, 2, 3, 5])
+@pytest.mark.parametrize("size", BLOCKS, ids=str)
+def test_a_tolerance_beyond_blocks_and_borders(
+    size: tuple[int, int, int, int], tolerance: int, layout: str, level: int
+) -> None:
+    make, (batch, channels) = Maker(layout), size[:2]
+    z, mean = [make(*size)], [make(batch, *size[1:])]
+    spread, shift = [make(1, *size[1:]).abs()], [make(batch, channels, 1, 1)]
+    for operands in ((None, None), (spread, None), (None, shift), (spread, shift)):
+        compare("anomaly_map", (z, mean, *operands, tolerance))
+    compare("anomaly_map", (z, [mean[0][:1]], spread, shift, tolerance))
+
+
+@on_cpu
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_what_is_not_finite_counts_where_it_is_a_neighbour(
+    layout: torch.memory_format, level: int
+) -> None:
+    z, mean = random(1, 3, 20, 37).float(), random(1, 3, 20, 37, seed=1).float()
+    z[0, 1, 0, 0], z[0, 2, 19, 36] = torch.inf, torch.nan
+    mean[0, 0, 7, 16] = mean[0, 2, 19, 0] = torch.nan
+    mean[0, 1, :, 30:] = torch.inf
+    operands = [[x.contiguous(memory_format=layout)] for x in (z, mean)]
+    expected = oracle.anomaly_map(*operands, None, None, 2)
+    assert (expected.isnan().sum(), expected.isinf().sum()) == (25 + 9 + 1, 1 + 20 * 5 - 1)
+    got = cpu.anomaly_map(*operands, None, None, 2)
+    torch.testing.assert_close(got, expected, rtol=1e-5, atol=0, equal_nan=True)
 
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])

@@ -127,6 +127,67 @@ def line_speed() -> list[str]:
     return table(["", "a part's time, beside the session's", "p50 at 70% load", "p99"], rows)
 
 
+def service() -> list[str]:
+    """``POST /inspect`` beside its session."""
+    rows = [
+        [
+            name,
+            f"{found['share']:.0%}",
+            *(f"{found[load][at]:.0f} ms" for load in ("paced", "full") for at in ("p50", "p99")),
+        ]
+        for name, found in cases("service_throughput").items()
+    ]
+    loads = [f"{at} at {load}" for load in ("70% load", "full load") for at in ("p50", "p99")]
+    return table(["", "of the session's throughput", *loads], rows)
+
+
+def first_page() -> list[str]:
+    """From the command to the page, and to the first verdict that could be given."""
+    rows = [
+        [name, *(f"{statistics.median(found[key]):.1f} s" for key in ("first", "ready first"))]
+        for name, found in cases("service_first_page").items()
+    ]
+    return table(["", "page", "ready"], rows)
+
+
+def archive() -> list[str]:
+    """What a second worker of a cluster brings."""
+    rows = [
+        [name, *(f"{value:.0f} ms" for value in found["milliseconds"].values())]
+        + [f"{found['scaling']:.2f}×"]
+        for name, found in cases("bulk").items()
+    ]
+    engines = ["`line`", "`ray`, 1 worker", "`ray`, 2 workers"]
+    return table(["", *engines, "2 workers beside 1"], rows)
+
+
+def endurance() -> list[str]:
+    """What a line lived through, by hand."""
+    kills, burst, soak = (cases(f"line_{name}")[name] for name in ("kills", "burst", "soak"))
+    rows = [count for count, _ in kills["stores"].values()]
+    if any(count != kills["parts"] for count in rows):
+        raise ValueError(f"{kills['parts']} parts, and {rows} rows")
+    lived = {
+        f"killed {kills['kills']} times, its broker and database stopped and started": (
+            f"each of {kills['parts']:,} parts once in {len(rows)} stores",
+            "line_kills",
+        ),
+        f"{burst['files']:,} files at once: garbage, halves, huge ones": (
+            f"{burst['recorded']:,} records; {burst['growth_mb']:.0f} MB more memory at most",
+            "line_burst",
+        ),
+        f"{soak['frames']:,} pictures, {soak['per_second']:.0f} a second": (
+            f"{soak['different']:,} parts, each once; {soak['growth_mb']:.1f} MB more memory",
+            "line_soak",
+        ),
+    }
+    cells = [
+        [what, found, f"[`{name}.md`](../results/{name}.md)"]
+        for what, (found, name) in lived.items()
+    ]
+    return table(["what it lived through", "what was found", "numbers"], cells, texts=3)
+
+
 def memory() -> list[str]:
     """A training step's memory, reversible beside plain."""
     found = cases("memory")["256×256, C = 24, L = 8"]
@@ -221,6 +282,21 @@ RATES = {
         f"{RATES_TRAINING} learning_rate=1e-3 batch_size=4; as trained"
     ),
 }
+NETWORKS = {
+    f"`--{setting.replace('_', '-').replace('=', ' ')}`": f"{RATES_TRAINING} {setting}; as trained"
+    for setting in (
+        "volume_norm=svn",
+        "statistics=batch",
+        "reduction=nearest",
+        "kernel_size=3",
+        "levels=3",
+        "levels=5",
+        "stacks=2",
+        "channels=24",
+        "augment=texture",
+        "weight_decay=0",
+    )
+}
 SOLAR = {
     "the released code's: `--statistics batch --no-light --spread none`": (
         "image_size=128 statistics=batch; template alone"
@@ -314,6 +390,10 @@ TABLES: dict[str, Callable[[], list[str]]] = {
     "plain-pytorch": plain_pytorch,
     "throughput": throughput,
     "line-speed": line_speed,
+    "service": service,
+    "first-page": first_page,
+    "bulk": archive,
+    "endurance": endurance,
     "memory": memory,
     "comparison-cost": comparison_cost,
     "precision": precisions,
@@ -321,6 +401,7 @@ TABLES: dict[str, Callable[[], list[str]]] = {
     "kolektor-lite0": quality("quality_kolektorsdd_lite0", KOLEKTOR_LITE0),
     "magnetic": quality("quality_magnetic_tile", MAGNETIC),
     "rates": quality("quality_defaults", RATES),
+    "networks": quality("quality_networks", NETWORKS),
     "lite0": quality("quality_magnetic_tile_lite0", LITE0),
     "solar": quality("quality_solar_cells", SOLAR),
     "alignment": alignment,

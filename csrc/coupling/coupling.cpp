@@ -153,7 +153,8 @@ int forward(const float* x, const float* params, const float* mean, float* mean_
 }  // namespace
 
 // The mean is read, or, for PYRAMIDFLOW_MEAN_TAKEN, taken over the channels of each pixel and
-// written. log_det is written unless null; its terms, of values that are in registers, cost nothing.
+// written. log_det is written unless null; its terms, of values that are in registers, cost
+// nothing.
 PYRAMIDFLOW_FUNCTION(coupling, const float* x, const float* params, float* mean,
                      const float* weight, float* y, float* log_det, PyramidflowCoupling shape,
                      int64_t threads) {

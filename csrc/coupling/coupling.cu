@@ -263,10 +263,10 @@ int64_t couple(float direction, const void* input, const void* params, float* me
                                       : MeanView{nullptr, 0, 0, 0};
         const int64_t floats =
             COUPLING_SCRATCH + (in_block ? coupling_tile_floats(coupling.channels) : 0);
-        const int64_t error = launch(affine_coupling_forward_kernel<T, LAST>,
-                                     log_det_partials(coupling), THREADS, floats * sizeof(float),
-                                     stream, in, direction, static_cast<T*>(output),
-                                     log_det == nullptr ? nullptr : workspace);
+        const int64_t error =
+            launch(affine_coupling_forward_kernel<T, LAST>, log_det_partials(coupling), THREADS,
+                   floats * sizeof(float), stream, in, direction, static_cast<T*>(output),
+                   log_det == nullptr ? nullptr : workspace);
         if (error != cudaSuccess || log_det == nullptr) return error;
         return sum_log_det(workspace, coupling, log_det, stream);
     });
@@ -332,8 +332,8 @@ PYRAMIDFLOW_FUNCTION(affine_coupling_workspace, PyramidflowCoupling coupling) {
     return log_det_partials(coupling) + mean_partials(coupling) + means;
 }
 
-// y = exp(s) ⊙ x + t, log_det [B] = Σ s unless null, mean [B or 1, 1 or C, H', W' or 1] read if given, else
-// written.
+// y = exp(s) ⊙ x + t, log_det [B] = Σ s unless null, mean [B or 1, 1 or C, H', W' or 1] read if
+// given, else written.
 PYRAMIDFLOW_FUNCTION(affine_coupling, const void* x, const void* params, float* mean, void* y,
                      float* log_det, float* workspace, PyramidflowCoupling coupling,
                      cudaStream_t stream) {

@@ -153,8 +153,11 @@ def first_page() -> list[str]:
 def archive() -> list[str]:
     """What a second worker of a cluster brings."""
     rows = [
-        [name, *(f"{value:.0f} ms" for value in found["milliseconds"].values())]
-        + [f"{found['scaling']:.2f}×"]
+        [
+            name,
+            *(f"{value:.0f} ms" for value in found["milliseconds"].values()),
+            f"{found['scaling']:.2f}×",
+        ]
         for name, found in cases("bulk").items()
     ]
     engines = ["`line`", "`ray`, 1 worker", "`ray`, 2 workers"]

@@ -1,7 +1,10 @@
 """Pictures of parts in a folder, kept for a time and up to a size."""
 
 import hashlib
+import heapq
+import math
 import os
+import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -21,6 +24,11 @@ _SUFFIXES: Final = {"overlay": ".png", "map": ".tiff"}
 _IN_HAND: Final = ".picture.tmp"
 _SECONDS_BETWEEN_TIDYINGS: Final = 60.0
 _DIGITS: Final = 8  # of the digest that keeps two names apart
+_DAY: Final = re.compile(r"\d{4}-\d\d-\d\d")
+_NAME: Final = re.compile(rf".*-[0-9a-f]{{{_DIGITS}}}\.(image|overlay|map)\..+", re.DOTALL)
+
+_REMOVED_AT_ONCE: Final = 500
+"""Pictures that are looked for together: memory does not grow with those that are kept."""
 
 
 class PicturesSettings(SinkSettings):
@@ -127,29 +135,52 @@ class PicturesSink(Sink):
         if monotonic() < self._next_tidying:
             return
         self._next_tidying = monotonic() + _SECONDS_BETWEEN_TIDYINGS
-        found = sorted(_pictures_below(settings.folder))
-        size = sum(bytes_ for _, _, bytes_ in found)
-        oldest = 0.0 if settings.keep_days is None else time.time() - 86400 * settings.keep_days
-        for written, path, bytes_ in found:
-            is_too_much = settings.most_bytes is not None and size > settings.most_bytes
-            if written >= oldest and not is_too_much:
-                break
-            with suppress(OSError):
-                path.unlink()
-                size -= bytes_
-                self._removed += 1
-            with suppress(OSError):  # the first folder that is not empty ends it
-                path.parent.rmdir()
-                path.parent.parent.rmdir()
+        keep_from = 0.0 if settings.keep_days is None else time.time() - 86400 * settings.keep_days
+        too_much = -math.inf
+        if settings.most_bytes is not None:
+            too_much = sum(size for _, _, size in _pictures_below(settings.folder))
+            too_much -= settings.most_bytes
+        removed = -1
+        while removed != self._removed:  # what cannot be removed is not tried for ever
+            removed = self._removed
+            for written, path, size in heapq.nsmallest(
+                _REMOVED_AT_ONCE, _pictures_below(settings.folder)
+            ):
+                if written >= keep_from and too_much <= 0:
+                    return
+                if _is_removed(Path(path)):
+                    self._removed += 1
+                    too_much -= size
 
 
-def _pictures_below(folder: Path) -> Iterator[tuple[float, Path, int]]:
+def _is_removed(path: Path) -> bool:
+    """Remove a picture, and the folders of its station and day if it was their last one."""
+    try:
+        path.unlink()
+    except OSError:
+        return False
+    with suppress(OSError):  # the first folder that is not empty ends it
+        path.parent.rmdir()
+        path.parent.parent.rmdir()
+    return True
+
+
+def _pictures_below(folder: Path) -> Iterator[tuple[float, str, int]]:
     """When each picture was written, its path and size; only files named as this sink does."""
-    for kind in ("image", "overlay", "map"):
-        for path in folder.glob(f"????-??-??/*/*-{'?' * _DIGITS}.{kind}.*"):
-            with suppress(OSError):
-                found = path.stat()
-                yield found.st_mtime, path, found.st_size
+    for day in _entries(folder):
+        if _DAY.fullmatch(day.name):
+            for station in _entries(day.path):
+                for picture in _entries(station.path):
+                    if _NAME.fullmatch(picture.name):
+                        with suppress(OSError):
+                            found = picture.stat()
+                            yield found.st_mtime, picture.path, found.st_size
+
+
+def _entries(folder: str | Path) -> "Iterator[os.DirEntry[str]]":
+    """What lies in a folder, one after the other; nothing in a file or in what is gone."""
+    with suppress(OSError), os.scandir(folder) as entries:
+        yield from entries
 
 
 def _day(moment: datetime | None) -> str:

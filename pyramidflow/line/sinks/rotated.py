@@ -17,11 +17,8 @@ from pyramidflow.io.names import printable, safe_component
 from pyramidflow.line.sinks.sink import Entry, SinkAway, SinkSettings
 
 _TAIL_BYTES: Final = 8_000_000
-_REMEMBERED: Final = 20_000
+_REMEMBERED: Final = 5_000
 """Lines that are compared with what comes again; many times more than one delivery has."""
-
-_ENOUGH: Final = 5_000
-"""Lines that are read at the start."""
 
 
 class RotatedSettings(SinkSettings):
@@ -154,7 +151,7 @@ class RotatedFile:
         for path in reversed(paths):
             keys = [self._key_of(line) for line in _last_lines(path)]
             found[:0] = [_key(*key) for key in keys if key is not None]
-            if len(found) >= _ENOUGH:
+            if len(found) >= _REMEMBERED:
                 break
         for key in found:
             self._remember(key)

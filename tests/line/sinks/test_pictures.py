@@ -1,4 +1,6 @@
 import os
+import tracemalloc
+from pathlib import Path
 
 import pytest
 
@@ -97,6 +99,48 @@ def test_beyond_the_size_the_oldest_are_removed(tmp_path):
         place.rpartition("/")[2] for item in items[3:] for place in kept.pictures(item).values()
     )
     assert not (tmp_path / "2026-03-01" / "s0").exists()
+
+
+def many(folder, count, size=1):
+    """Empty pictures as a sink names them, the first ones the oldest; their total size."""
+    place = folder / "2026-03-01" / "press"
+    place.mkdir(parents=True)
+    for number in range(count):
+        path = place / f"{number:05}-{number:08x}.overlay.png"
+        path.write_bytes(bytes(size))
+        os.utime(path, (1e9 + number, 1e9 + number))
+    return place
+
+
+def test_any_number_is_removed_and_what_cannot_be_removed_is_left(tmp_path, monkeypatch):
+    place = many(tmp_path, 1200)
+    kept = sink(tmp_path, most_bytes=150)
+    stuck = place / "00003-00000003.overlay.png"
+    unlink = Path.unlink
+
+    def fails(path):
+        if path == stuck:
+            raise PermissionError(13, "no", str(path))
+        unlink(path)
+
+    monkeypatch.setattr(Path, "unlink", fails)
+    kept.tick()
+    left = sorted(path.name for path in place.iterdir())
+    assert left == [stuck.name, *(f"{n:05}-{n:08x}.overlay.png" for n in range(1051, 1200))]
+    assert kept.status() == {"pictures_removed": 1050}
+
+
+def test_the_memory_for_tidying_does_not_grow_with_what_is_kept(tmp_path):
+    many(tmp_path, 6000)
+    kept = sink(tmp_path, most_bytes=5000)
+    tracemalloc.start()
+    try:
+        kept.tick()
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept.status() == {"pictures_removed": 1000}
+    assert peak < 500_000
 
 
 def test_a_folder_that_cannot_be_written_is_away(tmp_path):

@@ -21,6 +21,8 @@ _DARKENED: Final = 0.6
 _PIXELS_PER_LINE_WIDTH: Final = 256
 _WIDEST_LINE: Final = 3
 _ROWS_AT_ONCE: Final = 64
+_LEVELS: Final = 256
+_VALUES: Final = 256
 
 
 def overlay(
@@ -60,7 +62,7 @@ def overlay(
     # In floating point a whole photograph would take more than a gigabyte.
     for top in range(0, height, _ROWS_AT_ONCE):
         rows = slice(top, top + _ROWS_AT_ONCE)
-        out[rows] = _blended(image[rows], anomaly_map[rows] / scale)
+        _blend(image[rows], anomaly_map[rows] / scale, out[rows])
 
     seen = None if counted is None else _stretched(counted, (height, width))
     if seen is not None:
@@ -92,23 +94,28 @@ def colour_bar(width: int, height: int) -> NDArray[np.uint8]:
     return overlay(np.full((height, width, 3), 128, np.uint8), ramp, 1.0, None)
 
 
-def _blended(image: NDArray[np.uint8], value: NDArray[np.float32]) -> NDArray[np.float32]:
-    colours, opacities = _heat_table()
-    steps = len(opacities) - 1
-    index = np.rint(np.clip(value, 0, 1) * steps).astype(np.intp)  # [h, W]
-    opacity = opacities[index][:, :, None]  # [h, W, 1]
-    blended: NDArray[np.float32] = np.rint((1 - opacity) * image + opacity * colours[index])
-    return blended  # [h, W, 3]
+def _blend(image: NDArray[np.uint8], value: NDArray[np.float32], out: NDArray[np.uint8]) -> None:
+    tables = _heat_tables()
+    index = np.rint(np.clip(value, 0, 1) * (_LEVELS - 1)).astype(np.intp)  # [h, W]
+    index *= _VALUES
+    for channel, table in enumerate(tables):
+        out[:, :, channel] = table.take(index + image[:, :, channel], mode="clip")
 
 
 @cache
-def _heat_table() -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def _heat_tables() -> tuple[NDArray[np.uint8], ...]:
+    """What becomes of each value of a pixel at each level of the map, by channel: ``[L · 256]``."""
     from matplotlib import colormaps
 
-    level = np.linspace(0, 1, 256, dtype=np.float32)
+    level = np.linspace(0, 1, _LEVELS, dtype=np.float32)
     start = _COLOUR_MAP_START
     rgba = np.asarray(colormaps[_COLOUR_MAP](start + (1 - start) * level), dtype=np.float32)
-    return rgba[:, :3] * 255, _STRONGEST_OPACITY * level
+    opacity = (_STRONGEST_OPACITY * level)[:, None]  # [L, 1]
+    values = np.arange(_VALUES, dtype=np.uint8)  # [256]
+    return tuple(
+        np.rint((1 - opacity) * values + opacity * colour[:, None]).astype(np.uint8).ravel()
+        for colour in (rgba[:, :3] * 255).T
+    )
 
 
 def _outline(regions: NDArray[np.bool_], line: int) -> NDArray[np.bool_]:

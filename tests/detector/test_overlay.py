@@ -58,6 +58,18 @@ def test_colour_scale_is_fixed_not_taken_from_the_image():
     ).any()
 
 
+def test_every_value_at_every_level_is_that_of_the_formula():
+    from matplotlib import colormaps
+
+    levels = np.linspace(0, 1, 256, dtype=np.float32)
+    image = np.tile(np.arange(256, dtype=np.uint8)[:, None], (256, 1, 3))  # [levels, values, 3]
+    anomaly_map = np.repeat(levels[:, None], 256, axis=1)
+    colour = np.asarray(colormaps["inferno"](0.3 + 0.7 * levels), np.float32)[:, None, :3] * 255
+    opacity = (0.85 * levels)[:, None, None]
+    expected = np.rint((1 - opacity) * image + opacity * colour)
+    np.testing.assert_array_equal(overlay(image, anomaly_map, 1.0, None), expected)
+
+
 def test_normal_part_stays_visible_under_the_hottest_colour():
     image = GREY.copy()
     image[:, 30:] = 200

@@ -5,6 +5,7 @@ import os
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from itertools import islice
 
@@ -39,6 +40,7 @@ from pyramidflow.detector.smoothing import Smoothing
 from pyramidflow.detector.verdict import Verdict, judge, overlay_scale
 from pyramidflow.errors import InputError
 from pyramidflow.runtime import InspectionSettings, Runtime, TrainedNetwork, runtime_on
+from pyramidflow.runtime.cpu.threads import torch_threads
 from pyramidflow.spec import ImageSize
 
 
@@ -298,14 +300,24 @@ class Session:
             )
         images = stack([to_mean_level(image, self._mean_level) for image in batch.images])
         seen = self._seen(batch, fields)
-        with self._turn:
+        with self._turn, self._alone():
             maps = self.runtime.inspect(images)  # [B, h, w], the runtime's own memory
             maps = maps.clone() if self._mask is None else maps * self._mask
             if seen is not None:
                 maps *= seen
             if self._smoothing is not None:
                 maps = self._smoothing(maps, seen)
-        return maps.amax((1, 2)).tolist(), list(maps.float().cpu().numpy())
+            scores = maps.amax((1, 2)).tolist()
+        return scores, list(maps.float().cpu().numpy())
+
+    def _alone(self) -> AbstractContextManager[None]:
+        """One thread for what is small, where images are inspected side by side.
+
+        The threads that helped would then wait busily, for as long as a tenth of an inspection, on
+        the cores that other images need.
+        """
+        is_beside = self.device.type == "cpu" and self.at_once > 1
+        return torch_threads(1) if is_beside else nullcontext()
 
     def _seen(self, batch: Batch, fields: Sequence[Field]) -> Tensor | None:
         """What the images show, and of that what counts where this depends on their size."""

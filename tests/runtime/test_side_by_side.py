@@ -1,10 +1,14 @@
 """Several images at once on a CPU, beside one after the other."""
 
+import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 import torch
 
+from pyramidflow import Detector
 from pyramidflow.runtime import InspectionSettings
 from pyramidflow.runtime.cpu import CpuRuntime, SideBySideRuntime, make, plan
 from pyramidflow.runtime.cpu.side_by_side import lanes_of
@@ -85,3 +89,34 @@ def test_lanes_are_a_power_of_two_where_an_image_is_small() -> None:
     assert lanes_of(plan(subject, (2048, 2048)), 8) == 1
     assert lanes_of(plan(subject, SIZE, InspectionSettings(memory_budget=10**11)), 8) == 1
     assert isinstance(make(subject, SIZE, InspectionSettings(threads=1)), CpuRuntime)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs the threads that Linux lists")
+def test_lanes_and_who_waits_for_them_wake_no_further_threads(several_threads) -> None:
+    size = (256, 256)  # of a map that PyTorch shares out among threads
+    network = trained_network(size, channels=4, stacks=1)
+    template = [torch.zeros(shape) for shape in network.latent_shapes(1, size)]
+    detector = Detector.from_network(network, template, {"image_size": size})
+    session = detector.prepare(threads=2)
+    images = list(pictures(2, size).numpy())
+
+    def more_threads() -> int:
+        before = threads_alive()
+        assert len(list(session.inspect_pixels(images))) == 2
+        return threads_alive() - before
+
+    with ThreadPoolExecutor(1) as another:
+        assert another.submit(more_threads).result() == session.at_once
+        assert another.submit(more_threads).result() == 0
+
+
+def threads_alive() -> int:
+    return len(list(Path("/proc/self/task").iterdir()))
+
+
+@pytest.fixture
+def several_threads():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)

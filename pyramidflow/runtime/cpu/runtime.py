@@ -1,8 +1,8 @@
 """Inspection on a CPU: a frozen network, its plan, and all its buffers."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from functools import partial
 from statistics import median
 
@@ -32,7 +32,7 @@ from pyramidflow.runtime.cpu.encoder import (
 )
 from pyramidflow.runtime.cpu.map_step import map_step
 from pyramidflow.runtime.cpu.network_plan import Layer, Plan
-from pyramidflow.runtime.cpu.threads import usable_threads
+from pyramidflow.runtime.cpu.threads import torch_threads, usable_threads
 from pyramidflow.runtime.cpu.views import TileOrigin, View, tile_view, whole_view
 from pyramidflow.runtime.inspection_settings import Precision
 from pyramidflow.runtime.trained_network import TrainedNetwork
@@ -188,15 +188,9 @@ class CpuRuntime:
                     found.append(1e3 * (time.perf_counter() - start))
         return [(name, median(t)) for (name, _), t in zip(steps, times, strict=True)]
 
-    @contextmanager
-    def using_threads(self) -> Iterator[None]:
+    def using_threads(self) -> AbstractContextManager[None]:
         """As many threads as the runtime's for PyTorch's own operations."""
-        before = torch.get_num_threads()
-        torch.set_num_threads(self.threads)
-        try:
-            yield
-        finally:
-            torch.set_num_threads(before)
+        return torch_threads(self.threads)
 
 
 def _flow_steps(

@@ -96,5 +96,6 @@ class SideBySideRuntime:
 
 
 def _inspect(runtime: CpuRuntime, images: Tensor, maps: Tensor) -> None:
-    with torch.inference_mode():
+    # A copy on more threads would wake a team whose threads then wait busily on other lanes' cores.
+    with torch.inference_mode(), runtime.using_threads():
         maps.copy_(runtime.inspect(images))

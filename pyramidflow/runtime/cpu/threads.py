@@ -1,6 +1,8 @@
 """How many threads a runtime on the CPU may use."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -29,6 +31,17 @@ def usable_threads(wanted: int | None) -> int:
             "start processes with the method 'spawn'."
         )
     return 1
+
+
+@contextmanager
+def torch_threads(count: int) -> Iterator[None]:
+    """As many threads for PyTorch's own operations, where they are called from this thread."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _note_fork() -> None:

@@ -97,15 +97,14 @@ def connected(settings: ClusterSettings, device: str, most: int | None = None) -
 
 
 def silence(logger: logging.Logger) -> None:
-    """Let a logger of Ray write to its files alone.
+    """Let a logger of Ray write to its files, and to handlers that are not Ray's.
 
     Args:
         logger: with handlers of its own.
     """
     for handler in logger.handlers:
-        if isinstance(handler, logging.StreamHandler) and not isinstance(
-            handler, logging.FileHandler
-        ):
+        is_ray = type(handler).__module__.partition(".")[0] == "ray"
+        if is_ray and isinstance(handler, logging.StreamHandler):
             handler.setLevel(_ABOVE_ALL)
 
 

@@ -1,5 +1,6 @@
 """How a cluster is reached, and what is said where it is not."""
 
+import logging
 import os
 import socket
 import time
@@ -131,3 +132,16 @@ def test_what_ray_writes_to_standard_error_is_not_seen_and_the_rest_is(monkeypat
     with connected(ClusterSettings(), "cpu"):
         os.write(2, b"seen")
     assert capfd.readouterr().err == "seen"
+
+
+def test_of_a_logger_of_ray_only_its_own_terminal_is_silenced():
+    pytest.importorskip("ray.data", reason="needs Ray, of the extra ray")
+    from ray._private.log import PlainRayHandler
+    from ray.data._internal.logging import SessionFileHandler
+
+    handlers = [PlainRayHandler(), SessionFileHandler("ray.log"), logging.StreamHandler()]
+    logger = logging.Logger("ray.data")
+    for handler in handlers:
+        logger.addHandler(handler)
+    module.silence(logger)
+    assert [handler.level > logging.CRITICAL for handler in handlers] == [True, False, False]

@@ -12,6 +12,7 @@ from torch.nn import functional
 from pyramidflow import ops
 from pyramidflow.errors import InputError
 from pyramidflow.model.comparison import Shapes, without_mean
+from pyramidflow.ops.nearest import working_floats
 
 STRIDE = 8
 """Image pixels between the positions that are compared; coarser where the pyramid begins so."""
@@ -25,9 +26,6 @@ UNKNOWN_STRIDE = 4
 
 NEIGHBOURHOOD = 3
 """Side in positions of the square that features are averaged over."""
-
-ROWS, COLUMNS = 512, 2048
-"""Positions and entries whose products are in memory at once: 4 MB, which a cache holds."""
 
 
 def features_of(latents: Sequence[Tensor], level: int) -> Tensor:
@@ -110,7 +108,7 @@ class Codebook:
             latents = without_mean(latents)
         features = features_of(latents, self.level)  # [B, h·w, F]
         standardised = (features - self.mean) * self.inverse_spread
-        found = nearest(standardised.flatten(0, 1), self.entries)
+        found = ops.nearest_distance(standardised.flatten(0, 1), self.entries)
         return found.view(-1, 1, *latents[self.level].shape[2:])
 
     def map_of(self, latents: Sequence[Tensor]) -> Tensor:
@@ -141,34 +139,9 @@ class Codebook:
             )
 
     def working_floats(self, shapes: Shapes) -> int:
-        """Features three times over, a block of products, and levels of one channel."""
+        """Features three times over, what finds the nearest, and levels of one channel."""
         batch, _, *size = shapes[self.level]
         features = batch * prod(size) * len(self.mean)
         latents = sum(prod(shape) for shape in shapes) if self.without_mean else 0
-        return 3 * features + latents + ROWS * COLUMNS + 2 * batch * prod(shapes[0][2:])
-
-
-def nearest(features: Tensor, entries: Tensor) -> Tensor:
-    """Distance of each position to the nearest entry: ``√(min_n ‖f_p − e_n‖² / F)``.
-
-    By ``‖f‖² + ‖e‖² − 2 f·e``, a block of products at a time: memory grows with neither number.
-
-    Args:
-        features: ``[P, F]``.
-        entries: ``[N, F]``, ``N ≥ 1``.
-
-    Returns:
-        ``[P]``.
-    """
-    halves = entries.square().sum(1)[None] / 2  # [1, N]
-    pairs = zip(torch.split(halves, COLUMNS, 1), torch.split(entries, COLUMNS), strict=True)
-    blocks = list(pairs)
-    found = []
-    for rows in torch.split(features, ROWS):
-        least: Tensor | None = None
-        for half, block in blocks:
-            lowest = torch.addmm(half, rows, block.T, alpha=-1).amin(1)  # of ‖e‖²/2 − f·e
-            least = lowest if least is None else torch.minimum(least, lowest)
-        assert least is not None
-        found.append(rows.square().sum(1) + 2 * least)
-    return (torch.cat(found).clamp_min(0) / entries.shape[1]).sqrt()
+        found = working_floats(*self.entries.shape)
+        return 3 * features + latents + found + 2 * batch * prod(shapes[0][2:])

@@ -15,6 +15,7 @@ from pyramidflow.ops.conv1x1 import *  # noqa: F403
 from pyramidflow.ops.convolution import *  # noqa: F403
 from pyramidflow.ops.coupling import *  # noqa: F403
 from pyramidflow.ops.dispatch import BackendRecord, active_backend, backends, use_backend
+from pyramidflow.ops.nearest import *  # noqa: F403
 from pyramidflow.ops.normalize import *  # noqa: F403
 from pyramidflow.ops.pyramid import *  # noqa: F403
 

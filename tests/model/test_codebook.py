@@ -12,8 +12,7 @@ from pyramidflow.errors import InputError
 from pyramidflow.evaluation import evaluate
 from pyramidflow.io.tensors import load_tensors, save_tensors
 from pyramidflow.model import Codebook
-from pyramidflow.model import codebook as module
-from pyramidflow.model.codebook import features_of, level_of, nearest
+from pyramidflow.model.codebook import features_of, level_of
 from pyramidflow.runtime import InspectionSettings, cpu
 from pyramidflow.runtime.cpu.budget import INSPECTION_BYTES, RUNTIME_RESERVE, resident_bytes
 from pyramidflow.runtime.cuda.frozen import FrozenNetwork
@@ -39,21 +38,6 @@ def drawn(count, shapes=((3, 16, 24), (3, 8, 12), (3, 4, 6)), batch=1, seed=0):
         return scale * (torch.randn((batch, *shape), generator=generator) + 3)
 
     return [[level(shape) for shape in shapes] for _ in range(count)]
-
-
-@pytest.mark.parametrize(("rows", "columns"), [(512, 2048), (7, 5)])
-@pytest.mark.parametrize(("positions", "entries"), [(40, 23), (1, 1), (7, 10)])
-def test_nearest_is_scipy_s(monkeypatch, positions, entries, rows, columns):
-    monkeypatch.setattr(module, "ROWS", rows)
-    monkeypatch.setattr(module, "COLUMNS", columns)
-    rng = np.random.default_rng(0)
-    a, b = rng.normal(size=(positions, 12)), rng.normal(size=(entries, 12))
-    a[0] = b[-1]
-    expected = cdist(a, b).min(1) / 12**0.5
-    exact = nearest(torch.from_numpy(a), torch.from_numpy(b))
-    np.testing.assert_allclose(exact, expected, rtol=1e-9, atol=1e-7)
-    found = nearest(torch.from_numpy(a).float(), torch.from_numpy(b).float())
-    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-3)
 
 
 def test_features_of_the_levels_in_one_resolution():

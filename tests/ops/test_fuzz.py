@@ -119,7 +119,8 @@ def test_results_without_values_are_like_those_with(name: str) -> None:
     check()
 
 
-DIFFERENTIABLE = [n for n in ARGUMENTS if n not in ("conv_coupling_conv1x1", "normalize_image")]
+FOR_INFERENCE = ("conv_coupling_conv1x1", "nearest_distance", "normalize_image")
+DIFFERENTIABLE = [n for n in ARGUMENTS if n not in FOR_INFERENCE]
 
 
 def gradients(backend: str, call: Call) -> list[Tensor] | str:

@@ -32,6 +32,7 @@ def samples(dtype: torch.dtype) -> dict[str, list[tuple]]:
     x, coarse, weight = tensor(2, 4, 5, 6), tensor(2, 4, 3, 3, seed=1), tensor(4, 4, seed=2)
     log_det, index = tensor(2, seed=3), torch.randint(0, 4, (2, 4, 3, 3), dtype=torch.uint8)
     nothing, taps = torch.empty(0, dtype=torch.uint8), tensor(3, 4, 3, 3, seed=11)
+    pixel_mean = tensor(2, 1, 3, 3, seed=16)
     latents, template = [x, coarse], [tensor(1, 4, 5, 6, seed=4), tensor(1, 4, 3, 3, seed=5)]
     couplings, backwards = [], []
     for (norm, statistics), scale, given in itertools.product(
@@ -68,19 +69,10 @@ def samples(dtype: torch.dtype) -> dict[str, list[tuple]]:
             (x, tensor(2, 6, 5, 6, seed=11), tensor(8, 6, 3, 3, seed=12), mean, weight, "none", 2.0)
             for mean in (tensor(1, 1, 5, 6, seed=13), tensor(1, 4, 1, 1, seed=14))
         ]
-        + [
-            (
-                coarse,
-                x,
-                tensor(8, 4, 3, 3, seed=15),
-                tensor(2, 1, 3, 3, seed=16),
-                weight,
-                "down",
-                2.0,
-            ),
-        ],
+        + [(coarse, x, tensor(8, 4, 3, 3, seed=15), pixel_mean, weight, "down", 2.0)],
         "anomaly_map": [(latents, template, None, None)],
         "anomaly_map_backward": [(tensor(2, 5, 6, seed=8), latents, template)],
+        "nearest_distance": [(tensor(9, 5, seed=17), tensor(7, 5, seed=18))],
         "normalize_image": [(image, tensor(3, seed=9), tensor(3, seed=10).abs() + 0.1, dtype)],
     }
 

@@ -27,7 +27,7 @@ on_cpu = pytest.mark.usefixtures("cpu_library", "one_thread", "poisoned_memory")
 
 TESTS = [
     ROOT / "tests" / "ops" / f"test_{name}.py"
-    for name in ("pyramid", "coupling", "anomaly_map", "normalize", "convolution", "cpu")
+    for name in ("pyramid", "coupling", "anomaly_map", "nearest", "normalize", "convolution", "cpu")
 ]
 """What compares the CPU library with the oracle."""
 

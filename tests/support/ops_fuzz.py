@@ -214,6 +214,11 @@ def _anomaly_map(
     return shapes, {"tolerance": draw(st.sampled_from([0, 0, 0, 1, 3, 4, -1, 1.5]))}
 
 
+def _nearest_distance(batch: int, channels: int, height: int, width: int) -> st.SearchStrategy[Any]:
+    shapes = {"features": (batch * width, channels), "entries": (height * width, channels)}
+    return st.builds(lambda: (dict(shapes), {}))
+
+
 @st.composite
 def _normalize_image(
     draw: st.DrawFn, batch: int, channels: int, height: int, width: int
@@ -238,6 +243,7 @@ ARGUMENTS: dict[str, Any] = {
     "invertible_conv1x1": _conv1x1,
     "conv2d": _conv2d,
     "anomaly_map": _anomaly_map,
+    "nearest_distance": _nearest_distance,
     "normalize_image": _normalize_image,
 }
 """Shapes of the operands and the other arguments of every public function."""

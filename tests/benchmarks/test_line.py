@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from benchmarks.line import burst, kills, soak, speed
+from benchmarks.harness.process import ROOT
+from benchmarks.line import burst, inspect_speed, kills, soak, speed
 
 pytest.importorskip("watchfiles", reason="needs watchfiles, of the extra line")
 pytest.importorskip("sqlalchemy", reason="needs SQLAlchemy, of the extra line")
@@ -16,6 +17,38 @@ def test_the_speed_of_the_line_is_written(tmp_path):
     text = output.read_text()
     assert "| 32×32, PNG |" in text
     assert "p99 / p50" in text
+
+
+def test_inspect_is_measured_beside_a_former_release(tmp_path):
+    output = tmp_path / "inspect.md"
+    few = ["--small", "--rounds", "1", "--threads", "1", "--former", str(ROOT)]
+    inspect_speed.main([*few, "--former-name", "the same", "--output", str(output)])
+    assert "- former: the same, commit" in output.read_text()
+    [found] = json.loads(output.with_suffix(".json").read_text())["cases"].values()
+    assert found["pictures"] == [4, 8]
+    assert found["gain_per_second"] > 0
+
+
+def test_gains_are_of_what_more_pictures_add():
+    run = inspect_speed.Run
+    runs = {
+        "former": {10: [run(3.0, 2.0)], 30: [run(7.0, 8.0), run(9.0, 9.0), run(6.0, 7.0)]},
+        "now": {10: [run(2.0, 2.0)], 30: [run(4.0, 6.0)]},
+    }
+    found = inspect_speed.compared(runs, 10, 30)
+    assert found["former"] == pytest.approx(
+        {"per_second": 30 / 7, "marginal_per_second": 5, "processor_ms": 300}
+    )
+    assert found["gain_per_second"] == pytest.approx(7 / 4)
+    assert found["gain_marginal_per_second"] == pytest.approx(2)
+
+
+def test_releases_that_disagree_about_a_score_are_not_compared(tmp_path, monkeypatch):
+    told = iter([[(1.0, "ok")], [(1.5, "ok")]])
+    monkeypatch.setattr(inspect_speed, "scores", lambda folder: next(told))
+    given = ["--small", "--rounds", "1", "--threads", "1", "--former", str(ROOT)]
+    with pytest.raises(ValueError, match="disagree about a score"):
+        inspect_speed.main([*given, "--output", str(tmp_path / "inspect.md")])
 
 
 def test_a_short_soak_loses_nothing_and_leaks_nothing(tmp_path):

@@ -25,6 +25,9 @@ ROOM_FOR_PICTURES: Final = 256 << 20
 MOST_DROPPED: Final = 10_000
 """Dropped parts that wait for their records, before the source is held up after all."""
 
+_SECONDS_TO_END: Final = 1.0
+"""That the threads may take to end, all of them together."""
+
 WhenFull = Literal["block", "drop-oldest"]
 
 
@@ -102,10 +105,9 @@ class Pipeline:
         if self._flow.workers == 0:
             yield from self._one_by_one(frames, stop_requested)
             return
+        threads = [_start(self._inspect_all, stop_requested)]
         for _ in range(self._flow.workers):
-            _start(self._decode_all)
-            _start(self._draw_all)
-        _start(self._inspect_all, stop_requested)
+            threads += [_start(self._decode_all), _start(self._draw_all)]
         _start(self._feed, frames)
         try:
             while (part := self._drawing.get()) is not None:
@@ -120,6 +122,10 @@ class Pipeline:
                 raise self._failure
         finally:
             self._end()
+            # They are done, or stuck in a picture. A thread that lets go of its last map while the
+            # interpreter ends would abort the process.
+            for thread in threads:
+                thread.join(_SECONDS_TO_END / len(threads))
 
     def _end(self) -> None:
         self._decoding.clear()
@@ -262,6 +268,8 @@ class Pipeline:
         part.pixels = None
 
 
-def _start(work: Callable[..., None], *given: Any) -> None:
+def _start(work: Callable[..., None], *given: Any) -> threading.Thread:
     # A daemon: a picture that cannot be read to its end must not keep the process alive.
-    threading.Thread(target=work, args=given, name="line", daemon=True).start()
+    thread = threading.Thread(target=work, args=given, name="line", daemon=True)
+    thread.start()
+    return thread

@@ -63,6 +63,22 @@ def test_parts_come_in_the_order_of_their_frames(monkeypatch, workers):
     assert all(part.pixels is None for part in found)
 
 
+def test_threads_have_ended_and_let_go_of_their_parts_when_the_last_part_is_given(monkeypatch):
+    started, usual = [], pipelines._start
+
+    def start(*given):
+        started.append(usual(*given))
+        return started[-1]
+
+    monkeypatch.setattr(pipelines, "_start", start)
+    for _ in range(20):
+        run(Session(), frames(3), Flow(workers=3))
+        assert len(started) == 8
+        started.pop().join()  # the source's, which holds no part
+        assert not any(thread.is_alive() for thread in started)
+        started.clear()
+
+
 def test_what_waits_forms_a_batch_on_a_gpu_and_not_on_a_cpu():
     gpu, cpu = Session("cuda", 0.05), Session("cpu", 0.01)
     _, found = run(gpu, frames(40), Flow(waiting=20))

@@ -4,6 +4,7 @@ A container often sees all processors and all memory of its host, but may use a 
 groups say which, in the first or the second version of their interface.
 """
 
+import ctypes
 import math
 import os
 import platform
@@ -13,6 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 PROCESS = Path("/proc/self")
+
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
+"""Of glibc's ``mallopt``, as its ``malloc.h`` has them."""
+
+_LARGE_BUFFER = 2**20
 
 UNLIMITED_BYTES = 1 << 60
 """What version 1 says where there is no limit is larger."""
@@ -142,6 +148,24 @@ def total_memory() -> int | None:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):
         return None
+
+
+def return_large_buffers() -> bool:
+    """Have the C library give buffers of a megabyte and more back as soon as they are freed.
+
+    By default glibc keeps freed buffers of up to 32 MB in its heap. Small objects that live long
+    are put there, the next large buffer finds no room between them, and a process that runs for
+    months grows. What the environment says (``MALLOC_…``, ``GLIBC_TUNABLES``) stands.
+
+    Returns:
+        Whether this C library can be asked, and was.
+    """
+    given = ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_", "GLIBC_TUNABLES")
+    if platform.libc_ver()[0] != "glibc" or any(name in os.environ for name in given):
+        return False
+    mallopt = ctypes.CDLL(None).mallopt
+    pairs = ((_MMAP_THRESHOLD, _LARGE_BUFFER), (_TRIM_THRESHOLD, 2 * _LARGE_BUFFER))
+    return all(mallopt(which, size) == 1 for which, size in pairs)
 
 
 def _groups(controller: str, process: Path) -> Iterator[Path]:

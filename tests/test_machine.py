@@ -1,6 +1,9 @@
 """What the system lets a process use: control groups of both versions, as containers show them."""
 
 import os
+import platform
+import subprocess
+import sys
 
 import pytest
 
@@ -121,3 +124,44 @@ def test_affinity_limits_the_processors():
     finally:
         os.sched_setaffinity(0, before)
     assert machine.allowed_processors() == len(before)
+
+
+BUFFERS = """
+import ctypes, os, sys
+from pyramidflow.machine import return_large_buffers
+
+class Counts(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_size_t) for name in "arena ordblks smblks mapped".split()]
+    _fields_ += [(f"_{number}", ctypes.c_size_t) for number in range(6)]
+
+count = ctypes.CDLL(None).mallinfo2
+count.restype = Counts
+is_asked = return_large_buffers() if sys.argv[1] == "ask" else None
+bytearray(8_000_000)  # freed at once: by default glibc keeps the next one in its heap
+before = count().mapped
+kept = bytearray(8_000_000)
+print(is_asked, count().mapped - before)
+"""
+
+
+@pytest.mark.skipif(
+    platform.libc_ver()[0] != "glibc", reason="the C library is not glibc, whose heap it is about"
+)
+@pytest.mark.parametrize(
+    ("ask", "environment", "found"),
+    [
+        ("ask", {}, "True 1"),
+        ("no", {}, "None 0"),
+        ("ask", {"MALLOC_MMAP_THRESHOLD_": "100000000"}, "False 0"),
+    ],
+)
+def test_large_buffers_are_given_back(ask, environment, found):
+    clean = {name: text for name, text in os.environ.items() if not name.startswith("MALLOC_")}
+    done = subprocess.run(
+        [sys.executable, "-c", BUFFERS, ask],
+        env=clean | environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip() == found

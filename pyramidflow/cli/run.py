@@ -15,6 +15,7 @@ import typer
 from pyramidflow.cli.options import ReportEvery
 from pyramidflow.interrupt import Handler, answering
 from pyramidflow.io.names import printable
+from pyramidflow.machine import return_large_buffers
 
 if TYPE_CHECKING:
     from pyramidflow.line.line import Line
@@ -93,6 +94,7 @@ def run_line(line: "Line", report_every: float, service: "ServiceSettings | None
     """
     from pyramidflow.cli.exit_codes import EXIT_INPUT_ERROR, EXIT_INTERRUPTED
 
+    return_large_buffers()
     with _signals() as asked:
         with _served(line, service):
             log.info("running: %s", _described(line))

@@ -109,6 +109,23 @@ def test_no_entry_is_passed_over(name, level):
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=open_to_rounding * size)
 
 
+@on_cpu
+@pytest.mark.parametrize("lost", ["of the position", "of the entry"])
+def test_an_entry_is_found_by_what_the_rounding_loses(lost, level):
+    signs = torch.ones(2, 64)
+    signs[1, :16] = -1  # the second one is farther off
+    signs[:, 63] = 0
+    large, small = 1000.0, 0.4 * 1000 / 5792  # half a step is more
+    first = torch.zeros(64).index_fill(0, torch.tensor([63]), large)
+    if lost == "of the position":
+        features, entries = first + small * signs[0], large / 8 * signs
+    else:
+        features, entries = large / 8 * signs[0], first + small * signs
+    entries = torch.stack([entries[1], entries[0], -entries[0], -entries[1]])
+    found = cpu.nearest_distance(features[None], entries).double()
+    torch.testing.assert_close(found, plain(features[None], entries), rtol=1e-5, atol=0)
+
+
 def along_few_axes():
     """Many features that differ in few directions: those are compared first."""
     mixing = torch.linalg.qr(normal(70, 70, seed=2)).Q

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pyramidflow.io import pictures
 from pyramidflow.io.pictures import png
 
 
@@ -31,18 +30,10 @@ def test_a_png_of_part_of_a_picture_holds_that_part():
     assert np.array_equal(imagecodecs.png_decode(png(part)), part)
 
 
-def test_a_large_picture_is_compressed_line_by_line(monkeypatch):
-    picture = some((33, 70))
-    at_once = png(picture)
-    monkeypatch.setattr(pictures, "_MOST_AT_ONCE", picture.nbytes - 1)
-    data = png(picture)
-    assert data != at_once
-    assert np.array_equal(imagecodecs.png_decode(data), picture)
-
-
-def test_a_smooth_picture_takes_no_more_room_than_zlib_needs():
-    ramp = np.add.outer(np.arange(200), np.arange(300)) // 4 % 256
-    picture = np.stack([ramp, ramp[::-1], ramp], axis=2).astype(np.uint8)
+def test_a_grainy_picture_takes_little_more_room_than_pillow_needs():
+    ramp = np.add.outer(np.arange(200), np.arange(300)) / 4 % 250
+    grain = np.random.default_rng(0).normal(0, 4, (200, 300, 1))
+    picture = np.clip(ramp[:, :, None] + grain + [0, 3, 6], 0, 255).astype(np.uint8)
     usual = io.BytesIO()
     Image.fromarray(picture).save(usual, format="PNG", compress_level=1)
-    assert len(png(picture)) <= usual.tell()
+    assert len(png(picture)) <= 1.1 * usual.tell()

@@ -5,7 +5,9 @@ import json
 import pytest
 
 from benchmarks.harness.process import ROOT
-from benchmarks.line import burst, inspect_speed, kills, soak, speed
+from benchmarks.line import burst, inspect_speed, kills, newcomer, soak, speed
+from benchmarks.line.parts import write_pictures
+from tests.line.services import broker_port
 
 pytest.importorskip("watchfiles", reason="needs watchfiles, of the extra line")
 pytest.importorskip("sqlalchemy", reason="needs SQLAlchemy, of the extra line")
@@ -49,6 +51,18 @@ def test_releases_that_disagree_about_a_score_are_not_compared(tmp_path, monkeyp
     given = ["--small", "--rounds", "1", "--threads", "1", "--former", str(ROOT)]
     with pytest.raises(ValueError, match="disagree about a score"):
         inspect_speed.main([*given, "--output", str(tmp_path / "inspect.md")])
+
+
+def test_the_page_for_newcomers_is_walked_to_a_verdict(tmp_path):
+    pytest.importorskip("paho", reason="needs paho, of the extra line")
+    write_pictures(tmp_path / "good", 32, "PNG", 12)
+    output = tmp_path / "newcomer.md"
+    with broker_port(tmp_path) as port:
+        given = ["--small", "--installed", "--pictures", "12", "--broker", f"127.0.0.1:{port}"]
+        newcomer.main([str(tmp_path / "good"), *given, "--output", str(output)])
+    steps = json.loads(output.with_suffix(".json").read_text())["cases"]["steps"]
+    assert list(steps) == ["train", "check", "ready", "verdict"]
+    assert min(steps.values()) > 0
 
 
 def test_a_short_soak_loses_nothing_and_leaks_nothing(tmp_path):

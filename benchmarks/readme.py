@@ -20,6 +20,7 @@ MARKED = re.compile(r"(<!-- from ([\w-]+) -->)(.*?)(<!-- /from -->)", re.DOTALL)
 METRICS = {
     "pixel AUROC": "pixel_auroc",
     "AUPRO ≤ 0.3": "aupro@0.3",
+    "pixel AP": "pixel_ap",
     "image AUROC": "image_auroc",
 }
 
@@ -274,6 +275,8 @@ KOLEKTOR_LITE0 = {
     "`--no-light --spread none`": f"{KOLEKTOR_LITE0_TRAINING}; light=false spread=none",
     "the default comparison": f"{KOLEKTOR_LITE0_TRAINING}; as trained",
     "`--smoothing 1`": f"{KOLEKTOR_LITE0_TRAINING}; smoothing=1",
+    "`--fusion product`": f"{KOLEKTOR_LITE0_TRAINING}; fusion=product",
+    "`--fusion product --smoothing 1`": f"{KOLEKTOR_LITE0_TRAINING}; fusion=product smoothing=1",
 }
 RATES_TRAINING = "image_size=160x64"
 RATES = {

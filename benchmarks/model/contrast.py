@@ -28,6 +28,11 @@ WAYS: dict[str, dict[str, Any]] = {
     "spread channel": {"spread": "channel"},
     "spread pixel": {"spread": "pixel"},
     "light, spread pixel": {"light": True, "spread": "pixel"},
+    "light, spread pixel, fusion product": {
+        "light": True,
+        "spread": "pixel",
+        "fusion": "product",
+    },
     "templates 2": {"templates": 2},
     "templates 4": {"templates": 4},
     "templates 4, by image": {"templates": 4, "templates_by": "image"},

@@ -1,7 +1,7 @@
 """What every way to compare latents with what is normal has in common.
 
 Each way is a file of its own beside this one: ``contrast.py`` (the template), ``templates.py``,
-``codebook.py``, ``beside.py``.
+``agreeing.py``, ``codebook.py``, ``beside.py``.
 Runtimes ask for nothing else; for the template they have steps of their own.
 """
 

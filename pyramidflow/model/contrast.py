@@ -1,9 +1,9 @@
 """Comparison with a template: what the latents of training images are on average."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from math import prod
+from math import prod, sqrt
 from typing import ClassVar
 
 import torch
@@ -110,6 +110,22 @@ class Contrast:
     def map_of(self, latents: Sequence[Tensor]) -> Tensor:
         """Anomaly map ``[B, h_0, w_0]`` of latents ``[B, C, h_d, w_d]``."""
         return ops.anomaly_map(latents, self.template, self.inverse_spread, self.shift(latents))
+
+    def deviations(self, latents: Sequence[Tensor]) -> Iterator[Tensor]:
+        """``√(mean over channels of δ(z_d)²)`` of one level after the other, ``[B, h_d, w_d]``.
+
+        Args:
+            latents: levels ``[B, C, h_d, w_d]``, finest first; the results are in float32 at least.
+        """
+        shift = self.shift(latents)
+        for d, (z, normal) in enumerate(zip(latents, self.template, strict=True)):
+            wide = torch.promote_types(z.dtype, torch.float32)
+            differing = z.to(wide) - normal
+            if shift is not None:
+                differing -= shift[d]
+            if self.inverse_spread is not None:
+                differing *= self.inverse_spread[d]
+            yield torch.linalg.vector_norm(differing, dim=1) / sqrt(z.shape[1])
 
 
 @dataclass(frozen=True, eq=False)

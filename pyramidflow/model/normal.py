@@ -1,15 +1,18 @@
 """The comparison that a detector's settings ask for."""
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Literal, Protocol
 
 from torch import Tensor
 
+from pyramidflow.model.agreeing import AgreeingLevels
 from pyramidflow.model.beside import BesideTemplate
 from pyramidflow.model.codebook import Codebook
 from pyramidflow.model.comparison import Comparison
 from pyramidflow.model.contrast import ComposedContrast, Contrast
 from pyramidflow.model.templates import By, NearestTemplate
+
+Fusion = Literal["sum", "product"]
 
 
 class Rule(Protocol):
@@ -20,6 +23,7 @@ class Rule(Protocol):
         templates_by: where the nearest template is looked for.
         tolerance: pixels of each level that a template may lie aside.
         beside_template: whether a codebook stands beside the templates, or in their place.
+        fusion: how the levels of the pyramid become one map.
     """
 
     @property
@@ -30,6 +34,8 @@ class Rule(Protocol):
     def tolerance(self) -> int: ...  # noqa: D102
     @property
     def beside_template(self) -> bool: ...  # noqa: D102
+    @property
+    def fusion(self) -> Fusion: ...  # noqa: D102
 
 
 def comparison_of(
@@ -59,4 +65,6 @@ def comparison_of(
         found = NearestTemplate(template, inverse_spread, *settings)
     else:
         found = Contrast.of(template, inverse_spread, rule.light)
+        if rule.fusion == "product":
+            found = AgreeingLevels(found)
     return found if codebook is None else BesideTemplate(found, codebook)

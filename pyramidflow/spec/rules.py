@@ -29,6 +29,8 @@ class ContrastRule(Validated):
             of a template; 0 compares with the template.
         codebook_entries: of the codebook, at most.
         beside_template: the codebook stands beside the template, not in place of it.
+        fusion: whether the levels of the pyramid become one map by their sum, as published, or by
+            the geometric mean of that and of their product.
 
     Raises:
         InputError: a setting is out of its range, or contradicts another one.
@@ -90,6 +92,11 @@ class ContrastRule(Validated):
         False,
         "Compare with the template beside the codebook, and take the geometric mean of both maps.",
     )
+    fusion: Literal["sum", "product"] = setting(
+        "sum",
+        "How the levels of the pyramid become one map: by their sum, or by what all of them agree "
+        "on (with features of an encoder, less of what surrounds a defect is marked).",
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -112,6 +119,12 @@ class ContrastRule(Validated):
                 f"{self.tolerance} and position {self.position}: a codebook stands in place of "
                 "templates, wherever they lie; leave it or them out, or set beside_template."
             )
+        if self.fusion == "product" and (self.is_codebook_alone or self._has_nearest_template):
+            raise InputError(
+                f"fusion is product, codebook {self.codebook}, templates {self.templates} and "
+                f"tolerance {self.tolerance}: levels agree on the difference from one template; "
+                "leave fusion or the others out."
+            )
         if self.position == "none" and self.tolerance > 0:
             raise InputError(
                 f"position is none and tolerance {self.tolerance}: without positions nothing lies "
@@ -132,6 +145,10 @@ class ContrastRule(Validated):
     def is_codebook_alone(self) -> bool:
         """Whether no template is compared with."""
         return self.codebook > 0 and not self.beside_template
+
+    @property
+    def _has_nearest_template(self) -> bool:
+        return self.templates > 1 or self.tolerance > 0
 
     @property
     def is_at_pixels(self) -> bool:

@@ -69,7 +69,13 @@ def _all_values(name: str) -> tuple[Any, ...]:
     return tuple(value for value in get_args(kind) if value not in described.implied)
 
 
-_NO_TEMPLATE = {"spread": "none", "position": "pixel", "templates": 1, "tolerance": 0}
+_NO_TEMPLATE = {
+    "spread": "none",
+    "position": "pixel",
+    "templates": 1,
+    "tolerance": 0,
+    "fusion": "sum",
+}
 """What a codebook asks of the settings that it replaces."""
 
 CHOICES = (
@@ -79,6 +85,7 @@ CHOICES = (
     Choice.of("templates", 2, 4),
     Choice.of("tolerance", 1),
     Choice(({"codebook": 0.1} | _NO_TEMPLATE, {"codebook": 1.0, "beside_template": True})),
+    Choice.of("fusion"),
     Choice.of("smoothing", 0.0, 1.0, 2.0),
     Choice.of("image_size", "auto"),
     Choice.of("brightness", "auto"),

@@ -278,6 +278,10 @@ KOLEKTOR_LITE0 = {
     "`--fusion product`": f"{KOLEKTOR_LITE0_TRAINING}; fusion=product",
     "`--fusion product --smoothing 1`": f"{KOLEKTOR_LITE0_TRAINING}; fusion=product smoothing=1",
 }
+KOLEKTOR_FUSION = {
+    "the default comparison": "image_size=320x128; as trained",
+    "`--fusion product`": "image_size=320x128; fusion=product",
+}
 RATES_TRAINING = "image_size=160x64"
 RATES = {
     "the defaults: `--learning-rate 2e-4 --batch-size 2`": f"{RATES_TRAINING}; as trained",
@@ -405,6 +409,7 @@ TABLES: dict[str, Callable[[], list[str]]] = {
     "precision": precisions,
     "kolektor": quality("quality_kolektorsdd", KOLEKTOR),
     "kolektor-lite0": quality("quality_kolektorsdd_lite0", KOLEKTOR_LITE0),
+    "kolektor-fusion": quality("quality_kolektorsdd_fusion", KOLEKTOR_FUSION),
     "magnetic": quality("quality_magnetic_tile", MAGNETIC),
     "rates": quality("quality_defaults", RATES),
     "networks": quality("quality_networks", NETWORKS),

@@ -95,7 +95,7 @@ class ContrastRule(Validated):
     fusion: Literal["sum", "product"] = setting(
         "sum",
         "How the levels of the pyramid become one map: by their sum, or by what all of them agree "
-        "on (with features of an encoder, less of what surrounds a defect is marked).",
+        "on (with an encoder, less of what surrounds a defect is marked; without one it costs).",
     )
 
     def __post_init__(self) -> None:

@@ -47,6 +47,10 @@ _ADD_PARTS: Final = (
 _MOST_VARIABLES: Final = 900
 _BUSY_MILLISECONDS: Final = 60_000
 _LARGEST_JOURNAL: Final = 64_000_000
+_CACHED_KIBIBYTES: Final = 512
+"""Of pages, for each connection: what a line reads and writes lies at the end of the tables. The
+usual 2000 of SQLite, for each of many connections, would fill over hours."""
+
 _PICTURE_BYTES_AT_ONCE: Final = 4_000_000
 """Of one delivery: what a sink that falls behind takes of the memory, with the last picture."""
 
@@ -96,6 +100,7 @@ class Spool:
         self._execute("PRAGMA journal_mode = WAL")
         self._execute("PRAGMA synchronous = FULL")  # a commit waits for the disk
         self._execute(f"PRAGMA journal_size_limit = {_LARGEST_JOURNAL}")
+        self._execute(f"PRAGMA cache_size = -{_CACHED_KIBIBYTES}")
         [[version]] = self._execute("PRAGMA user_version")
         if version > _VERSION:
             raise InputError(

@@ -128,6 +128,19 @@ def line_speed() -> list[str]:
     return table(["", "a part's time, beside the session's", "p50 at 70% load", "p99"], rows)
 
 
+def inspect_speed() -> list[str]:
+    """Pictures of a folder in a second, the start of the command left out, and the gain."""
+    rows = [
+        [
+            name,
+            f"{found['now']['marginal_per_second']:.1f}",
+            f"{found['gain_marginal_per_second']:.2f}×",
+        ]
+        for name, found in cases("line_inspect").items()
+    ]
+    return table(["", "pictures a second", "beside the release before the line"], rows)
+
+
 def service() -> list[str]:
     """``POST /inspect`` beside its session."""
     rows = [
@@ -400,6 +413,7 @@ TABLES: dict[str, Callable[[], list[str]]] = {
     "plain-pytorch": plain_pytorch,
     "throughput": throughput,
     "line-speed": line_speed,
+    "inspect-speed": inspect_speed,
     "service": service,
     "first-page": first_page,
     "bulk": archive,
@@ -421,6 +435,7 @@ TABLES: dict[str, Callable[[], list[str]]] = {
 
 VALUES: dict[str, Callable[[], str]] = {
     "demo-seconds": lambda: f"{cases('demo')['demo']['seconds']}",
+    "newcomer-minutes": lambda: f"{sum(cases('line_newcomer')['steps'].values()) / 60:.0f}",
     "first-verdict-resnet18": lambda: (
         f"{cases('first_result')['ResNet18, 1024×1024']['first_verdict']:.1f}"
     ),

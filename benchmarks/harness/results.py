@@ -4,10 +4,11 @@ import json
 import math
 from argparse import Namespace
 from collections.abc import Iterable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from benchmarks.harness.facts import machine
+from benchmarks.harness.facts import RESULTS, machine
 
 
 def write(
@@ -71,6 +72,13 @@ def strict(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: strict(inner) for key, inner in value.items()}
     return [strict(inner) for inner in value] if isinstance(value, list | tuple) else value
+
+
+@cache
+def cases_of(name: str) -> dict[str, Any]:
+    """The numbers of a result that is kept, by case."""
+    found: dict[str, Any] = json.loads((RESULTS / f"{name}.json").read_text("utf-8"))["cases"]
+    return found
 
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[str]], texts: int = 1) -> list[str]:

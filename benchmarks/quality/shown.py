@@ -1,0 +1,148 @@
+"""What the quality benchmarks found, as the pages show it."""
+
+import statistics
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from benchmarks.harness.results import cases_of, table
+
+METRICS = {
+    "pixel AUROC": "pixel_auroc",
+    "AUPRO ≤ 0.3": "aupro@0.3",
+    "pixel AP": "pixel_ap",
+    "image AUROC": "image_auroc",
+}
+
+
+def found_on(result: str, named: dict[str, str]) -> list[list[str]]:
+    """Medians over the seeds in per cent, a row for each case by the name that it is shown with."""
+    rows = []
+    for name, case in named.items():
+        seeds = cases_of(result)[case]["seeds"]
+        rows.append([name, *(_median(seeds, key) for key in METRICS.values())])
+    return rows
+
+
+def _median(rows: Sequence[dict[str, Any]], key: str) -> str:
+    values = [row[key] for row in rows if row.get(key) is not None]
+    return f"{100 * statistics.median(values):.1f}" if values else "–"
+
+
+def quality(result: str, named: dict[str, str]) -> Callable[[], list[str]]:
+    """A table of :func:`found_on`."""
+    return lambda: table(["settings", *METRICS], found_on(result, named))
+
+
+KOLEKTOR = {
+    "160x64, `--preset paper`": "image_size=160x64 reduction=nearest; template alone",
+    "a square of as many pixels, `--no-light --spread none`": (
+        "image_size=101 reduction=max; template alone"
+    ),
+    "160x64, `--no-light --spread none`": "image_size=160x64 reduction=max; template alone",
+    "160x64 (the defaults)": "image_size=160x64 reduction=max; light=true spread=pixel",
+}
+MAGNETIC = {
+    "the released code's: `--statistics batch --no-light --spread none`": (
+        "image_size=128 statistics=batch; template alone"
+    ),
+    "`--no-light --spread none`": "image_size=128; template alone",
+    "the defaults": "image_size=128; light=true spread=pixel",
+    "`--volume-norm svn`": "image_size=128 volume_norm=svn; light=true spread=pixel",
+    "`--volume-norm svn --brightness auto`": (
+        "image_size=128 volume_norm=svn brightness=auto; light=true spread=pixel"
+    ),
+}
+LITE0_TRAINING = (
+    "encoder=efficientnet-lite0 encoder_stages=2,3,5 kernel_size=3 image_size=256 brightness=auto"
+)
+LITE0 = {
+    "the default comparison": f"{LITE0_TRAINING}; as trained",
+    "`--no-light --spread none`": f"{LITE0_TRAINING}; light=false spread=none",
+    "`--codebook 1 --beside-template`": f"{LITE0_TRAINING}; codebook=1.0 beside_template=true",
+    "`--no-light --spread none --codebook 1 --beside-template`": (
+        f"{LITE0_TRAINING}; light=false spread=none codebook=1.0 beside_template=true"
+    ),
+}
+KOLEKTOR_LITE0_TRAINING = "encoder=efficientnet-lite0 image_size=1280x512 kernel_size=7"
+KOLEKTOR_LITE0 = {
+    "`--no-light --spread none`": f"{KOLEKTOR_LITE0_TRAINING}; light=false spread=none",
+    "the default comparison": f"{KOLEKTOR_LITE0_TRAINING}; as trained",
+    "`--smoothing 1`": f"{KOLEKTOR_LITE0_TRAINING}; smoothing=1",
+    "`--fusion product`": f"{KOLEKTOR_LITE0_TRAINING}; fusion=product",
+    "`--fusion product --smoothing 1`": f"{KOLEKTOR_LITE0_TRAINING}; fusion=product smoothing=1",
+}
+KOLEKTOR_FUSION = {
+    "the default comparison": "image_size=320x128; as trained",
+    "`--fusion product`": "image_size=320x128; fusion=product",
+}
+RATES_TRAINING = "image_size=160x64"
+RATES = {
+    "the defaults: `--learning-rate 2e-4 --batch-size 2`": f"{RATES_TRAINING}; as trained",
+    "`--learning-rate 5e-5`": f"{RATES_TRAINING} learning_rate=5e-5; as trained",
+    "`--learning-rate 1e-3`": f"{RATES_TRAINING} learning_rate=1e-3; as trained",
+    "`--batch-size 4`": f"{RATES_TRAINING} batch_size=4; as trained",
+    "`--learning-rate 1e-3 --batch-size 4`": (
+        f"{RATES_TRAINING} learning_rate=1e-3 batch_size=4; as trained"
+    ),
+}
+NETWORKS = {
+    f"`--{setting.replace('_', '-').replace('=', ' ')}`": f"{RATES_TRAINING} {setting}; as trained"
+    for setting in (
+        "volume_norm=svn",
+        "statistics=batch",
+        "reduction=nearest",
+        "kernel_size=3",
+        "levels=3",
+        "levels=5",
+        "stacks=2",
+        "channels=24",
+        "augment=texture",
+        "weight_decay=0",
+    )
+}
+SOLAR = {
+    "the released code's: `--statistics batch --no-light --spread none`": (
+        "image_size=128 statistics=batch; template alone"
+    ),
+    "`--no-light --spread none`": "image_size=128; template alone",
+    "`--spread channel`": "image_size=128; light=true spread=channel",
+    "the defaults": "image_size=128; light=true spread=pixel",
+}
+ALIGNED = {
+    ("drawn screws, at any angle", "the defaults"): "screws, align none",
+    ("the same", "`--align turn`"): "screws, align turn",
+    ("transistors, a little off", "the defaults"): "transistor, align none",
+    ("the same", "`--align shift`"): "transistor, align shift",
+}
+PHOTOGRAPHS = {
+    ("magnetic tiles", "256×256, CVN, 5 epochs"): "magnetic_tile_cvn",
+    ("the same", "256×256, SVN, 15 epochs"): "magnetic_tile_svn",
+    ("solar cells, monocrystalline", "128×128, CVN, 15 epochs"): "solar_cells_128",
+    ("the same", "256×256, CVN, 1 epoch"): "solar_cells_256",
+}
+
+
+def alignment() -> list[str]:
+    """Parts that lie shifted or turned, as they lie and aligned."""
+    found = {
+        shown: cases_of("alignment")[f"{case}, light True, spread pixel"]
+        for shown, case in ALIGNED.items()
+    }
+    return _metrics_of("settings", found, lambda value: f"{100 * value:.1f}")
+
+
+def real_images() -> list[str]:
+    """Trainings on photographs."""
+    found = {shown: cases_of("real_images")[case] for shown, case in PHOTOGRAPHS.items()}
+    return _metrics_of("baseline", found, lambda value: f"{value:.3f}")
+
+
+def _metrics_of(
+    what: str, found: dict[tuple[str, str], dict[str, Any]], text: Callable[[float], str]
+) -> list[str]:
+    """A row for each training, by its images and by what is told of it."""
+    rows = [
+        [*shown, *(text(row[key]) if key in row else "–" for key in METRICS.values())]
+        for shown, row in found.items()
+    ]
+    return table(["images", what, *METRICS], rows, texts=2)

@@ -12,6 +12,7 @@ import typer
 
 import pyramidflow
 from benchmarks import readme
+from benchmarks.harness.results import cases_of
 from pyramidflow import Detector
 from tests.support.tiny import TINY, write_image
 
@@ -59,9 +60,9 @@ def test_no_number_begins_a_line(page):
 
 
 def test_numbers_follow_their_files(monkeypatch):
-    found = readme.cases("first_result")
+    found = cases_of("first_result")
     changed = found | {"ResNet18, 1024×1024": {"first_verdict": 7.0}}
-    monkeypatch.setattr(readme, "cases", lambda result: changed)
+    monkeypatch.setattr(readme, "cases_of", lambda result: changed)
     text = "<!-- from first-verdict-resnet18 -->1.3<!-- /from -->"
     assert readme.filled(text) == text.replace("1.3", "7.0")
 

@@ -27,8 +27,8 @@ class AgreeingLevels:
         contrast: the comparison with the template.
 
     Source: the product of the levels is that of STFPM (Wang et al., BMVC 2021), there of teacher
-    and student; its weights and the mean with the composed map were measured, see
-    ``benchmarks/results/quality_*_lite0.md``.
+    and student; the shares and the mean with the composed map are our own. What the whole finds is
+    in ``benchmarks/results/quality_kolektorsdd_lite0.md`` and ``…_fusion.md``.
     """
 
     contrast: Contrast

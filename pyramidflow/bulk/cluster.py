@@ -97,15 +97,19 @@ def connected(settings: ClusterSettings, device: str, most: int | None = None) -
 
 
 def silence(logger: logging.Logger) -> None:
-    """Let a logger of Ray write to its files, and to handlers that are not Ray's.
+    """Let a logger of Ray write to its files alone.
+
+    The handlers of terminals are taken off it, and stay as they are: others may use them elsewhere.
+    One that keeps its records would keep the workers, too, which their tracebacks refer to.
 
     Args:
         logger: with handlers of its own.
     """
-    for handler in logger.handlers:
-        is_ray = type(handler).__module__.partition(".")[0] == "ray"
-        if is_ray and isinstance(handler, logging.StreamHandler):
-            handler.setLevel(_ABOVE_ALL)
+    for handler in tuple(logger.handlers):
+        if isinstance(handler, logging.StreamHandler) and not isinstance(
+            handler, logging.FileHandler
+        ):
+            logger.removeHandler(handler)
 
 
 def _connect(

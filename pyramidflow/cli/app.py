@@ -22,6 +22,7 @@ from pyramidflow.cli.run import run
 from pyramidflow.cli.serve import serve
 from pyramidflow.cli.template import template
 from pyramidflow.cli.train import train
+from pyramidflow.errors import LostProcessError
 from pyramidflow.io.names import printable, user_path
 
 app = typer.Typer(
@@ -64,7 +65,8 @@ def program(debug: DebugOption = False, version: VersionOption = False) -> None:
 def _adapted(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command paths with ``~`` as the home folder, and say what an interruption left behind.
 
-    Shells expand no ``--output=~/x``; typer would end an interrupted command without a word.
+    Shells expand no ``--output=~/x``; typer would end an interrupted command without a word. Where
+    one process of a training ends, whoever started them stops the others: what is told is the loss.
     """
 
     @functools.wraps(command)
@@ -72,11 +74,20 @@ def _adapted(command: Callable[..., None]) -> Callable[..., None]:
         try:
             command(**{name: _at_home(value) for name, value in options.items()})
         except KeyboardInterrupt as stop:
+            if (lost := _lost_before(stop)) is not None:
+                raise lost from stop
             sentence = f"interrupted: {printable(stop)}" if str(stop) else "interrupted"
             typer.echo(sentence, err=True)
             raise typer.Exit(EXIT_INTERRUPTED) from stop
 
     return call
+
+
+def _lost_before(stop: KeyboardInterrupt) -> LostProcessError | None:
+    error = stop.__context__
+    while error is not None and not isinstance(error, LostProcessError):
+        error = error.__context__
+    return error
 
 
 def _at_home(value: Any) -> Any:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
+from importlib import import_module
 from typing import Any, Protocol
 
 import torch
@@ -257,6 +258,10 @@ def processes(device: str = "cpu") -> Iterator[Parallel]:
             f"{started()} processes were started, but this PyTorch is built without distributed "
             "training: start one, or install a PyTorch that has it."
         )
+    # Its functions have the group that is there when they are imported (by an optimizer's first
+    # step) as a default argument. Such a group would outlive this block, and a thread of it that
+    # drops its last tensor while the interpreter ends aborts the process.
+    import_module("torch.distributed.nn.functional")
     from torch.distributed.rendezvous import rendezvous
 
     chosen = torch.device(device)

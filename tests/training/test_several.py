@@ -192,6 +192,10 @@ def command(few, output, *more):
     [
         ("raises", "RuntimeError: the third step went wrong"),
         ("is killed", "another process of this training has ended or does not answer"),
+        (
+            "is killed, and the other is stopped",
+            "another process of this training has ended or does not answer",
+        ),
         ("hangs", "another process of this training has ended or does not answer"),
     ],
 )

@@ -5,6 +5,7 @@ import heapq
 import math
 import os
 import re
+import secrets
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -21,7 +22,10 @@ from pyramidflow.line.record import Record
 from pyramidflow.line.sinks.sink import Entry, Sink, SinkAway, SinkSettings
 
 _SUFFIXES: Final = {"overlay": ".png", "map": ".tiff"}
-_IN_HAND: Final = ".picture.tmp"
+_IN_HAND: Final = re.compile(r"\.picture(-[0-9a-f]{8})?\.tmp")
+_LONGEST_IN_HAND: Final = 3600.0
+"""Seconds after which a picture in hand is one that a killed line left."""
+
 _SECONDS_BETWEEN_TIDYINGS: Final = 60.0
 _DIGITS: Final = 8  # of the digest that keeps two names apart
 _DAY: Final = re.compile(r"\d{4}-\d\d-\d\d")
@@ -67,7 +71,8 @@ class PicturesSink(Sink):
     """Writes pictures to ``DAY/STATION/NAME-DIGEST.KIND.SUFFIX`` below its folder.
 
     The day is the record's, in UTC. The digest is of the identity, so no two parts share a name.
-    Which good parts are in the sample follows from their identity alone.
+    Which good parts are in the sample follows from their identity alone. Sinks of several lines may
+    share the folder, where their stations have names of their own.
     """
 
     Settings = PicturesSettings
@@ -120,21 +125,27 @@ class PicturesSink(Sink):
     def _write(self, place: str, data: bytes) -> None:
         path = self.settings.folder / place
         path.parent.mkdir(parents=True, exist_ok=True)
-        in_hand = self.settings.folder / _IN_HAND
-        # Synced: the outbox lets go of the picture when this returns.
-        with in_hand.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        in_hand.replace(path)
+        in_hand = self.settings.folder / f".picture-{secrets.token_hex(4)}.tmp"
+        try:
+            # Synced: the outbox lets go of the picture when this returns.
+            with in_hand.open("xb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            in_hand.replace(path)
+        except BaseException:
+            with suppress(OSError):
+                in_hand.unlink()
+            raise
 
     def _tidy(self) -> None:
         settings: PicturesSettings = self.settings
-        if settings.keep_days is None and settings.most_bytes is None:
-            return
         if monotonic() < self._next_tidying:
             return
         self._next_tidying = monotonic() + _SECONDS_BETWEEN_TIDYINGS
+        _remove_left_over(settings.folder)
+        if settings.keep_days is None and settings.most_bytes is None:
+            return
         keep_from = 0.0 if settings.keep_days is None else time.time() - 86400 * settings.keep_days
         too_much = -math.inf
         if settings.most_bytes is not None:
@@ -151,6 +162,15 @@ class PicturesSink(Sink):
                 if _is_removed(Path(path)):
                     self._removed += 1
                     too_much -= size
+
+
+def _remove_left_over(folder: Path) -> None:
+    """Remove what killed lines left in hand; not what another sink is writing."""
+    for entry in _entries(folder):
+        if _IN_HAND.fullmatch(entry.name):
+            with suppress(OSError):
+                if time.time() - entry.stat().st_mtime > _LONGEST_IN_HAND:
+                    os.unlink(entry.path)
 
 
 def _is_removed(path: Path) -> bool:

@@ -1,4 +1,6 @@
 import os
+import threading
+import time
 import tracemalloc
 from pathlib import Path
 
@@ -148,3 +150,51 @@ def test_a_folder_that_cannot_be_written_is_away(tmp_path):
     kept = sink(tmp_path / "taken")
     with pytest.raises(SinkAway, match="could not be written"):
         kept.deliver([entry_of(kept, record(1, findings=NG))])
+
+
+def test_two_sinks_on_one_folder_keep_their_pictures_apart(tmp_path):
+    kinds = ("overlay",)
+    sinks = {name: sink(tmp_path, kinds=kinds) for name in ("left", "right")}
+    items = {name: records(150, findings=NG, station=name) for name in sinks}
+    content = {name: name.encode() * 20_000 for name in sinks}
+    failures = []
+
+    def deliver(name):
+        try:
+            for item in items[name]:
+                sinks[name].deliver([entry_of(sinks[name], item, content[name])])
+        except SinkAway as away:
+            failures.append(away)
+
+    threads = [threading.Thread(target=deliver, args=(name,)) for name in sinks]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failures
+    for name in sinks:
+        places = [sinks[name].pictures(item)["overlay"] for item in items[name]]
+        assert all((tmp_path / place).read_bytes() == content[name] for place in places)
+    assert [path.name for path in tmp_path.iterdir()] == ["2026-03-01"]
+
+
+def test_what_a_killed_line_left_of_a_picture_is_removed_and_one_in_hand_stays(tmp_path):
+    for name in (".picture.tmp", ".picture-00000000.tmp", ".picture-11111111.tmp"):
+        (tmp_path / name).write_bytes(b"half")
+    os.utime(tmp_path / ".picture.tmp", (0, 0))
+    os.utime(tmp_path / ".picture-00000000.tmp", (0, 0))
+    in_hand = tmp_path / ".picture-11111111.tmp"
+    os.utime(in_hand, (time.time() - 60, time.time() - 60))
+    sink(tmp_path).tick()
+    assert list(tmp_path.iterdir()) == [in_hand]
+
+
+def test_a_picture_that_cannot_be_written_leaves_no_part_of_it(tmp_path, monkeypatch):
+    def is_full(descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", is_full)
+    kept = sink(tmp_path)
+    with pytest.raises(SinkAway, match="the disk is full"):
+        kept.deliver([entry_of(kept, record(1, findings=NG))])
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]

@@ -117,7 +117,10 @@ class Line(Started):
                 with naming(f"{self._name}: stations[{number}]", "source", settings):
                     source.open()
             outbox = self._outbox = Outbox(
-                store, self._sinks, Limits(**self.settings.limits.model_dump())
+                store,
+                self._sinks,
+                Limits(**self.settings.limits.model_dump()),
+                self._can_come_again,
             )
             self._held = held.pop_all()
         turn = Turn()
@@ -315,6 +318,10 @@ class Line(Started):
     def has_errors(self) -> bool:
         """Whether a part had no verdict, or a station ended before its time."""
         return any(x.counts.errors or x.failure for x in self._stations.values())
+
+    def _can_come_again(self, station: str, identity: str) -> bool:
+        source = self._sources.get(station)  # another configuration may have it again
+        return source is None or source.can_come_again(identity)
 
 
 class _Recorded:

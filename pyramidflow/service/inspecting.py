@@ -3,7 +3,6 @@
 import asyncio
 import base64
 import json
-import secrets
 from concurrent.futures import Future
 from threading import BoundedSemaphore
 from typing import Annotated, Any, Final
@@ -14,6 +13,7 @@ from fastapi.concurrency import run_in_threadpool
 from pyramidflow.errors import InputError
 from pyramidflow.line.history.search import part_of
 from pyramidflow.line.record import Record
+from pyramidflow.line.sources.python import made_identity
 from pyramidflow.service.api import as_json
 from pyramidflow.service.context import Context, Given, Json, changer
 from pyramidflow.service.protection import INSPECT
@@ -72,7 +72,7 @@ async def inspect(
     """
     name = _station(context, station)
     context.check_ready(name)
-    known = identity or secrets.token_hex(12)
+    known = identity or made_identity()
     if not _uploads.acquire(blocking=False):
         raise _full()
     try:

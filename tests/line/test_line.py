@@ -64,6 +64,22 @@ def test_what_python_puts_in_comes_back_as_a_record_with_its_identity(tmp_path, 
         line.put(picture())
 
 
+def test_of_pictures_that_left_the_history_those_that_can_come_again_stay_known(
+    tmp_path, detector_file, monkeypatch
+):
+    monkeypatch.setattr("pyramidflow.line.outbox.outbox._SECONDS_BETWEEN_PRUNINGS", 0.0)
+    given = configuration(tmp_path, detector_file)
+    given |= {"sinks": [], "limits": {"history_days": 1e-9}}
+    with Line(given) as line:
+        made = [line.put(picture(seed)).result(60).identity for seed in range(2)]
+        line.put(picture(2), identity="from a code").result(60)
+        assert line.put(picture(2), identity="from a code").result(60) is None
+    assert len(set(made)) == 2
+    with sqlite3.connect(given["store"]) as store:
+        assert store.execute("SELECT count(*) FROM parts").fetchall() == [(0,)]
+        assert store.execute("SELECT identity FROM remembered").fetchall() == [("from a code",)]
+
+
 def test_broken_pictures_are_records_and_the_line_goes_on(tmp_path, detector_file):
     (tmp_path / "in").mkdir()
     rng = np.random.default_rng(0)

@@ -1,9 +1,10 @@
 """The durable outbox: what every sink still has to get, safe on the disk before a part counts."""
 
+import logging
 import shutil
 import sqlite3
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -16,9 +17,15 @@ from pyramidflow.line.frame import now
 from pyramidflow.line.history.store import Store, sqlite_url
 from pyramidflow.line.outbox.deliverer import Deliverer
 from pyramidflow.line.outbox.kept import Kept
-from pyramidflow.line.outbox.spool import Spool, is_no_room
+from pyramidflow.line.outbox.spool import PRUNED_AT_ONCE, Spool, is_no_room
 from pyramidflow.line.record import Record
 from pyramidflow.line.sinks.sink import Sink
+
+log = logging.getLogger(__name__)
+
+_SECONDS_BETWEEN_PRUNINGS: Final = 60.0
+_SECONDS_TO_THE_REST: Final = 1.0
+"""Between prunings while there is more to remove: faster than any line records."""
 
 _LAST_WORDS: Final = 5.0
 """Seconds that a sink gets beyond the time, to come back from what it is doing."""
@@ -75,15 +82,24 @@ class Outbox:
         path: made where it is missing.
         sinks: by name; deliveries that wait for another name stay in the file.
         limits: how much may wait.
+        can_come_again: whether a station's source may bring an identity once more, after its record
+            left the history; by default any may.
 
     Raises:
         InputError: the file cannot be opened, is no store, or was made by a newer version.
     """
 
-    def __init__(self, path: Path, sinks: Mapping[str, Sink], limits: Limits | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        sinks: Mapping[str, Sink],
+        limits: Limits | None = None,
+        can_come_again: Callable[[str, str], bool] = lambda station, identity: True,
+    ) -> None:
         self._path = path
         self._sinks = dict(sinks)
         self._limits = Limits() if limits is None else limits
+        self._can_come_again = can_come_again
         # The history's tables first: the outbox's refer to them.
         Store.open(sqlite_url(path), create=True).close()
         try:
@@ -282,6 +298,14 @@ class Outbox:
         days = self._limits.history_days
         if days is None or monotonic() < self._next_pruning:
             return
-        self._next_pruning = monotonic() + 60
+        self._next_pruning = monotonic() + _SECONDS_BETWEEN_PRUNINGS
         before: datetime = now() - timedelta(days=days)
-        self._spool.prune(before)
+        try:
+            removed = self._spool.prune(before, self._can_come_again)
+        except sqlite3.Error as error:  # the records that were put are safe all the same
+            log.warning(
+                "%s: the history keeps its old records for now (%s)", printable(self._path), error
+            )
+            return
+        if removed == PRUNED_AT_ONCE:
+            self._next_pruning = monotonic() + _SECONDS_TO_THE_REST

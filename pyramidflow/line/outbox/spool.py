@@ -8,7 +8,7 @@ the last sink that wants them has them. ``resent`` counts what another process l
 import json
 import sqlite3
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from itertools import chain
@@ -54,7 +54,8 @@ usual 2000 of SQLite, for each of many connections, would fill over hours."""
 _PICTURE_BYTES_AT_ONCE: Final = 4_000_000
 """Of one delivery: what a sink that falls behind takes of the memory, with the last picture."""
 
-_PRUNED_AT_ONCE: Final = 1000
+PRUNED_AT_ONCE: Final = 1000
+"""Parts of the history: so that nobody waits long."""
 
 
 class Shared:
@@ -267,31 +268,32 @@ class Spool:
                 found.update(identity for [identity] in rows)
         return found
 
-    def prune(self, before: datetime) -> int:
-        """Remove delivered parts from the history, and remember their identities.
+    def prune(self, before: datetime, can_come_again: Callable[[str, str], bool]) -> int:
+        """Remove delivered parts from the history, and remember those that can come again.
 
         Args:
             before: parts that are older.
+            can_come_again: whether a station's source may bring an identity once more.
 
         Returns:
-            How many were removed; at most a thousand at once, so that nobody waits long.
+            How many were removed; at most :data:`PRUNED_AT_ONCE`.
         """
         with self.transaction():
             rows = self._execute(
-                "SELECT id FROM parts WHERE time < ? "
+                "SELECT id, station, identity FROM parts WHERE time < ? "
                 "AND NOT EXISTS (SELECT 1 FROM deliveries WHERE part = parts.id) "
                 "AND NOT EXISTS (SELECT 1 FROM refused WHERE part = parts.id) "
                 "ORDER BY time LIMIT ?",
-                (sqlite_time(before), _PRUNED_AT_ONCE),
+                (sqlite_time(before), PRUNED_AT_ONCE),
             ).fetchall()
-            for row in rows:
+            remembered = [part for _, *part in rows if can_come_again(*part)]
+            for part in remembered:
                 self._execute(
-                    "INSERT OR IGNORE INTO remembered (station, identity) "
-                    "SELECT station, identity FROM parts WHERE id = ?",
-                    row,
+                    "INSERT OR IGNORE INTO remembered (station, identity) VALUES (?, ?)", part
                 )
-                self._execute("DELETE FROM parts WHERE id = ?", row)
-        self._has_remembered = self._has_remembered or bool(rows)
+            for number, *_ in rows:
+                self._execute("DELETE FROM parts WHERE id = ?", (number,))
+        self._has_remembered = self._has_remembered or bool(remembered)
         return len(rows)
 
     def forget_but(self, station: str, present: set[str]) -> int:

@@ -74,6 +74,10 @@ class CameraSource(Source):
                 metadata={**taken.metadata, "number": taken.number, "missed": taken.missed},
             )
 
+    def can_come_again(self, identity: str) -> bool:
+        """Never: each picture has a new identity."""
+        return False
+
     def status(self) -> dict[str, Any]:
         """Whether the camera is there, and how many pictures nobody looked at."""
         return {

@@ -87,6 +87,10 @@ class GenicamSource(Source):
                 _quietly(acquirer.stop)
                 _quietly(acquirer.destroy)
 
+    def can_come_again(self, identity: str) -> bool:
+        """Where the camera's chunk data say the identity; otherwise each picture has a new one."""
+        return self.settings.identity_chunk is not None
+
     def status(self) -> dict[str, Any]:
         """Whether the camera is there, and how many pictures came incomplete."""
         return {"connected": self._is_connected, "incomplete": self._incomplete}

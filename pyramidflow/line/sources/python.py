@@ -1,11 +1,11 @@
 """Pictures that a Python program puts in, with :meth:`pyramidflow.line.Line.put`."""
 
 import queue
+import re
 import secrets
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import suppress
-from itertools import count
 from threading import Event, Lock
 from typing import Any, Final
 
@@ -20,6 +20,13 @@ from pyramidflow.line.sources.source import Recorded, Source, SourceSettings
 
 _LOOK_FOR_A_STOP: Final = 0.2
 """Seconds."""
+
+_MADE: Final = re.compile(r"made-[0-9a-f]{24}")
+
+
+def made_identity() -> str:
+    """An identity for a picture that came without one; no other ever gets it."""
+    return f"made-{secrets.token_hex(12)}"
 
 
 class PythonSettings(SourceSettings):
@@ -37,8 +44,6 @@ class PythonSource(Source):
         super().__init__(settings, station, recorded)
         self._frames: queue.Queue[Frame] = queue.Queue(settings.waiting)
         self._asked: dict[str, Future[Record | None]] = {}
-        self._numbers = count()
-        self._run = secrets.token_hex(8)
         self._refusal: InputError | None = None
         self._asking = Lock()
 
@@ -57,8 +62,7 @@ class PythonSource(Source):
             TimeoutError: no room within the time.
         """
         payload = payload_of(image)
-        number = next(self._numbers)
-        identity = identity or f"{self._run}-{number}"
+        identity = identity or made_identity()
         asked: Future[Record | None] = Future()
         with self._asking:
             if self._refusal is not None:
@@ -94,6 +98,10 @@ class PythonSource(Source):
         """Tell the program."""
         if (asked := self._asked.pop(frame.identity, None)) is not None:
             asked.set_result(record)
+
+    def can_come_again(self, identity: str) -> bool:
+        """Not where the identity was made here: the program may give its own ones twice."""
+        return _MADE.fullmatch(identity) is None
 
     def close(self) -> None:
         """Take no more pictures, and cancel what was never looked at."""

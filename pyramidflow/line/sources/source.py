@@ -84,6 +84,13 @@ class Source(ABC):
             reason: why.
         """
 
+    def can_come_again(self, identity: str) -> bool:
+        """Whether a picture that has a record may come once more with its identity.
+
+        What cannot is not remembered once its record leaves the history.
+        """
+        return True
+
     def status(self) -> dict[str, Any]:
         """What a person should know: connected, dropped, waiting; JSON values."""
         return {}

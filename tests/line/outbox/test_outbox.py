@@ -260,6 +260,50 @@ def test_old_parts_leave_the_history_and_stay_known(store):
     assert sink.identities.count("00001.png") == 1
 
 
+def test_a_history_that_has_no_room_to_shrink_holds_up_nobody(store, monkeypatch, caplog):
+    def has_no_room(self, *args):
+        raise sqlite3.OperationalError("database or disk is full")
+
+    outbox = started(store, Limits(history_days=1), s=Kept())
+    with monkeypatch.context() as patched:
+        patched.setattr("pyramidflow.line.outbox.spool.Spool.prune", has_no_room)
+        outbox.put(outgoing([record(1)]))
+    assert "the history keeps its old records for now" in caplog.text
+    assert eventually(lambda: outbox.status()["sinks"]["s"]["delivered"] == 1)
+    outbox._next_pruning = monotonic()
+    outbox.put(outgoing([record(2)]))
+    assert rows(store, "SELECT identity FROM parts") == [("00002.png",)]
+    outbox.close()
+
+
+def test_the_history_shrinks_as_fast_as_it_grew(store, monkeypatch):
+    monkeypatch.setattr("pyramidflow.line.outbox.outbox.PRUNED_AT_ONCE", 10)
+    monkeypatch.setattr("pyramidflow.line.outbox.spool.PRUNED_AT_ONCE", 10)
+    now = monotonic()
+    monkeypatch.setattr("pyramidflow.line.outbox.outbox.monotonic", lambda: now)
+    outbox = Outbox(store, {}, Limits(history_days=1))
+    outbox.put(outgoing(records(34)))
+    left = []
+    for number in range(5):
+        now += 1
+        outbox.put(outgoing([record(100 + number, time=None)]))
+        [[count]] = rows(store, "SELECT count(*) FROM parts WHERE identity < '00100.png'")
+        left.append(count)
+    assert left == [14, 4, 0, 0, 0]
+    outbox.close()
+
+
+def test_identities_that_cannot_come_again_are_not_remembered(store):
+    def can_come_again(station, identity):
+        return station == "lathe"
+
+    outbox = Outbox(store, {}, Limits(history_days=1), can_come_again)
+    outbox.put(outgoing([record(1), record(2, station="lathe")]))
+    assert rows(store, "SELECT count(*) FROM parts") == [(0,)]
+    assert rows(store, "SELECT station, identity FROM remembered") == [("lathe", "00002.png")]
+    outbox.close()
+
+
 def test_a_record_without_identity_is_a_mistake_of_the_caller(store):
     outbox = Outbox(store, {"s": Kept()})
     with pytest.raises(ValueError, match="has no identity"):

@@ -85,6 +85,7 @@ def test_an_ip_camera_is_opened_again_and_its_password_stays_out_of_records(vide
     assert all("secret" not in str(frame) for frame in found[:1])
     assert source.status()["reconnects"] >= 2
     assert len({frame.identity for frame in found}) == len(found)
+    assert not any(source.can_come_again(frame.identity) for frame in found)
 
 
 class UsbCamera:
@@ -251,6 +252,18 @@ def test_a_genicam_camera_keeps_its_triggers_identity_through_an_unplugging(harv
     assert [frame.identity for frame in found] == ["1", "2", "3", "4"]
     assert found[0].payload.tolist() == [[0, 1, 2], [3, 4, 5]]
     assert found[3].metadata["ChunkCounterValue"] == 4
+
+
+def test_identities_of_a_genicam_camera_come_again_where_its_chunk_data_say_them(
+    harvesters, tmp_path
+):
+    def source(**settings):
+        known = GenicamSource.Settings(producer=tmp_path / "vendor.cti", **settings)
+        return GenicamSource(known, "press", None)
+
+    (tmp_path / "vendor.cti").touch()
+    assert source(identity_chunk="ChunkCounterValue").can_come_again("1")
+    assert not source().can_come_again("1")
 
 
 def test_a_producer_that_is_not_there_is_refused_by_its_key(harvesters, tmp_path):

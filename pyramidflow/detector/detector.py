@@ -1,6 +1,5 @@
 """The detector: what users train, calibrate, ship as one file and inspect images with."""
 
-import copy
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -23,8 +22,8 @@ from pyramidflow.data import (
     open_dataset,
 )
 from pyramidflow.detector import artifact as files
+from pyramidflow.detector import initialisation
 from pyramidflow.detector.artifact import Artifact
-from pyramidflow.detector.beginnings import around, initial_network
 from pyramidflow.detector.findings import Inspection
 from pyramidflow.detector.fitting import FitRun, fit
 from pyramidflow.detector.interest import masks_of
@@ -36,7 +35,6 @@ from pyramidflow.detector.trials import Trial
 from pyramidflow.errors import InputError, shown
 from pyramidflow.model import Codebook, PyramidFlow
 from pyramidflow.model.encoders import encoder_of
-from pyramidflow.model.frozen import CustomEncoder
 from pyramidflow.runtime import InspectionSettings, Precision
 from pyramidflow.runtime.device import resolve_device
 from pyramidflow.spec import Spec
@@ -80,14 +78,14 @@ class Detector(DetectorState):
             raise InputError(f"spec is {shown(spec)}: give a Spec, or single settings by name.")
         spec = Spec.of(settings) if spec is None else spec.changed(**settings)
         target = resolve_device(device)
-        network = initial_network(spec, module)
+        network = initialisation.initial_network(spec, module)
         file = None if encoder_weights is None else Path(encoder_weights)
         encoder_of(spec.network.encoder).load_weights(network.encoder, file)
         masks = tuple(mask.to(target) for mask in masks_of(spec.rule, {}))
         self._become(Artifact(spec, network.eval().to(target), (), masks=masks))
 
     def changed(self, trials: Sequence[Trial] = (), **settings: Any) -> "Detector":
-        """An untrained detector with other settings, whose encoder has the same weights.
+        """An untrained detector with other settings; pre-trained weights of its encoder stay.
 
         Args:
             trials: how they were chosen.
@@ -97,12 +95,8 @@ class Detector(DetectorState):
             InputError: a setting is unknown or out of range.
         """
         spec = self.spec.changed(**settings)
-        encoder = self.model.encoder
-        module = copy.deepcopy(encoder.module) if isinstance(encoder, CustomEncoder) else None
-        network = initial_network(spec, module)
-        network.encoder.load_state_dict(encoder.state_dict())
+        network = initialisation.drawn_anew(self.model, spec)
         masks = masks_with(self._artifact, spec.rule, settings)
-        network = network.eval().to(self.device)
         return Detector._of(Artifact(spec, network, (), trials=tuple(trials), masks=masks))
 
     def fit(
@@ -136,32 +130,32 @@ class Detector(DetectorState):
             workers: processes that prepare images; by default as many as help.
             parallel: this process among several, see :func:`pyramidflow.training.processes`.
             recipe: settings of the training that differ from the detector's own, as ``epochs``,
-                ``batch_size``, ``augment``, ``validation_share`` or ``deterministic``; see
-                :class:`pyramidflow.training.Recipe`.
+                ``batch_size`` or ``augment``, see :class:`pyramidflow.training.Recipe`. A ``seed``
+                draws a network that is not trained yet; a trained one is trained further.
 
         Returns:
             The detector itself.
 
         Raises:
-            InputError: the data cannot be used, or the checkpoint does not belong to it.
+            InputError: the data or the checkpoint cannot be used, or not with a trained network.
             Interrupted: a stop was requested; the checkpoint is written.
         """
         spec = self.spec.with_recipe(**recipe)
+        network = initialisation.network_to_train(self._artifact, spec)
         if not isinstance(data, Category):
             data = open_dataset(data, category)
         file = None if checkpoint is None else Path(checkpoint)
         run = FitRun(file, resume, show_progress, workers, parallel, cache_bytes, max_pixels)
-        fitted = fit(self.model, spec, data, run, self._artifact.masks)
+        fitted = fit(network, spec, data, run, self._artifact.masks)
         # The memory budget is for the line: after a training the process has more than it already.
         settings = replace(self._current.settings, memory_budget=None)
         session = Session(fitted.artifact, self.device, settings)
         good = fitted.good_pixels(run)
-        calibration = calibrated_on(
-            fitted.artifact, session, good, 0.01, fitted.origin, parallel=parallel
-        )
+        found = fitted.artifact
+        calibration = calibrated_on(found, session, good, 0.01, fitted.origin, parallel=parallel)
         with self._changing:
             trials = self._artifact.trials
-            self._artifact = replace(fitted.artifact, calibration=calibration, trials=trials)
+            self._artifact = replace(found, calibration=calibration, trials=trials)
         return self
 
     def calibrate(
@@ -390,7 +384,9 @@ class Detector(DetectorState):
             InputError: a setting contradicts network, spread or codebook, or is out of its range,
                 or one of them or the template is not one that a detector can have.
         """
-        return cls._of(around(network, template, settings or {}, inverse_spread, codebook))
+        return cls._of(
+            initialisation.around(network, template, settings or {}, inverse_spread, codebook)
+        )
 
     @classmethod
     def _of(cls, artifact: Artifact) -> "Detector":

@@ -44,6 +44,7 @@ class Encoder:
         released_names: beginnings of its tensors' names in the authors' released code, and here;
             empty where that code does not have it.
         older_names: that files and command lines may still say.
+        is_drawn: whether its weights follow from the seed, as the flow's, and from nothing else.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Encoder:
     default_stages: Stages = ()
     released_names: tuple[tuple[str, str], ...] = ()
     older_names: tuple[str, ...] = ()
+    is_drawn: bool = False
 
     def named(self, name: str) -> "Encoder | None":
         """The encoder of a name, where it is this one."""

@@ -46,5 +46,10 @@ class LiftEncoder(Encoder):
 
 
 ENCODERS = (
-    LiftEncoder("lift", released_names=(("inconv.weight", "weight"),), older_names=("none",)),
+    LiftEncoder(
+        "lift",
+        released_names=(("inconv.weight", "weight"),),
+        older_names=("none",),
+        is_drawn=True,
+    ),
 )

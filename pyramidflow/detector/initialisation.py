@@ -1,5 +1,6 @@
 """What a detector starts from: the seed's network, or one that was trained elsewhere."""
 
+import copy
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,6 +11,8 @@ from pyramidflow.detector.artifact import Artifact
 from pyramidflow.detector.interest import masks_of
 from pyramidflow.errors import InputError, shown
 from pyramidflow.model import Codebook, PyramidFlow
+from pyramidflow.model.encoders import encoder_of
+from pyramidflow.model.frozen import CustomEncoder
 from pyramidflow.spec import PLAIN_CONTRAST, Spec
 
 
@@ -23,6 +26,43 @@ def initial_network(spec: Spec, encoder: nn.Module | None) -> PyramidFlow:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(spec.recipe.seed)
         return PyramidFlow.from_architecture(spec.network, encoder)
+
+
+def drawn_anew(network: PyramidFlow, spec: Spec) -> PyramidFlow:
+    """A network before a training by another spec; weights that no seed draws stay the encoder's.
+
+    Args:
+        network: with the encoder.
+        spec: with the same encoder.
+    """
+    encoder = network.encoder
+    module = copy.deepcopy(encoder.module) if isinstance(encoder, CustomEncoder) else None
+    drawn = initial_network(spec, module)
+    if not encoder_of(spec.network.encoder).is_drawn:
+        drawn.encoder.load_state_dict(encoder.state_dict())
+    return drawn.eval().to(next(network.parameters()).device)
+
+
+def network_to_train(artifact: Artifact, spec: Spec) -> PyramidFlow:
+    """What a training by a spec begins with: a trained network is trained further.
+
+    Args:
+        artifact: a detector's; where it is not trained, the spec's seed draws the network.
+        spec: of the training.
+
+    Raises:
+        InputError: the network is trained, and the spec's has another shape.
+    """
+    before = artifact.spec
+    if not artifact.template:
+        is_same = (spec.network, spec.recipe.seed) == (before.network, before.recipe.seed)
+        return artifact.network if is_same else drawn_anew(artifact.network, spec)
+    if spec.network != before.network:
+        raise InputError(
+            f"without is {', '.join(spec.recipe.without) or 'empty'}: the detector is trained, and "
+            "its network has another shape; give without to Detector(…), and train that."
+        )
+    return artifact.network
 
 
 def around(

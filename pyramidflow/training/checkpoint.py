@@ -140,7 +140,7 @@ def load_checkpoint(
 
 
 class _OtherTrainingError(InputError):
-    """The checkpoint is whole, but was made with other settings or images."""
+    """The checkpoint is whole, but was made with other settings, weights or images."""
 
 
 def _check_recipe(path: Path, stored: object, recipe: Mapping[str, Any]) -> None:
@@ -151,7 +151,8 @@ def _check_recipe(path: Path, stored: object, recipe: Mapping[str, Any]) -> None
         if stored.get(key) != value:
             raise _OtherTrainingError(
                 f"the checkpoint {path} was made with {key} = {shown(stored.get(key))}, but now it "
-                f"is {shown(value)}: use the same settings and images, or start without --resume."
+                f"is {shown(value)}: use the same settings, encoder weights and images, or start "
+                "without --resume."
             )
 
 

@@ -1,9 +1,13 @@
-"""The images of a training, read and told apart before its first step."""
+"""The images and the encoder of a training, told apart from others before its first step."""
 
 import hashlib
 
+import torch
+from torch import nn
+
 from pyramidflow.data import ImageSet
 from pyramidflow.errors import InputError
+from pyramidflow.model.frozen import inner
 from pyramidflow.training.progress import TrainingProgress
 
 SHOWN = 10
@@ -37,3 +41,13 @@ def fingerprint(images: ImageSet) -> str:
     """One digest of what all images hold, in their order, and of what was done to them."""
     told = [*images.contents, images.treatment] if images.treatment else images.contents
     return hashlib.sha256("\n".join(told).encode()).hexdigest()[:16]
+
+
+def encoder_fingerprint(encoder: nn.Module) -> str:
+    """One digest of an encoder's weights, but for the standardisation: a training measures that."""
+    digest = hashlib.sha256()
+    for name, value in inner(encoder).state_dict().items():
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        values = value.detach().cpu().contiguous()
+        digest.update(values.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()[:16]

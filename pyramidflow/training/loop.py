@@ -16,7 +16,7 @@ from pyramidflow.interrupt import Interrupted, StopRequest
 from pyramidflow.model.frozen import Standardised
 from pyramidflow.training.batches import Batches, DrawnImages, EpochSampler
 from pyramidflow.training.checkpoint import Position, load_checkpoint, save_checkpoint
-from pyramidflow.training.contents import fingerprint, read_all
+from pyramidflow.training.contents import encoder_fingerprint, fingerprint, read_all
 from pyramidflow.training.determinism import determinism
 from pyramidflow.training.joined import (
     JoinedNetwork,
@@ -72,6 +72,7 @@ class Trainer:
         self.images, self.held_out = task.images, task.held_out
         self.recipe, self.contrast = task.recipe, task.contrast
         recipe = task.recipe
+        self._encoder = encoder_fingerprint(task.model.encoder)
         self.progress = progress
         self.checkpoint, self.workers = run.checkpoint, run.workers
         self.parallel = run.parallel or OneProcess()
@@ -334,6 +335,7 @@ class Trainer:
             "brightness": self.preprocessing.mean_level,
             "mean": list(self.preprocessing.mean),
             "std": list(self.preprocessing.std),
+            "encoder weights": self._encoder,
             "images": fingerprint(self.images),
             "held-out images": fingerprint(self.held_out),
         }

@@ -1,13 +1,15 @@
-"""The checkpoint of a training: every forgery of it is refused by a sentence."""
+"""The checkpoint of a training: forged ones and those of others are refused by a sentence."""
 
 import pytest
 import torch
+from torch import nn
 
 from pyramidflow import Detector
 from pyramidflow.errors import InputError
 from pyramidflow.io.tensors import load_tensors, save_tensors
 from tests.support.detector_files import changed_header, without_digest
 from tests.support.tiny import TINY
+from tests.support.trainings import assert_bit_equal
 
 
 @pytest.fixture(scope="module")
@@ -78,3 +80,21 @@ def refused_checkpoint(tmp_path, tiny_set, header, tensors):
             validation_share=0.25,
         )
     assert "\n" not in str(caught.value)
+
+
+def halving(weight):
+    """An encoder whose weights are all one number."""
+    module = nn.Conv2d(3, 4, 2, stride=2, bias=False)
+    nn.init.constant_(module.weight, weight)
+    return module
+
+
+def test_a_checkpoint_of_other_encoder_weights_is_refused(tiny_set, tmp_path):
+    how = {"checkpoint": tmp_path / "c.safetensors", "show_progress": False}
+    Detector(16, **TINY, encoder=halving(0.1)).fit(tiny_set, epochs=1, **how)
+    with pytest.raises(InputError, match="made with encoder weights = "):
+        Detector(16, **TINY, encoder=halving(0.2)).fit(tiny_set, epochs=2, resume=True, **how)
+    resumed = Detector(16, **TINY, encoder=halving(0.1))
+    resumed.fit(tiny_set, epochs=2, resume=True, **how)
+    whole = Detector(16, **TINY, encoder=halving(0.1))
+    assert_bit_equal(resumed, whole.fit(tiny_set, epochs=2, show_progress=False))

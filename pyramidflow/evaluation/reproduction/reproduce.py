@@ -117,15 +117,11 @@ class Reproduction:
         Raises:
             InputError: a record cannot be written.
         """
-        earlier = read_record(experiment.record)
         record = Record({})
         try:
             record = Record(self._conditions(experiment))
             data, _ = self._category(experiment.category)
             _check_complete(data)
-            # Its frozen weights are in the checkpoint, which would bring the earlier ones back.
-            if earlier is None or _weights(earlier) != _weights(record):
-                experiment.checkpoint.unlink(missing_ok=True)
             write_record(record, experiment.record)
             detector = self._trained(experiment, data)
             self.say(f"{experiment.name}: {len(data.test)} test images")
@@ -214,10 +210,6 @@ def _check_complete(data: Category) -> None:
             f"{printable(data.root)} has no test images: test/good and test/DEFECT are expected "
             "beside train; add them, or leave the category out."
         )
-
-
-def _weights(record: Record) -> Any:
-    return record.conditions.get("encoder_weights_digest")
 
 
 def _reason(error: BaseException) -> str:

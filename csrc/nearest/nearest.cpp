@@ -9,37 +9,20 @@
 //
 // An entry that may be nearer by this bound than the nearest one so far is measured in floats.
 // Where entries lie in no special order, these are a few of thousands.
-#include "nearest_axes.h"
+#include "nearest_known.h"
 #include "nearest_rounded.h"
 
 namespace pyramidflow::PYRAMIDFLOW_LEVEL {
 
 namespace {
 
-#if defined(__AVX512F__)
-const int64_t VECTORS = 4;  // of entries in a register tile
-const int64_t ROWS = 6;     // of positions
-#else
-const int64_t VECTORS = 2;
-const int64_t ROWS = 4;
-#endif
-
-const int64_t BLOCK = VECTORS * LANES;  // entries
-const int64_t TASK = ROWS * 32;         // positions at most
-const int64_t CACHED = 8192;            // pairs of a task that the first cache holds
-const int64_t ROOM = 512 * 2048;        // floats for all threads
-const int64_t MOST_MEASURED = 512;      // entries for each position
+const int64_t TASK = ROWS * 32;     // positions at most
+const int64_t CACHED = 8192;        // pairs of a task that the first cache holds
+const int64_t ROOM = 512 * 2048;    // floats for all threads
+const int64_t MOST_MEASURED = 512;  // entries for each position
 const float UNDECIDED = -1.0f;
 const float LARGEST_SQUARE = 1e30f;  // that is compared
 const float FARTHEST = 1e35f;        // a bound below no score but infinite ones
-
-// Of one block.
-struct BlockBounds {
-    float scale;
-    float length;  // of an entry at most
-    float rest;    // of an entry's rest at most
-    bool finite;   // whether all of them are
-};
 
 struct Entries {
     const float* given;  // [N, F]
@@ -288,69 +271,89 @@ void find_nearest(const float* features, int64_t count, const Entries& entries, 
         distances[p] = positions[p].left > 0 ? sqrtf(positions[p].best * scale) : UNDECIDED;
 }
 
-// The centre of some entries, and, where the search is large, the axes in which they differ.
-Axes axes_of(const float* entries, int64_t count, int64_t features, bool is_large, float* centre,
-             float* columns, float* rows) {
-    const float* samples[SAMPLES];
-    memset(centre, 0, static_cast<size_t>(features) * sizeof(float));
-    for (int64_t s = 0; s < SAMPLES; ++s) {
-        samples[s] = entries + count * s / SAMPLES * features;
-        for_vectors(features, [&](int64_t j, auto n) {
-            const Vector share = load(samples[s] + j, n) * splat(1.0f / SAMPLES);
-            store(centre + j, load(centre + j, n) + share, n);
-        });
+// Scratch memory of all threads.
+struct Workspaces {
+    int64_t rows;  // of a thread
+    int64_t threads;
+    int64_t coordinate_pitch, rounded_pitch;
+    Scratch<float> coordinates;
+    Scratch<int32_t> rounded;
+
+    Workspaces(int64_t asked_rows, int64_t asked_threads, const Axes& axes,
+               const RoundedRows& rounded_rows)
+        : rows(ceil_div(asked_rows, AT_ONCE) * AT_ONCE),
+          threads(larger(
+              1, smaller(asked_threads, ROOM / (rows * (rounded_rows.pitch + axes.pitch()))))),
+          coordinate_pitch(axes.pitch()),
+          rounded_pitch(rounded_rows.pitch),
+          coordinates(threads * rows * coordinate_pitch),
+          rounded(threads * rows * rounded_pitch) {}
+
+    bool failed() const { return coordinates.failed() || rounded.failed(); }
+
+    Workspace own() const {
+        const int64_t first = thread_index() * rows;
+        return {coordinates.get() + first * coordinate_pitch,
+                rounded.get() + first * rounded_pitch};
     }
-    Axes axes = {features, 0, centre, columns};
-    if (is_large) axes.count = find_axes(samples, axes, columns, rows);
-    return axes;
-}
+};
 
 }  // namespace
 
+// Floats of the buffer that the other two functions take.
+PYRAMIDFLOW_FUNCTION(nearest_size, int64_t* floats, int64_t entry_count, int64_t feature_count,
+                     int64_t threads) {
+    (void)threads;
+    *floats = Known(nullptr, entry_count, feature_count).floats;
+    return 0;
+}
+
+// What searches need of the entries. `has_axes`: whether few axes are looked for, which pays where
+// there are many pairs of a position and an entry.
+PYRAMIDFLOW_FUNCTION(nearest_prepare, const float* entries, float* known, int64_t entry_count,
+                     int64_t feature_count, int64_t has_axes, int64_t threads) {
+    const Known kept(known, entry_count, feature_count);
+    const bool are_sought = has_axes != 0 && feature_count >= MOST_AXES + 8;
+    Scratch<float> axis_rows(are_sought ? MOST_AXES * feature_count : 0);
+    if (axis_rows.failed()) return 1;
+    const Axes axes = axes_of(entries, entry_count, feature_count, are_sought, kept.centre,
+                              kept.columns, axis_rows.get());
+    *kept.axis_count = axes.count;
+    const RoundedRows rows(axes.coordinates());
+    const Workspaces workspaces(BLOCK, threads, axes, rows);
+    if (workspaces.failed()) return 1;
+    in_parallel(workspaces.threads, ceil_div(entry_count, BLOCK), [&](int64_t block) {
+        const int64_t first = block * BLOCK;
+        kept.bounds[block] = pack_block(
+            entries + first * feature_count, smaller(BLOCK, entry_count - first), axes, rows,
+            workspaces.own(), kept.rounded + first * rows.pairs, kept.halves + first);
+    });
+    return 0;
+}
+
 // -1 where too many entries are as near by the coordinates, or what is compared is not finite.
 PYRAMIDFLOW_FUNCTION(nearest_distance, const float* features, const float* entries,
-                     float* distances, int64_t positions, int64_t entry_count,
+                     const float* known, float* distances, int64_t positions, int64_t entry_count,
                      int64_t feature_count, int64_t threads) {
-    const int64_t blocks = ceil_div(entry_count, BLOCK);
-    const bool is_large = feature_count >= MOST_AXES + 8 && positions * entry_count >= FEWEST_PAIRS;
-    const int64_t axis_floats = is_large ? MOST_AXES * feature_count : 0;
-    Scratch<float> centre(feature_count), columns(axis_floats), axis_rows(axis_floats);
-    if (centre.failed() || columns.failed() || axis_rows.failed()) return 1;
-    const Axes axes = axes_of(entries, entry_count, feature_count, is_large, centre.get(),
-                              columns.get(), axis_rows.get());
-    const RoundedRows rows(axes.coordinates());
-    const int64_t task_size = larger(ROWS, smaller(TASK, CACHED / rows.pitch / ROWS * ROWS));
-    const int64_t most = ceil_div(larger(task_size, BLOCK), AT_ONCE) * AT_ONCE;
-    threads = larger(1, smaller(threads, ROOM / (most * (rows.pitch + axes.pitch()))));
-    Scratch<int32_t> packed(blocks * BLOCK * rows.pairs), rounded(threads * most * rows.pitch);
-    Scratch<float> halves(blocks * BLOCK), coordinates(threads * most * axes.pitch());
-    Scratch<BlockBounds> bounds(blocks);
-    if (packed.failed() || rounded.failed() || halves.failed() || coordinates.failed() ||
-        bounds.failed())
-        return 1;
-    const auto workspace = [&] {
-        const int64_t first = thread_index() * most;
-        return Workspace{coordinates.get() + first * axes.pitch(),
-                         rounded.get() + first * rows.pitch};
-    };
-    in_parallel(threads, blocks, [&](int64_t block) {
-        const int64_t first = block * BLOCK;
-        bounds.get()[block] =
-            pack_block(entries + first * feature_count, smaller(BLOCK, entry_count - first), axes,
-                       rows, workspace(), packed.get() + first * rows.pairs, halves.get() + first);
-    });
+    const Known kept(const_cast<float*>(known), entry_count, feature_count);  // that is read
     bool finite = true;
-    for (int64_t block = 0; block < blocks; ++block) finite = finite && bounds.get()[block].finite;
+    for (int64_t block = 0; block * BLOCK < entry_count; ++block)
+        finite = finite && kept.bounds[block].finite;
     if (!finite) {
         for (int64_t p = 0; p < positions; ++p) distances[p] = UNDECIDED;
         return 0;
     }
-    const Entries all = {entries, entry_count, packed.get(), halves.get(), bounds.get()};
+    const Axes axes = kept.axes(feature_count);
+    const RoundedRows rows(axes.coordinates());
+    const int64_t task_size = larger(ROWS, smaller(TASK, CACHED / rows.pitch / ROWS * ROWS));
+    const Workspaces workspaces(task_size, threads, axes, rows);
+    if (workspaces.failed()) return 1;
+    const Entries all = {entries, entry_count, kept.rounded, kept.halves, kept.bounds};
     const Products multiply = best_products();
-    in_parallel(threads, ceil_div(positions, task_size), [&](int64_t task) {
+    in_parallel(workspaces.threads, ceil_div(positions, task_size), [&](int64_t task) {
         const int64_t first = task * task_size;
         find_nearest(features + first * feature_count, smaller(task_size, positions - first), all,
-                     axes, rows, multiply, workspace(), distances + first);
+                     axes, rows, multiply, workspaces.own(), distances + first);
     });
     return 0;
 }

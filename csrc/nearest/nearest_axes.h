@@ -11,12 +11,11 @@
 
 namespace pyramidflow::PYRAMIDFLOW_LEVEL {
 
-static const int64_t MOST_AXES = 32;          // that are looked for, and a row of coordinates
-static const int64_t SAMPLES = 256;           // entries that centre and axes are taken from
-static const int64_t TURNS = 2;               // of the axes towards where the entries differ
-static const int64_t AT_ONCE = LANES / 4;     // rows: eight sums in registers
-static const float MOST_BESIDE = 0.03f;       // of the squares
-static const int64_t FEWEST_PAIRS = 1 << 20;  // of a position and an entry
+static const int64_t MOST_AXES = 32;       // that are looked for, and a row of coordinates
+static const int64_t SAMPLES = 256;        // entries that centre and axes are taken from
+static const int64_t TURNS = 2;            // of the axes towards where the entries differ
+static const int64_t AT_ONCE = LANES / 4;  // rows: eight sums in registers
+static const float MOST_BESIDE = 0.1f;     // of the squares
 
 // What sums of so many products are off by at most, over the squares of the rows' lengths.
 static inline float slack_of(int64_t features) {
@@ -165,6 +164,23 @@ static inline int64_t find_axes(const float* const* samples, const Axes& axes, f
         beside -= squares[a];
     }
     return 0;
+}
+
+// The centre of some entries, and the axes in which they differ, where these are looked for.
+static inline Axes axes_of(const float* entries, int64_t count, int64_t features, bool has_axes,
+                           float* centre, float* columns, float* rows) {
+    const float* samples[SAMPLES];
+    memset(centre, 0, static_cast<size_t>(features) * sizeof(float));
+    for (int64_t s = 0; s < SAMPLES; ++s) {
+        samples[s] = entries + count * s / SAMPLES * features;
+        for_vectors(features, [&](int64_t j, auto n) {
+            const Vector share = load(samples[s] + j, n) * splat(1.0f / SAMPLES);
+            store(centre + j, load(centre + j, n) + share, n);
+        });
+    }
+    Axes axes = {features, 0, centre, columns};
+    if (has_axes) axes.count = find_axes(samples, axes, columns, rows);
+    return axes;
 }
 
 }  // namespace pyramidflow::PYRAMIDFLOW_LEVEL

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from math import prod
 from typing import ClassVar
 
@@ -102,13 +103,17 @@ class Codebook:
         """By the names of their attributes."""
         return {"entries": self.entries, "mean": self.mean, "inverse_spread": self.inverse_spread}
 
+    @cached_property
+    def _search(self) -> ops.NearestSearch:
+        return ops.NearestSearch(self.entries)
+
     def distances(self, latents: Sequence[Tensor]) -> Tensor:
         """From the nearest entry, at each position: ``[B, 1, h, w]``, in float32 at least."""
         if self.without_mean:
             latents = without_mean(latents)
         features = features_of(latents, self.level)  # [B, h·w, F]
         standardised = (features - self.mean) * self.inverse_spread
-        found = ops.nearest_distance(standardised.flatten(0, 1), self.entries)
+        found = self._search.distance(standardised.flatten(0, 1))
         return found.view(-1, 1, *latents[self.level].shape[2:])
 
     def map_of(self, latents: Sequence[Tensor]) -> Tensor:

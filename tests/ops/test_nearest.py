@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 import torch
 from scipy.spatial.distance import cdist
+from torch._subclasses import FakeTensorMode
 
 from pyramidflow import ops
 from pyramidflow.errors import InputError
 from pyramidflow.ops import nearest as family
 from pyramidflow.ops.dispatch import steps
+from pyramidflow.ops.nearest import cpu as kernel
 from pyramidflow.ops.nearest import reference
 from tests.support.cpu_cases import compare, on_cpu
 
@@ -161,6 +163,58 @@ def test_few_axes_pass_no_entry_over(name, level):
     torch.testing.assert_close(again, expected, rtol=1e-5, atol=1e-5 * float(expected.max()))
 
 
+@pytest.fixture(scope="module")
+def searches():
+    """One search for all instruction sets, each of which needs other things of the entries."""
+    sets = awkward() | {f"few axes: {name}": pair for name, pair in along_few_axes().items()}
+    return {name: ops.NearestSearch(entries) for name, (_, entries) in sets.items()}
+
+
+@on_cpu
+@pytest.mark.parametrize("name", awkward())
+def test_a_search_finds_the_same(searches, name, level):
+    features, entries = awkward()[name]
+    expected, found = cpu.nearest_distance(features, entries), searches[name].distance(features)
+    size = float(torch.cat([features, entries]).double().sub(entries.double().mean(0)).abs().max())
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6 * size)
+
+
+@on_cpu
+@pytest.mark.parametrize("name", along_few_axes())
+def test_a_search_along_few_axes_finds_the_same(searches, name, level):
+    features, entries = along_few_axes()[name]
+    search, expected = searches[f"few axes: {name}"], cpu.nearest_distance(features, entries)
+    assert torch.equal(search.distance(features), expected)
+    few = search.distance(features[:3])  # for which a search of its own looks for no axes
+    torch.testing.assert_close(few, expected[:3], rtol=1e-5, atol=1e-5 * float(expected.max()))
+
+
+@on_cpu
+def test_what_a_search_needs_is_made_once(monkeypatch):
+    made = []
+    prepared = kernel.prepared
+    monkeypatch.setattr(kernel, "prepared", lambda *given: made.append(1) or prepared(*given))
+    features, search = normal(30, 20), ops.NearestSearch(normal(40, 20, seed=1))
+    first = search.distance(features)
+    assert torch.equal(search.distance(features), first)
+    assert len(made) == 1
+
+
+def test_a_search_asks_the_operation_where_the_kernel_does_not_stand():
+    features, entries = normal(30, 20), normal(40, 20, seed=1)
+    search, expected = ops.NearestSearch(entries), plain(features, entries)
+    wide = search.distance(features.double())
+    torch.testing.assert_close(wide, expected, rtol=1e-9, atol=1e-7)
+    with ops.use_backend("reference"):
+        assert torch.equal(search.distance(features), oracle.nearest_distance(features, entries))
+    with FakeTensorMode() as mode:
+        fake = ops.NearestSearch(mode.from_tensor(entries)).distance(mode.from_tensor(features))
+    assert fake.shape == (30,)
+    followed = search.distance(features.clone().requires_grad_())
+    with pytest.raises(InputError, match="nearest_distance has no derivative"):
+        followed.sum().backward()
+
+
 @on_cpu
 def test_what_is_not_finite_spoils_its_own_position_or_all(level):
     features, entries = normal(200, 9), normal(300, 9, seed=1)
@@ -227,3 +281,17 @@ def test_memory_has_its_bound():
 def test_refusals(features, entries, words):
     with pytest.raises(InputError, match=words):
         ops.nearest_distance(torch.zeros(features), torch.zeros(entries))
+
+
+@pytest.mark.parametrize(
+    ("features", "entries", "words"),
+    [
+        ((3,), (4, 3), r"features has shape \[3\]"),
+        ((3, 0), (4, 0), r"entries has shape \[4, 0\]"),
+        ((3, 2), (0, 2), r"entries has shape \[0, 2\]"),
+        ((3, 2), (4, 3), r"entries has shape \[4, 3\], but features has \[3, 2\]"),
+    ],
+)
+def test_refusals_of_a_search(features, entries, words):
+    with pytest.raises(InputError, match=words):
+        ops.NearestSearch(torch.zeros(entries)).distance(torch.zeros(features))

@@ -2,14 +2,17 @@
 
 from typing import cast
 
+import torch
 from torch import Tensor
 
-from pyramidflow.ops.nearest import schema
+from pyramidflow.ops import dispatch
+from pyramidflow.ops.libraries.cpu import level
+from pyramidflow.ops.nearest import cpu, schema
 from pyramidflow.ops.nearest.reference import COLUMNS, ROWS
 from pyramidflow.ops.op import NAMESPACE_OPS
 from pyramidflow.ops.promotion import promoted
 
-__all__ = ["nearest_distance"]
+__all__ = ["NearestSearch", "nearest_distance"]
 
 
 def nearest_distance(features: Tensor, entries: Tensor) -> Tensor:
@@ -31,6 +34,42 @@ def nearest_distance(features: Tensor, entries: Tensor) -> Tensor:
     """
     schema.check_nearest_distance(features, entries)
     return cast(Tensor, NAMESPACE_OPS.nearest_distance(*promoted(features, entries)))
+
+
+class NearestSearch:
+    """Searches among the same entries: what the CPU's kernel needs of them is made once.
+
+    Args:
+        entries: ``e [N, F]``. They must not change afterwards.
+
+    Raises:
+        InputError: they are no matrix, or there is none.
+    """
+
+    def __init__(self, entries: Tensor) -> None:
+        schema.check_entries(entries)
+        self._entries = entries.detach().contiguous()
+        self._known: tuple[str, Tensor] | None = None
+
+    def distance(self, features: Tensor) -> Tensor:
+        """:func:`nearest_distance` of features ``[P, F]`` and the entries, and its errors."""
+        if not self._is_for_kernel(features):
+            return nearest_distance(features, self._entries)
+        schema.check_nearest_distance(features, self._entries)
+        known = self._known
+        if known is None or known[0] != level():
+            known = self._known = (level(), cpu.prepared(self._entries))
+        return cpu.searched(features, self._entries, known[1])
+
+    def _is_for_kernel(self, features: Tensor) -> bool:
+        """Whether the operation would do no more than call the kernel."""
+        return (
+            type(features) is Tensor
+            and features.dtype == self._entries.dtype
+            and not (features.requires_grad and torch.is_grad_enabled())
+            and cpu.is_supported()
+            and dispatch.select(features.device.type, features.dtype).name == "cpu"
+        )
 
 
 def working_floats(entries: int, features: int) -> int:

@@ -12,18 +12,27 @@ from pyramidflow.ops.samples import Calls, Samples
 def check_nearest_distance(features: Tensor, entries: Tensor) -> None:
     """Of features and of the entries that they are compared with."""
     check_operands(features=features, entries=entries)
-    for name, x, least in (("features", features, 0), ("entries", entries, 1)):
-        if x.dim() != 2 or x.shape[0] < least or x.shape[1] == 0:
-            raise InputError(
-                f"{name} has shape {list(x.shape)}: give a matrix, with one column and one entry "
-                "at least."
-            )
-        check_size(name, x.shape)
+    _check_matrix("features", features, 0)
+    check_entries(entries)
     if features.shape[1] != entries.shape[1]:
         raise InputError(
             f"entries has shape {list(entries.shape)}, but features has {list(features.shape)}: "
             "give as many columns."
         )
+
+
+def check_entries(entries: Tensor) -> None:
+    """Of entries alone."""
+    _check_matrix("entries", entries, 1)
+
+
+def _check_matrix(name: str, x: Tensor, least_rows: int) -> None:
+    if x.dim() != 2 or x.shape[0] < least_rows or x.shape[1] == 0:
+        raise InputError(
+            f"{name} has shape {list(x.shape)}: give a matrix, with one column and one entry "
+            "at least."
+        )
+    check_size(name, x.shape)
 
 
 def _fake_nearest_distance(features: Tensor, entries: Tensor) -> Tensor:

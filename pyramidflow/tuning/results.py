@@ -90,8 +90,8 @@ class Results:
             ) from error
         if identity != self._identity:
             raise InputError(
-                f"{shown} belongs to a tuning of other images or settings: use the same ones, or "
-                "start without --resume."
+                f"{shown} belongs to a tuning of other images, settings or encoder weights: use "
+                "the same ones, or start without --resume."
             )
         self._known = {result.settings: result for result in found}
 

@@ -20,7 +20,9 @@ from pyramidflow.detector.size import image_sizes, resolved
 from pyramidflow.detector.trials import Trial
 from pyramidflow.errors import ImagesWarning, InputError
 from pyramidflow.interrupt import Interrupted, StopRequest
+from pyramidflow.io.files import file_digest
 from pyramidflow.spec import PLAIN_CONTRAST, Spec, VerdictRule
+from pyramidflow.training.contents import encoder_fingerprint
 from pyramidflow.tuning.choices import CHOICES, Choice, written
 from pyramidflow.tuning.exam import Exam
 from pyramidflow.tuning.results import Result, Results
@@ -159,13 +161,18 @@ class _Search:
         self._trials: list[Trial] = []
 
     def identity(self) -> dict[str, Any]:
-        """What results depend on."""
+        """What results depend on.
+
+        Raises:
+            InputError: an image cannot be read.
+        """
         paths = [*self._data.train, *self._exam.paths]
         return {
             "version": __version__,
             "spec": self._first.as_dict(),
             "scores": self._scoring.as_dict(),
-            "images": [[path.name, path.stat().st_size] for path in paths],
+            "encoder weights": encoder_fingerprint(self._detector.model.encoder),
+            "images": [[path.name, file_digest(path)] for path in paths],
         }
 
     def run(self, choices: Sequence[Choice], results: Results, stop: StopRequest) -> Detector:

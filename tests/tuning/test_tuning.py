@@ -151,7 +151,7 @@ def test_a_stopped_tuning_goes_on_to_the_same_choice(lit_set, lit_tuned, tmp_pat
     assert outcomes(found) == outcomes(lit_tuned)  # all of it repeats
     assert () not in rest.begun
     assert ("light=true",) not in rest.begun
-    with pytest.raises(InputError, match="other images or settings"):
+    with pytest.raises(InputError, match="other images, settings or encoder weights"):
         tune(detector(epochs=9), lit_set, choices=(LIGHT,), results=file, resume=True)
     file.write_text('{"identity": "", "results": [{"settings": 3}]}')
     with pytest.raises(InputError, match="holds no results"):

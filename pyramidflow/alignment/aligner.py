@@ -78,7 +78,7 @@ class Aligner:
             found: its pose, where it is known.
         """
         found = self.found_in(pixels) if found is None else found
-        is_found = found.agreement >= self.reference.facts.least_agreement
+        is_found = self.reference.fits(found)
         if is_found:
             pixels = to_pixels(self._placed(to_float(pixels), found.pose), pixels.dtype)
         return Placed(pixels, found, is_found)

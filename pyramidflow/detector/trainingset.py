@@ -59,10 +59,9 @@ def training_images(
     others = reading.images(held_out)
     read_all(others, SilentProgress())
     poses |= {path: aligner.found_in(others[i]) for i, path in enumerate(others.paths)}
-    least = found.reference.facts.least_agreement
 
     def aligned(paths: Sequence[Path]) -> AlignedSet:
-        placed = [path for path in paths if poses[path].agreement >= least]
+        placed = [path for path in paths if found.reference.fits(poses[path])]
         memory = (reading.cache_bytes, reading.decoding)
         return AlignedSet(placed, reading.size, aligner, poses, *memory)
 
@@ -72,7 +71,7 @@ def training_images(
             f"of {len(training)} training images {len(images)} show a part in a pose that fits the "
             "others: at least 2 are expected; train with align none, or remove what is no part."
         )
-    unplaced = [path for path, each in poses.items() if each.agreement < least]
+    unplaced = [path for path, each in poses.items() if not found.reference.fits(each)]
     return TrainingImages(images, aligned(held_out), found.reference, tuple(unplaced))
 
 

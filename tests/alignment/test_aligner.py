@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from scipy.ndimage import gaussian_filter
 from skimage.transform import AffineTransform, warp
 
 from pyramidflow.alignment import Aligner, Pose, PoseSearch, Reference, ReferenceFacts, learned
 from pyramidflow.alignment.pose import sampled, sampled_at, to_float, within_turn
+from pyramidflow.alignment.reference import LEAST_COMMON
 from pyramidflow.data import ImageSet
 from pyramidflow.errors import InputError
 from pyramidflow.spec.alignment import AlignmentRule
@@ -136,6 +138,27 @@ def test_another_part_agrees_less_than_one_with_a_defect():
         assert placed.pixels is pixels
         assert placed.pose == Pose()
     assert aligner.place(drawn(64, 0.05, 0.02, 70, tip=False)).is_found
+
+
+@pytest.mark.parametrize("least", [-0.37, 0.0])
+def test_what_shows_no_part_is_never_placed_whatever_a_file_allows(least):
+    aligner = aligner_of(least=least)
+    for pixels in list(other_pictures())[:3]:
+        assert not aligner.place(pixels).is_found
+
+
+def test_good_parts_that_differ_much_do_not_let_everything_pass(lying_anyhow):
+    rng = np.random.default_rng(0)
+    pictures = []
+    for index in range(10):
+        cloud = gaussian_filter(rng.normal(size=(64, 64)), 3)
+        differing = drawn(64) + (6 * index / cloud.std() * cloud)[..., None]
+        pictures.append(differing.clip(0, 255).astype(np.uint8))
+    found = learned(lying_anyhow(pictures), SHIFT, 1.0)
+    assert found.placed == list(range(10))
+    assert found.reference.facts.least_agreement == LEAST_COMMON
+    for pixels in list(other_pictures())[:3]:
+        assert not Aligner(found.reference, SHIFT).place(pixels).is_found
 
 
 def test_a_placed_picture_is_the_reference_s_and_goes_on_beyond_its_border():

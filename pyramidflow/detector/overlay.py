@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache
 from typing import Final
 
@@ -9,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pyramidflow.detector.findings import Box
+from pyramidflow.detector.interest import Mask, stretched
 from pyramidflow.errors import InputError
 
 _COLOUR_MAP: Final = "inferno"
@@ -25,14 +27,32 @@ _LEVELS: Final = 256
 _VALUES: Final = 256
 
 
+@dataclass(frozen=True, eq=False)
+class Marks:
+    """What is drawn over the heat of an anomaly map.
+
+    Attributes:
+        threshold: regions where the map is greater than this are outlined; ``None``: no outline.
+        boxes: frames, in pixels; what lies outside the image is cut off.
+        counted: ``[h, w]``, of any size, stretched to the image: true where defects count; ``None``
+            where they do everywhere.
+        outlined: boxes that regions are outlined in; ``None``: everywhere.
+    """
+
+    threshold: float | None = None
+    boxes: Sequence[Box] = ()
+    counted: Mask | None = None
+    outlined: Sequence[Box] | None = None
+
+
+NO_MARKS: Final = Marks()
+
+
 def overlay(
     image: NDArray[np.uint8],
     anomaly_map: NDArray[np.float32],
     scale: float,
-    threshold: float | None,
-    boxes: Sequence[Box] = (),
-    counted: NDArray[np.bool_] | None = None,
-    outlined: Sequence[Box] | None = None,
+    marks: Marks = NO_MARKS,
 ) -> NDArray[np.uint8]:
     """Draw an anomaly map over its image, on a colour scale that is the same for every image.
 
@@ -44,11 +64,7 @@ def overlay(
         image: the picture, uint8 ``[H, W, 3]``, RGB.
         anomaly_map: anomaly of each pixel, float ``[H, W]``; negative values count as zero.
         scale: map value that gets the hottest colour; larger values saturate. Keep one for a model.
-        threshold: regions where the map is greater than this are outlined; ``None``: no outline.
-        boxes: frames to draw, in pixels; what lies outside the image is cut off.
-        counted: ``[h, w]``, of any size, stretched to the image: true where defects count; ``None``
-            where they do everywhere.
-        outlined: boxes that regions are outlined in; ``None``: everywhere.
+        marks: what is drawn over both.
 
     Returns:
         uint8 ``[H, W, 3]``, a new array.
@@ -56,27 +72,23 @@ def overlay(
     Raises:
         InputError: shapes, types or values do not fit together.
     """
-    _check(image, anomaly_map, scale, boxes)
+    _check(image, anomaly_map, scale, marks.boxes)
     height, width = anomaly_map.shape
+    seen = None if marks.counted is None else stretched(marks.counted, (height, width))
     out = np.empty((height, width, 3), np.uint8)
     # In floating point a whole photograph would take more than a gigabyte.
     for top in range(0, height, _ROWS_AT_ONCE):
         rows = slice(top, top + _ROWS_AT_ONCE)
         _blend(image[rows], anomaly_map[rows] / scale, out[rows])
-
-    seen = None if counted is None else _stretched(counted, (height, width))
-    if seen is not None:
-        out[~seen] = np.rint(_DARKENED * out[~seen])
+        if seen is not None:
+            _darken(out[rows], ~seen[rows])
     line = min(_WIDEST_LINE, max(1, round(min(height, width) / _PIXELS_PER_LINE_WIDTH)))
     if seen is not None:
-        out[_outline(seen, line)] = _INTEREST_COLOUR
-    if threshold is not None:
-        above = anomaly_map > threshold
-        if outlined is not None:
-            above &= _within(outlined, above.shape)
-        out[_outline(above, line)] = _CONTOUR_COLOUR
-    for box in boxes:
-        _draw_frame(out, box, line)
+        _outline(out, seen, line, _INTEREST_COLOUR)
+    if marks.threshold is not None:
+        _outline(out, _above(anomaly_map, marks.threshold, marks.outlined), line, _CONTOUR_COLOUR)
+    for box in marks.boxes:
+        _frame(out, box, line)
     return out
 
 
@@ -91,7 +103,7 @@ def colour_bar(width: int, height: int) -> NDArray[np.uint8]:
         uint8 ``[height, width, 3]``.
     """
     ramp = np.tile(np.linspace(0, 1, width, dtype=np.float32), (height, 1))
-    return overlay(np.full((height, width, 3), 128, np.uint8), ramp, 1.0, None)
+    return overlay(np.full((height, width, 3), 128, np.uint8), ramp, 1.0)
 
 
 def _blend(image: NDArray[np.uint8], value: NDArray[np.float32], out: NDArray[np.uint8]) -> None:
@@ -100,6 +112,17 @@ def _blend(image: NDArray[np.uint8], value: NDArray[np.float32], out: NDArray[np
     index *= _VALUES
     for channel, table in enumerate(tables):
         out[:, :, channel] = table.take(index + image[:, :, channel], mode="clip")
+
+
+def _darken(out: NDArray[np.uint8], there: Mask) -> None:
+    out[there] = _darkened()[out[there]]
+
+
+@cache
+def _darkened() -> NDArray[np.uint8]:
+    """What becomes of each value of a pixel that does not count."""
+    darkened: NDArray[np.uint8] = np.rint(_DARKENED * np.arange(_VALUES)).astype(np.uint8)
+    return darkened
 
 
 @cache
@@ -118,30 +141,30 @@ def _heat_tables() -> tuple[NDArray[np.uint8], ...]:
     )
 
 
-def _outline(regions: NDArray[np.bool_], line: int) -> NDArray[np.bool_]:
-    from scipy.ndimage import binary_erosion
-
-    inside: NDArray[np.bool_] = binary_erosion(regions, iterations=line, border_value=1)
-    return regions & ~inside
-
-
-def _stretched(mask: NDArray[np.bool_], size: tuple[int, int]) -> NDArray[np.bool_]:
-    rows, columns = (
-        (2 * np.arange(n) + 1) * extent // (2 * n)
-        for n, extent in zip(size, mask.shape, strict=True)
-    )
-    stretched: NDArray[np.bool_] = mask[rows[:, None], columns]
-    return stretched
-
-
-def _within(boxes: Sequence[Box], size: tuple[int, ...]) -> NDArray[np.bool_]:
-    inside = np.zeros(size, np.bool_)
+def _above(anomaly_map: NDArray[np.float32], threshold: float, boxes: Sequence[Box] | None) -> Mask:
+    """Where the map is above a threshold, inside of some boxes."""
+    above: Mask = anomaly_map > threshold
+    if boxes is None:
+        return above
+    inside = np.zeros_like(above)
     for x0, y0, x1, y1 in boxes:
         inside[max(y0, 0) : max(y1, 0), max(x0, 0) : max(x1, 0)] = True
-    return inside
+    above &= inside
+    return above
 
 
-def _draw_frame(out: NDArray[np.uint8], box: Box, line: int) -> None:
+def _outline(
+    out: NDArray[np.uint8], regions: Mask, line: int, colour: tuple[int, int, int]
+) -> None:
+    from scipy.ndimage import binary_erosion
+
+    edge = binary_erosion(regions, iterations=line, border_value=1)
+    np.logical_not(edge, out=edge)
+    edge &= regions
+    out[edge] = colour
+
+
+def _frame(out: NDArray[np.uint8], box: Box, line: int) -> None:
     height, width = out.shape[:2]
     x0, y0 = max(box[0], 0), max(box[1], 0)
     x1, y1 = min(box[2], width), min(box[3], height)

@@ -9,7 +9,7 @@ from PIL import Image
 
 from pyramidflow.data import Pixels, to_uint8
 from pyramidflow.detector import Inspection
-from pyramidflow.detector.overlay import overlay
+from pyramidflow.detector.overlay import Marks, overlay
 from pyramidflow.io.pictures import png
 
 LONGEST_SIDE: Final = 640
@@ -39,7 +39,7 @@ def previews(pixels: Pixels, inspection: Inspection, scale: float) -> dict[str, 
     small = _peaks(inspection.anomaly_map, step)
     return {
         "plain": _jpeg(plain),
-        "heat": _jpeg(overlay(plain, small, scale, threshold, boxes)),
+        "heat": _jpeg(overlay(plain, small, scale, Marks(threshold, boxes))),
     }
 
 
@@ -47,7 +47,8 @@ def full_overlay(pixels: Pixels, inspection: Inspection, scale: float) -> bytes:
     """The heat map on the part, in the picture's own resolution, as PNG."""
     boxes = [region.box for region in inspection.regions]
     threshold = inspection.pixel_threshold if boxes else None
-    return png(overlay(to_uint8(pixels), inspection.anomaly_map, scale, threshold, boxes))
+    marks = Marks(threshold, boxes)
+    return png(overlay(to_uint8(pixels), inspection.anomaly_map, scale, marks))
 
 
 def _peaks(values: npt.NDArray[np.float32], step: int) -> npt.NDArray[np.float32]:

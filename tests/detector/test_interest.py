@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw
 from pyramidflow import Detector
 from pyramidflow.detector.artifact import read_header
 from pyramidflow.detector.interest import Interest, inside
-from pyramidflow.detector.overlay import overlay
+from pyramidflow.detector.overlay import Marks, overlay
 from pyramidflow.errors import InputError
 from pyramidflow.spec import Spec, VerdictRule
 from pyramidflow.spec.areas import Polygon, area_of, areas, areas_text
@@ -228,7 +228,7 @@ def test_an_overlay_darkens_what_does_not_count_and_lines_what_does():
     grey = np.full((40, 40, 3), 100, np.uint8)
     counted = np.zeros((4, 4), bool)
     counted[1:3, 1:3] = True
-    out = overlay(grey, np.zeros((40, 40), np.float32), 1.0, None, counted=counted)
+    out = overlay(grey, np.zeros((40, 40), np.float32), 1.0, Marks(counted=counted))
     expected = np.full((40, 40, 3), 60)
     expected[10:30, 10:30] = 255
     expected[11:29, 11:29] = 100
@@ -239,8 +239,8 @@ def test_outlines_stay_in_the_regions_that_are_large_enough():
     anomaly_map = np.zeros((40, 40), np.float32)
     anomaly_map[5:15, 5:15] = anomaly_map[30:32, 30:32] = 1
     grey, box = np.full((40, 40, 3), 100, np.uint8), (5, 5, 15, 15)
-    out = overlay(grey, anomaly_map, 2.0, 0.5, [box], outlined=[box])
-    everywhere = overlay(grey, anomaly_map, 2.0, 0.5, [box])
+    out = overlay(grey, anomaly_map, 2.0, Marks(0.5, [box], outlined=[box]))
+    everywhere = overlay(grey, anomaly_map, 2.0, Marks(0.5, [box]))
     differing = np.argwhere((out != everywhere).any(-1))
     assert (differing.min(0).tolist(), differing.max(0).tolist()) == ([30, 30], [31, 31])
 

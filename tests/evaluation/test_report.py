@@ -33,7 +33,7 @@ def example(**changes) -> ReportExample:
         score=0.9,
         verdict="reject",
         image=GREY,
-        overlay=overlay(GREY, np.full(GREY.shape[:2], 0.9, np.float32), 1.0, None),
+        overlay=overlay(GREY, np.full(GREY.shape[:2], 0.9, np.float32), 1.0),
         mask=mask,
     )
     return dataclasses.replace(base, **changes)

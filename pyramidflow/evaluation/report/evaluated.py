@@ -8,7 +8,7 @@ import numpy as np
 
 from pyramidflow.data import read_image, read_mask, resize_image, to_uint8
 from pyramidflow.detector import Detector, Session
-from pyramidflow.detector.overlay import overlay
+from pyramidflow.detector.overlay import Marks, overlay
 from pyramidflow.errors import InputError
 from pyramidflow.evaluation import Evaluation, Outcome, reduce_mask, remarks, roc_curve
 from pyramidflow.evaluation.report.contents import (
@@ -138,6 +138,7 @@ class _Examples:
         [found] = self._session.working_maps([pixels])
         anomaly_map = self._session.resized(found)
         image = resize_image(to_uint8(pixels), size)
+        marks = Marks(threshold, counted=found.counted)
         return ReportExample(
             name=f"{outcome.path.parent.name}/{outcome.path.name}",
             kind=sample.kind,
@@ -145,8 +146,6 @@ class _Examples:
             score=score,
             verdict=outcome.verdict or "",
             image=image,
-            overlay=overlay(
-                image, anomaly_map, self._session.map_scale, threshold, counted=found.counted
-            ),
+            overlay=overlay(image, anomaly_map, self._session.map_scale, marks),
             mask=mask,
         )

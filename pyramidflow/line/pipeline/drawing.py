@@ -6,7 +6,7 @@ from typing import Final
 
 from pyramidflow.data import Pixels, to_uint8
 from pyramidflow.detector import Inspection
-from pyramidflow.detector.overlay import overlay
+from pyramidflow.detector.overlay import Marks, overlay
 from pyramidflow.io.pictures import float_tiff, png
 from pyramidflow.line.frame import Frame
 
@@ -62,8 +62,8 @@ def _encoded(
     # Without a region nothing is above the threshold, and looking for outlines takes time.
     threshold = inspection.pixel_threshold if boxes else None
     outlined = boxes if inspection.has_least_area else None
-    where = (boxes, inspection.counted, outlined)
-    return png(overlay(to_uint8(pixels), inspection.anomaly_map, scale, threshold, *where))
+    marks = Marks(threshold, boxes, inspection.counted, outlined)
+    return png(overlay(to_uint8(pixels), inspection.anomaly_map, scale, marks))
 
 
 def _image(frame: Frame, pixels: Pixels) -> bytes:

@@ -7,6 +7,7 @@
 import re
 import statistics
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -48,13 +49,13 @@ def exact(value: float) -> str:
     return f"{value:.1e}"
 
 
-def peer(case: str, detector: str) -> dict[str, Any]:
+def peer(case: str, detector: str, results: str = "peers") -> dict[str, Any]:
     """A row of the comparison with the released code."""
-    rows = cases_of("peers")[case]["rows"]
+    rows = cases_of(results)[case]["rows"]
     return next(row for row in rows if row["name"] == detector)
 
 
-def speed() -> list[str]:
+def speed(results: str = "peers") -> list[str]:
     """Ours beside the released code."""
     named = {
         "ResNet18, 1024×1024": ("resnet18-1024", "default"),
@@ -65,7 +66,7 @@ def speed() -> list[str]:
     }
     rows = []
     for name, (case, detector) in named.items():
-        ours, theirs = peer(case, detector), peer(case, "released")
+        ours, theirs = (peer(case, which, results) for which in (detector, "released"))
         times = ours["median_milliseconds"], theirs["median_milliseconds"]
         memory = f"{ours['peak_memory'] / 1000:.2f} GB"
         cells = [f"{times[1]:.0f} ms", f"{times[0]:.0f} ms", f"{times[1] / times[0]:.1f}×", memory]
@@ -260,6 +261,7 @@ def _photograph(maps: bool) -> str:
 
 TABLES: dict[str, Callable[[], list[str]]] = {
     "speed": speed,
+    "speed-zen3": partial(speed, "peers_zen3"),
     "plain-pytorch": plain_pytorch,
     "throughput": throughput,
     "line-speed": line_speed,

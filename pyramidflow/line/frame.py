@@ -10,6 +10,7 @@ from typing import Any
 from pyramidflow.data import Pixels
 from pyramidflow.io.names import OutputNames
 from pyramidflow.line.results.names import PICTURE_SUFFIXES, path_text
+from pyramidflow.line.storable import storable, storable_metadata
 
 
 def now() -> datetime:
@@ -27,12 +28,14 @@ class Frame:
         name: unique among the frames, without suffix; names the files written for it.
         problem: why there is no image, where that is known before it is decoded.
         identity: of this picture of this part, unique in its station for ever: a part with an
-            identity that has a record is not inspected again. ``""`` where nobody asks for it.
+            identity that has a record is not inspected again. ``""`` where nobody asks for it. It
+            becomes a text that every store takes.
         station: that it belongs to; ``""`` where there is but one.
         time: when it was taken, by the wall clock, in UTC: for records, never for durations.
         arrived: when the source had it, by ``time.monotonic()``, in seconds: for durations.
         source: where it comes from, as records say it; ``""`` takes the file's path.
         metadata: what the source knows about it, JSON values: trigger, exposure, serial number.
+            What is no JSON becomes a text.
     """
 
     payload: Path | bytes | Pixels
@@ -44,6 +47,11 @@ class Frame:
     arrived: float = field(default_factory=monotonic)
     source: str = ""
     metadata: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        # Here and nowhere later: what is asked for, kept and delivered is the same text.
+        object.__setattr__(self, "identity", storable(self.identity))
+        object.__setattr__(self, "metadata", storable_metadata(self.metadata))
 
     def arrived_now(self) -> "Frame":
         """The frame, as if it had come now."""

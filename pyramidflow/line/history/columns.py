@@ -6,28 +6,30 @@ from typing import Any
 
 from pyramidflow.io.lines import json_line
 from pyramidflow.line.frame import now
+from pyramidflow.line.storable import storable
 
 
 def part_columns(record: Mapping[str, Any]) -> dict[str, Any]:
-    r"""The columns of a part that are searched; the whole record has a column of its own.
+    """The columns of a part that are searched; the whole record has a column of its own.
 
     Args:
         record: :meth:`pyramidflow.line.record.Record.as_dict`.
 
     Returns:
-        Values by column; ``time`` in UTC. A zero byte, which a database's text cannot hold, is
-        written ``\x00``.
+        Values by column; ``time`` in UTC, texts as :func:`pyramidflow.line.storable.storable`
+        writes them.
     """
+    error = record.get("error")
     return {
-        "station": _text(record["station"]),
-        "identity": _text(record["identity"]),
+        "station": storable(record["station"]),
+        "identity": storable(record["identity"]),
         "time": utc(record["time"]),
-        "path": _text(record["path"]),
+        "path": storable(record["path"]),
         "verdict": record.get("verdict"),
         "score": record.get("score"),
         "threshold": record.get("threshold"),
         "detector": record["detector"],
-        "error": _text(record.get("error")),
+        "error": None if error is None else storable(error),
         "late": record["late"],
         "dropped": record["dropped"],
         "milliseconds": record["times"].get("total"),
@@ -64,10 +66,3 @@ def utc(time: str | datetime | None) -> datetime:
 def sqlite_time(time: datetime) -> str:
     """A moment as SQLAlchemy keeps it in SQLite: in UTC, without saying so."""
     return time.astimezone(timezone.utc).strftime("%Y-%m-%d %H:%M:%S.%f")
-
-
-def _text(text: str | None) -> str | None:
-    if text is None:
-        return None
-    # PostgreSQL takes neither a zero byte nor half a surrogate pair.
-    return text.replace("\0", "\\x00").encode(errors="backslashreplace").decode()

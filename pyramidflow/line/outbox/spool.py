@@ -150,13 +150,14 @@ class Spool:
             ValueError: a number of an inspection is not finite.
         """
         # Few statements for many rows: after each one a thread may wait long for the interpreter.
-        kept = [item for item in kept if not self._is_remembered(item.record)]
-        if not kept:
+        parts = [(_part_row(item.record), item) for item in kept]
+        parts = [(row, item) for row, item in parts if not self._is_remembered(*row[:2])]
+        if not parts:
             return
-        rows = [_part_row(item.record) for item in kept]
+        rows = [row for row, _ in parts]
         wanted = [
-            (item.record.station, item.record.identity, sink, ",".join(kinds))
-            for item in kept
+            (*row[:2], sink, ",".join(kinds))
+            for row, item in parts
             for sink, kinds in item.wanted.items()
         ]
         with self.transaction():
@@ -176,16 +177,16 @@ class Spool:
                     [*chain.from_iterable(some), last],
                 )
                 self._added[0] += added.rowcount
-            for item in kept:
-                self._add_pictures(item, last)
+            for (station, identity, *_), item in parts:
+                self._add_pictures(station, identity, item, last)
 
-    def _add_pictures(self, item: Kept, last: int) -> None:
+    def _add_pictures(self, station: str, identity: str, item: Kept, last: int) -> None:
         kinds = sorted({kind for kinds in item.wanted.values() for kind in kinds})
         for kind in kinds:
             added = self._execute(
                 "INSERT INTO pictures (part, kind, data) SELECT id, ?, ? FROM parts "
                 "WHERE station = ? AND identity = ? AND id > ? ON CONFLICT (part, kind) DO NOTHING",
-                (kind, item.pictures[kind], item.record.station, item.record.identity, last),
+                (kind, item.pictures[kind], station, identity, last),
             )
             self._added[1] += added.rowcount * len(item.pictures[kind])
 
@@ -327,12 +328,11 @@ class Spool:
         rows = self._execute("SELECT kind, data FROM pictures WHERE part = ?", (part,))
         return {kind: data for kind, data in rows if kind in kinds}
 
-    def _is_remembered(self, record: Record) -> bool:
+    def _is_remembered(self, station: str, identity: str) -> bool:
         if not self._has_remembered:
             return False
         rows = self._execute(
-            "SELECT 1 FROM remembered WHERE station = ? AND identity = ?",
-            (record.station, record.identity),
+            "SELECT 1 FROM remembered WHERE station = ? AND identity = ?", (station, identity)
         )
         return rows.fetchone() is not None
 

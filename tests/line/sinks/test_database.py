@@ -52,10 +52,10 @@ def test_each_record_stands_in_the_database_once(url):
 
 def test_times_are_moments_and_texts_that_a_database_refuses_are_written_out(url):
     sink = database(url)
-    sink.deliver(entries(1, identity="a\0b", error="half a pair \udc80", path="x\0"))
+    sink.deliver(entries(1, identity="a\0b", error="half a pair \ud800, a byte \udc80", path="x\0"))
     sink.close()
     [(identity, error)] = rows(url, "SELECT identity, error FROM parts")
-    assert (identity, error) == ("a\\x00b", "half a pair \\udc80")
+    assert (identity, error) == ("a\\x00b", "half a pair \\ud800, a byte \\x80")
     if url.startswith("postgresql"):
         [(seconds,)] = rows(url, "SELECT extract(epoch FROM time) FROM parts")
         assert float(seconds) == 1772344800.25

@@ -1,7 +1,7 @@
 """A running line: stations, what they share, and how it is started, changed and stopped."""
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from concurrent.futures import Future
 from contextlib import ExitStack
 from pathlib import Path
@@ -325,14 +325,14 @@ class Line(Started):
 
 
 class _Recorded:
-    """The identities of one station, as its source sees them."""
+    """The records of one station, as its source sees them."""
 
     def __init__(self, station: str) -> None:
         self._station = station
         self.outbox: Outbox | None = None
 
-    def known(self, identities: Sequence[str]) -> set[str]:
-        return set() if self.outbox is None else self.outbox.known(self._station, identities)
+    def earlier(self, identity: str) -> Mapping[str, Any] | None:
+        return None if self.outbox is None else self.outbox.earlier(self._station, identity)
 
     def keep_only(self, present: Iterable[str]) -> int:
         return 0 if self.outbox is None else self.outbox.keep_only(self._station, present)

@@ -56,6 +56,8 @@ class Station:
         keeper: of the records.
         turn: at the machine.
         viewer: that looks on.
+        already_recorded: frames that were not inspected, or not kept, as their identity had a
+            record.
     """
 
     settings: StationSettings
@@ -66,6 +68,7 @@ class Station:
     turn: Turn
     viewer: Viewer | None = None
     counts: Counts = field(default_factory=Counts)
+    already_recorded: int = 0
     failure: InputError | None = None
 
     def __post_init__(self) -> None:
@@ -74,6 +77,7 @@ class Station:
         self._pipeline = Pipeline(lambda: self.inspector, self._kinds, flow, self.turn, look)
         self._inspector: Inspector | None = None
         self._beginning = threading.Lock()
+        self._passing_over = threading.Lock()
         self._stop = Event()
         self._is_over = Event()
         self._thread = threading.Thread(target=self._run, name=self.settings.name, daemon=True)
@@ -137,6 +141,7 @@ class Station:
         """Counts, what waits, the source and the detector; JSON values."""
         return {
             **vars(self.counts),
+            "already_recorded": self.already_recorded,
             "preparing": self.is_preparing,
             "running": self._inspector is not None and not self._is_over.is_set(),
             "failure": None if self.failure is None else str(self.failure),
@@ -168,10 +173,18 @@ class Station:
 
     def _new_frames(self) -> Iterator[Frame]:
         for frame in self.source.frames(self._stop):
-            if self.keeper.known(self.settings.name, [frame.identity]):
-                self.source.acknowledge(frame, None)
+            if self._known([frame]):
+                self._pass_over(frame)
             else:
                 yield frame
+
+    def _known(self, frames: Sequence[Frame]) -> set[str]:
+        return self.keeper.known(self.settings.name, [frame.identity for frame in frames])
+
+    def _pass_over(self, frame: Frame) -> None:
+        with self._passing_over:
+            self.already_recorded += 1
+        self.source.acknowledge(frame, None)
 
     def _kinds(self, part: Part) -> Sequence[str]:
         return wanted_kinds(part, self.sinks)
@@ -188,6 +201,19 @@ class Station:
         return record_of(part, self.settings.deadline_ms)
 
     def _keep(self, parts: Sequence[Part]) -> None:
+        # Several pictures of one identity may have been on their way at once.
+        known = self._known([part.frame for part in parts])
+        new: list[Part] = []
+        others: list[Part] = []
+        for part in parts:
+            (others if part.frame.identity in known else new).append(part)
+            known.add(part.frame.identity)
+        if new:
+            self._keep_new(new)
+        for part in others:
+            self._pass_over(part.frame)
+
+    def _keep_new(self, parts: Sequence[Part]) -> None:
         records = [self._record(part) for part in parts]
         outgoing = [
             Outgoing(record, part.drawn.pictures)

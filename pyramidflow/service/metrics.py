@@ -64,6 +64,11 @@ def _of_stations(stations: Mapping[str, Any]) -> Iterator[Metric]:
     late = CounterMetricFamily(
         "pyramidflow_late_parts", "Parts after their deadline.", labels=["station"]
     )
+    again = CounterMetricFamily(
+        "pyramidflow_already_recorded_parts",
+        "Pictures that were passed over, as their identity had a record.",
+        labels=["station"],
+    )
     preparing = GaugeMetricFamily(
         "pyramidflow_station_preparing",
         "1 while a station's detector is made ready.",
@@ -83,6 +88,7 @@ def _of_stations(stations: Mapping[str, Any]) -> Iterator[Metric]:
         for outcome in _OUTCOMES:
             parts.add_metric([name, outcome], state[outcome])
         late.add_metric([name], state["late"])
+        again.add_metric([name], state["already_recorded"])
         preparing.add_metric([name], float(state["preparing"]))
         running.add_metric([name], float(state["running"]))
         for stage, count in state["waiting"].items():
@@ -91,7 +97,7 @@ def _of_stations(stations: Mapping[str, Any]) -> Iterator[Metric]:
             if state[kind] is not None:
                 thresholds.add_metric([name, kind], state[kind])
         detectors.add_metric([name], {"sha256": state["detector"]})
-    yield from (parts, late, preparing, running, waiting, thresholds, detectors)
+    yield from (parts, late, again, preparing, running, waiting, thresholds, detectors)
 
 
 def _of_sinks(outbox: Mapping[str, Any]) -> Iterator[Metric]:

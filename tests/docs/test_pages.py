@@ -121,6 +121,17 @@ def test_a_running_line_is_configured_so(tmp_path):
     assert listed <= {*source_kinds(), *sink_kinds()}
 
 
+def test_each_picture_of_a_part_has_an_identity_of_its_own():
+    page = (ROOT / "docs" / "line" / "first_line.md").read_text("utf-8")
+    [pattern] = re.findall(r"^pattern = '(.*)'$", page, re.MULTILINE)
+    told = [
+        fits.groupdict()
+        for side in ("left", "right")
+        if (fits := re.search(pattern, f"4711_{side}.png"))
+    ]
+    assert told == [{"identity": f"4711_{side}", "side": side} for side in ("left", "right")]
+
+
 def test_record_is_the_one_that_is_written(tiny_detector_file, tmp_path):
     write_image(tmp_path / "part.png", np.random.default_rng(0), defect=True)
     found = Detector.load(tiny_detector_file).inspect(tmp_path / "part.png").as_dict()

@@ -164,7 +164,8 @@ def metrics_of(client):
 def test_metrics_are_those_of_the_line(tmp_path, detector_file):
     with served(configuration(tmp_path, detector_file)) as found:
         for number in range(3):
-            found.inspect(picture(number))
+            found.inspect(picture(number), identity=str(number))
+        found.inspect(picture(0), identity="0")
         found.inspect(b"garbage")
         # The line is asked once a second at most.
         assert eventually(
@@ -172,6 +173,7 @@ def test_metrics_are_those_of_the_line(tmp_path, detector_file):
         )
         samples = metrics_of(found.client)
     assert samples["pyramidflow_part_seconds_count", None] == 3
+    assert samples["pyramidflow_already_recorded_parts_total", None] == 1
     outcomes = {key: value for (name, key), value in samples.items() if key is not None}
     assert outcomes == {"ok": 3, "review": 0, "ng": 0, "errors": 1, "dropped": 0}
 

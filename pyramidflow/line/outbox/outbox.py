@@ -180,6 +180,16 @@ class Outbox:
         with self._reading:
             return self._reader.known(station, identities)
 
+    def earlier(self, station: str, identity: str) -> dict[str, Any] | None:
+        """The record of an identity, as a JSON object; ``None`` where the history has none.
+
+        Args:
+            station: its name.
+            identity: to look for.
+        """
+        with self._reading:
+            return self._reader.earlier(station, identity)
+
     def keep_only(self, station: str, present: Iterable[str]) -> int:
         """Forget identities of pruned records that cannot come again.
 
@@ -188,10 +198,15 @@ class Outbox:
             present: identities that can still come.
 
         Returns:
-            How many were forgotten.
+            How many were forgotten; none on a full disk, where even that needs room.
         """
         with self._writing:
-            return self._spool.forget_but(station, set(present))
+            try:
+                return self._spool.forget_but(station, set(present))
+            except sqlite3.Error as error:
+                if not is_no_room(error):
+                    raise
+                return 0
 
     @property
     def picture_bytes(self) -> int:

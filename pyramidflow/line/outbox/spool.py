@@ -269,6 +269,13 @@ class Spool:
                 found.update(identity for [identity] in rows)
         return found
 
+    def earlier(self, station: str, identity: str) -> dict[str, Any] | None:
+        """The record of a station's identity; ``None`` where the history has none."""
+        row = self._execute(
+            "SELECT record FROM parts WHERE station = ? AND identity = ?", (station, identity)
+        ).fetchone()
+        return None if row is None else dict(json.loads(row[0]))
+
     def prune(self, before: datetime, can_come_again: Callable[[str, str], bool]) -> int:
         """Remove delivered parts from the history, and remember those that can come again.
 

@@ -26,10 +26,19 @@ def path_identity(name: str, path: Path) -> str:
         path: where it is.
     """
     try:
-        found = os.stat(path)
+        return file_identity(name, *changed_and_size(path))
     except OSError:  # its turn says more
         return readable_bytes(name)
-    return file_identity(name, found.st_mtime_ns, found.st_size)
+
+
+def changed_and_size(path: Path) -> tuple[int, int]:
+    """When a file was changed, in nanoseconds since 1970, and its size in bytes.
+
+    Raises:
+        OSError: it cannot be looked at.
+    """
+    found = os.stat(path)
+    return found.st_mtime_ns, found.st_size
 
 
 def content_identity(path: Path) -> str:

@@ -3,14 +3,13 @@
 import logging
 import os
 import re
-import shutil
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from hashlib import blake2b
-from pathlib import Path
+from pathlib import Path, PurePath
 from threading import Event
 from typing import Any, Final, Literal
 
@@ -24,9 +23,15 @@ from pyramidflow.line.extras import need
 from pyramidflow.line.frame import Frame
 from pyramidflow.line.record import Record
 from pyramidflow.line.sources.completeness import Ending, ending_of
-from pyramidflow.line.sources.file_identity import content_identity, file_identity
+from pyramidflow.line.sources.file_identity import (
+    changed_and_size,
+    content_identity,
+    file_identity,
+)
+from pyramidflow.line.sources.put_away import PutAway
 from pyramidflow.line.sources.source import Recorded, Source, SourceSettings
 from pyramidflow.line.sources.watching import changes_in
+from pyramidflow.line.storable import storable
 
 log = logging.getLogger(__name__)
 
@@ -34,9 +39,6 @@ _LOOK_AGAIN: Final = 0.02
 """Seconds for which a file whose end mark could be one in its middle must not grow."""
 
 _A_DAY: Final = 86_400.0
-
-_ASKED_AT_ONCE: Final = 500
-"""Identities."""
 
 
 class FolderSettings(SourceSettings):
@@ -64,7 +66,7 @@ class FolderSettings(SourceSettings):
         1.0, ge=0, description="How long a file without an end mark (TIFF, …) must not change."
     )
     patience_seconds: float = Field(
-        10.0, ge=0, description="How long a file that is cut off is waited for."
+        10.0, ge=0, description="How long a file that is cut off or unreadable is waited for."
     )
     rescan_seconds: float = Field(
         10.0, gt=0, description="How often the whole folder is listed, for what no event told."
@@ -90,7 +92,8 @@ class _Candidate:
     changed: int
     size: int
     since: float
-    ending: Ending
+    ending: Ending | None = None
+    """``None`` where it cannot be read."""
 
 
 class FolderSource(Source):
@@ -105,7 +108,8 @@ class FolderSource(Source):
         self._pattern = re.compile(settings.pattern or "")
         self._candidates: dict[Path, _Candidate] = {}
         self._taken: set[bytes] = set()
-        self._in_hand: dict[str, tuple[int, int]] = {}
+        self._in_hand: dict[tuple[Path, str], tuple[int, int]] = {}
+        self._unreadable: set[str] = set()
         self._held = ExitStack()
         self._device = 0
         self._archive: Path | None = None
@@ -113,6 +117,7 @@ class FolderSource(Source):
             if settings.archive is None:
                 raise InputError("source.archive is missing: name a folder to move pictures to.")
             self._archive = Path(os.path.abspath(settings.archive))
+        self._put_away = PutAway(self._folder, self._archive)
 
     def open(self) -> None:
         """Make the folder, and keep it from other lines where pictures are put away."""
@@ -152,65 +157,90 @@ class FolderSource(Source):
 
         Only a picture that could be inspected is deleted.
         """
-        seen = self._in_hand.pop(frame.identity, None)
+        if frame.path is None:
+            return
+        seen = self._in_hand.pop((frame.path, frame.identity), None)
+        if record is None:
+            self._warn_of_another(frame.path, frame)
         is_inspected = record is not None and record.verdict is not None
-        if frame.path is None or self.settings.after == "keep":
+        if seen is None or self.settings.after == "keep":
             return
-        if self.settings.after == "delete" and not is_inspected:
-            return
-        try:
-            if _changed_and_size(frame.path) == seen:
-                self._put_away(frame.path)
-        except OSError as error:  # the next listing tries again
-            log.warning("%s could not be put away (%s)", printable(frame.path), error.strerror)
+        if self.settings.after == "archive" or is_inspected:
+            self._put_away.put(frame.path, seen)
 
     def status(self) -> dict[str, Any]:
-        """How many files are not complete yet."""
-        return {"incomplete": len(self._candidates)}
+        """How many files are not complete yet, could not be put away, folders not be listed."""
+        return {
+            "incomplete": len(self._candidates),
+            "not_put_away": self._put_away.left,
+            "unreadable_folders": len(self._unreadable),
+        }
 
     def close(self) -> None:
         """Let go of the folder."""
         self._held.close()
 
     def _look_at_all(self) -> None:
-        present = set()
+        self._put_away.try_again()
+        present, unreadable = set(), set[str]()
         try:
-            for path in self._files(self._folder):
+            for path in self._files(self._folder, unreadable):
                 if (key := self._look_at(path)) is not None:
                     present.add(key)
         except OSError as error:
             log.warning("%s cannot be listed (%s)", printable(self._folder), error.strerror)
             return
-        self._taken &= present
-        self._candidates = {p: c for p, c in self._candidates.items() if p.exists()}
+        for said in sorted(unreadable - self._unreadable):
+            log.warning(
+                "%s: %s: its pictures are not inspected; let the line read it",
+                self.station,
+                said,
+            )
+        self._unreadable = unreadable
+        if not unreadable:
+            self._taken &= present
 
     def _forget_what_is_gone(self) -> None:
         """Let the store forget identities of files that are gone, so that it does not grow.
 
-        Not where the folder is empty or another one: a disk that is away comes back.
+        Not where the folder is empty, cannot be read as a whole, or is another one: a disk that is
+        away comes back.
         """
         if self.settings.identity == "content":
             return
-        present = []
-        for path in self._files(self._folder):
-            if self._is_picture(path):
-                with suppress(OSError):
-                    present.append(self._identity(path, *_changed_and_size(path)))
-        if present and os.stat(self._folder).st_dev == self._device:
+        present, unreadable = [], set[str]()
+        try:
+            for path in self._files(self._folder, unreadable):
+                if self._is_picture(path):
+                    with suppress(FileNotFoundError):  # it went meanwhile
+                        present.append(self._identity(path, *changed_and_size(path)))
+            is_whole = not unreadable and os.stat(self._folder).st_dev == self._device
+        except OSError as error:
+            log.warning("%s cannot be listed (%s)", printable(self._folder), error.strerror)
+            return
+        if present and is_whole:
             self.recorded.keep_only(present)
 
     def _look_at_changed(self, path: Path) -> None:
         # Of a new folder's files the system may not tell: they came before it was watched.
-        for file in self._files(path) if self.settings.recursive and path.is_dir() else [path]:
+        is_folder = self.settings.recursive and os.path.isdir(path)
+        for file in self._files(path, set()) if is_folder else [path]:
             self._look_at(file)
 
-    def _files(self, folder: Path) -> Iterator[Path]:
-        def fail(error: OSError) -> None:
+    def _files(self, folder: Path, unreadable: set[str]) -> Iterator[Path]:
+        """Files of a folder; what cannot be listed below it is added to ``unreadable``."""
+
+        def note(error: OSError) -> None:
             if error.filename == str(self._folder):
                 raise error
+            if not isinstance(error, FileNotFoundError):
+                place = printable(error.filename)
+                unreadable.add(f"{place} cannot be listed ({error.strerror})")
 
-        for parent, below, names in os.walk(folder, onerror=fail):
+        for parent, below, names in os.walk(folder, onerror=note):
             below[:] = [name for name in below if self.settings.recursive]
+            if not os.access(parent, os.X_OK):  # names without their files
+                unreadable.add(f"{printable(parent)} cannot be entered (Permission denied)")
             yield from (Path(parent, name) for name in names)
 
     def _is_picture(self, path: Path) -> bool:
@@ -226,16 +256,17 @@ class FolderSource(Source):
         if not self._is_picture(path):
             return None
         try:
-            changed, size = _changed_and_size(path)
+            changed, size = changed_and_size(path)
             key = _key(path, changed, size)
             if key in self._taken:
                 return key
-            before = self._candidates.get(path)
-            if before is None or (before.changed, before.size) != (changed, size):
-                self._candidates[path] = _Candidate(
-                    changed, size, time.monotonic(), ending_of(path)
-                )
-        except OSError:  # it went, or cannot be read yet
+            seen = self._candidates.get(path)
+            if seen is None or (seen.changed, seen.size) != (changed, size):
+                seen = _Candidate(changed, size, time.monotonic())
+            if seen.ending is None:
+                seen.ending = _ending(path)
+            self._candidates[path] = seen
+        except OSError:  # it went
             self._candidates.pop(path, None)
             return None
         return key
@@ -245,79 +276,86 @@ class FolderSource(Source):
             self._look_at(path)
         ready = [path for path, seen in self._candidates.items() if self._is_complete(path, seen)]
         ready.sort(key=lambda path: (self._candidates[path].changed, path))
-        for start in range(0, len(ready), _ASKED_AT_ONCE):
-            yield from self._unknown(ready[start : start + _ASKED_AT_ONCE])
+        for path in ready:
+            seen = self._candidates.pop(path)
+            try:
+                frame = self._frame(path, seen)
+            except OSError:  # it went
+                continue
+            self._taken.add(_key(path, seen.changed, seen.size))
+            yield frame
 
     def _is_complete(self, path: Path, seen: _Candidate) -> bool:
         unchanged = time.monotonic() - seen.since
         if seen.ending == "unknown":
             return unchanged >= float(self.settings.settle_seconds)
-        if seen.ending == "cut off":
+        if seen.ending in ("cut off", None):
             return unchanged >= float(self.settings.patience_seconds)
         return path.suffix.lower() not in (".jpg", ".jpeg") or unchanged >= _LOOK_AGAIN
 
-    def _unknown(self, paths: Iterable[Path]) -> Iterator[Frame]:
-        """Frames of those files that have no record yet; the others are put away."""
-        frames = []
-        for path in paths:
-            seen = self._candidates.pop(path)
-            try:
-                frames.append(self._frame(path, seen))
-            except OSError:  # it went
-                continue
-            self._taken.add(_key(path, seen.changed, seen.size))
-        known = self.recorded.known([frame.identity for frame in frames])
-        for frame in frames:
-            if frame.identity in known:
-                self.acknowledge(frame, None)
-            else:
-                yield frame.arrived_now()
-
     def _frame(self, path: Path, seen: _Candidate) -> Frame:
         relative = path.relative_to(self._folder)
-        identity = self._identity(path, seen.changed, seen.size)
         told = {key: value for key, value in self._told(path).items() if key != "identity"}
-        self._in_hand[identity] = (seen.changed, seen.size)
         changed = datetime.fromtimestamp(seen.changed / 1e9, timezone.utc)
-        return Frame(
+        frame = Frame(
             path,
             relative.with_suffix("").as_posix(),
-            identity=identity,
+            identity=self._identity(path, seen.changed, seen.size),
             station=self.station,
-            metadata={**told, "modified": changed.isoformat()},
+            metadata={**told, "modified": changed.isoformat(), "bytes": seen.size},
         )
+        self._in_hand[path, frame.identity] = (seen.changed, seen.size)
+        return frame
 
     def _told(self, path: Path) -> dict[str, str]:
         """What a name says, by the groups of the pattern."""
         fits = self._pattern.search(path.name)
         groups = {} if fits is None else fits.groupdict()
-        return {key: value for key, value in groups.items() if value is not None}
+        return {key: storable(value) for key, value in groups.items() if value is not None}
 
     def _identity(self, path: Path, changed: int, size: int) -> str:
         told = self._told(path).get("identity")
         if told is not None:
             return told
         if self.settings.identity == "content":
-            return content_identity(path)
+            try:
+                return content_identity(path)
+            except FileNotFoundError:
+                raise
+            except OSError:  # its turn says more
+                pass
         return file_identity(path.relative_to(self._folder).as_posix(), changed, size)
 
-    def _put_away(self, path: Path) -> None:
-        if self._archive is None:
-            path.unlink()
+    def _warn_of_another(self, path: Path, frame: Frame) -> None:
+        """Say that a picture is not inspected because another one has its identity."""
+        if "identity" not in self._told(path):  # a copy, or the same file
             return
-        day = datetime.now().astimezone().date().isoformat()
-        target = self._archive / day / path.relative_to(self._folder)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        number = 2
-        while target.exists():
-            target = target.with_name(f"{path.stem}-{number}{path.suffix}")
-            number += 1
-        shutil.move(path, target)
+        earlier = self.recorded.earlier(frame.identity)
+        if earlier is None:
+            return
+        name, metadata = PurePath(earlier["path"]).name, earlier["metadata"]
+        is_same = name == PurePath(frame.origin).name and all(
+            metadata.get(key, frame.metadata[key]) == frame.metadata[key]
+            for key in ("modified", "bytes")
+        )
+        if not is_same:
+            log.warning(
+                "%s: %s was not inspected: %s of another name, time or size has a record with its "
+                "identity %s: give each picture an identity of its own",
+                self.station,
+                printable(path.name),
+                printable(name),
+                printable(frame.identity),
+            )
 
 
-def _changed_and_size(path: Path) -> tuple[int, int]:
-    found = os.stat(path)
-    return found.st_mtime_ns, found.st_size
+def _ending(path: Path) -> Ending | None:
+    try:
+        return ending_of(path)
+    except FileNotFoundError:
+        raise
+    except OSError:
+        return None
 
 
 def _key(path: Path, changed: int, size: int) -> bytes:

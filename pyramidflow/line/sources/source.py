@@ -1,7 +1,7 @@
 """What every source of frames is."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from threading import Event
 from typing import Any, ClassVar, Protocol
 
@@ -19,10 +19,10 @@ class SourceSettings(BaseModel):
 
 
 class Recorded(Protocol):
-    """Which identities of a station have a durable record."""
+    """The records of a station that are durable, by their identities."""
 
-    def known(self, identities: Sequence[str]) -> set[str]:
-        """Those among ``identities`` that have a record."""
+    def earlier(self, identity: str) -> Mapping[str, Any] | None:
+        """The record of an identity, as a JSON object; ``None`` where the history has none."""
 
     def keep_only(self, present: Iterable[str]) -> int:
         """Forget all identities but those that can come again; returns how many went."""
@@ -37,7 +37,8 @@ class Source(ABC):
     Args:
         settings: of the class :attr:`Settings`.
         station: that the frames belong to.
-        recorded: which frames are done, from this run or an earlier one.
+        recorded: what was recorded, in this run or an earlier one. A source does not ask for each
+            frame: its station leaves out those whose identity has a record.
 
     Raises:
         InputError: the settings cannot be honoured here.
@@ -74,7 +75,7 @@ class Source(ABC):
 
         Args:
             frame: as the source gave it.
-            record: its record; ``None`` where an earlier run wrote it.
+            record: its record; ``None`` where its identity had one already.
         """
 
     def give_up(self, reason: InputError) -> None:  # noqa: B027 - most sources need none

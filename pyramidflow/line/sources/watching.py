@@ -47,6 +47,7 @@ def changes_in(folder: Path, stop: Event, recursive: bool, polling: bool) -> Ite
                 yield_on_timeout=True,
                 recursive=recursive,
                 stop_event=stop,
+                ignore_permission_denied=True,  # of folders below; listing them says so
                 raise_interrupt=False,
             ):
                 yield [Path(path) for _, path in changes]

@@ -102,24 +102,6 @@ def test_an_identity_that_is_known_is_left_out(store):
     assert sink.entries[-1].record["station"] == "lathe"
 
 
-def test_an_identity_that_no_database_takes_is_delivered_and_known(store):
-    sink = Kept(["overlay"])
-    outbox = started(store, Limits(history_days=1), s=sink)
-    odd = [record(1, identity="a\0b"), record(2, identity="T\udcfcr.png")]
-    outbox.put(outgoing(odd, overlay=b"o"))
-    assert eventually(lambda: outbox.status()["sinks"]["s"]["waiting"] == 0)
-    assert [entry.pictures for entry in sink.entries] == [{"overlay": b"o"}] * 2
-    texts = {"a\\x00b", "T\\xfcr.png"}
-    assert outbox.known("press", sorted(texts)) == texts
-
-    outbox._next_pruning = monotonic()
-    outbox.put(outgoing([record(3, time=None)]))
-    assert rows(store, "SELECT count(*) FROM parts") == [(1,)]
-    outbox.put(outgoing(odd, overlay=b"o"))
-    outbox.close(20)
-    assert len(sink.entries) == 3
-
-
 def test_a_sink_of_a_station_gets_only_its_records(store):
     press, every = Kept(stations=("press",)), Kept()
     outbox = started(store, press=press, every=every)

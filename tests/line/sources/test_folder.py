@@ -4,7 +4,6 @@ import os
 import threading
 import time
 
-import numpy as np
 import pytest
 from PIL import Image
 
@@ -12,80 +11,12 @@ from pyramidflow.errors import InputError
 from pyramidflow.line.frame import Frame
 from pyramidflow.line.record import Record
 from pyramidflow.line.sources.folder import FolderSource
+from tests.line.records import eventually
+from tests.line.sources.watched import Recorded, encoded
 
 pytest.importorskip("watchfiles", reason="needs watchfiles, of the extra line")
 
 DONE = Record(path="", findings={"verdict": "ok"})
-
-
-class Recorded:
-    """Identities with a record, in memory."""
-
-    def __init__(self):
-        self.identities = set()
-
-    def known(self, identities):
-        return self.identities & set(identities)
-
-    def keep_only(self, present):
-        return 0
-
-
-class Watch:
-    """A folder source that is read in a thread."""
-
-    def __init__(self, folder, recorded=None, **settings):
-        self.recorded = recorded or Recorded()
-        settings = FolderSource.Settings(path=folder, **settings)
-        self.source = FolderSource(settings, "press", self.recorded)
-        self.frames, self.stop = [], threading.Event()
-        self.source.open()
-        self.thread = threading.Thread(target=self.read, daemon=True)
-        self.thread.start()
-
-    def read(self):
-        for frame in self.source.frames(self.stop):
-            self.recorded.identities.add(frame.identity)
-            self.frames.append(frame)
-            self.source.acknowledge(frame, DONE)
-
-    def names(self):
-        return [frame.path.name for frame in self.frames]
-
-    def wait_for(self, count, seconds=20):
-        until = time.monotonic() + seconds
-        while len(self.frames) < count and time.monotonic() < until:
-            time.sleep(0.01)
-        return self.names()
-
-    def close(self):
-        self.stop.set()
-        self.thread.join(20)
-        assert not self.thread.is_alive()
-        self.source.close()
-
-
-@pytest.fixture
-def watch(tmp_path):
-    opened = []
-
-    def start(recorded=None, folder=None, **settings):
-        opened.append(Watch(folder or tmp_path / "in", recorded, **settings))
-        return opened[-1]
-
-    (tmp_path / "in").mkdir()
-    yield start
-    for each in opened:
-        each.close()
-
-
-def encoded(kind="PNG", seed=0):
-    import io
-
-    pixels = np.random.default_rng(seed).integers(0, 255, (40, 40, 3), np.uint8)
-    data = io.BytesIO()
-    Image.fromarray(pixels).save(data, kind)
-    return data.getvalue()
 
 
 def test_pictures_are_found_that_lie_there_come_or_are_moved_in(tmp_path, watch):
@@ -159,7 +90,7 @@ def test_no_picture_comes_twice_also_after_a_restart(tmp_path, watch):
     second = watch(first.recorded, rescan_seconds=0.05)
     second.wait_for(1)
     time.sleep(0.3)
-    assert second.names() == ["3.png"]
+    assert (second.names(), second.passed_over) == (["3.png"], 3)
 
 
 def test_a_copy_counts_once_where_the_content_is_the_identity(tmp_path, watch):
@@ -180,6 +111,48 @@ def test_a_name_tells_the_trigger_and_the_identity(tmp_path, watch):
     assert found.wait_for(1) == ["4711_b.png"]
     assert found.frames[0].identity == "4711"
     assert found.frames[0].metadata["shot"] == "b"
+
+
+def test_a_known_identity_of_another_picture_is_said(tmp_path, watch, caplog):
+    pattern = r"(?P<identity>\d+)_\w+\.png"
+    paths = [tmp_path / "in" / f"4711_{side}.png" for side in ("left", "right")]
+    for path in paths:
+        path.write_bytes(encoded())
+    first = watch(pattern=pattern)
+    assert len(first.wait_for(1)) == 1
+    assert eventually(lambda: first.passed_over == 1)
+    [said] = [record.message for record in caplog.records if "4711" in record.message]
+    [taken] = first.names()
+    other = "4711_right.png" if taken == "4711_left.png" else "4711_left.png"
+    assert said == (
+        f"press: {other} was not inspected: {taken} of another name, time or size has a record "
+        "with its identity 4711: give each picture an identity of its own"
+    )
+    first.close()
+    (tmp_path / "in" / other).unlink()
+    caplog.clear()
+    again = watch(first.recorded, pattern=pattern)
+    assert eventually(lambda: again.passed_over == 1)
+    again.close()
+    assert not caplog.records
+    (tmp_path / "in" / taken).write_bytes(encoded(seed=1) + b"more")
+    changed = watch(first.recorded, pattern=pattern)
+    assert eventually(lambda: changed.passed_over == 1)
+    assert [taken in record.message for record in caplog.records] == [True]
+
+
+def test_a_name_that_is_no_text_gives_an_identity_and_metadata_that_are(tmp_path, watch):
+    path = os.fsencode(tmp_path / "in") + b"/Teil_T\xfcr_2.png"
+    try:
+        with open(path, "wb") as file:
+            file.write(encoded())
+    except OSError:
+        pytest.skip("this file system takes only names that are UTF-8")
+    found = watch(pattern=r"(?P<identity>.+)_(?P<shot>.+)\.png|(?P<all>.+)")
+    assert len(found.wait_for(1)) == 1
+    [frame] = found.frames
+    assert (frame.identity, frame.metadata["shot"]) == (r"Teil_T\xfcr", "2")
+    assert frame.path.is_file()
 
 
 def test_pictures_are_moved_to_the_archive_by_day(tmp_path, watch):
@@ -207,9 +180,7 @@ def test_a_picture_whose_record_was_written_before_a_crash_is_moved_at_the_next_
     first.wait_for(1)
     first.close()
     second = watch(first.recorded, after="archive", archive=tmp_path / "done")
-    until = time.monotonic() + 10
-    while path.exists() and time.monotonic() < until:
-        time.sleep(0.02)
+    assert eventually(lambda: not path.exists())
     assert [found.name for found in (tmp_path / "done").rglob("*.png")] == ["0.png"]
     assert second.frames == []
 
@@ -234,17 +205,6 @@ def test_two_lines_do_not_take_pictures_away_from_one_folder(tmp_path, watch):
     watch(after="delete")
     with pytest.raises(InputError, match="watching it already"):
         watch(after="delete")
-
-
-def test_a_folder_that_goes_and_comes_back_is_watched_again(tmp_path, watch):
-    found = watch(rescan_seconds=0.2)
-    (tmp_path / "in" / "0.png").write_bytes(encoded())
-    found.wait_for(1)
-    os.rename(tmp_path / "in", tmp_path / "away")
-    time.sleep(0.5)
-    (tmp_path / "in").mkdir()
-    (tmp_path / "in" / "1.png").write_bytes(encoded(seed=1))
-    assert found.wait_for(2)[1:] == ["1.png"]
 
 
 def test_polling_finds_pictures_without_events(tmp_path, watch):

@@ -1,6 +1,7 @@
 """The memory of a runtime on a CPU: images between its steps."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import accumulate
 from math import prod
 
 import torch
@@ -43,6 +44,12 @@ class PixelBuffer:
         return self._buffers[dtype]
 
 
+def _side_by_side(memory: Tensor, shapes: Sequence[tuple[int, int, int, int]]) -> list[Tensor]:
+    """Channels-last images of some shapes, one behind the other in the same memory."""
+    starts = [0, *accumulate(map(prod, shapes))]
+    return [carved(memory, shape, start) for shape, start in zip(shapes, starts, strict=False)]
+
+
 class Buffers:
     """Images between the steps, channels-last.
 
@@ -63,26 +70,18 @@ class Buffers:
         padded = network.pyramid.padded_size(size)
         shapes = [(batch, channels, padded[0] >> d, padded[1] >> d) for d in range(levels)]
         features = (batch, channels, *size)
-        room = [2 * prod(shapes[0]), 2 * prod(features)]
-        room.append(prod(features) + sum(map(prod, shapes[1:-1])))
-        if size != padded:
-            room[-1] += prod(shapes[0])
-        self._shared = torch.empty(max(room))
+        encoded = [features, features]
+        images = [features] if size == padded else [features, shapes[0]]
+        decomposed = [*images, *shapes[1:-1]]
+        hidden = [(batch, 2 * channels, *padded)]
+        uses = (encoded, decomposed, hidden)
+        self._shared = torch.empty(max(sum(map(prod, use)) for use in uses))
         self.levels = [channels_last(*shape) for shape in shapes]
         finest = self.levels[0].permute(0, 2, 3, 1).flatten()
-        self.encoder_images = [
-            carved(self._shared, features),
-            carved(self._shared, features, prod(features)),
-            carved(finest, features),
-        ]
-        self.padded, self.coarse, offset = self.encoder_images[0], [], prod(features)
-        if size != padded:
-            self.padded = carved(self._shared, shapes[0], offset)
-            offset += prod(shapes[0])
-        for shape in shapes[1:-1]:
-            self.coarse.append(carved(self._shared, shape, offset))
-            offset += prod(shape)
-        self.coarse.append(self.levels[-1])
+        self.encoder_images = [*_side_by_side(self._shared, encoded), carved(finest, features)]
+        views = _side_by_side(self._shared, decomposed)
+        self.padded = views[len(images) - 1]
+        self.coarse = [*views[len(images) :], self.levels[-1]]
         self.indices = [
             torch.empty(shape, dtype=torch.uint8, memory_format=torch.channels_last)
             if network.pyramid.reduction == "max"

@@ -1,9 +1,10 @@
 """A running line: stations, what they share, and how it is started, changed and stopped."""
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -136,6 +137,9 @@ class Line(Started):
                 turn,
                 self._viewer,
             )
+        for sink in self._sinks.values():
+            served = [station for name, station in self._stations.items() if _serves(sink, name)]
+            sink.serve(partial(_are_at_work, served))
         self._is_running = True
         outbox.start()
 
@@ -348,6 +352,10 @@ def _sinks_of(settings: LineSettings, configuration: str) -> dict[str, Sink]:
 
 def _serves(sink: Sink, station: str) -> bool:
     return not sink.settings.stations or station in sink.settings.stations
+
+
+def _are_at_work(stations: Sequence[Station]) -> bool:
+    return not any(station.join(0) for station in stations)
 
 
 def _kind(settings: Any) -> str:

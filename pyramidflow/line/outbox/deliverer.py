@@ -18,18 +18,20 @@ AT_ONCE: Final = 100
 FIRST_DELAY: Final = 0.5
 """Seconds after a first failure; doubled with each further one."""
 
-LONGEST_DELAY: Final = 60.0
-
 _TICK: Final = 1.0
 
 
-def back_off(failures: int) -> float:
+def back_off(failures: int, longest: float) -> float:
     """Seconds to wait after a number of failures in a row.
 
-    ``min(60, 0.5 · 2^(failures − 1))``, and of that a random share between a half and the whole:
-    sinks that fail together do not come back together.
+    ``min(longest, 0.5 · 2^(failures − 1))``, and of that a random share between a half and the
+    whole: sinks that fail together do not come back together.
+
+    Args:
+        failures: from 1 on.
+        longest: of the sink, in seconds.
     """
-    longest = min(LONGEST_DELAY, FIRST_DELAY * 2.0 ** min(failures - 1, 32))
+    longest = min(longest, FIRST_DELAY * 2.0 ** min(failures - 1, 32))
     return longest * random.uniform(0.5, 1)
 
 
@@ -120,7 +122,8 @@ class Deliverer:
                 self._failures += 1
                 self._last_error = _sentence(error)
                 after = error.after if isinstance(error, SinkAway) else None
-                delay = back_off(self._failures) if after is None else min(after, LONGEST_DELAY)
+                longest = self._sink.longest_delay
+                delay = back_off(self._failures, longest) if after is None else min(after, longest)
                 if self._wait_or_end(delay, is_failing=True):
                     return
                 continue

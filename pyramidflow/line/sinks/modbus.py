@@ -9,7 +9,7 @@ from pydantic import Field
 
 from pyramidflow.io.names import printable
 from pyramidflow.line.extras import need
-from pyramidflow.line.sinks.plc import PlcSettings, code_of, is_stale
+from pyramidflow.line.sinks.plc import LONGEST_DELAY, PlcSettings, code_of, is_stale
 from pyramidflow.line.sinks.sink import Entry, Sink, SinkAway
 
 if TYPE_CHECKING:
@@ -63,10 +63,12 @@ class ModbusSink(Sink):
     ``part counter`` (mod 65536) grows by one with every record, so a PLC sees a new part and one
     that is missing; ``verdict`` is a :class:`~pyramidflow.line.sinks.plc.Code`; ``score`` a float32
     (NaN without one); ``flags`` bit 0: late, bit 1: dropped; ``heartbeat`` grows about every
-    second and with every part. The counter starts at 0 with each start of the line.
+    second and with every part, while every station that the sink serves runs or prepares. The
+    counter starts at 0 with each start of the line.
     """
 
     Settings = ModbusSettings
+    longest_delay = LONGEST_DELAY
 
     def __init__(self, settings: ModbusSettings) -> None:
         super().__init__(settings)
@@ -91,7 +93,7 @@ class ModbusSink(Sink):
             self._counter = counter
 
     def tick(self) -> None:
-        """Write the heartbeat.
+        """Write the heartbeat; it stands still while a station of the sink is not at work.
 
         Raises:
             SinkAway: the PLC cannot be reached or refuses.
@@ -127,7 +129,8 @@ class ModbusSink(Sink):
             self._wait_for_acknowledgement(self.settings.acknowledge, counter, done)
 
     def _next_heartbeat(self) -> int:
-        self._heartbeat = (self._heartbeat + 1) % _WORD
+        if self.are_stations_at_work():
+            self._heartbeat = (self._heartbeat + 1) % _WORD
         return self._heartbeat
 
     def _write(self, address: int, values: list[int], done: int) -> None:

@@ -8,7 +8,7 @@ from pydantic import Field
 from pyramidflow.io.names import printable
 from pyramidflow.line.extras import need
 from pyramidflow.line.secrets import secret
-from pyramidflow.line.sinks.plc import PlcSettings, code_of, is_stale
+from pyramidflow.line.sinks.plc import LONGEST_DELAY, PlcSettings, code_of, is_stale
 from pyramidflow.line.sinks.signing_in import SignInSettings
 from pyramidflow.line.sinks.sink import Entry, Sink, SinkAway
 
@@ -60,6 +60,7 @@ class OpcuaSink(Sink):
     """
 
     Settings = OpcuaSettings
+    longest_delay = LONGEST_DELAY
 
     def __init__(self, settings: OpcuaSettings) -> None:
         super().__init__(settings)
@@ -94,7 +95,7 @@ class OpcuaSink(Sink):
             self._counter = counter
 
     def tick(self) -> None:
-        """Write the heartbeat.
+        """Write the heartbeat; it stands still while a station of the sink is not at work.
 
         Raises:
             SinkAway: the server cannot be reached, or refuses it.
@@ -116,7 +117,8 @@ class OpcuaSink(Sink):
                 client.tloop.stop()
 
     def _next_heartbeat(self) -> int:
-        self._heartbeat = (self._heartbeat + 1) % _LARGEST_COUNT
+        if self.are_stations_at_work():
+            self._heartbeat = (self._heartbeat + 1) % _LARGEST_COUNT
         return self._heartbeat
 
     def _write(self, values: dict[str, Any], done: int) -> None:

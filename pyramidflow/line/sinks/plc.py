@@ -3,12 +3,15 @@
 from collections.abc import Mapping
 from datetime import datetime
 from enum import IntEnum
-from typing import Any
+from typing import Any, Final
 
 from pydantic import Field
 
 from pyramidflow.line.frame import now
 from pyramidflow.line.sinks.sink import Entry, SinkSettings
+
+LONGEST_DELAY: Final = 2.0
+"""Seconds between two tries to reach a PLC: one that is back soon sees verdicts and heartbeat."""
 
 
 class Code(IntEnum):

@@ -1,7 +1,7 @@
 """What every sink of records is."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -84,8 +84,20 @@ class Sink(ABC):
     wants_pictures_alone: ClassVar[bool] = False
     """Whether a record without pictures is nothing to it: it is not delivered then."""
 
+    longest_delay: ClassVar[float] = 60.0
+    """Seconds between two tries, at most, while the other side is away."""
+
     def __init__(self, settings: Any) -> None:
         self.settings = settings
+        self.are_stations_at_work: Callable[[], bool] = lambda: True
+
+    def serve(self, are_stations_at_work: Callable[[], bool]) -> None:
+        """Learn of the stations that it serves, before the first delivery.
+
+        Args:
+            are_stations_at_work: whether every one of them runs or prepares; any thread may ask.
+        """
+        self.are_stations_at_work = are_stations_at_work
 
     def pictures(self, record: Record) -> Mapping[str, str]:
         """Kind (``image``, ``overlay``, ``map``) and place of the pictures it wants of a part.

@@ -8,7 +8,7 @@ from time import monotonic
 import pytest
 
 from pyramidflow.errors import InputError
-from pyramidflow.line.outbox.deliverer import LONGEST_DELAY, back_off
+from pyramidflow.line.outbox.deliverer import back_off
 from pyramidflow.line.outbox.outbox import Limits, Outbox, OutboxFull
 from pyramidflow.line.sinks.sink import SinkAway
 from tests.line.kept import Kept, away, started, takes
@@ -368,12 +368,13 @@ def test_an_error_that_a_sink_does_not_know_is_tried_again(store, monkeypatch):
     outbox.close()
 
 
-def test_the_delay_doubles_up_to_a_minute_with_jitter():
+def test_the_delay_doubles_up_to_the_sinks_longest_with_jitter():
     random.seed(0)
-    for failures, longest in [(1, 0.5), (2, 1.0), (5, 8.0), (8, LONGEST_DELAY), (10_000, 60.0)]:
-        delays = [back_off(failures) for _ in range(200)]
+    for failures, longest in [(1, 0.5), (2, 1.0), (5, 8.0), (8, 60.0), (10_000, 60.0)]:
+        delays = [back_off(failures, 60.0) for _ in range(200)]
         assert longest / 2 <= min(delays) < 0.6 * longest
         assert 0.9 * longest < max(delays) <= longest
+    assert max(back_off(failures, 2.0) for failures in range(1, 50)) <= 2.0
 
 
 def test_closing_does_not_wait_for_a_sink_that_hangs(store, monkeypatch):

@@ -147,7 +147,7 @@ def test_a_password_is_in_no_sentence(monkeypatch):
 
 
 def test_a_database_that_stops_and_starts_has_every_part_once(tmp_path, monkeypatch):
-    monkeypatch.setattr("pyramidflow.line.outbox.deliverer.LONGEST_DELAY", 0.2)
+    monkeypatch.setattr(DatabaseSink, "longest_delay", 0.2)
     random.seed(3)
     server = Postgres()
     server.start()

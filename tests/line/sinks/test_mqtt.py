@@ -106,7 +106,7 @@ def test_a_broker_that_is_not_there_is_away():
 
 
 def test_a_broker_that_stops_and_starts_loses_no_record(tmp_path, monkeypatch):
-    monkeypatch.setattr("pyramidflow.line.outbox.deliverer.LONGEST_DELAY", 0.2)
+    monkeypatch.setattr(MqttSink, "longest_delay", 0.2)
     broker = Broker(
         tmp_path,
         f"allow_anonymous true\npersistence true\npersistence_location {tmp_path}/\nuser root\n",

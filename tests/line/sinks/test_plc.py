@@ -1,18 +1,15 @@
-import asyncio
 import math
 import struct
-import threading
 from contextlib import closing
 
 import pytest
 from asyncua import ua
 from asyncua.sync import Server
-from pymodbus.server import ModbusTcpServer
-from pymodbus.simulator import DataType, SimData, SimDevice
 
 from pyramidflow.line.sinks.modbus import ModbusSink
 from pyramidflow.line.sinks.opcua import OpcuaSink
 from pyramidflow.line.sinks.sink import Entry, SinkAway
+from tests.line.plc import Plc
 from tests.line.records import record
 from tests.line.services import free_port
 
@@ -30,41 +27,6 @@ VERDICTS = [
     ({"findings": {}, "error": "broken"}, 4),
     ({"findings": {}, "error": "let go", "dropped": True}, 4),
 ]
-
-
-class Plc:
-    """A Modbus server with twenty registers; ``acknowledges`` copies the part counter to the tenth.
-
-    ``written`` holds the registers after each write request.
-    """
-
-    def __init__(self, acknowledges=False):
-        self.port = free_port()
-        self.written = []
-        self.acknowledges = acknowledges
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
-        self._thread.start()
-        self._server = asyncio.run_coroutine_threadsafe(self._start(), self._loop).result(10)
-
-    async def _start(self):
-        async def act(function, start, address, count, registers, values):
-            if function == 16:
-                self.written.append((address, list(values)))
-                if self.acknowledges and address == 0:
-                    registers[10] = values[0]
-
-        registers = SimData(0, values=[0] * 20, datatype=DataType.REGISTERS)
-        server = ModbusTcpServer(
-            SimDevice(1, simdata=[registers], action=act), address=("127.0.0.1", self.port)
-        )
-        await server.serve_forever(background=True)
-        return server
-
-    def close(self):
-        asyncio.run_coroutine_threadsafe(self._server.shutdown(), self._loop).result(10)
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
 
 
 def modbus(port, **settings):
@@ -113,6 +75,21 @@ def test_the_part_counter_counts_every_part_and_the_heartbeat_beats(plc):
     ]
     assert [values[-1] for _, values in plc.written] == [1, 2, 3, 4]
     assert float_of(plc.written[0][1][3:1:-1]) == 1.5
+
+
+def test_the_heartbeat_stands_still_while_a_station_is_not_at_work(plc):
+    sink = modbus(plc.port)
+    is_at_work = True
+    sink.serve(lambda: is_at_work)
+    sink.tick()
+    is_at_work = False
+    sink.tick()
+    sink.deliver([part(1)])
+    is_at_work = True
+    sink.tick()
+    sink.close()
+    assert [values[-1] for _, values in plc.written] == [1, 1, 1, 2]
+    assert plc.written[2][1][0] == 1
 
 
 def test_a_verdict_that_comes_too_late_for_its_part_is_counted_and_not_told(plc):
@@ -190,6 +167,9 @@ def test_each_value_has_a_node_of_its_own_type():
         assert math.isnan(found["score"]) if score is None else found["score"] == score
     sink.tick()
     assert server.values()["heartbeat"] == len(VERDICTS) + 1
+    sink.serve(lambda: False)
+    sink.tick()
+    assert server.values()["heartbeat"] == len(VERDICTS) + 1
     sink.deliver([Entry(record(1).as_dict())])
     assert sink.status() == {"part_counter": len(VERDICTS) + 1, "stale": 1}
     sink.close()
@@ -221,3 +201,9 @@ def test_a_node_that_is_not_there_is_said():
     with pytest.raises(SinkAway, match="BadNodeIdUnknown"):
         sink.deliver([part(1)])
     server.close()
+
+
+@pytest.mark.parametrize("kind", [ModbusSink, OpcuaSink])
+def test_a_plc_is_asked_again_before_a_part_is_too_old_to_be_told(kind):
+    longest = kind.longest_delay + kind.Settings.model_fields["timeout"].default
+    assert longest < kind.Settings.model_fields["stale_seconds"].default

@@ -11,6 +11,7 @@ from pathlib import Path
 from threading import Lock
 from time import monotonic
 from typing import Final
+from urllib.parse import urlsplit
 
 from starlette.requests import HTTPConnection
 
@@ -41,6 +42,27 @@ def is_loopback(host: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def asker_of(connection: HTTPConnection, origin: str | None) -> str:
+    """Who asks, for limits: an address, or who comes through a proxy on this machine.
+
+    What anybody sends through the proxy must not use up what programs on this machine may ask: they
+    have the same address. From another machine such a header says nothing: its sender makes it up.
+
+    Args:
+        connection: of the request.
+        origin: of the page behind a proxy.
+    """
+    address = "" if connection.client is None else connection.client.host
+    host = urlsplit(f"//{connection.headers.get('host', '')}").hostname
+    is_forwarded = is_far(connection) or (origin is not None and host == urlsplit(origin).hostname)
+    return f"{address} through a proxy" if is_forwarded and is_loopback(address) else address
+
+
+def is_far(connection: HTTPConnection) -> bool:
+    """Whether a proxy says that it forwards a request."""
+    return any(name in connection.headers for name in _FORWARDED)
 
 
 def token_of(settings: ServiceSettings) -> str | None:
@@ -140,6 +162,10 @@ class Access:
         kind, _, value = connection.headers.get("authorization", "").partition(" ")
         return value.strip() if kind.lower() == "bearer" and value.strip() else None
 
+    def asker(self, connection: HTTPConnection) -> str:
+        """Who sends a request, as wrong tokens are counted."""
+        return asker_of(connection, self._origin)
+
     def is_in_session(self, connection: HTTPConnection) -> bool:
         """Whether a request comes with the cookie of a session."""
         given = connection.cookies.get(self.cookie)
@@ -153,8 +179,8 @@ class Access:
         given = self.bearer(connection)
         if given is not None:
             return self.fits(given)
-        is_near = not any(name in connection.headers for name in _FORWARDED)
-        return (self.is_open and is_near) or self.is_in_session(connection)
+        is_near = self.is_open and not is_far(connection)
+        return is_near or self.is_in_session(connection)
 
     def may_change(self, connection: HTTPConnection) -> bool:
         """Whether a request may change something: by its header, or from the service's own page."""

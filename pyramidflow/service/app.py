@@ -127,7 +127,7 @@ def protected(app: FastAPI, settings: ServiceSettings) -> Application:
         Rate(settings.inspections_per_minute),
         settings.most_upload_bytes,
     )
-    return Protection(app, frozenset(names), limits)
+    return Protection(app, frozenset(names), limits, settings.origin)
 
 
 def _refused(request: Request, error: RequestValidationError) -> Response:

@@ -5,6 +5,7 @@ the line uses at the same time, longer than the work takes.
 """
 
 import json
+import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from fastapi.responses import JSONResponse
 from fastapi.security import HTTPBearer
 
 from pyramidflow.errors import InputError
+from pyramidflow.io.names import printable
 from pyramidflow.line.history.store import Store
 from pyramidflow.line.line import Line
 from pyramidflow.line.record import Record
@@ -25,6 +27,8 @@ from pyramidflow.service.access import Access
 from pyramidflow.service.limits import Rate
 from pyramidflow.service.metrics import Metrics
 from pyramidflow.service.watch import Watch
+
+log = logging.getLogger(__name__)
 
 _STATUS_SECONDS: Final = 1.0
 
@@ -141,15 +145,55 @@ async def context_of(request: Request) -> Context:
 _bearer = HTTPBearer(auto_error=False, description="The service's token.")
 
 
-def _check(request: Request, may: bool, context: Context) -> None:
-    """Refuse, and count wrong tokens; who guesses learns nothing, and holds up nobody else."""
+def seconds_to_wait(request: Request, is_right: bool, context: Context) -> float:
+    """Count a wrong token, and say how long its sender has to wait.
+
+    After too many wrong ones the right one has to wait, too: the first answer that is another would
+    tell which one it is, and a guesser would not be held up at all.
+
+    Args:
+        request: that came with a token.
+        is_right: whether it is the one.
+        context: that counts.
+
+    Returns:
+        Seconds; 0 where the answer may depend on the token.
+    """
+    asker = context.access.asker(request)
+    if is_right:
+        return context.failures.wait(asker)
+    wait = context.failures.take(asker)
+    if not wait:
+        log.warning("a wrong token came from %s", printable(asker))
+    return wait
+
+
+def too_many(wait: float) -> HTTPException:
+    """The answer to who has to wait after wrong tokens."""
+    after = {"Retry-After": str(int(wait) + 1)}
+    return HTTPException(429, "too many wrong tokens: try again later.", after)
+
+
+def may_read(request: Request, context: Context) -> bool:
+    """Whether a request may see what the line did; a wrong token counts.
+
+    Raises:
+        HTTPException: 429.
+    """
+    may = context.access.may_read(request)
+    _count(request, may, context)
+    return may
+
+
+def _count(request: Request, may: bool, context: Context) -> None:
     if context.access.bearer(request) is not None:
-        address = "" if request.client is None else request.client.host
-        wait = context.failures.wait(address) if may else context.failures.take(address)
+        wait = seconds_to_wait(request, may, context)
         if wait:
-            raise HTTPException(
-                429, "too many wrong tokens: try again later.", {"Retry-After": str(int(wait) + 1)}
-            )
+            raise too_many(wait)
+
+
+def _check(request: Request, may: bool, context: Context) -> None:
+    _count(request, may, context)
     if not may:
         raise HTTPException(
             401, "this needs the token: sign in, or send it.", {"WWW-Authenticate": "Bearer"}

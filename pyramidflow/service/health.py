@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Depends, HTTPException, Request, Response
 
-from pyramidflow.service.context import UNREAD, Given, Json, reader
+from pyramidflow.service.context import UNREAD, Context, Given, Json, may_read, reader
 from pyramidflow.service.metrics import CONTENT_TYPE
 
 router = APIRouter()
@@ -34,9 +34,17 @@ def ready(request: Request, context: Given) -> Response:
     ended = sorted(name for name, state in status["stations"].items() if state["failure"])
     is_full = bool(status["outbox"].get("is_full", False))
     content: dict[str, Any] = {"ready": not preparing and not ended and not is_full}
-    if context.access.may_read(request):
+    if _may_see(request, context):
         content |= {"preparing": preparing, "ended": ended, "store_full": is_full}
     return Json(content, 200 if content["ready"] else 503)
+
+
+def _may_see(request: Request, context: Context) -> bool:
+    """Whether who asks may read; after too many wrong tokens nobody may, and is told no more."""
+    try:
+        return may_read(request, context)
+    except HTTPException:
+        return False
 
 
 @router.get("/openapi.json", dependencies=[Depends(reader)], include_in_schema=False)

@@ -14,7 +14,7 @@ from pyramidflow.errors import InputError
 from pyramidflow.io.names import printable
 from pyramidflow.line.history.search import Found, Search, newest, part_of, said_of
 from pyramidflow.line.history.store import HistoryPart
-from pyramidflow.service.context import Context, Given
+from pyramidflow.service.context import Context, Given, may_read
 
 FOLDER: Final = Path(__file__).with_name("templates")
 
@@ -51,7 +51,7 @@ def sign_in(request: Request, context: Given) -> Response:
 @router.get("/history")
 def history(request: Request, context: Given) -> Response:
     """Parts by filters."""
-    if not context.access.may_read(request):
+    if not may_read(request, context):
         return _to_sign_in(request)
     given = {name: request.query_params.get(name, "") for name in _FILTERS}
     problem, rows = None, []
@@ -83,7 +83,7 @@ def history(request: Request, context: Given) -> Response:
 @router.get("/part")
 def part(request: Request, context: Given) -> Response:
     """One part."""
-    if not context.access.may_read(request):
+    if not may_read(request, context):
         return _to_sign_in(request)
     station = request.query_params.get("station", "")
     identity = request.query_params.get("identity", "")
@@ -161,7 +161,7 @@ def _row(found: HistoryPart) -> dict[str, Any]:
 def _page(
     request: Request, context: Context, name: str, status: int = 200, **values: Any
 ) -> Response:
-    if not context.access.may_read(request):
+    if not may_read(request, context):
         return _to_sign_in(request)
     return _answer(name, status, **_known(request, context), **values)
 

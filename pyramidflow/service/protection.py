@@ -8,7 +8,9 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from starlette.exceptions import HTTPException
+from starlette.requests import HTTPConnection
 
+from pyramidflow.service.access import asker_of
 from pyramidflow.service.limits import Limits
 
 Scope = MutableMapping[str, Any]
@@ -53,13 +55,17 @@ class Protection:
         app: what answers.
         names: that the service is called by, in lower case; addresses are always taken, since no
             foreign page can be loaded from one.
-        limits: of what one address may ask.
+        limits: of what one asker may ask.
+        origin: of the page behind a proxy.
     """
 
-    def __init__(self, app: Application, names: frozenset[str], limits: Limits) -> None:
+    def __init__(
+        self, app: Application, names: frozenset[str], limits: Limits, origin: str | None = None
+    ) -> None:
         self._app = app
         self._names = names
         self._limits = limits
+        self._origin = origin
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
@@ -75,9 +81,9 @@ class Protection:
             await _refuse(answer, 403, "the request comes from the page of another site.")
             return
         is_picture = scope["path"] == INSPECT
-        address = (scope.get("client") or ("", 0))[0]
+        asker = asker_of(HTTPConnection(scope), self._origin)
         limits = self._limits
-        wait = (limits.inspections if is_picture else limits.requests).take(address)
+        wait = (limits.inspections if is_picture else limits.requests).take(asker)
         if wait:
             await _refuse(answer, 429, "too many requests: ask again later.", math.ceil(wait))
             return

@@ -1,15 +1,10 @@
 """Signing in and out, for browsers."""
 
-import logging
-
 from fastapi import APIRouter, Depends, HTTPException, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from pyramidflow.io.names import printable
 from pyramidflow.service.access import SESSION_SECONDS
-from pyramidflow.service.context import Given
-
-log = logging.getLogger(__name__)
+from pyramidflow.service.context import Given, seconds_to_wait, too_many
 
 router = APIRouter(
     prefix="/api",
@@ -44,17 +39,13 @@ async def own_page(request: Request, context: Given) -> None:
 @router.post("/session", status_code=204, dependencies=[Depends(own_page)], summary="Sign in")
 def sign_in(request: Request, given: Token, context: Given) -> Response:
     """Show the token once; a cookie stands for it from then on."""
-    address = "" if request.client is None else request.client.host
     if not context.access.has_token:
         raise HTTPException(403, "nobody can sign in: the service was started without a token.")
-    wait = context.failures.wait(address)
+    is_right = context.access.fits(given.token)
+    wait = seconds_to_wait(request, is_right, context)
     if wait:
-        raise HTTPException(
-            429, "too many wrong tokens: try again later.", {"Retry-After": str(int(wait) + 1)}
-        )
-    if not context.access.fits(given.token):
-        context.failures.take(address)
-        log.warning("a wrong token came from %s", printable(address))
+        raise too_many(wait)
+    if not is_right:
         raise HTTPException(401, "the token is wrong.", {"WWW-Authenticate": "Bearer"})
     answer = Response(status_code=204)
     answer.set_cookie(

@@ -111,6 +111,24 @@ def test_a_wrong_token_is_tried_ten_times_a_minute(tmp_path, detector_file):
         assert found.client.get("/api/parts").status_code == 200
 
 
+@pytest.mark.parametrize("path", ["/", "/shifts", "/history", "/part?station=press", "/ready"])
+def test_a_wrong_token_is_counted_wherever_it_is_told_from_the_right_one(
+    tmp_path, detector_file, path, caplog
+):
+    with served(configuration(tmp_path, detector_file)) as found:
+        client = found.client
+        client.headers["X-Forwarded-For"] = "198.51.100.7"
+        wrong = {"Authorization": "Bearer wrong"}
+        assert client.get("/api/parts", headers=BEARER).status_code == 200
+        tries = [client.get(path, headers=wrong) for _ in range(11)]
+        assert len({answer.status_code for answer in tries[:10]}) == 1
+        assert client.get("/api/parts", headers=BEARER).status_code == 429
+        # Not even the right one is told from the others now.
+        last = client.get(path, headers=BEARER)
+        assert (last.status_code, last.content) == (tries[10].status_code, tries[10].content)
+    assert caplog.text.count("a wrong token came from 127.0.0.1 through a proxy") == 10
+
+
 @pytest.mark.parametrize("host", ["evil.example", "evil.example:80", "", "localhost.evil.example"])
 def test_other_names_are_refused(shared, host):
     assert shared.client.get("/api/parts", headers={"Host": host}).status_code == 421

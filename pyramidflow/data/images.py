@@ -78,6 +78,12 @@ def is_batch(images: Any) -> bool:
     return isinstance(images, Iterable)
 
 
+def each_of(images: Any) -> Iterable[Any]:
+    """Images one after the other, also where only one is given."""
+    found: Iterable[Any] = images if is_batch(images) else [images]
+    return found
+
+
 def read_image(
     path: str | os.PathLike[str], decoding: Decoding = DEFAULT_DECODING
 ) -> npt.NDArray[Any]:

@@ -18,6 +18,7 @@ from pyramidflow.data import (
     Image,
     Pixels,
     as_pixels,
+    each_of,
     is_batch,
     open_dataset,
 )
@@ -160,7 +161,7 @@ class Detector(DetectorState):
 
     def calibrate(
         self,
-        good: "str | os.PathLike[str] | Iterable[Image]",
+        good: "str | os.PathLike[str] | Image | Iterable[Image]",
         target_false_reject_rate: float = 0.01,
         target_review_rate: float | None = None,
         **verdict: Any,
@@ -173,7 +174,7 @@ class Detector(DetectorState):
         anew: without a review rate no score is for review.
 
         Args:
-            good: a folder of good images, or images.
+            good: a folder of good images, or images, as for :meth:`inspect`.
             target_false_reject_rate: share of good parts that may be rejected, in (0, 1).
             target_review_rate: share of good parts that may be for review or rejected, above that
                 of false rejects.
@@ -197,7 +198,7 @@ class Detector(DetectorState):
             session = Session(artifact, self.device, self._current.settings)
         else:
             session = self._current.get(artifact, self.device)
-        pixels = (as_pixels(image, session.decoding) for image in good)
+        pixels = (as_pixels(image, session.decoding) for image in each_of(good))
         found = calibrated_on(
             artifact,
             session,
@@ -249,17 +250,17 @@ class Detector(DetectorState):
             return list(self.inspect_each(images))
         return self.session.inspect(images)
 
-    def inspect_each(self, images: Iterable[Image]) -> Iterator[Inspection]:
+    def inspect_each(self, images: "Image | Iterable[Image]") -> Iterator[Inspection]:
         """Inspect images one after the other, as :meth:`inspect`; results come as they are ready.
 
         Args:
-            images: any iterable of images.
+            images: any iterable of images, or one.
 
         Yields:
             An :class:`Inspection` for each image.
 
         Raises:
-            InputError: see :meth:`inspect`.
+            InputError: see :meth:`inspect`; behind the results of the images before.
         """
         yield from self.session.inspect_many(images)
 

@@ -4,17 +4,18 @@ import math
 import os
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Sized
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from itertools import islice
+from typing import TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from pyramidflow import ops
-from pyramidflow.data import Image, Pixels, as_pixels, resize_image, to_mean_level
+from pyramidflow.data import Image, Pixels, as_pixels, each_of, resize_image, to_mean_level
 from pyramidflow.data.imageset import stack
 from pyramidflow.detector.area import area_score
 from pyramidflow.detector.artifact import Artifact
@@ -26,7 +27,6 @@ from pyramidflow.detector.calibration import (
 from pyramidflow.detector.findings import (
     Inspection,
     Map,
-    PartPose,
     Region,
     StageTimes,
     find_regions,
@@ -34,42 +34,17 @@ from pyramidflow.detector.findings import (
     resize_map,
 )
 from pyramidflow.detector.fitting import decoding_of
-from pyramidflow.detector.interest import Field, Interest, Mask
+from pyramidflow.detector.interest import Field, Interest
 from pyramidflow.detector.placing import Batch, Placing
 from pyramidflow.detector.smoothing import Smoothing
 from pyramidflow.detector.verdict import Verdict, judge, overlay_scale
+from pyramidflow.detector.working_map import WorkingMap
 from pyramidflow.errors import InputError
 from pyramidflow.runtime import InspectionSettings, Runtime, TrainedNetwork, runtime_on
 from pyramidflow.runtime.cpu.threads import torch_threads
 from pyramidflow.spec import ImageSize
 
-
-@dataclass(frozen=True)
-class WorkingMap:
-    """What the network says about one image, at the size that it works at.
-
-    Attributes:
-        score: maximum of the map, or what a minimum area makes of it; finite.
-        anomaly_map: float32 ``[h, w]``, the feature map's size, as the image lies.
-        image_size: ``(H, W)`` of the image.
-        times: how long it took.
-        pose: of the part; ``None`` where the detector does not align.
-        pixels: of the map that a region has at least.
-        counted: ``[h, w]``, true where defects count, as the image lies; ``None`` everywhere.
-    """
-
-    score: float
-    anomaly_map: Map
-    image_size: tuple[int, int]
-    times: StageTimes
-    pose: PartPose | None = None
-    pixels: int = 1
-    counted: Mask | None = None
-
-    @property
-    def is_placed(self) -> bool:
-        """Whether the score is that of a part in the pose that it is to be compared in."""
-        return self.pose is None or self.pose.is_found
+_Any = TypeVar("_Any")
 
 
 class Session:
@@ -193,19 +168,30 @@ class Session:
         [found] = self.inspect_many([image])
         return found
 
-    def inspect_many(self, images: Iterable[Image]) -> Iterator[Inspection]:
+    def inspect_many(self, images: "Image | Iterable[Image]") -> Iterator[Inspection]:
         """Inspect images one after the other; results come as they are ready.
 
+        Of a list or an array :attr:`at_once` images are inspected together; of what may have to be
+        waited for, as a generator, each as it comes.
+
         Args:
-            images: any iterable, see :meth:`inspect`.
+            images: any iterable, or one image, see :meth:`inspect`.
 
         Yields:
             An :class:`Inspection` for each image.
 
         Raises:
-            InputError: see :meth:`inspect`.
+            InputError: see :meth:`inspect`; behind the results of the images before.
         """
-        yield from self.inspect_pixels(as_pixels(image, self.decoding) for image in images)
+        for batch in _together(each_of(images), self.at_once):
+            decoded: list[Pixels] = []
+            try:
+                for image in batch:
+                    decoded.append(as_pixels(image, self.decoding))
+            except InputError:
+                yield from self.inspect_pixels(decoded)
+                raise
+            yield from self.inspect_pixels(decoded)
 
     def inspect_pixels(self, pixels: Iterable[Pixels]) -> Iterator[Inspection]:
         """Inspect images that are decoded already, as :meth:`inspect_many`.
@@ -222,26 +208,36 @@ class Session:
         """
         if self.stale is not None:
             raise InputError(self.stale)
-        for found in self.working_maps(pixels):
-            started = time.perf_counter()
-            verdict: Verdict | None = None
-            regions: tuple[Region, ...] = ()
-            if self.threshold is not None and self.pixel_threshold is not None:
-                limits = (self.threshold, self.review_threshold)
-                verdict = judge(found.score, *limits, is_placed=found.is_placed)
-                regions = find_regions(
-                    found.anomaly_map,
-                    self.pixel_threshold,
-                    found.image_size,
-                    found.pixels,
-                    self.spec.rule.scale,
-                )
-            full = image_map(found.anomaly_map, regions, found.image_size)
-            times = found.times.with_more(inspecting=1e3 * (time.perf_counter() - started))
-            found_there = (verdict, regions, full, times, found.pose)
-            lower = (self.review_threshold, self.pixel_threshold)
-            where = (found.counted, found.pixels > 1)
-            yield Inspection(found.score, self.threshold, *found_there, *lower, *where)
+        yield from map(self._judged, self.working_maps(pixels))
+
+    def _judged(self, found: WorkingMap) -> Inspection:
+        started = time.perf_counter()
+        verdict: Verdict | None = None
+        regions: tuple[Region, ...] = ()
+        if self.threshold is not None and self.pixel_threshold is not None:
+            limits = (self.threshold, self.review_threshold)
+            verdict = judge(found.score, *limits, is_placed=found.is_placed)
+            regions = find_regions(
+                found.anomaly_map,
+                self.pixel_threshold,
+                found.image_size,
+                found.pixels,
+                self.spec.rule.scale,
+            )
+        full = image_map(found.anomaly_map, regions, found.image_size)
+        return Inspection(
+            score=found.score,
+            threshold=self.threshold,
+            verdict=verdict,
+            regions=regions,
+            anomaly_map=full,
+            times=found.times.with_more(inspecting=1e3 * (time.perf_counter() - started)),
+            pose=found.pose,
+            review_threshold=self.review_threshold,
+            pixel_threshold=self.pixel_threshold,
+            counted=found.counted,
+            has_least_area=found.pixels > 1,
+        )
 
     def working_maps(
         self, pixels: Iterable[Pixels], size: ImageSize | None = None
@@ -256,11 +252,45 @@ class Session:
         Raises:
             InputError: a score is not finite.
         """
-        waiting = iter(pixels)
-        while batch := list(islice(waiting, self.at_once)):
-            yield from self._working_maps(batch, size)
+        for batch in _together(pixels, self.at_once):
+            try:
+                found = self._working_maps(batch, size)
+            except InputError:
+                if len(batch) == 1:
+                    raise
+                for picture in batch:  # what is wrong with one takes nothing from those before
+                    yield from self._working_maps([picture], size)
+            else:
+                yield from found
 
     def _working_maps(self, pictures: Sequence[Pixels], size: ImageSize | None) -> list[WorkingMap]:
+        prepared = self._prepared(pictures, size)
+        started = time.perf_counter()
+        scores, maps = self._run(prepared.batch, prepared.fields)
+        precision = self.runtime.precision
+        finite = [_finite(float(score), precision) for score in scores]
+        maps = prepared.batch.back(maps)
+        # As the image lies, where the regions are: else a part could be ng without one.
+        least = [
+            score if field.pixels == 1 else area_score(found, field.pixels)
+            for score, found, field in zip(finite, maps, prepared.fields, strict=True)
+        ]
+        counted = prepared.batch.back_masks([field.mask for field in prepared.fields])
+        share = 1e3 / len(pictures)
+        times = StageTimes(
+            share * prepared.resizing,
+            share * prepared.aligning,
+            share * (time.perf_counter() - started),
+        )
+        poses = prepared.batch.poses(prepared.sizes)
+        return [
+            WorkingMap(score, found, size, times, pose, field.pixels, mask)
+            for score, found, size, pose, field, mask in zip(
+                least, maps, prepared.sizes, poses, prepared.fields, counted, strict=True
+            )
+        ]
+
+    def _prepared(self, pictures: Sequence[Pixels], size: ImageSize | None) -> "_Prepared":
         started = time.perf_counter()
         resized = [resize_image(image, self.size) for image in pictures]
         ready = time.perf_counter()
@@ -268,28 +298,7 @@ class Session:
         aligned = time.perf_counter()
         sizes = [size or (image.shape[0], image.shape[1]) for image in pictures]
         fields = [self._interest.of(size) for size in sizes]
-        scores, maps = self._run(batch, fields)
-        precision = self.runtime.precision
-        finite = [_finite(float(score), precision) for score in scores]
-        maps = batch.back(maps)
-        # As the image lies, where the regions are: else a part could be ng without one.
-        least = [
-            score if field.pixels == 1 else area_score(found, field.pixels)
-            for score, found, field in zip(finite, maps, fields, strict=True)
-        ]
-        counted = batch.back_masks([field.mask for field in fields])
-        share = 1e3 / len(pictures)
-        times = StageTimes(
-            share * (ready - started),
-            share * (aligned - ready),
-            share * (time.perf_counter() - aligned),
-        )
-        return [
-            WorkingMap(score, found, size, times, pose, field.pixels, mask)
-            for score, found, size, pose, field, mask in zip(
-                least, maps, sizes, batch.poses(sizes), fields, counted, strict=True
-            )
-        ]
+        return _Prepared(batch, sizes, fields, ready - started, aligned - ready)
 
     @torch.inference_mode()
     def _run(self, batch: Batch, fields: Sequence[Field]) -> tuple[list[float], list[Map]]:
@@ -330,6 +339,32 @@ class Session:
     def resized(self, found: WorkingMap) -> Map:
         """The map of an image at the size that the image was resized to."""
         return resize_map(found.anomaly_map, self.size)
+
+
+@dataclass(frozen=True, eq=False)
+class _Prepared:
+    """Images at the network's size, in the pose that they are compared in.
+
+    Attributes:
+        batch: the images.
+        sizes: height and width that each had.
+        fields: what counts on the map of each.
+        resizing: seconds that it took.
+        aligning: likewise.
+    """
+
+    batch: Batch
+    sizes: list[ImageSize]
+    fields: list[Field]
+    resizing: float
+    aligning: float
+
+
+def _together(images: Iterable[_Any], most: int) -> Iterator[list[_Any]]:
+    """Images in batches: as many as are best of those that are there, the others as they come."""
+    waiting, count = iter(images), most if isinstance(images, Sized) else 1
+    while batch := list(islice(waiting, count)):
+        yield batch
 
 
 def _finite(score: float, precision: str) -> float:

@@ -11,7 +11,7 @@ from pyramidflow.data import Decoding, Pixels, read_image, resize_image
 from pyramidflow.detector import Session
 from pyramidflow.detector.findings import Map, resize_map
 from pyramidflow.detector.interest import Interest, stretched
-from pyramidflow.detector.session import WorkingMap
+from pyramidflow.detector.working_map import WorkingMap
 from pyramidflow.evaluation import reduce_mask
 from pyramidflow.spec import ImageSize, VerdictRule
 from pyramidflow.spec.rules import PLAIN_VERDICT

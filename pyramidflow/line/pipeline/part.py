@@ -92,7 +92,7 @@ def decode(part: Part, decoding: Decoding) -> None:
 def inspect(parts: Sequence[Part], session: Session) -> None:
     """Inspect decoded parts together; what goes wrong with one becomes its problem alone."""
     try:
-        found = list(session.inspect_pixels(p.pixels for p in parts if p.pixels is not None))
+        found = list(session.inspect_pixels([p.pixels for p in parts if p.pixels is not None]))
     except Exception as error:
         if len(parts) > 1:
             for part in parts:

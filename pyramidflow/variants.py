@@ -1,4 +1,4 @@
-"""Names of the variants that settings and operations have in common; nothing heavy is imported."""
+"""Names and numbers that settings, operations and commands share; nothing heavy is imported."""
 
 from typing import Literal
 
@@ -10,3 +10,6 @@ Statistics = Literal["sample", "batch"]
 
 Reduction = Literal["nearest", "max"]
 """How the pyramid halves a level."""
+
+FALSE_REJECT_RATE = 0.01
+"""Share of good parts that a threshold may reject, where no other is asked for."""

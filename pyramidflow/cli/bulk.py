@@ -9,7 +9,7 @@ import typer
 from pyramidflow.cli.exit_codes import EXIT_INPUT_ERROR
 from pyramidflow.cli.groups import InspectionOptions, ThresholdOptions, with_groups
 from pyramidflow.cli.inspect import FailOnDefectOption, MapsOption
-from pyramidflow.cli.options import ModelFile, ReportFolder
+from pyramidflow.cli.options import ModelFile, ReportFolder, refuse_without
 from pyramidflow.cli.outcomes import Limits, exit_by, show_error, show_verdict, summary
 from pyramidflow.cli.ray_options import ClusterOptions
 from pyramidflow.cli.summary import say_left_out
@@ -44,8 +44,8 @@ OverlaysOption = Annotated[
     bool, typer.Option("--overlays", help="Write a picture of each image with its map.")
 ]
 PicturesOfOption = Annotated[
-    Literal["all", "not-ok"],
-    typer.Option("--pictures-of", help="Whose overlays and maps are written."),
+    Literal["all", "not-ok"] | None,
+    typer.Option("--pictures-of", help="Whose overlays and maps are written.", show_default="all"),
 ]
 CsvOption = Annotated[
     bool, typer.Option("--csv", help="Write each record as a row for a spreadsheet, too.")
@@ -76,7 +76,7 @@ def bulk(
     engine: EngineOption = "line",
     overlays: OverlaysOption = False,
     maps: MapsOption = False,
-    pictures_of: PicturesOfOption = "all",
+    pictures_of: PicturesOfOption = None,
     csv: CsvOption = False,
     database: DatabaseOption = None,
     station: StationOption = "bulk",
@@ -98,7 +98,9 @@ def bulk(
 
     there = cluster.settings(engine, how.threads)
     kinds = ("overlay",) * overlays + ("map",) * maps
-    places = Places(output, csv, database, kinds, pictures_of.replace("-", " "), station)
+    if not kinds:
+        refuse_without("--overlays or --maps", {"pictures_of": pictures_of})
+    places = Places(output, csv, database, kinds, (pictures_of or "all").replace("-", " "), station)
     work = Work(model, thresholds.by_name, how.device, how.settings, station, places.pictures)
     tally, conditions = _inspect(paths, places, work, there)
     limits = Limits(conditions.threshold, conditions.review_threshold, conditions.has_review)

@@ -1,5 +1,6 @@
 """``pyramidflow calibrate``."""
 
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,9 +17,11 @@ from pyramidflow.cli.options import (
     ReviewRate,
     detector_file,
     pixels_of,
+    refuse_without,
 )
 from pyramidflow.cli.spec_options import with_verdict
 from pyramidflow.errors import InputError
+from pyramidflow.variants import FALSE_REJECT_RATE
 
 if TYPE_CHECKING:
     from pyramidflow.detector import Detector
@@ -40,21 +43,34 @@ Rates = tuple[float, float | None]
 """Shares of good parts that may be rejected, and that may be for review or rejected."""
 
 
+@dataclass(frozen=True)
+class ImagesOptions:
+    """How thresholds are set from good images."""
+
+    target_false_reject_rate: FalseRejectRate = None
+    target_review_rate: ReviewRate = None
+    precision: PrecisionName = None
+    max_megapixels: MaxMegapixels = None
+
+    @property
+    def rates(self) -> Rates:
+        """Both rates, with the usual one of false rejects."""
+        wanted = self.target_false_reject_rate
+        return (FALSE_REJECT_RATE if wanted is None else wanted, self.target_review_rate)
+
+
 @with_verdict
 @with_groups
 def calibrate(
     model: ModelFile,
     settings: dict[str, Any],
     by_hand: ThresholdOptions,
+    how: ImagesOptions,
     good: GoodArgument = None,
     from_history: FromHistory = None,
     pictures: PictureFolders = None,
-    target_false_reject_rate: FalseRejectRate = 0.01,
-    target_review_rate: ReviewRate = None,
     output: OutputOption = None,
     device: Device = "auto",
-    precision: PrecisionName = None,
-    max_megapixels: MaxMegapixels = None,
 ) -> None:
     """Set the thresholds of a detector from good images, for wanted rates of good parts.
 
@@ -73,24 +89,27 @@ def calibrate(
 
     has_images = good is not None or from_history is not None
     _check_one_way(good, from_history, by_hand, is_changed=bool(settings))
-    if target_review_rate is not None and (not has_images or by_hand.review_threshold is not None):
+    if not has_images:
+        refuse_without("good images", asdict(how))
+    if from_history is None:
+        refuse_without("--from-history", {"pictures": pictures})
+    if how.target_review_rate is not None and by_hand.review_threshold is not None:
         raise InputError(
-            "--target-review-rate sets the review threshold from good images: give a folder of "
-            "them and no --review-threshold, or --review-threshold in place of it."
+            "--target-review-rate sets the review threshold from good images: leave it out, or "
+            "--review-threshold."
         )
     target = model if output is None else detector_file(output)
     facts: dict[str, str] = {}
-    rates = (target_false_reject_rate, target_review_rate)
     # Not only while it is saved: a training that ends meanwhile would be overwritten.
     with exclusive(target):
         detector = Detector.load(model, device=device)
         if has_images:
-            detector.prepare(precision=precision, max_pixels=pixels_of(max_megapixels))
+            detector.prepare(precision=how.precision, max_pixels=pixels_of(how.max_megapixels))
         if good is not None:
-            _calibrate_on_folder(detector, good, rates, settings)
+            _calibrate_on_folder(detector, good, how.rates, settings)
         elif from_history is not None:
             marked = marked_in(from_history, pictures)
-            facts = _calibrate_on_marked(detector, marked, rates, settings)
+            facts = _calibrate_on_marked(detector, marked, how.rates, settings)
         elif settings:
             _set_verdict(detector, settings)
         if by_hand.are_given:

@@ -9,6 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 from pyramidflow.cli.history_places import HistoryPlace, clock_of, open_history, store_of
+from pyramidflow.cli.options import refuse_without
 from pyramidflow.io.names import printable
 
 if TYPE_CHECKING:
@@ -92,6 +93,8 @@ def show(
     from pyramidflow.line.history.periods import parsed_shifts, zone_of
     from pyramidflow.line.history.summary import summarized
 
+    if by != "shift":
+        refuse_without("--by shift", {"shifts": shifts})
     usual_shifts, usual_zone = clock_of(history)
     zone = zone_of(timezone or usual_zone)
     starts = parsed_shifts(shifts or usual_shifts)

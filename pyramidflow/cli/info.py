@@ -5,7 +5,14 @@ from typing import Annotated
 
 import typer
 
-from pyramidflow.cli.options import MemoryBudget, PrecisionName, Threads, bytes_of
+from pyramidflow.cli.options import (
+    MemoryBudget,
+    PrecisionName,
+    Threads,
+    bytes_of,
+    refuse_without,
+)
+from pyramidflow.errors import InputError
 
 
 def info(
@@ -33,9 +40,13 @@ def info(
     from pyramidflow.cli.summary import header_facts, print_facts
     from pyramidflow.detector.artifact import read_header
 
+    if plan and as_json:
+        raise InputError("--plan and --json are given: a plan is text; leave one of them out.")
     if plan:
         typer.echo(_plan(model, threads, bytes_of(memory_budget), precision))
         return
+    how = {"threads": threads, "memory_budget": memory_budget, "precision": precision}
+    refuse_without("--plan", how)
     header = read_header(model)
     if as_json:
         typer.echo(json.dumps(header.as_dict(), indent=2))

@@ -1,5 +1,6 @@
 """Arguments that several commands share."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -7,6 +8,7 @@ import typer
 
 from pyramidflow.errors import InputError
 from pyramidflow.io.names import printable
+from pyramidflow.variants import FALSE_REJECT_RATE
 
 MOST_MEGAPIXELS = 1_000_000
 """More than any picture has that fits into memory."""
@@ -52,10 +54,11 @@ Workers = Annotated[
     ),
 ]
 FalseRejectRate = Annotated[
-    float,
+    float | None,
     typer.Option(
         "--target-false-reject-rate",
         help="Share of good parts that may be rejected, between 0 and 1.",
+        show_default=str(FALSE_REJECT_RATE),
     ),
 ]
 Threads = Annotated[
@@ -146,6 +149,25 @@ def pixels_of(megapixels: float | None) -> int | None:
             f"at most {MOST_MEGAPIXELS}."
         )
     return round(megapixels * 1e6)
+
+
+def refuse_without(needed: str, given: Mapping[str, object]) -> None:
+    """Refuse options that would do nothing, as another one is not given.
+
+    Args:
+        needed: the other one, as people type it.
+        given: options by name; those that are not given are ``None``, false or empty.
+
+    Raises:
+        InputError: one is given.
+    """
+    for name, value in given.items():
+        if value is None or value is False or value == []:
+            continue
+        listed = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+        is_ = "given" if value is True else printable(listed)
+        option = f"--{name.replace('_', '-')}"
+        raise InputError(f"{option} is {is_}: it does nothing without {needed}; give both.")
 
 
 def detector_file(path: Path) -> Path:

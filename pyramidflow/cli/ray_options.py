@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pyramidflow.errors import InputError
+from pyramidflow.cli.options import refuse_without
 
 if TYPE_CHECKING:
     from pyramidflow.bulk.cluster import ClusterSettings
@@ -62,10 +62,7 @@ class ClusterOptions:
             InputError: an option of a cluster is given without one, or Ray is not installed.
         """
         if engine != "ray":
-            for name, value in asdict(self).items():
-                if value is not None:
-                    option = f"--{name.replace('_', '-')}"
-                    raise InputError(f"{option} is {value}: it belongs to --engine ray; give both.")
+            refuse_without("--engine ray", asdict(self))
             return None
         from pyramidflow.line.extras import need
 

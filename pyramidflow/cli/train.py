@@ -11,7 +11,7 @@ import typer
 
 from pyramidflow.cli.groups import DataOptions, TrainingOptions, with_groups
 from pyramidflow.cli.history_places import FromHistory, PictureFolders
-from pyramidflow.cli.options import Workers, detector_file
+from pyramidflow.cli.options import Workers, detector_file, refuse_without
 from pyramidflow.cli.spec_options import with_settings
 
 if TYPE_CHECKING:
@@ -107,6 +107,7 @@ def _data(
     from pyramidflow.cli.from_history import marked_in
 
     if add_from_history is None:
+        refuse_without("--add-from-history", {"pictures": pictures})
         return dataset, None
     return _with_marked(dataset, marked_in(add_from_history, pictures), output)
 

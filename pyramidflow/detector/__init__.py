@@ -7,7 +7,8 @@ that it sees parts in and ``current.py`` the session that fits now, ``threshold.
 ``calibration.py`` and ``verdict.py`` the threshold and its verdict, ``scoring.py`` which scores
 they count for, ``working_map.py`` what the network says, ``findings.py`` what an inspection gives
 and ``overlay.py`` the picture of it; ``initialisation.py`` what a detector starts from,
-``state.py`` what it holds, and ``detector.py`` what users call. The settings are in :mod:`pyramidflow.spec`.
+``state.py`` what it holds, and ``detector.py`` what users call. The settings are in
+:mod:`pyramidflow.spec`.
 """
 
 from pyramidflow.detector.calibration import Calibration

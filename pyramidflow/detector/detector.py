@@ -40,6 +40,7 @@ from pyramidflow.runtime import InspectionSettings, Precision
 from pyramidflow.runtime.device import resolve_device
 from pyramidflow.spec import Spec
 from pyramidflow.training import Parallel
+from pyramidflow.variants import FALSE_REJECT_RATE
 
 
 class Detector(DetectorState):
@@ -153,7 +154,9 @@ class Detector(DetectorState):
         session = Session(fitted.artifact, self.device, settings)
         good = fitted.good_pixels(run)
         found = fitted.artifact
-        calibration = calibrated_on(found, session, good, 0.01, fitted.origin, parallel=parallel)
+        calibration = calibrated_on(
+            found, session, good, FALSE_REJECT_RATE, fitted.origin, parallel=parallel
+        )
         with self._changing:
             trials = self._artifact.trials
             self._artifact = replace(found, calibration=calibration, trials=trials)
@@ -162,7 +165,7 @@ class Detector(DetectorState):
     def calibrate(
         self,
         good: "str | os.PathLike[str] | Image | Iterable[Image]",
-        target_false_reject_rate: float = 0.01,
+        target_false_reject_rate: float = FALSE_REJECT_RATE,
         target_review_rate: float | None = None,
         **verdict: Any,
     ) -> "Detector":

@@ -6,6 +6,9 @@ import pytest
 
 from tests.support.command_line import assert_one_sentence
 
+BY_HAND = ("--model", "MODEL", "--output", "m.safetensors", "--threshold", 1)
+OUT = ("--model", "MODEL", "--output", "out")
+
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
@@ -58,6 +61,33 @@ def test_a_number_of_megapixels_that_no_picture_has_is_refused(
         *("--output", tmp_path / "out", "--max-megapixels", megapixels),
     )
     assert_one_sentence(code, err, "--max-megapixels is", "at least 0.000001")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["info", "MODEL", "--threads", 2], ["--threads is 2", "--plan"]),
+        (["info", "MODEL", "--memory-budget", 900], ["--memory-budget is 900", "--plan"]),
+        (["info", "MODEL", "--precision", "float32"], ["--precision is float32", "--plan"]),
+        (["info", "MODEL", "--plan", "--json"], ["--plan and --json"]),
+        (["calibrate", *BY_HAND, "--target-false-reject-rate", 0.01], ["rate is 0.01", "good"]),
+        (["calibrate", *BY_HAND, "--target-review-rate", 0.1], ["rate is 0.1", "good images"]),
+        (["calibrate", *BY_HAND, "--precision", "float32"], ["--precision is", "good images"]),
+        (["calibrate", *BY_HAND, "--max-megapixels", 9], ["--max-megapixels is", "good images"]),
+        (["calibrate", *BY_HAND, "--pictures", "p"], ["--pictures is p", "--from-history"]),
+        (["train", "DATA", "--output", "m.safetensors", "--pictures", "p"], ["--add-from-history"]),
+        (["bulk", "DATA", *OUT, "--pictures-of", "all"], ["--pictures-of is all", "--overlays"]),
+        (["bulk", "DATA", *OUT, "--address", "auto"], ["--address is auto", "--engine ray"]),
+        (["history", "show", "--shifts", "06:00"], ["--shifts is 06:00", "--by shift"]),
+    ],
+)
+def test_an_option_that_would_do_nothing_is_refused(
+    run, tiny_set, tiny_detector_file, tmp_path, monkeypatch, arguments, words
+):
+    monkeypatch.chdir(tmp_path)
+    places = {"MODEL": tiny_detector_file, "DATA": tiny_set}
+    code, _, err = run(*(places.get(word, word) for word in arguments))
+    assert_one_sentence(code, err, *words)
 
 
 def test_a_calibration_is_not_written_over_an_image(run, tiny_set, tiny_detector_file, tmp_path):

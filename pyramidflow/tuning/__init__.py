@@ -2,8 +2,9 @@
 
 from pyramidflow.tuning.choices import CHOICES, Choice
 from pyramidflow.tuning.defects import KINDS, Defective, draw_defect
+from pyramidflow.tuning.progress import Progress
 from pyramidflow.tuning.scene import Scene
-from pyramidflow.tuning.search import Progress, tune
+from pyramidflow.tuning.search import tune
 
 __all__ = [
     "CHOICES",

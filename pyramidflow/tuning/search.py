@@ -2,42 +2,23 @@
 
 import math
 import os
-import time
-import warnings
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
 
 import numpy as np
 
-from pyramidflow import __version__
-from pyramidflow.data import CACHE_BYTES, Category, open_dataset, split_validation
-from pyramidflow.detector import Detector, Session
-from pyramidflow.detector.fitting import FitRun, Fitted, compared, decoding_of, fit
-from pyramidflow.detector.scoring import Scoring
-from pyramidflow.detector.size import image_sizes, resolved
+from pyramidflow.data import CACHE_BYTES, Category, open_dataset
+from pyramidflow.detector import Detector
+from pyramidflow.detector.fitting import FitRun
 from pyramidflow.detector.trials import Trial
-from pyramidflow.errors import ImagesWarning, InputError
+from pyramidflow.errors import InputError
 from pyramidflow.interrupt import Interrupted, StopRequest
-from pyramidflow.io.files import file_digest
-from pyramidflow.spec import PLAIN_CONTRAST, Spec, VerdictRule
-from pyramidflow.training.contents import encoder_fingerprint
+from pyramidflow.spec import Spec
 from pyramidflow.tuning.choices import CHOICES, Choice, written
-from pyramidflow.tuning.exam import Exam
+from pyramidflow.tuning.measuring import STOPPED, Measurer, Subject, differences, network_of
+from pyramidflow.tuning.progress import Progress, SilentProgress
 from pyramidflow.tuning.results import Result, Results
-
-TRAINED, HELD_OUT = 60, 20
-"""Images that a short training takes, and that it is examined on, at most."""
-
-HELD_OUT_SHARE = 0.25
-"""Of the images, where there are few."""
-
-LEAST_IMAGES = 12
-"""To choose settings from."""
-
-EPOCHS_SHARE = 0.25
-"""Of the epochs of the whole training, in a short one."""
 
 LEAST_GAIN = 0.005
 """Of the criterion: a smaller one does not pay for a setting that is not the default."""
@@ -47,33 +28,6 @@ LEAST_GAIN_OF_TRAINING = 0.02
 
 DEVIATIONS = 2.0
 """Standard errors of a gain, over draws of the held-out images, that it has to exceed."""
-
-
-STOPPED = "stopped while settings were chosen; --resume goes on from what was measured."
-
-
-class Progress(Protocol):
-    """Told how a tuning goes."""
-
-    def begin(self, settings: Sequence[str], training: bool) -> None:
-        """Settings are tried, after a training or without one."""
-
-    def note(self, sentence: str) -> None:
-        """Something that people want to know."""
-
-    def tried(self, trial: Trial) -> None:
-        """What came of them."""
-
-
-class _Silent:
-    def begin(self, settings: Sequence[str], training: bool) -> None:
-        pass
-
-    def note(self, sentence: str) -> None:
-        pass
-
-    def tried(self, trial: Trial) -> None:
-        pass
 
 
 def tune(
@@ -118,157 +72,91 @@ def tune(
     """
     if not isinstance(data, Category):
         data = open_dataset(data)
-    search = _Search(detector, data, progress or _Silent(), cache_bytes, max_pixels)
-    kept = Results(results, search.identity())
+    how = FitRun(show_progress=False, cache_bytes=cache_bytes, max_pixels=max_pixels)
+    progress = progress or SilentProgress()
+    subject = Subject.of(detector, data, max_pixels)
+    kept = Results(results, subject.identity())
     if resume:
         kept.resume()
     wanted = [choice for choice in choices if not set(choice.names) & set(keep)]
     with StopRequest() as stop:
-        return search.run(wanted, kept, stop)
+
+        def stop_if() -> None:
+            if stop.requested:
+                raise Interrupted(STOPPED)
+
+        measurer = Measurer(subject, how, kept, stop_if, progress)
+        return _Search(subject, measurer, progress).run(wanted)
 
 
 @dataclass(frozen=True)
-class _Best:
-    """The best settings so far, and what came of them."""
+class _Candidate:
+    """Settings, what they differ by from the best ones by then, and what came of them."""
 
     spec: Spec
+    text: tuple[str, ...]
     result: Result
+    gain: "_Gain | None"
 
 
 class _Search:
-    def __init__(
-        self,
-        detector: Detector,
-        data: Category,
-        progress: Progress,
-        cache_bytes: int,
-        max_pixels: int | None,
-    ) -> None:
-        self._progress = progress
-        self._how = FitRun(show_progress=False, cache_bytes=cache_bytes, max_pixels=max_pixels)
-        recipe = detector.spec.recipe
-        images, _ = split_validation(data.train, recipe.validation_share, recipe.seed)
-        trained, held_out = _sampled(images, recipe.seed)
-        self._data = replace(data, train=tuple(trained), test=())
-        decoding = decoding_of(detector.spec, max_pixels)
-        rule, masks = detector.spec.rule, detector.masks
-        self._exam = Exam(held_out, decoding, recipe.seed, rule, masks)
-        self._scoring = Scoring.of(rule, masks)
-        self._sizes = image_sizes(images, decoding)
-        self._detector = detector
-        self._first = resolved(detector.spec, self._sizes)
-        self._fitted: dict[Spec, Fitted] = {}
+    def __init__(self, subject: Subject, measurer: Measurer, progress: Progress) -> None:
+        self._subject, self._measurer, self._progress = subject, measurer, progress
         self._trials: list[Trial] = []
 
-    def identity(self) -> dict[str, Any]:
-        """What results depend on.
-
-        Raises:
-            InputError: an image cannot be read.
-        """
-        paths = [*self._data.train, *self._exam.paths]
-        return {
-            "version": __version__,
-            "spec": self._first.as_dict(),
-            "scores": self._scoring.as_dict(),
-            "encoder weights": encoder_fingerprint(self._detector.model.encoder),
-            "images": [[path.name, file_digest(path)] for path in paths],
-        }
-
-    def run(self, choices: Sequence[Choice], results: Results, stop: StopRequest) -> Detector:
+    def run(self, choices: Sequence[Choice]) -> Detector:
         """Make the choices."""
-        self._results, self._stop = results, stop
         comparing = [choice for choice in choices if not choice.needs_training]
         training = [choice for choice in choices if choice.needs_training]
+        exam = self._subject.exam
         self._progress.note(
-            f"Settings are chosen on {len(self._exam.paths)} held-out good images and "
-            f"{self._exam.defects} copies of them with drawn defects, after short trainings on "
-            f"{len(self._data.train)} images."
+            f"Settings are chosen on {len(exam.paths)} held-out good images and "
+            f"{exam.defects} copies of them with drawn defects, after short trainings on "
+            f"{len(self._subject.data.train)} images."
         )
-        self._best = _Best(self._first, self._measured(self._first))
-        self._record(_trial((), self._best.result, None, True))
-        self._progress.note(_expected(self._best.result, comparing, training))
-        self._choose_all(comparing)
-        before = _network(self._best.spec)
-        self._choose_all(training)
-        if _network(self._best.spec) != before:
-            self._choose_all(comparing)
-        return self._detector.changed(tuple(self._trials), **self._best.spec.as_settings())
+        first = self._subject.first
+        best = _Candidate(first, (), self._measurer.measure(first), None)
+        self._record(best, True)
+        self._progress.note(_expected(best.result, comparing, training))
+        best = self._choose_all(comparing, best)
+        before = network_of(best.spec)
+        best = self._choose_all(training, best)
+        if network_of(best.spec) != before:
+            best = self._choose_all(comparing, best)
+        return self._subject.detector.changed(tuple(self._trials), **best.spec.as_settings())
 
-    def _choose_all(self, choices: Sequence[Choice]) -> None:
+    def _choose_all(self, choices: Sequence[Choice], best: _Candidate) -> _Candidate:
         for choice in choices:
-            self._choose(choice)
-            kept = _network(self._best.spec)
-            self._fitted = {key: value for key, value in self._fitted.items() if key == kept}
+            best = self._choose(choice, best)
+            self._measurer.forget_all_but(best.spec)
+        return best
 
-    def _choose(self, choice: Choice) -> None:
-        best, tried = self._best, []
+    def _choose(self, choice: Choice, best: _Candidate) -> _Candidate:
+        tried = self._tried(choice, best)
+        gaining = [one for one in tried if one.gain is not None and one.gain.is_enough]
+        winner = max(gaining, key=lambda one: one.result.criterion, default=None)
+        for one in tried:
+            self._record(one, one is winner)
+        return winner or best
+
+    def _tried(self, choice: Choice, best: _Candidate) -> list[_Candidate]:
+        tried = []
         for alternative in choice.alternatives:
-            spec = self._with(best.spec, alternative)
+            spec = self._subject.changed(best.spec, alternative)
             if spec is None or spec == best.spec:
                 continue
             try:
-                result = self._measured(spec)
+                result = self._measurer.measure(spec)
             except InputError as error:  # such as parts that have no pose in common
                 self._progress.note(f"{' '.join(written(alternative))} cannot be tried: {error}")
                 continue
+            text = tuple(written(differences(spec, best.spec)))
             gain = _gain(result, best.result, choice.needs_training)
-            tried.append((spec, written(_differences(spec, best.spec)), result, gain))
-        gaining = [entry for entry in tried if entry[3].is_enough]
-        winner = max(gaining, key=lambda entry: entry[3].gain, default=None)
-        for entry in tried:
-            _, text, result, gain = entry
-            self._record(_trial(text, result, gain, entry is winner))
-        if winner is not None:
-            self._best = _Best(winner[0], winner[2])
+            tried.append(_Candidate(spec, text, result, gain))
+        return tried
 
-    def _with(self, spec: Spec, settings: Mapping[str, Any]) -> Spec | None:
-        """A spec with other settings; ``None`` where they contradict the rest."""
-        try:
-            changed = spec.changed(**settings)
-        except InputError:
-            return None
-        height, width = self._first.preprocessing.size
-        return resolved(changed, self._sizes, math.sqrt(height * width))
-
-    def _measured(self, spec: Spec) -> Result:
-        settings = written(_differences(spec, self._first))
-        known = self._results.get(settings)
-        if known is not None:
-            return known
-        network = _network(spec)
-        needs_training = network not in self._fitted
-        self._progress.begin(settings, needs_training)
-        started = time.perf_counter()
-        if needs_training:
-            self._fitted[network] = self._trained(network)
-            self._stop_if()
-        trained = time.perf_counter()
-        fitted = self._fitted[network]
-        # A training may have put numbers in place of "auto": they stay.
-        resulting = replace(fitted.artifact.spec, contrast=spec.contrast, rule=spec.rule)
-        masks = self._detector.masks
-        artifact = replace(compared(fitted.artifact, resulting, fitted.images), masks=masks)
-        answers = self._exam.taken_by(Session(artifact, self._detector.device), self._stop_if)
-        ended = time.perf_counter()
-        result = Result.of(settings, answers, trained - started, ended - trained)
-        self._results.add(result)
-        return result
-
-    def _trained(self, network: Spec) -> Fitted:
-        model = self._detector.changed(**network.as_settings()).model
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ImagesWarning)  # the whole training says it once
-            try:
-                return fit(model, network, self._data, self._how)
-            except Interrupted as stop:
-                raise Interrupted(STOPPED) from stop
-
-    def _stop_if(self) -> None:
-        if self._stop.requested:
-            raise Interrupted(STOPPED)
-
-    def _record(self, trial: Trial) -> None:
+    def _record(self, candidate: _Candidate, chosen: bool) -> None:
+        trial = _trial(candidate, chosen)
         self._trials.append(trial)
         self._progress.tried(trial)
 
@@ -284,22 +172,6 @@ def _expected(first: Result, comparing: Sequence[Choice], training: Sequence[Cho
         f"Up to {trainings} trainings and {measurements} measurements follow: about "
         f"{math.ceil(seconds / 60)} minutes, or less."
     )
-
-
-def _short(spec: Spec) -> Spec:
-    """Of a short training on all the images that it is given."""
-    epochs = math.ceil(EPOCHS_SHARE * spec.recipe.epochs)
-    return spec.with_recipe(epochs=epochs, validation_share=0.0)
-
-
-def _network(spec: Spec) -> Spec:
-    """What a short training depends on: the spec without comparison and verdict."""
-    return replace(_short(spec), contrast=PLAIN_CONTRAST, rule=VerdictRule())
-
-
-def _differences(spec: Spec, other: Spec) -> dict[str, Any]:
-    before = other.as_settings()
-    return {name: value for name, value in spec.as_settings().items() if value != before[name]}
 
 
 @dataclass(frozen=True)
@@ -325,9 +197,10 @@ def _gain(result: Result, best: Result, trained: bool) -> _Gain:
     return _Gain(result.criterion - best.criterion, max(least, DEVIATIONS * error))
 
 
-def _trial(settings: Sequence[str], result: Result, gain: _Gain | None, chosen: bool) -> Trial:
+def _trial(candidate: _Candidate, chosen: bool) -> Trial:
+    result, gain = candidate.result, candidate.gain
     return Trial(
-        settings=tuple(settings),
+        settings=candidate.text,
         criterion=result.criterion,
         aupro=result.aupro,
         pixel_ap=result.pixel_ap,
@@ -338,16 +211,3 @@ def _trial(settings: Sequence[str], result: Result, gain: _Gain | None, chosen: 
         chosen=chosen,
         seconds=result.training_seconds + result.measuring_seconds,
     )
-
-
-def _sampled(images: Sequence[Path], seed: int) -> tuple[list[Path], list[Path]]:
-    """Images for short trainings, and others to examine them on."""
-    if len(images) < LEAST_IMAGES:
-        raise InputError(
-            f"{len(images)} good images are there to choose settings from: at least "
-            f"{LEAST_IMAGES} are expected; add some, or leave tuning out."
-        )
-    order = np.random.default_rng((seed, HELD_OUT)).permutation(len(images))
-    count = min(HELD_OUT, max(4, round(HELD_OUT_SHARE * len(images))))
-    held_out, trained = order[:count], order[count : count + TRAINED]
-    return [images[i] for i in sorted(trained)], [images[i] for i in sorted(held_out)]

@@ -16,7 +16,7 @@ from pyramidflow.errors import InputError
 from pyramidflow.interrupt import Interrupted
 from pyramidflow.io.tensors import load_tensors, save_tensors
 from pyramidflow.spec import PLAIN_CONTRAST
-from pyramidflow.tuning import Choice, search, tune
+from pyramidflow.tuning import Choice, measuring, search, tune
 from tests.support.part_sets import in_changing_light, ramp, save, with_uneven_noise
 from tests.support.tiny import TINY
 
@@ -78,13 +78,13 @@ def test_spread_is_taken_where_good_parts_differ_in_places(tmp_path):
 
 
 def test_trials_are_judged_by_the_verdict_of_the_detector(lit_set, tmp_path, monkeypatch):
-    seen, usual = [], search.Exam.taken_by
+    seen, usual = [], measuring.Exam.taken_by
 
     def taken_by(self, session, *more):
         seen.append(session.scoring)
         return usual(self, session, *more)
 
-    monkeypatch.setattr(search.Exam, "taken_by", taken_by)
+    monkeypatch.setattr(measuring.Exam, "taken_by", taken_by)
     save(tmp_path / "mask.png", np.full((8, 8), 255) * (np.arange(8) < 6))
     areas = {"region_of_interest": f"mask:{tmp_path / 'mask.png'}", "exclude": "rect:0,0,8,32px"}
     given = detector(**areas, minimum_area=12, smoothing=0.5)

@@ -5,7 +5,8 @@ Tested against a stand-in of the interface of ``harvesters``, not against a came
 
 import logging
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
+from itertools import count
 from pathlib import Path
 from threading import Event
 from typing import Any, Final
@@ -15,6 +16,7 @@ from pydantic import Field
 
 from pyramidflow.data import Pixels
 from pyramidflow.errors import InputError
+from pyramidflow.io.names import printable
 from pyramidflow.line.extras import need
 from pyramidflow.line.frame import Frame
 from pyramidflow.line.sources.opencv import from_opencv, opencv
@@ -41,7 +43,9 @@ class GenicamSettings(SourceSettings):
         (), description="Chunk data to keep as metadata, such as ChunkCounterValue."
     )
     identity_chunk: str | None = Field(
-        None, description="Chunk data that is the part's identity: the trigger's counter, a code."
+        None,
+        description="Chunk data that is the part's identity: a code, or a counter that never "
+        "starts anew. A part whose identity has a record is passed over.",
     )
     timeout_seconds: float = Field(1.0, gt=0, description="How long one look for a picture takes.")
 
@@ -60,6 +64,7 @@ class GenicamSource(Source):
         self._is_connected = False
         self._incomplete = 0
         self._run = secrets.token_hex(4)
+        self._numbers = count()  # the camera's own start anew
         try:
             self._harvester.add_file(str(settings.producer), check_existence=True)
         except Exception as error:
@@ -72,20 +77,24 @@ class GenicamSource(Source):
         """Every picture of the camera, which is opened anew where it was away."""
         wait = 0.5
         while not stop.is_set():
-            try:
-                acquirer = self._open()
-            except Exception as error:  # the vendor's own, of any kind: the next try may do
-                log.warning("%s: no camera (%s)", self.station, error)
-                stop.wait(wait)
-                wait = min(2 * wait, _LONGEST_WAIT)
-                continue
-            wait = 0.5
-            try:
-                yield from self._frames_of(acquirer, stop)
-            finally:
-                self._is_connected = False
-                _quietly(acquirer.stop)
-                _quietly(acquirer.destroy)
+            had_any = yield from self._frames_of_one_opening(stop)
+            if had_any:
+                wait = 0.5
+            stop.wait(wait)
+            wait = min(2 * wait, _LONGEST_WAIT)
+
+    def _frames_of_one_opening(self, stop: Event) -> Generator[Frame, None, bool]:
+        """Frames until the camera is away; returns whether there was a picture at all."""
+        try:
+            acquirer = self._open()
+        except Exception as error:  # the vendor's own, of any kind: the next try may do
+            log.warning("%s: no camera (%s)", self.station, printable(error))
+            return False
+        try:
+            return (yield from self._frames_of(acquirer, stop))
+        finally:
+            self._is_connected = False
+            _let_go(acquirer)
 
     def can_come_again(self, identity: str) -> bool:
         """Where the camera's chunk data say the identity; otherwise each picture has a new one."""
@@ -103,32 +112,40 @@ class GenicamSource(Source):
         self._harvester.update()
         wanted = self.settings.serial
         acquirer = self._harvester.create({"serial_number": wanted} if wanted else None)
-        nodes = acquirer.remote_device.node_map
-        for name, value in self.settings.features.items():
-            getattr(nodes, name).value = value
-        acquirer.start()
+        try:
+            nodes = acquirer.remote_device.node_map
+            for name, value in self.settings.features.items():
+                getattr(nodes, name).value = value
+            acquirer.start()
+        except BaseException:  # while it is held, nobody can open it
+            _let_go(acquirer)
+            raise
         self._is_connected = True
         log.info("%s: the camera %s is there", self.station, wanted or "found first")
         return acquirer
 
-    def _frames_of(self, acquirer: Any, stop: Event) -> Iterator[Frame]:
-        """Frames until the camera is away."""
+    def _frames_of(self, acquirer: Any, stop: Event) -> Generator[Frame, None, bool]:
         from harvesters.core import TimeoutException
 
         nodes = acquirer.remote_device.node_map
+        had_any = False
         while not stop.is_set():
             try:
                 with acquirer.fetch(timeout=self.settings.timeout_seconds) as buffer:
                     frame = self._frame(buffer, nodes)
             except TimeoutException:
                 continue
+            except InputError:  # a format that no further picture will have changed
+                raise
             except Exception as error:
-                log.warning("%s: the camera is away (%s)", self.station, error)
-                return
+                log.warning("%s: the camera is away (%s)", self.station, printable(error))
+                return had_any
+            had_any = True
             if frame is None:
                 self._incomplete += 1
             else:
                 yield frame
+        return had_any
 
     def _frame(self, buffer: Any, nodes: Any) -> Frame | None:
         metadata: dict[str, Any] = {
@@ -137,8 +154,8 @@ class GenicamSource(Source):
         }
         names = {*self.settings.chunks, self.settings.identity_chunk} - {None}
         metadata |= {str(name): getattr(nodes, str(name)).value for name in sorted(map(str, names))}
-        chunk = self.settings.identity_chunk
-        identity = f"{self._run}-{buffer.frame_id}" if chunk is None else str(metadata[chunk])
+        chunk, number = self.settings.identity_chunk, next(self._numbers)
+        identity = str(metadata[chunk]) if chunk else f"{self._run}-{number}"
         if not buffer.payload.components:
             return None
         return Frame(
@@ -198,6 +215,11 @@ def _to_16_bits(picture: Pixels, bits: int) -> Pixels:
     white = (1 << bits) - 1
     scaled = (picture.astype(np.uint32) * 65535 + white // 2) // white
     return scaled.astype(np.uint16)
+
+
+def _let_go(acquirer: Any) -> None:
+    _quietly(acquirer.stop)
+    _quietly(acquirer.destroy)
 
 
 def _quietly(call: Any) -> None:

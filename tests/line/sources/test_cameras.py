@@ -191,7 +191,8 @@ class Harvester:
         self.opened += 1
         if not self.plugged[min(self.opened, 3) - 1]:
             raise RuntimeError("no device")
-        return Acquirer(self)
+        self.acquirer = Acquirer(self)
+        return self.acquirer
 
     def reset(self):
         pass
@@ -202,14 +203,20 @@ class TimeoutException(Exception):  # noqa: N818 - the name in harvesters
 
 
 class Acquirer:
+    data_format = "Mono8"
+
     def __init__(self, harvester):
         self.remote_device = types.SimpleNamespace(node_map=harvester.nodes)
         self.fetched = 0
+        self.is_destroyed = False
 
     def start(self):
         pass
 
-    stop = destroy = start
+    stop = start
+
+    def destroy(self):
+        self.is_destroyed = True
 
     @contextmanager
     def fetch(self, timeout=0):
@@ -221,7 +228,7 @@ class Acquirer:
             raise RuntimeError("unplugged")
         nodes.ChunkCounterValue.value += 1
         component = types.SimpleNamespace(
-            width=3, height=2, data_format="Mono8", data=np.arange(6, dtype=np.uint8)
+            width=3, height=2, data_format=self.data_format, data=np.arange(6, dtype=np.uint8)
         )
         yield types.SimpleNamespace(
             frame_id=self.fetched,
@@ -264,6 +271,64 @@ def test_identities_of_a_genicam_camera_come_again_where_its_chunk_data_say_them
     (tmp_path / "vendor.cti").touch()
     assert source(identity_chunk="ChunkCounterValue").can_come_again("1")
     assert not source().can_come_again("1")
+
+
+def test_a_genicam_cameras_own_numbers_start_anew_and_identities_do_not(harvesters, tmp_path):
+    found = frames_of(GenicamSource, most=4, producer=tmp_path / "vendor.cti")
+    assert [frame.metadata["frame"] for frame in found] == [1, 3, 1, 3]
+    assert len({frame.identity for frame in found}) == 4
+
+
+def test_chunk_data_that_are_no_json_become_text(harvesters, monkeypatch, tmp_path):
+    usual = Harvester.__init__
+
+    def with_gain(harvester):
+        usual(harvester)
+        harvester.nodes.ChunkGain = types.SimpleNamespace(value=float("nan"))
+
+    monkeypatch.setattr(Harvester, "__init__", with_gain)
+    producer = tmp_path / "vendor.cti"
+    [frame] = frames_of(GenicamSource, most=1, producer=producer, chunks=["ChunkGain"])
+    assert frame.metadata["ChunkGain"] == "nan"
+
+
+def test_a_pixel_format_that_is_not_known_ends_the_source(harvesters, monkeypatch, tmp_path):
+    monkeypatch.setattr(Acquirer, "data_format", "Mono12Packed")
+    with pytest.raises(InputError, match="PixelFormat"):
+        frames_of(GenicamSource, producer=tmp_path / "vendor.cti")
+
+
+def test_a_genicam_camera_that_goes_at_once_is_not_opened_without_a_pause(
+    harvesters, monkeypatch, tmp_path
+):
+    def is_away(acquirer, timeout=0):
+        raise RuntimeError("unplugged")
+
+    monkeypatch.setattr(Acquirer, "fetch", is_away)
+    monkeypatch.setattr(Harvester, "plugged", (True, True, True))
+    settings = GenicamSource.Settings(producer=tmp_path / "vendor.cti")
+    source, stop = GenicamSource(settings, "press", None), threading.Event()
+    reader = threading.Thread(target=lambda: list(source.frames(stop)), daemon=True)
+    reader.start()
+    time.sleep(1)
+    opened = source._harvester.opened
+    stop.set()
+    reader.join(10)
+    assert 1 <= opened <= 3
+    assert not reader.is_alive()
+
+
+def test_a_camera_that_lacks_a_feature_is_let_go(harvesters, tmp_path, caplog):
+    settings = GenicamSource.Settings(producer=tmp_path / "vendor.cti", features={"Gamma": 1.0})
+    source, stop = GenicamSource(settings, "press", None), threading.Event()
+    reader = threading.Thread(target=lambda: list(source.frames(stop)), daemon=True)
+    reader.start()
+    time.sleep(0.2)
+    stop.set()
+    reader.join(10)
+    assert source._harvester.acquirer.is_destroyed
+    assert not source.status()["connected"]
+    assert "Gamma" in caplog.text
 
 
 def test_a_producer_that_is_not_there_is_refused_by_its_key(harvesters, tmp_path):

@@ -20,6 +20,18 @@ class LostProcessError(InputError):
     """Another process of a training has ended, or does not answer."""
 
 
+class LineStoppedError(InputError):
+    """A picture that was put into a line which is stopped."""
+
+
+class StationEndedError(InputError):
+    """A picture that was put into a station which ended before its time, or cannot begin."""
+
+
+class IdentityWaitsError(InputError):
+    """A picture with the identity of another one that waits for its record."""
+
+
 class PyramidFlowWarning(UserWarning):
     """What a person should know although the work goes on, in one sentence.
 

@@ -7,7 +7,14 @@ import pytest
 
 from tests.test_house import SOURCES
 
-SENTENCES = ("InputError", "CheckpointError", "RefusedError")
+SENTENCES = (
+    "InputError",
+    "CheckpointError",
+    "RefusedError",
+    "LineStoppedError",
+    "StationEndedError",
+    "IdentityWaitsError",
+)
 """Errors whose text people read."""
 
 NAMES = ("Ray",)

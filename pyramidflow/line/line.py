@@ -241,8 +241,12 @@ class Line(Started):
             Gives the record once it is durable; ``None`` where the identity has one already.
 
         Raises:
-            InputError: there is no such station, the line does not run, its detector cannot be made
-                ready, or the picture has no form that is known.
+            InputError: there is no such station, the picture has no form that is known, or the
+                metadata are no JSON.
+            LineStoppedError: the line is stopped.
+            StationEndedError: the station has ended, or its detector cannot be made ready; also
+                what waits for a record gets it then.
+            IdentityWaitsError: a picture with this identity waits for its record.
             TimeoutError: no room within the time.
         """
         named = {n: s for n, s in self._sources.items() if isinstance(s, PythonSource)}

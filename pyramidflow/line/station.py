@@ -154,6 +154,8 @@ class Station:
     def _run(self) -> None:
         try:
             self._inspect_all()
+            if self.failure is not None:
+                self.source.give_up(self.failure)
         finally:
             self._is_over.set()
 

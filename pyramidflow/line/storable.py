@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from math import isfinite
 from typing import Any, Final
 
-from pyramidflow.errors import shown
+from pyramidflow.errors import InputError, shown
 from pyramidflow.io.names import readable_bytes
 
 _DEEPEST: Final = 16
@@ -44,6 +44,26 @@ def is_json(value: object, deep: int = 0) -> bool:
     if isinstance(value, Mapping):
         return all(isinstance(key, str) and is_json(x, deep + 1) for key, x in value.items())
     return isinstance(value, list | tuple) and all(is_json(x, deep + 1) for x in value)
+
+
+def check_metadata(metadata: object) -> None:
+    """Refuse metadata that are no JSON.
+
+    Args:
+        metadata: from outside.
+
+    Raises:
+        InputError: they are no table with texts as keys, or a value is none that JSON has.
+    """
+    expected = (
+        "JSON is expected, so texts, finite numbers, true, false and None, in lists and under "
+        "texts as keys; write it as one of them."
+    )
+    if not isinstance(metadata, Mapping):
+        raise InputError(f"the metadata are {shown(metadata)}: {expected}")
+    for key, value in metadata.items():
+        if not isinstance(key, str) or not is_json(value):
+            raise InputError(f"the metadata's {shown(key)} is {shown(value)}: {expected}")
 
 
 def storable_metadata(metadata: Mapping[Any, Any]) -> dict[str, Any]:

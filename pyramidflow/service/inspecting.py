@@ -10,7 +10,12 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Depends, HTTPException, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 
-from pyramidflow.errors import InputError
+from pyramidflow.errors import (
+    IdentityWaitsError,
+    InputError,
+    LineStoppedError,
+    StationEndedError,
+)
 from pyramidflow.line.history.search import part_of
 from pyramidflow.line.record import Record
 from pyramidflow.line.sources.python import made_identity
@@ -39,7 +44,10 @@ _ANSWERS: Final[dict[int | str, dict[str, Any]]] = {
     413: {"description": "The picture is too large."},
     422: {"description": "The picture cannot be read; its record says why."},
     429: {"description": "Too many requests."},
-    503: {"description": "The line is full, or the station is preparing: see Retry-After."},
+    503: {
+        "description": "The line is full or stopped, or the station prepares: see Retry-After. "
+        "Without it, the station has ended."
+    },
 }
 
 router = APIRouter(dependencies=[Depends(changer)])
@@ -103,8 +111,7 @@ async def _put(
     except TimeoutError as error:
         raise _full() from error
     except InputError as error:
-        is_stopped = "stopped" in str(error)
-        raise HTTPException(503 if is_stopped else 409, str(error)) from error
+        raise _refused(error) from error
 
 
 def _with_heat_map(record: Record, picture: bytes) -> bytes:
@@ -120,9 +127,12 @@ async def _result(asked: "Future[Record | None]") -> Record | None:
         return await asyncio.wait_for(waiting, _SECONDS_TO_INSPECT)
     except asyncio.TimeoutError as error:
         raise _full() from error
+    except InputError as error:
+        raise _refused(error) from error
     except asyncio.CancelledError as error:
         if asked.cancelled():
-            raise HTTPException(503, "the line is stopped.", {"Retry-After": "5"}) from error
+            stopped = LineStoppedError("the line is stopped: send the picture again later.")
+            raise _refused(stopped) from error
         raise
 
 
@@ -139,6 +149,15 @@ def _station(context: Context, wanted: str | None) -> str:
 
 def _kind(source: Any) -> str:
     return str(source.kind)
+
+
+def _refused(error: InputError) -> HTTPException:
+    """What the line says of a picture that it does not take, as an answer."""
+    if isinstance(error, LineStoppedError):
+        return HTTPException(503, str(error), {"Retry-After": "5"})
+    if isinstance(error, StationEndedError):
+        return HTTPException(503, str(error))
+    return HTTPException(409 if isinstance(error, IdentityWaitsError) else 400, str(error))
 
 
 def _full() -> HTTPException:

@@ -1,7 +1,5 @@
 """The line as a whole: every part a record, whatever happens, and changes between two parts."""
 
-import json
-import os
 import shutil
 import sqlite3
 import threading
@@ -16,30 +14,10 @@ from pyramidflow import Detector
 from pyramidflow.errors import InputError
 from pyramidflow.line import Line
 from pyramidflow.line.pipeline.pipeline import Pipeline
-from tests.line.records import eventually
+from tests.line.running import configuration, picture, records_in
 from tests.support.tiny import write_image
 
 pytest.importorskip("pydantic", reason="needs pydantic, of the extra line")
-
-
-def configuration(tmp_path, detector, source=None, **station):
-    source = source or {"kind": "python"}
-    return {
-        "store": tmp_path / "line.sqlite",
-        "stations": [{"name": "press", "detector": detector, "source": source, **station}],
-        "sinks": [{"kind": "jsonl", "folder": tmp_path / "records"}],
-    }
-
-
-def records_in(tmp_path):
-    lines = []
-    for path in sorted((tmp_path / "records").glob("*.jsonl")):
-        lines += path.read_text().splitlines()
-    return [json.loads(line) for line in lines]
-
-
-def picture(seed=0):
-    return np.random.default_rng(seed).integers(60, 160, (24, 24, 3), np.uint8)
 
 
 def test_what_python_puts_in_comes_back_as_a_record_with_its_identity(tmp_path, detector_file):
@@ -100,57 +78,6 @@ def test_broken_pictures_are_records_and_the_line_goes_on(tmp_path, detector_fil
     with Line(configuration(tmp_path, detector_file, source)) as line:
         assert line.wait(60)
     assert len(records_in(tmp_path)) == 4
-
-
-def test_two_pictures_of_one_identity_are_one_part_and_the_second_is_counted(
-    tmp_path, detector_file, caplog
-):
-    incoming = tmp_path / "in"
-    incoming.mkdir()
-    source = {
-        "kind": "folder",
-        "path": incoming,
-        "pattern": r"(?P<identity>\d+)_\w+\.png",
-        "after": "archive",
-        "archive": tmp_path / "done",
-    }
-    rng = np.random.default_rng(0)
-    for side in ("left", "right"):
-        write_image(incoming / f"4711_{side}.png", rng)
-
-    def state():
-        return line.status()["stations"]["press"]
-
-    with Line(configuration(tmp_path, detector_file, source)) as line:
-        assert eventually(lambda: state()["ok"] and state()["already_recorded"], 60)
-        write_image(incoming / "4711_top.png", rng)
-        assert eventually(lambda: state()["already_recorded"] == 2, 60)
-        assert state()["ok"] == 1
-    assert [record["identity"] for record in records_in(tmp_path)] == ["4711"]
-    said = [r.message for r in caplog.records if "give each picture an identity" in r.message]
-    assert len(said) == 2
-    assert len(list((tmp_path / "done").rglob("*.png"))) == 3
-
-
-def test_a_file_name_that_is_no_text_stops_nothing(tmp_path, detector_file):
-    incoming = tmp_path / "in"
-    incoming.mkdir()
-    write_image(tmp_path / "x.png", np.random.default_rng(0))
-    try:
-        os.rename(tmp_path / "x.png", os.fsencode(incoming) + b"/Teil_T\xfcr_2.png")
-    except OSError:
-        pytest.skip("this file system takes only names that are UTF-8")
-    source = {"kind": "folder", "path": incoming, "pattern": r"(?P<identity>.+)\.png"}
-    for _ in range(2):
-        with Line(configuration(tmp_path, detector_file, source)) as line:
-            assert eventually(lambda: _told(line) == 1, 60)
-            assert line.status()["stations"]["press"]["failure"] is None
-    assert [record["identity"] for record in records_in(tmp_path)] == [r"Teil_T\xfcr_2"]
-
-
-def _told(line):
-    state = line.status()["stations"]["press"]
-    return state["ok"] + state["already_recorded"]
 
 
 def test_pictures_that_come_too_fast_are_let_go_with_a_record_each(

@@ -112,14 +112,21 @@ def test_a_detector_that_does_not_get_ready_ends_the_line_with_its_sentence(
     with held_preparations(InputError(TOO_SMALL), first=1) as go, Line(given) as line:
         asked = line.put(picture(), station="drill")
         full = [line.put(picture(), station="mill") for _ in range(8)]
-        more = threading.Thread(target=line.put, args=(picture(),), kwargs={"station": "mill"})
+        refused = []
+
+        def put_more():
+            with pytest.raises(InputError, match=sentence) as caught:
+                line.put(picture(), station="mill")
+            refused.append(caught.value)
+
+        more = threading.Thread(target=put_more)
         more.start()
         go.set()
         for each in (asked, *full):
             with pytest.raises(InputError, match=sentence):
                 each.result(60)
         more.join(60)
-        assert not more.is_alive()
+        assert refused
         with pytest.raises(InputError, match=sentence):
             line.wait(60)
         with pytest.raises(InputError, match=sentence):

@@ -89,6 +89,38 @@ def test_a_full_line_answers_at_once_and_loses_nothing(tmp_path, detector_file, 
         assert {part["identity"] for part in kept} == {a.json()["identity"] for a in taken}
 
 
+def test_a_station_that_ended_says_why_at_once(tmp_path, detector_file):
+    def put(entries):
+        raise ZeroDivisionError("a mistake")
+
+    with served(configuration(tmp_path, detector_file)) as found:
+        found.line._stations["press"].keeper.put = put
+        for _ in range(2):
+            answer = found.inspect(picture(), identity="1")
+            assert (answer.status_code, answer.json()["detail"]) == (
+                503,
+                "ZeroDivisionError: a mistake",
+            )
+        del found.line._stations["press"].keeper.put
+
+
+def test_an_identity_that_is_being_inspected_is_refused(tmp_path, detector_file, monkeypatch):
+    held = threading.Event()
+    usual = part.inspect
+
+    def waits(parts, session):
+        held.wait(60)
+        usual(parts, session)
+
+    with served(configuration(tmp_path, detector_file)) as found, ThreadPoolExecutor(1) as pool:
+        monkeypatch.setattr(part, "inspect", waits)
+        first = pool.submit(found.inspect, picture(), identity="stopped")
+        time.sleep(0.5)
+        again = found.inspect(picture(), identity="stopped")
+        held.set()
+        assert (again.status_code, first.result().status_code) == (409, 200)
+
+
 def test_a_line_without_the_source_python_takes_no_picture(tmp_path, detector_file):
     (tmp_path / "in").mkdir()
     source = {"kind": "folder", "path": tmp_path / "in"}

@@ -1,22 +1,28 @@
 """Pictures that a Python program puts in, with :meth:`pyramidflow.line.Line.put`."""
 
-import queue
 import re
 import secrets
+from collections import deque
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
-from contextlib import suppress
-from threading import Event, Lock
+from threading import Condition, Event
 from typing import Any, Final
 
 from pydantic import Field
 
 from pyramidflow.data import Image
-from pyramidflow.errors import InputError
+from pyramidflow.errors import (
+    IdentityWaitsError,
+    InputError,
+    LineStoppedError,
+    StationEndedError,
+)
+from pyramidflow.io.names import printable
 from pyramidflow.line.frame import Frame
 from pyramidflow.line.record import Record
 from pyramidflow.line.sources.payload import payload_of
 from pyramidflow.line.sources.source import Recorded, Source, SourceSettings
+from pyramidflow.line.storable import check_metadata
 
 _LOOK_FOR_A_STOP: Final = 0.2
 """Seconds."""
@@ -42,10 +48,10 @@ class PythonSource(Source):
 
     def __init__(self, settings: PythonSettings, station: str, recorded: Recorded) -> None:
         super().__init__(settings, station, recorded)
-        self._frames: queue.Queue[Frame] = queue.Queue(settings.waiting)
+        self._waiting: deque[Frame] = deque()
         self._asked: dict[str, Future[Record | None]] = {}
         self._refusal: InputError | None = None
-        self._asking = Lock()
+        self._changed = Condition()
 
     def put(
         self,
@@ -57,46 +63,49 @@ class PythonSource(Source):
         """Hand over a picture; see :meth:`pyramidflow.line.Line.put`.
 
         Raises:
-            InputError: the line is stopped or cannot inspect, the picture has no form that is
-                known, or one with this identity waits already.
+            LineStoppedError: the line is stopped.
+            StationEndedError: the station has ended, or cannot begin.
+            IdentityWaitsError: one with this identity waits already.
+            InputError: the picture has no form that is known, or the metadata are no JSON.
             TimeoutError: no room within the time.
         """
-        payload = payload_of(image)
+        metadata = {} if metadata is None else metadata
+        check_metadata(metadata)
         identity = identity or made_identity()
-        asked: Future[Record | None] = Future()
-        with self._asking:
-            if self._refusal is not None:
-                raise self._refusal
-            if identity in self._asked:
-                raise InputError(f"a picture with the identity {identity} waits: give another one.")
-            self._asked[identity] = asked
         frame = Frame(
-            payload,
+            payload_of(image),
             identity,
             identity=identity,
             station=self.station,
             source="python",
-            metadata=dict(metadata or {}),
+            metadata=metadata,
         )
-        try:
-            self._frames.put(frame, timeout=timeout)
-        except queue.Full as error:
-            self._asked.pop(identity, None)
-            raise TimeoutError("the line takes no picture now: parts come too fast.") from error
+        with self._changed:
+            asked = self._asked_for(frame.identity)
+            try:
+                self._wait_for_room(timeout)
+            except BaseException:
+                self._asked.pop(frame.identity, None)
+                raise
+            self._waiting.append(frame)
+            self._changed.notify_all()
         return asked
 
     def frames(self, stop: Event) -> Iterator[Frame]:
-        """Frames in the order in which they were put."""
-        while True:
-            try:
-                yield self._frames.get(timeout=_LOOK_FOR_A_STOP)
-            except queue.Empty:
-                if stop.is_set():
-                    return
+        """Frames in the order in which they were put; after a stop, those that wait already."""
+        while not stop.is_set():
+            with self._changed:
+                self._changed.wait_for(lambda: self._waiting, _LOOK_FOR_A_STOP)
+            yield from self._next()
+        with self._changed:
+            self._refuse(_stopped())
+        while found := self._next():
+            yield from found
 
     def acknowledge(self, frame: Frame, record: Record | None) -> None:
         """Tell the program."""
-        if (asked := self._asked.pop(frame.identity, None)) is not None:
+        asked = self._asked.pop(frame.identity, None)
+        if asked is not None and asked.set_running_or_notify_cancel():
             asked.set_result(record)
 
     def can_come_again(self, identity: str) -> bool:
@@ -105,22 +114,55 @@ class PythonSource(Source):
 
     def close(self) -> None:
         """Take no more pictures, and cancel what was never looked at."""
-        stopped = InputError("the line is stopped: put pictures in while it runs.")
-        for asked in self._refused(stopped):
+        for asked in self._ended(_stopped()):
             asked.cancel()
 
     def give_up(self, reason: InputError) -> None:
         """Take no more pictures, and give the reason to who waits for a record."""
-        for asked in self._refused(reason):
-            asked.set_exception(reason)
+        ended = StationEndedError(str(reason))
+        for asked in self._ended(ended):
+            if asked.set_running_or_notify_cancel():
+                asked.set_exception(ended)
 
-    def _refused(self, reason: InputError) -> "list[Future[Record | None]]":
+    def _asked_for(self, identity: str) -> "Future[Record | None]":
+        if self._refusal is not None:
+            raise self._refusal
+        if identity in self._asked:
+            raise IdentityWaitsError(
+                f"a picture with the identity {printable(identity)} waits: give another one."
+            )
+        self._asked[identity] = Future()
+        return self._asked[identity]
+
+    def _wait_for_room(self, timeout: float | None) -> None:
+        most = self.settings.waiting
+        self._changed.wait_for(lambda: len(self._waiting) < most or self._refusal, timeout)
+        if self._refusal is not None:
+            raise self._refusal
+        if len(self._waiting) >= most:
+            raise TimeoutError("the line takes no picture now: parts come too fast.")
+
+    def _next(self) -> list[Frame]:
+        """The frame that waits longest, if there is one."""
+        with self._changed:
+            found = [self._waiting.popleft()] if self._waiting else []
+            self._changed.notify_all()
+        return found
+
+    def _refuse(self, reason: InputError) -> None:
+        """Refuse all further pictures, and those that wait for room."""
+        self._refusal = self._refusal or reason
+        self._changed.notify_all()
+
+    def _ended(self, reason: InputError) -> "list[Future[Record | None]]":
         """Refuse all further pictures; gives what was asked for and never will be there."""
-        with self._asking:
-            self._refusal = self._refusal or reason
-            waiting = [asked for asked in self._asked.values() if not asked.done()]
+        with self._changed:
+            self._refuse(reason)
+            asked = list(self._asked.values())
             self._asked.clear()
-        with suppress(queue.Empty):  # who waits for room goes on, too
-            while True:
-                self._frames.get_nowait()
-        return waiting
+            self._waiting.clear()
+        return asked
+
+
+def _stopped() -> LineStoppedError:
+    return LineStoppedError("the line is stopped: put pictures in while it runs.")

@@ -79,7 +79,7 @@ class Source(ABC):
         """
 
     def give_up(self, reason: InputError) -> None:  # noqa: B027 - most sources need none
-        """No frame will ever be taken: who waits for one is to be told.
+        """No further frame is ever taken: who waits for one is to be told.
 
         Args:
             reason: why.

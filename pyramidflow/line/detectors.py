@@ -1,6 +1,7 @@
 """The detectors of a line's stations: read and checked, made ready, and changed while it runs."""
 
 import logging
+import threading
 from pathlib import Path
 
 from pyramidflow.errors import InputError
@@ -34,6 +35,8 @@ class Detectors:
             for number, station in enumerate(settings.stations)
         }
         self._opened: dict[str, OpenedDetector] = {}
+        # Held from the look at what inspects to its change: a reload may come beside a person.
+        self._changing = threading.Lock()
 
     def open(self, station: str) -> None:
         """Read and check a station's detector.
@@ -58,7 +61,7 @@ class Detectors:
         """
         settings = self._settings[station]
         with naming(self._tables[station], "detector", settings):
-            return self._ready(self._opened.pop(station), settings)
+            return self._with_moved(_ready(self._opened.pop(station)), settings)
 
     def reloaded(self, station: Station, wanted: StationSettings) -> list[str]:
         """Let a station inspect with a changed detector or thresholds, where it can be done.
@@ -77,14 +80,16 @@ class Detectors:
             said.append(logged(f"{name}: only detector and thresholds change while it runs"))
         try:
             settings = station.settings.model_copy(update=taken)
-            found = self._ready(_opened(settings), settings)
+            found = _ready(_opened(settings))
+            with self._changing:
+                found = self._with_moved(found, settings)
+                self._configured[name] = wanted.thresholds
+                old = station.inspector
+                if (found.digest, found.thresholds) == (old.digest, old.thresholds):
+                    return said
+                station.inspector = found
         except Exception as error:  # whatever is wrong with the new one, the old one works
             return [*said, logged(f"{name}: the old detector stays: {printable(error)}")]
-        self._configured[name] = wanted.thresholds
-        old = station.inspector
-        if (found.digest, found.thresholds) == (old.digest, old.thresholds):
-            return said
-        station.inspector = found
         return [
             *said,
             logged(
@@ -105,18 +110,17 @@ class Detectors:
         name = station.settings.name
         if not who.strip():
             raise InputError("who moves the thresholds is empty: give a name.")
-        old = station.inspector
         wanted = {"threshold": threshold, "review_threshold": review_threshold}
-        found = old.with_thresholds(**wanted)
-        self._moved.move(name, old.digest, self._configured[name], wanted, who)
-        station.inspector = found
+        with self._changing:
+            old = station.inspector
+            found = old.with_thresholds(**wanted)
+            self._moved.move(name, old.digest, self._configured[name], wanted, who)
+            station.inspector = found
         return logged(
             f"{name}: {printable(who)} moved the thresholds to {_said(found)}; before, {_said(old)}"
         )
 
-    def _ready(self, detector: OpenedDetector, settings: StationSettings) -> Inspector:
-        found = detector.prepared()
-        found.warm_up()
+    def _with_moved(self, found: Inspector, settings: StationSettings) -> Inspector:
         moved = self._moved.of(settings.name, found.digest, settings.thresholds)
         return found.with_thresholds(**moved) if moved else found
 
@@ -136,6 +140,12 @@ def _opened(settings: StationSettings) -> OpenedDetector:
         precision=settings.precision,
         max_pixels=round(settings.max_megapixels * 1e6),
     )
+
+
+def _ready(detector: OpenedDetector) -> Inspector:
+    found = detector.prepared()
+    found.warm_up()
+    return found
 
 
 def _said(inspector: Inspector) -> str:

@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import threading
+from concurrent.futures import ThreadPoolExecutor, wait
 
 import numpy as np
 import pytest
@@ -79,6 +81,34 @@ def test_a_new_detector_ends_moved_thresholds(tmp_path, detector_file):
         other.save(file)
         [said] = line.reload()
         assert "threshold 123" in said
+        assert line.thresholds["press"]["threshold"] == 123.0
+
+
+def test_a_reload_while_thresholds_are_written_is_not_undone(tmp_path, detector_file, monkeypatch):
+    file = tmp_path / "part.safetensors"
+    shutil.copy(detector_file, file)
+    is_writing, goes_on = threading.Event(), threading.Event()
+    usual = MovedThresholds.move
+
+    def slowly(*given):
+        is_writing.set()
+        assert goes_on.wait(60)
+        usual(*given)
+
+    monkeypatch.setattr(MovedThresholds, "move", slowly)
+    with Line(configuration(tmp_path, file)) as line, ThreadPoolExecutor(2) as threads:
+        line.wait_until_ready()
+        moved = threads.submit(line.move_thresholds, "press", 2e-6, 1e-6, "Ada")
+        assert is_writing.wait(60)
+        other = Detector.load(detector_file)
+        other.threshold = 123.0
+        other.save(file)
+        reloaded = threads.submit(line.reload)
+        wait([reloaded], 2)
+        goes_on.set()
+        assert "Ada moved" in moved.result(60)
+        [said] = reloaded.result(60)
+        assert "threshold 123; before" in said
         assert line.thresholds["press"]["threshold"] == 123.0
 
 

@@ -3,12 +3,15 @@
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import typer
 
 from pyramidflow.cli.history_places import place_of
 from pyramidflow.io.names import printable
+
+_NAMED: Final = 5
+"""Files that a sentence names."""
 
 if TYPE_CHECKING:
     from pyramidflow.detector import Detector
@@ -38,6 +41,8 @@ def marked_in(history: str, folders: Sequence[Path] | None) -> "MarkedPictures":
         store.close()
     counts = f"{len(found.good)} good, {len(found.bad)} bad, {found.missing} without a picture"
     typer.echo(f"marked in {printable(history)}: {counts}", err=True)
+    if found.changed:
+        typer.echo(f"left out, they hold another picture now: {_named(found.changed)}", err=True)
     if not found.good:
         raise InputError(
             f"{printable(history)} has no picture of a part that was marked good: keep image in a "
@@ -45,6 +50,12 @@ def marked_in(history: str, folders: Sequence[Path] | None) -> "MarkedPictures":
             "pyramidflow history mark."
         )
     return found
+
+
+def _named(paths: Sequence[Path]) -> str:
+    names = list(dict.fromkeys(map(printable, paths)))
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(names[:_NAMED]) + more
 
 
 def apart(pictures: Sequence[Path]) -> tuple[list[Path], list[Path]]:

@@ -4,6 +4,7 @@ from PIL import Image
 
 from pyramidflow import Detector
 from pyramidflow.cli import main
+from pyramidflow.cli.from_history import marked_in
 from pyramidflow.line.history.store import Store, sqlite_url
 from pyramidflow.line.outbox.outbox import Outbox, Outgoing
 from tests.line.records import record
@@ -118,3 +119,15 @@ def test_a_history_without_marks_is_a_sentence(trained, tmp_path, capsys):
     Outbox(tmp_path / "line.sqlite", {}).close()
     assert run("calibrate", "--model", trained, "--from-history", tmp_path / "line.sqlite") == 2
     assert "has no picture of a part that was marked good" in capsys.readouterr().err
+
+
+def test_a_file_that_holds_another_picture_now_is_named_and_left_out(history, tmp_path, capsys):
+    written_anew = grain(tmp_path / "capture.png", 1)
+    store = Store.open(sqlite_url(history / "line.sqlite"))
+    store.add([record(20, path=str(written_anew)).as_dict()])
+    store.mark(None, "00020.png", True, "Ada")
+    store.close()
+    found = marked_in(str(history / "line.sqlite"), [history / "kept"])
+    assert len(found.good) == 10
+    said = capsys.readouterr().err
+    assert f"left out, they hold another picture now: {written_anew}\n" in said

@@ -1,5 +1,6 @@
 import csv
 import json
+import os
 from datetime import datetime, time, timedelta, timezone
 from types import SimpleNamespace
 
@@ -12,6 +13,7 @@ from pyramidflow.line.history.marked import marked_pictures
 from pyramidflow.line.history.store import Chosen, Store, sqlite_url
 from pyramidflow.line.history.summary import moment_of, summarized
 from pyramidflow.line.outbox.outbox import Outbox, Outgoing
+from pyramidflow.line.sources.file_identity import content_identity, file_identity
 from tests.line.kept import Kept, refuses, started, takes
 from tests.line.records import START, eventually, record
 from tests.line.services import postgres_url
@@ -151,6 +153,7 @@ def test_pictures_of_marked_parts_are_found_where_they_lie(store, tmp_path):
     (kept / "day" / "x.png").write_bytes(b"")
     read = tmp_path / "read.png"
     read.write_bytes(b"")
+    os.utime(read, (0, 0))
     store.add(
         [
             judged(20, "ng", pictures={"image": "day/x.png"}).as_dict(),
@@ -163,6 +166,45 @@ def test_pictures_of_marked_parts_are_found_where_they_lie(store, tmp_path):
         store.mark(None, identity, good, "Ada")
     found = marked_pictures(store.parts(marked=True), [tmp_path, kept])
     assert (found.good, found.bad, found.missing) == ([kept / "day" / "x.png"], [read], 1)
+    assert found.changed == []
+
+
+IDENTITIES = {
+    "by name, time and size": lambda path: file_identity(
+        "capture.png", path.stat().st_mtime_ns, path.stat().st_size
+    ),
+    "by content": content_identity,
+    "by a code": lambda path: "00020",
+}
+
+
+@pytest.mark.parametrize("way", IDENTITIES)
+def test_a_file_that_was_written_anew_is_not_the_marked_picture(store, tmp_path, way):
+    path = tmp_path / "capture.png"
+    path.write_bytes(b"a good part")
+    os.utime(path, (START.timestamp(), START.timestamp()))
+    identity = IDENTITIES[way](path)
+    store.add([judged(20, "ok", path=str(path), identity=identity).as_dict()])
+    store.mark(None, identity, True, "Ada")
+    found = marked_pictures(store.parts(marked=True), [])
+    assert (found.good, found.changed) == ([path], [])
+
+    path.write_bytes(b"a bad part.")
+    found = marked_pictures(store.parts(marked=True), [])
+    assert (found.good, found.changed, found.missing) == ([], [path], 0)
+
+
+def test_a_file_is_the_marked_picture_by_what_its_record_says_of_it(store, tmp_path):
+    path = tmp_path / "capture.png"
+    path.write_bytes(b"a good part")
+    changed = datetime.fromtimestamp(path.stat().st_mtime_ns / 1e9, UTC)
+    metadata = {"modified": changed.isoformat(), "bytes": 11}
+    store.add([judged(20, "ok", path=str(path), metadata=metadata).as_dict()])
+    store.mark(None, "00020.png", True, "Ada")
+    assert marked_pictures(store.parts(marked=True), []).good == [path]
+    path.write_bytes(b"a bad part, larger")
+    os.utime(path, ns=(0, round(changed.timestamp() * 1e9)))
+    assert marked_pictures(store.parts(marked=True), []).changed == [path]
 
 
 @pytest.fixture

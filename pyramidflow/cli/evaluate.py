@@ -80,14 +80,14 @@ def _measure_all(
 ) -> "list[Evaluation]":
     """Measure one job after the other and write what it gives; those that fail join ``failed``."""
     from pyramidflow.errors import InputError
-    from pyramidflow.evaluation import FailedJob
+    from pyramidflow.evaluation import UNUSABLE, FailedJob, reason_of
 
     evaluations: list[Evaluation] = []
     for job in jobs:
         try:
             detector, evaluation = _measure(job, how)
-        except (InputError, OSError, MemoryError) as error:
-            failed.append(FailedJob(job.file, str(error) or type(error).__name__))
+        except UNUSABLE as error:
+            failed.append(FailedJob(job.file, reason_of(error)))
             continue
         _write_results(detector, evaluation, output / job.name)
         evaluations.append(evaluation)

@@ -3,7 +3,6 @@
 import contextlib
 import hashlib
 import itertools
-import os
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,6 +16,7 @@ from pyramidflow.data.decoding import DEFAULT_DECODING, Decoding
 from pyramidflow.data.images import read_image
 from pyramidflow.data.transforms import resize_image
 from pyramidflow.errors import InputError
+from pyramidflow.machine import usable_processors
 
 CACHE_BYTES = 2 * 2**30
 """Default of the memory for the kept images of a set."""
@@ -261,7 +261,7 @@ def _in_threads(
         except InputError as error:
             return error
 
-    threads = min(_MOST_THREADS, _usable_cpus())
+    threads = min(_MOST_THREADS, usable_processors())
     pool = ThreadPoolExecutor(threads)
     try:
         remaining = iter(paths)
@@ -277,12 +277,6 @@ def _in_threads(
 
 def _take(paths: Iterator[Path], count: int) -> list[Path]:
     return list(itertools.islice(paths, count))
-
-
-def _usable_cpus() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _to_uint16(image: npt.NDArray[Any]) -> npt.NDArray[np.uint16]:

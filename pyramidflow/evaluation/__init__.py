@@ -27,10 +27,12 @@ from pyramidflow.evaluation.tables import (
     write_csv,
     write_markdown,
 )
+from pyramidflow.evaluation.unusable import UNUSABLE, reason_of
 
 __all__ = [
     "COUNTS",
     "SETTINGS",
+    "UNUSABLE",
     "Evaluation",
     "FailedJob",
     "Job",
@@ -50,6 +52,7 @@ __all__ = [
     "has_mean",
     "plan_jobs",
     "pro_curve",
+    "reason_of",
     "reduce_mask",
     "remarks",
     "roc_curve",

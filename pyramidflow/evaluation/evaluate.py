@@ -20,6 +20,7 @@ from pyramidflow.evaluation.metrics import Metrics, metrics_of, thin_curve
 from pyramidflow.evaluation.ranking import FloatArray, Ranking, rank
 from pyramidflow.evaluation.rates import Rate
 from pyramidflow.evaluation.truth import failure_sentence, truth_of
+from pyramidflow.evaluation.unusable import UNUSABLE
 from pyramidflow.io.names import printable
 from pyramidflow.spec import ImageSize
 
@@ -65,7 +66,7 @@ class Evaluation:
             :func:`pyramidflow.evaluation.masks.reduce_mask`.
         pixel_roc: ROC curve over the pixels, thinned for drawing; ``None`` if it is not defined.
         pro: per-region overlap curve, likewise.
-        seconds: time to read and inspect the images.
+        seconds: time to read and inspect the images, without that of their masks and the metrics.
         training: the detector's training record.
         pixel_counts: pixels at the pixel threshold: found on defects, found elsewhere, missed.
         detector_name: what tells detectors apart that are measured together.
@@ -192,12 +193,10 @@ def evaluate(
     if session.stale is not None:
         raise InputError(session.stale)
     measuring = _Measuring(session, session.threshold)
-    started = time.perf_counter()
     outcomes = []
     for sample in category.test:
         outcomes.append(measuring.outcome(sample))
         on_image()
-    seconds = time.perf_counter() - started
     scored = [outcome for outcome in outcomes if outcome.score is not None]
     if not scored:
         raise InputError(
@@ -217,7 +216,7 @@ def evaluate(
         small_defects=measuring.small_defects,
         pixel_roc=_drawn(pixels, pixels.recall),
         pro=_drawn(pixels, pixels.overlap),
-        seconds=seconds,
+        seconds=measuring.seconds,
         training=detector.training,
         pixel_counts=measuring.counts(),
         review_threshold=session.review_threshold,
@@ -246,18 +245,22 @@ class _Measuring:
         self.pixel_counts = np.zeros(3, np.int64)
         self.defects = 0
         self.small_defects = 0
+        self.seconds = 0.0
 
     def outcome(self, sample: Sample) -> Outcome:
+        started = time.perf_counter()
         try:
             image = read_image(sample.path, self._session.decoding)
             [found] = self._session.working_maps([image])
-        except (InputError, OSError, MemoryError) as error:
+        except UNUSABLE as error:
             return Outcome(sample, None, failure_sentence(sample.path, error))
+        finally:
+            self.seconds += time.perf_counter() - started
         limits = (self._threshold, self._session.review_threshold)
         verdict = judge(found.score, *limits, is_placed=found.is_placed)
         try:
             reduced = truth_of(sample, image.shape[:2], self.size, self._session.decoding)
-        except (InputError, OSError, MemoryError) as error:
+        except UNUSABLE as error:
             assert sample.mask_path is not None
             return Outcome(sample, found.score, failure_sentence(sample.mask_path, error), verdict)
         if sample.problem is not None:

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pyramidflow.data import Category, list_categories, open_dataset
-from pyramidflow.detector import Detector
+from pyramidflow.detector.artifact import read_header
 from pyramidflow.errors import InputError
+from pyramidflow.evaluation.unusable import UNUSABLE, reason_of
 from pyramidflow.io.names import printable
 
 
@@ -66,7 +67,7 @@ def find_detectors(model: Path) -> list[Path]:
 def plan_jobs(
     files: Sequence[Path], data: Path, category: str | None
 ) -> tuple[list[Job], list[FailedJob]]:
-    """Open every detector and its category once, so that what is wrong is said before long work.
+    """Check every file and open its category, so that what is wrong is said before long work.
 
     Args:
         files: detector files.
@@ -83,8 +84,8 @@ def plan_jobs(
     for file in files:
         try:
             opened.append((file, _category_of(file, data, category)))
-        except (InputError, OSError) as error:
-            failed.append(FailedJob(file, str(error)))
+        except UNUSABLE as error:
+            failed.append(FailedJob(file, reason_of(error)))
     times = Counter(_folded(chosen.name) for _, chosen in opened)
     taken: set[str] = set()
     jobs = []
@@ -99,9 +100,9 @@ def plan_jobs(
 
 
 def _category_of(file: Path, data: Path, category: str | None) -> Category:
-    trained_on = Detector.load(file, device="cpu").training.get("category")
-    if category is None and len(list_categories(data)) > 1:
-        category = trained_on
+    training = read_header(file).training
+    if category is None and training is not None and len(list_categories(data)) > 1:
+        category = training.category
     return open_dataset(data, category)
 
 

@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 from pyramidflow.data import read_image
 from pyramidflow.detector import Session
-from pyramidflow.errors import InputError
 from pyramidflow.evaluation.rates import Rate
+from pyramidflow.evaluation.unusable import UNUSABLE
 
 
 class Judgement(NamedTuple):
@@ -47,6 +47,6 @@ def _verdicts(session: Session, pictures: Sequence[Path]) -> list[str | None]:
         try:
             [inspection] = session.inspect_pixels([read_image(path, session.decoding)])
             found.append(inspection.verdict)
-        except (InputError, OSError):
+        except UNUSABLE:
             found.append(None)
     return found

@@ -8,6 +8,7 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from pyramidflow import Detector
@@ -169,6 +170,28 @@ def test_a_detector_that_cannot_be_measured_does_not_stop_the_others(
     assert code == 2
     assert err.startswith("error: none of 2 detectors could be measured; the first: ")
     assert err.count("\n") == 1
+
+
+def test_a_full_device_does_not_stop_the_other_detectors(
+    evaluated, tiny_set, tiny_detector_file, tmp_path, monkeypatch
+):
+    models, usual = tmp_path / "models", Detector.prepare
+    models.mkdir()
+    for name in ("a", "b"):
+        shutil.copy(tiny_detector_file, models / f"{name}.safetensors")
+    prepared = []
+
+    def prepare(self, **settings):
+        prepared.append(self)
+        if len(prepared) == 1:
+            raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate 2 GiB.")
+        return usual(self, **settings)
+
+    monkeypatch.setattr(Detector, "prepare", prepare)
+    code, out, err, output = evaluated(tiny_set, models)
+    assert (code, err) == (2, "error: CUDA out of memory.\n")
+    assert "Not measured: a.safetensors: CUDA out of memory." in out
+    assert [row["category"] for row in table_of(output)] == ["plate", "mean"]
 
 
 @pytest.mark.parametrize("place", ["ev", "ev/plate", "ev/plate/report.html"])

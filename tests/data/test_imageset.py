@@ -215,7 +215,7 @@ def test_batches_in_turn_are_what_indexing_gives(tmp_path, decoded, budget):
 
 
 def test_few_images_are_decoded_ahead(tmp_path, decoded, monkeypatch):
-    monkeypatch.setattr(imageset, "_usable_cpus", lambda: 2)
+    monkeypatch.setattr(imageset, "usable_processors", lambda: 2)
     paths = [put_image(tmp_path / f"{index:02}.png", index) for index in range(40)]
     images = ImageSet(paths, 4, cache_bytes=0)
     turn = images.in_turn([[index] for index in range(40)])

@@ -7,6 +7,7 @@ import json
 import math
 import os
 import shutil
+import sys
 import tracemalloc
 from dataclasses import replace
 from types import SimpleNamespace
@@ -14,6 +15,7 @@ from typing import ClassVar
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from pyramidflow.data import Decoding, open_dataset
@@ -88,6 +90,41 @@ def test_an_evaluation_follows_the_folder_the_masks_and_the_threshold(graded_set
     assert result.metrics.pixel_auroc == 1.0
     assert result.metrics.image_auroc == 0.75
     assert (result.false_rejects, result.escapes) == (Rate(1, 2), Rate(1, 2))
+
+
+def test_the_seconds_are_those_of_the_inspections_alone(graded_set, monkeypatch):
+    passed = [0.0]
+
+    def taking(seconds, usual):
+        def call(*arguments):
+            passed[0] += seconds
+            return usual(*arguments)
+
+        return call
+
+    module = sys.modules[evaluate.__module__]
+    monkeypatch.setattr(module, "time", SimpleNamespace(perf_counter=lambda: passed[0]))
+    monkeypatch.setattr(module, "read_image", taking(1, module.read_image))
+    monkeypatch.setattr(module, "truth_of", taking(100, module.truth_of))
+    monkeypatch.setattr(FixedDetector, "working_map", taking(10, FixedDetector.working_map))
+    cut = graded_set.root / "test" / "good" / "1.png"
+    cut.write_bytes(cut.read_bytes()[:60])
+    assert evaluate(FixedDetector(), graded_set).seconds == 4 * 1 + 3 * 10
+
+
+def test_a_full_device_costs_one_image(graded_set, monkeypatch):
+    usual = FixedDetector.working_map
+
+    def working_map(self, image):
+        if image[0, 0, 0] == 120:
+            raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate 2 GiB.")
+        return usual(self, image)
+
+    monkeypatch.setattr(FixedDetector, "working_map", working_map)
+    result = evaluate(FixedDetector(), graded_set)
+    assert result.scores.tolist() == [200.0, 90.0, 0.0]
+    [failure] = result.failures
+    assert "good/1.png cannot be used (CUDA out of memory." in failure.error
 
 
 def test_an_evaluation_without_masks_has_image_metrics_only(graded_set):

@@ -19,11 +19,9 @@ from pyramidflow.evaluation.masks import BoolArray, ReducedMask
 from pyramidflow.evaluation.metrics import Metrics, metrics_of
 from pyramidflow.evaluation.ranking import rank
 from pyramidflow.evaluation.truth import failure_sentence, truth_of
+from pyramidflow.evaluation.unusable import UNUSABLE, reason_of
 from pyramidflow.io.names import printable
 from pyramidflow.spec import ImageSize
-
-UNUSABLE = (InputError, OSError, MemoryError, RuntimeError)
-"""Errors that end one method and not the others; of PyTorch, RuntimeError: memory is full."""
 
 
 @dataclass(frozen=True)
@@ -231,8 +229,8 @@ def _fitted(method: Method, category: Category, say: Callable[[str], object]) ->
     try:
         method.fit(category.train)
     except UNUSABLE as failure:
-        error = (str(failure).strip() or type(failure).__name__).splitlines()[0]
-        say(f"{method.name} failed: {printable(error)}")
+        error = reason_of(failure)
+        say(f"{method.name} failed: {error}")
     return _Run(method, time.perf_counter() - started, error)
 
 

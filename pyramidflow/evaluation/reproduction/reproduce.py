@@ -21,12 +21,10 @@ from pyramidflow.evaluation.reproduction.records import (
     write_record,
 )
 from pyramidflow.evaluation.thresholds import unused_threshold
+from pyramidflow.evaluation.unusable import UNUSABLE, reason_of
 from pyramidflow.interrupt import Interrupted
 from pyramidflow.io.files import file_digest
 from pyramidflow.io.names import printable
-
-UNUSABLE = (InputError, OSError, MemoryError, RuntimeError)
-"""Errors that end one experiment alone; PyTorch says by RuntimeError that memory is full."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +102,7 @@ class Reproduction:
         try:
             conditions = self._conditions(experiment)
         except UNUSABLE as error:
-            return State(experiment, record, f"failed: {_reason(error)}", None)
+            return State(experiment, record, f"failed: {reason_of(error)}", None)
         layout = self._category(experiment.category)[0].layout
         return State(experiment, record, _problem(experiment, record, conditions), layout)
 
@@ -127,7 +125,7 @@ class Reproduction:
             self.say(f"{experiment.name}: {len(data.test)} test images")
             evaluation = evaluate(detector, data)
         except UNUSABLE as error:
-            self.fail(experiment, record, _reason(error))
+            self.fail(experiment, record, reason_of(error))
             return
         write_record(result_of(record.conditions, detector, evaluation), experiment.record)
         experiment.checkpoint.unlink(missing_ok=True)
@@ -210,8 +208,3 @@ def _check_complete(data: Category) -> None:
             f"{printable(data.root)} has no test images: test/good and test/DEFECT are expected "
             "beside train; add them, or leave the category out."
         )
-
-
-def _reason(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return printable(lines[0]) if lines else type(error).__name__

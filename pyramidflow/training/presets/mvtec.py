@@ -15,7 +15,7 @@ def settings(category: str) -> dict[str, Any]:
     CVN, four levels and no augmentation for all that MVTec AD does not name; a part is compared
     with the template alone.
 
-    Source: the authors' released code; the supplement for the augmentation of textures.
+    Source: the authors' released code. The augmentation of textures is our own choice.
     """
     return {
         "volume_norm": "svn" if category in SVN_CATEGORIES else "cvn",

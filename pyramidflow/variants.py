@@ -11,5 +11,11 @@ Statistics = Literal["sample", "batch"]
 Reduction = Literal["nearest", "max"]
 """How the pyramid halves a level."""
 
+Fusion = Literal["sum", "product"]
+"""How the levels of the pyramid become one map."""
+
+TemplatesBy = Literal["pixel", "image"]
+"""Where the nearest of several templates is looked for."""
+
 FALSE_REJECT_RATE = 0.01
 """Share of good parts that a threshold may reject, where no other is asked for."""

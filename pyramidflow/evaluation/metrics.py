@@ -16,6 +16,10 @@ Images: TypeAlias = Array | Sequence[Array]
 OptionalImages: TypeAlias = Array | Sequence[Array | None] | None
 
 
+PRO_LIMIT = 0.3
+"""False-positive rate up to which the per-region overlap is integrated: the field's convention."""
+
+
 @dataclass(frozen=True)
 class Metrics:
     """The metrics of one test set; one that is undefined on it is NaN.
@@ -296,7 +300,7 @@ def metrics_of(pixels: Ranking, images: Ranking) -> Metrics:
         pixel_auroc=pixels.auroc(),
         image_auroc=images.auroc(),
         aupro_005=area(*pro_corners, 0.05),
-        aupro_03=area(*pro_corners, 0.3),
+        aupro_03=area(*pro_corners, PRO_LIMIT),
         aupro_10=area(*pro_corners, 1.0),
         pixel_f1_max=pixels.f1_max()[0],
         image_f1_max=images.f1_max()[0],

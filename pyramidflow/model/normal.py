@@ -1,7 +1,7 @@
 """The comparison that a detector's settings ask for."""
 
 from collections.abc import Sequence
-from typing import Literal, Protocol
+from typing import Protocol
 
 from torch import Tensor
 
@@ -10,9 +10,8 @@ from pyramidflow.model.beside import BesideTemplate
 from pyramidflow.model.codebook import Codebook
 from pyramidflow.model.comparison import Comparison
 from pyramidflow.model.contrast import ComposedContrast, Contrast
-from pyramidflow.model.templates import By, NearestTemplate
-
-Fusion = Literal["sum", "product"]
+from pyramidflow.model.templates import NearestTemplate
+from pyramidflow.variants import Fusion, TemplatesBy
 
 
 class Rule(Protocol):
@@ -29,7 +28,7 @@ class Rule(Protocol):
     @property
     def light(self) -> bool: ...  # noqa: D102
     @property
-    def templates_by(self) -> By: ...  # noqa: D102
+    def templates_by(self) -> TemplatesBy: ...  # noqa: D102
     @property
     def tolerance(self) -> int: ...  # noqa: D102
     @property

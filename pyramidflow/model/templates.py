@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import prod
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -12,8 +12,7 @@ from torch import Tensor
 from pyramidflow import ops
 from pyramidflow.model.comparison import Shapes, pixel_mean
 from pyramidflow.model.contrast import Contrast
-
-By = Literal["image", "pixel"]
+from pyramidflow.variants import TemplatesBy
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +35,7 @@ class NearestTemplate:
     template: Sequence[Tensor]
     inverse_spread: Sequence[Tensor] | None = None
     without_mean: bool = False
-    by: By = "pixel"
+    by: TemplatesBy = "pixel"
     tolerance: int = 0
 
     is_local: ClassVar[bool] = False
@@ -91,7 +90,7 @@ def _nearer_image(a: Tensor, b: Tensor) -> Tensor:
     return torch.where(next(means) <= next(means), a, b)
 
 
-_NEARER: dict[By, Callable[[Tensor, Tensor], Tensor]] = {
+_NEARER: dict[TemplatesBy, Callable[[Tensor, Tensor], Tensor]] = {
     "image": _nearer_image,
     "pixel": torch.minimum,
 }

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Literal
 from pyramidflow.errors import InputError
 from pyramidflow.spec.areas import Areas, MaskPicture, Polygon, areas, areas_text, listed
 from pyramidflow.validated import Validated, setting
+from pyramidflow.variants import Fusion, TemplatesBy
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ class ContrastRule(Validated):
         least=1,
         most=64,
     )
-    templates_by: Literal["pixel", "image"] = setting(
+    templates_by: TemplatesBy = setting(
         "pixel", "Where the nearest of several templates is looked for: at each pixel, or once."
     )
     tolerance: int = setting(
@@ -92,7 +93,7 @@ class ContrastRule(Validated):
         False,
         "Compare with the template beside the codebook, and take the geometric mean of both maps.",
     )
-    fusion: Literal["sum", "product"] = setting(
+    fusion: Fusion = setting(
         "sum",
         "How the levels of the pyramid become one map: by their sum, or by what all of them agree "
         "on (with an encoder, less of what surrounds a defect is marked; without one it costs).",

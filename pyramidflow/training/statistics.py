@@ -237,32 +237,3 @@ def map_score(anomaly_map: Tensor, seen: Tensor | None) -> float:
         return float(anomaly_map.max())
     height, width = seen.shape
     return float((anomaly_map[0, :height, :width] * seen.to(anomaly_map.device)).max())
-
-
-@torch.no_grad()
-def held_out_contrast(
-    model: PyramidFlow,
-    latents_of: Callable[[int], Sequence[Tensor]],
-    training: Sequence[int],
-    held_out: Sequence[int],
-    rule: ContrastRule,
-) -> float:
-    """How far good images are from what others have in common: to choose ``rule.templates`` by.
-
-    Contrasts are not divided by a spread: that of more groups is smaller by itself.
-
-    Args:
-        model: in evaluation mode.
-        latents_of: latents ``[1, C, h_d, w_d]`` of an image by number.
-        training: numbers of the images that are compared with.
-        held_out: numbers of the images that are compared.
-        rule: how.
-
-    Returns:
-        Mean of the anomaly maps of the images that were held out.
-    """
-    plain = replace(rule, spread="none", robust=0.0)
-    normal = normal_of(model, lambda i: latents_of(training[i]), len(training), plain)
-    comparison = normal.comparison(plain, model.architecture.pyramid_difference)
-    means = [float(comparison.map_of(latents_of(index)).mean()) for index in held_out]
-    return sum(means) / len(means)

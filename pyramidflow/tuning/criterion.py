@@ -9,12 +9,10 @@ import numpy.typing as npt
 
 from pyramidflow.detector.findings import Map
 from pyramidflow.errors import InputError
+from pyramidflow.evaluation.metrics import PRO_LIMIT
 from pyramidflow.tuning.scene import BoolArray
 
 Array = npt.NDArray[np.float64]
-
-FALSE_POSITIVES = 0.3
-"""Largest false-positive rate of the per-region overlap: the convention of the field."""
 
 THRESHOLDS = 256
 """Thresholds at false-positive rates, and as many at the values on defects."""
@@ -158,8 +156,8 @@ def _thresholds(normal: Sequence[Map], defective: Sequence[Map]) -> Array:
     every = max(1, sum(map(len, normal)) // 1_000_000)
     good = np.concatenate([values[::every] for values in normal])
     bad = np.concatenate([values[:: max(1, len(values) // 10_000)] for values in defective])
-    low = np.geomspace(1 / len(good), FALSE_POSITIVES, THRESHOLDS)
-    rates = np.concatenate([low, np.linspace(FALSE_POSITIVES, 1, THRESHOLDS // 4)])
+    low = np.geomspace(1 / len(good), PRO_LIMIT, THRESHOLDS)
+    rates = np.concatenate([low, np.linspace(PRO_LIMIT, 1, THRESHOLDS // 4)])
     at_good = np.quantile(good, 1 - rates)
     at_bad = np.quantile(bad, np.linspace(0, 1, THRESHOLDS))
     least = min(float(values[0]) for values in (*normal, *defective))
@@ -187,8 +185,8 @@ def _aupro(normal: Array, overlap: Array) -> Array:
     for index, (false, share) in enumerate(
         zip(normal / normal[:, -1:], overlap / overlap[:, -1:], strict=True)
     ):
-        below = false < FALSE_POSITIVES
-        x = np.concatenate([[0], false[below], [FALSE_POSITIVES]])
-        y = np.concatenate([[0], share[below], [np.interp(FALSE_POSITIVES, false, share)]])
-        areas[index] = np.trapezoid(y, x) / FALSE_POSITIVES
+        below = false < PRO_LIMIT
+        x = np.concatenate([[0], false[below], [PRO_LIMIT]])
+        y = np.concatenate([[0], share[below], [np.interp(PRO_LIMIT, false, share)]])
+        areas[index] = np.trapezoid(y, x) / PRO_LIMIT
     return areas

@@ -126,7 +126,7 @@ def compare(
         try:
             image = read_image(sample.path, decoding)
             truth = truth_of(sample, image.shape[:2], measured_at, decoding)
-        except (InputError, OSError, MemoryError) as error:
+        except UNUSABLE as error:
             failures.append(failure_sentence(sample.path, error))
             continue
         if sample.problem is not None:

@@ -7,15 +7,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from pyramidflow.evaluation.metrics import PRO_LIMIT
 from pyramidflow.evaluation.report.contents import Curve, Report, number_text, rate_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-
-PRO_LIMIT: Final = 0.3
-"""False positive rate up to which AUPRO is usually integrated."""
 
 _MOST_CURVE_POINTS: Final = 400
 _HISTOGRAM_BINS: Final = 32

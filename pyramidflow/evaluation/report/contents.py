@@ -29,7 +29,7 @@ class ReportExample:
         verdict: what the detector said, in its own words.
         image: uint8 ``[H, W, 3]``, RGB.
         overlay: the image with its map, uint8 ``[H, W, 3]``, from
-            :func:`pyramidflow.inspection.overlay.overlay`.
+            :func:`pyramidflow.detector.overlay.overlay`.
         mask: ground truth, bool ``[H, W]``, or ``None`` if there is none.
     """
 

@@ -24,8 +24,8 @@ def record(number: int, **parts: Any) -> Record:
         "station": "press",
         "time": START + timedelta(seconds=number),
         "detector": "ab" * 32,
-        "times": {"decoding": 1.25, "inspecting": 9.5, "total": 12.125},
-        "queues": {"decode": 1},
+        "times": {"reading": 1.25, "inspecting": 9.5, "total": 12.125},
+        "queues": {"decoding": 1},
     }
     return Record(**{**known, **parts})
 

@@ -61,6 +61,11 @@ class ReferenceFacts(Validated):
     agreement: float = setting(1.0, least=-1, most=1.001)
     least_agreement: float = setting(0.0, least=-1, most=1)
 
+    @property
+    def limit(self) -> float:
+        """Agreement below which a part has no pose, whatever an older file allows."""
+        return max(self.least_agreement, LEAST_COMMON)
+
 
 @dataclass(frozen=True, eq=False)
 class Reference:
@@ -83,7 +88,7 @@ class Reference:
 
     def fits(self, found: Found) -> bool:
         """Whether a part was found in a pose: what agrees too little shows none."""
-        return found.agreement >= max(self.facts.least_agreement, LEAST_COMMON)
+        return found.agreement >= self.facts.limit
 
     def to(self, device: torch.device) -> "Reference":
         """The same on a device."""

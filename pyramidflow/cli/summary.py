@@ -109,7 +109,7 @@ def header_facts(header: "Header") -> dict[str, str]:
     if header.alignment is not None:
         facts["poses"] = (
             f"training images agree by {header.alignment.agreement:.3f} with their mean (median), "
-            f"below {header.alignment.least_agreement:.3f} a part is for review"
+            f"below {header.alignment.limit:.3f} a part is for review"
         )
     facts |= threshold_facts(header)
     training = header.training

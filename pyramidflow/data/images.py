@@ -68,14 +68,15 @@ def as_pixels(image: Image, decoding: Decoding = DEFAULT_DECODING) -> Pixels:
 
 
 def is_batch(images: Any) -> bool:
-    """Whether images are several: an array ``[B, H, W, 3]``, or any other iterable of images."""
+    """Whether images are several: an array ``[B, H, W, 3]``, a data set, or any other iterable."""
     if isinstance(images, str | bytes | bytearray | os.PathLike):
         return False
     if hasattr(images, "convert") or hasattr(images, "read"):  # a Pillow image, an open file
         return False
     if hasattr(images, "ndim"):
         return bool(images.ndim == 4)
-    return isinstance(images, Iterable)
+    # Data sets of PyTorch have items and a length, and nothing to iterate by.
+    return isinstance(images, Iterable) or hasattr(images, "__getitem__")
 
 
 def each_of(images: Any) -> Iterable[Any]:

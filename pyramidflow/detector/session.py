@@ -252,7 +252,7 @@ class Session:
         Raises:
             InputError: a score is not finite.
         """
-        for batch in _together(pixels, self.at_once):
+        for batch in _together(each_of(pixels), self.at_once):
             try:
                 found = self._working_maps(batch, size)
             except InputError:

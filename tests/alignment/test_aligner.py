@@ -143,6 +143,7 @@ def test_another_part_agrees_less_than_one_with_a_defect():
 @pytest.mark.parametrize("least", [-0.37, 0.0])
 def test_what_shows_no_part_is_never_placed_whatever_a_file_allows(least):
     aligner = aligner_of(least=least)
+    assert aligner.reference.facts.limit == LEAST_COMMON
     for pixels in list(other_pictures())[:3]:
         assert not aligner.place(pixels).is_found
 

@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from pyramidflow.detector.calibration import TOLERANCES
-from pyramidflow.errors import InputError
+from pyramidflow.errors import CalibrationWarning, InputError
 
 
 @pytest.fixture
@@ -44,7 +45,8 @@ def test_results_before_a_picture_that_cannot_be_read_are_given(four_at_once):
 
 
 def test_results_before_a_picture_that_cannot_be_judged_are_given(four_at_once):
-    four_at_once.set_verdict(minimum_area=100)
+    with pytest.warns(CalibrationWarning, match="minimum_area 100"):
+        four_at_once.set_verdict(minimum_area=100)
     four_at_once.threshold = 1.0
     good, other = pictures(2)
     found = four_at_once.session.inspect_pixels([good, good[:8, :8], other])
@@ -71,6 +73,29 @@ def test_one_picture_is_one_picture(detector, tmp_path):
     for form in (picture, Image.fromarray(picture), path, str(path)):
         assert [found.score for found in detector.inspect_each(form)] == [score]
         assert [found.score for found in detector.session.inspect_many(form)] == [score]
+
+
+class Pictures(torch.utils.data.Dataset):
+    """A data set as PyTorch has them."""
+
+    def __len__(self):
+        return 3
+
+    def __getitem__(self, index):
+        return pictures(3)[index] if index < 3 else [][index]
+
+
+def test_a_data_set_is_several_pictures(detector):
+    scores = [found.score for found in detector.inspect(pictures(3))]
+    assert [found.score for found in detector.inspect(Pictures())] == scores
+    assert [found.score for found in detector.inspect_each(Pictures())] == scores
+    assert detector.calibrate(Pictures(), 0.5).calibration["images"] == 3
+
+
+def test_one_decoded_picture_is_one_picture(detector):
+    [picture] = pictures(1)
+    [found] = detector.session.inspect_pixels(picture)
+    assert found.score == detector.inspect(picture).score
 
 
 def test_one_picture_to_calibrate_on_is_one_picture(detector):

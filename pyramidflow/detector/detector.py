@@ -25,9 +25,9 @@ from pyramidflow.data import (
 from pyramidflow.detector import artifact as files
 from pyramidflow.detector import initialisation
 from pyramidflow.detector.artifact import Artifact
+from pyramidflow.detector.counted_area import masks_of
 from pyramidflow.detector.findings import Inspection
 from pyramidflow.detector.fitting import FitRun, fit
-from pyramidflow.detector.interest import masks_of
 from pyramidflow.detector.judging import judging, masks_with
 from pyramidflow.detector.session import Session
 from pyramidflow.detector.state import DetectorState, on_device

@@ -28,8 +28,8 @@ from pyramidflow.data import (
 from pyramidflow.detector.artifact import Artifact
 from pyramidflow.detector.brightness import with_brightness
 from pyramidflow.detector.calibration import Origin
-from pyramidflow.detector.interest import Interest
-from pyramidflow.detector.lie import Lie, lie_of
+from pyramidflow.detector.counted_area import CountedArea
+from pyramidflow.detector.pose_statistics import PoseStatistics, pose_statistics
 from pyramidflow.detector.record import TrainingRecord
 from pyramidflow.detector.size import image_sizes, resolved, too_small
 from pyramidflow.detector.trainingset import TrainingImages, ratio_of, training_images
@@ -127,7 +127,7 @@ def fit(
     result = train(task, run)
     _warn(images.looks_dark())
     lying = images if prepared.reference is None else reading.images(images.paths)
-    found = lie_of(lying, ratio_of(sizes), trained.eval(), spec, prepared.reference)
+    found = pose_statistics(lying, ratio_of(sizes), trained.eval(), spec, prepared.reference)
     record = _record(data, prepared, result, found)
     artifact = _artifact(spec, trained.eval(), result, record, prepared.reference, masks)
     good, origin = _to_calibrate_on(prepared, reading, {s.index for s in result.normal.suspects})
@@ -137,9 +137,9 @@ def fit(
 def _check_something_counts(
     spec: Spec, masks: Sequence[Tensor], network: PyramidFlow, sizes: Sequence[ImageSize]
 ) -> None:
-    interest = Interest(spec.rule, masks, network.feature_size(*spec.preprocessing.size))
+    area = CountedArea(spec.rule, masks, network.feature_size(*spec.preprocessing.size))
     for size in sizes:
-        interest.of(size)
+        area.of(size)
 
 
 def _artifact(
@@ -164,7 +164,7 @@ def _artifact(
 
 
 def _record(
-    data: Category, prepared: TrainingImages, result: TrainingResult, found: Lie | None
+    data: Category, prepared: TrainingImages, result: TrainingResult, found: PoseStatistics | None
 ) -> TrainingRecord:
     images = prepared.images
     last, suspects = result.history[-1], result.normal.suspects

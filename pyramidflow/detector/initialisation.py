@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from pyramidflow.detector.artifact import Artifact
-from pyramidflow.detector.interest import masks_of
+from pyramidflow.detector.counted_area import masks_of
 from pyramidflow.errors import InputError, shown
 from pyramidflow.model import Codebook, PyramidFlow
 from pyramidflow.model.encoders import encoder_of

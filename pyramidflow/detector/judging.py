@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from pyramidflow.detector.artifact import Artifact
-from pyramidflow.detector.interest import masks_of
+from pyramidflow.detector.counted_area import masks_of
 from pyramidflow.errors import InputError, shown
 from pyramidflow.spec import VerdictRule
 from pyramidflow.validated import described

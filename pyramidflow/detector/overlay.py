@@ -9,8 +9,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from pyramidflow.detector.counted_area import Mask, stretched
 from pyramidflow.detector.findings import Box
-from pyramidflow.detector.interest import Mask, stretched
 from pyramidflow.errors import InputError
 
 _COLOUR_MAP: Final = "inferno"

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from pyramidflow.alignment import Aligner, Placed, Reference
 from pyramidflow.data import Pixels
+from pyramidflow.detector.counted_area import Mask
 from pyramidflow.detector.findings import Map, PartPose
-from pyramidflow.detector.interest import Mask
 from pyramidflow.spec import AlignmentRule, ImageSize
 
 

@@ -24,6 +24,7 @@ from pyramidflow.detector.calibration import (
     Conditions,
     with_thresholds_by_hand,
 )
+from pyramidflow.detector.counted_area import CountedArea, Field
 from pyramidflow.detector.findings import (
     Inspection,
     Map,
@@ -34,7 +35,6 @@ from pyramidflow.detector.findings import (
     resize_map,
 )
 from pyramidflow.detector.fitting import decoding_of
-from pyramidflow.detector.interest import Field, Interest
 from pyramidflow.detector.placing import Batch, Placing
 from pyramidflow.detector.smoothing import Smoothing
 from pyramidflow.detector.verdict import Verdict, judge, overlay_scale
@@ -83,8 +83,8 @@ class Session:
         self.runtime: Runtime = runtime_on(device, trained, self.size, settings)
         map_size = artifact.network.feature_size(*self.size)
         self._place = Placing(artifact.reference, self.spec.alignment, map_size, device)
-        self._interest = Interest(self.spec.rule, artifact.masks, map_size)
-        fixed = self._interest.fixed
+        self._counted_area = CountedArea(self.spec.rule, artifact.masks, map_size)
+        fixed = self._counted_area.fixed
         self._mask = None if fixed is None else torch.from_numpy(fixed).float().to(device)
         self._smoothing: Smoothing | None = None
         if self.spec.rule.smoothing > 0:
@@ -297,7 +297,7 @@ class Session:
         batch = self._place(resized)
         aligned = time.perf_counter()
         sizes = [size or (image.shape[0], image.shape[1]) for image in pictures]
-        fields = [self._interest.of(size) for size in sizes]
+        fields = [self._counted_area.of(size) for size in sizes]
         return _Prepared(batch, sizes, fields, ready - started, aligned - ready)
 
     @torch.inference_mode()
@@ -330,7 +330,7 @@ class Session:
 
     def _seen(self, batch: Batch, fields: Sequence[Field]) -> Tensor | None:
         """What the images show, and of that what counts where this depends on their size."""
-        if not self._interest.varies:
+        if not self._counted_area.varies:
             return batch.seen
         masks = [field.mask for field in fields if field.mask is not None]  # where it varies, all
         counted = torch.from_numpy(np.stack(masks)).float().to(self.device)

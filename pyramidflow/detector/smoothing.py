@@ -20,15 +20,15 @@ class Smoothing:
     Args:
         sigma: of the Gaussian, in pixels of the map, above 0.
         size: height and width of the map.
-        interest: mask ``[h, w]``; ``None`` where all pixels count.
+        counted: mask ``[h, w]``; ``None`` where all pixels count.
         device: of the maps.
     """
 
     def __init__(
-        self, sigma: float, size: tuple[int, int], interest: Tensor | None, device: torch.device
+        self, sigma: float, size: tuple[int, int], counted: Tensor | None, device: torch.device
     ) -> None:
         self._taps = [_gaussian(sigma, length) for length in size]
-        self._mask = torch.ones(size, device=device) if interest is None else interest
+        self._mask = torch.ones(size, device=device) if counted is None else counted
         self._share = self._share_of(self._mask[None])
 
     def __call__(self, maps: Tensor, seen: Tensor | None = None) -> Tensor:

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
+from pyramidflow.detector.counted_area import Mask
 from pyramidflow.detector.findings import Map, PartPose, StageTimes
-from pyramidflow.detector.interest import Mask
 
 
 @dataclass(frozen=True)

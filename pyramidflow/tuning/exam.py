@@ -9,8 +9,8 @@ from torch import Tensor
 
 from pyramidflow.data import Decoding, Pixels, read_image, resize_image
 from pyramidflow.detector import Session
+from pyramidflow.detector.counted_area import CountedArea, stretched
 from pyramidflow.detector.findings import Map, resize_map
-from pyramidflow.detector.interest import Interest, stretched
 from pyramidflow.detector.working_map import WorkingMap
 from pyramidflow.evaluation import reduce_mask
 from pyramidflow.spec import ImageSize, VerdictRule
@@ -120,7 +120,7 @@ class Exam:
 
     def _area(self, image: Pixels) -> BoolArray | None:
         size = (image.shape[0], image.shape[1])
-        return Interest(self._rule, self._area_masks, size).of(size).mask
+        return CountedArea(self._rule, self._area_masks, size).of(size).mask
 
 
 def _measured(found: WorkingMap, mask: BoolArray) -> tuple[Map, BoolArray]:

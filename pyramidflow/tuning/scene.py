@@ -9,7 +9,7 @@ from scipy import ndimage
 from skimage import filters
 
 from pyramidflow.data import Pixels, resize_image
-from pyramidflow.detector.interest import stretched
+from pyramidflow.detector.counted_area import stretched
 
 FloatArray = npt.NDArray[np.float32]
 BoolArray = npt.NDArray[np.bool_]

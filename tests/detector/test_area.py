@@ -12,8 +12,8 @@ from scipy import ndimage
 
 from pyramidflow import Detector
 from pyramidflow.detector.area import area_score
+from pyramidflow.detector.counted_area import least_pixels
 from pyramidflow.detector.findings import find_regions
-from pyramidflow.detector.interest import least_pixels
 from pyramidflow.errors import CalibrationWarning, InputError
 from pyramidflow.spec import VerdictRule
 from tests.support.tiny import TINY

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from pyramidflow.data import Decoding
-from pyramidflow.detector.interest import Interest
+from pyramidflow.detector.counted_area import CountedArea
 from pyramidflow.errors import InputError
 from pyramidflow.spec import VerdictRule
 from pyramidflow.tuning.criterion import Answers
@@ -63,7 +63,7 @@ def test_defects_lie_where_they_count_and_are_large_enough(kind):
     rng = np.random.default_rng(0)
     pixels = rng.integers(90, 150, (80, 100, 3)).astype(np.uint8)
     rule = VerdictRule(region_of_interest="rect:10,10,60,60px", minimum_area=30)
-    area = Interest(rule, (), (80, 100)).of((80, 100)).mask
+    area = CountedArea(rule, (), (80, 100)).of((80, 100)).mask
     for seed in range(12):
         drawn = draw_defect(
             Scene(pixels, area), Scene(pixels), kind, np.random.default_rng(seed), 30

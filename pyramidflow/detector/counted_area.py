@@ -34,7 +34,7 @@ class Field:
     pixels: int = 1
 
 
-class Interest:
+class CountedArea:
     """Where defects count on maps of one size, for images of any size.
 
     Args:

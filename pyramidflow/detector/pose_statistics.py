@@ -30,7 +30,7 @@ LEAST = 8
 
 
 @dataclass(frozen=True)
-class Lie:
+class PoseStatistics:
     """How good parts lie, by a sample of their images.
 
     Attributes:
@@ -46,9 +46,9 @@ class Lie:
     aligned_scores: tuple[float, float]
 
 
-def lie_of(
+def pose_statistics(
     images: ImageSet, ratio: float, network: PyramidFlow, spec: Spec, reference: Reference | None
-) -> Lie | None:
+) -> PoseStatistics | None:
     """See how good parts lie, and what alignment does, or would do, to their scores.
 
     The network is the one that was trained, on parts as they lay or aligned: what another training
@@ -83,7 +83,7 @@ def lie_of(
         Placed(pixels, each.found, False) for pixels, each in zip(lying, placed, strict=True)
     ]
     found = [each for each in placed if each.is_found]
-    return Lie(
+    return PoseStatistics(
         median(math.hypot(pose.x, pose.y) for pose in poses),
         median(abs(pose.angle) for pose in poses),
         _scores(network, spec, aligner, as_they_lie),

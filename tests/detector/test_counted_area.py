@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw
 
 from pyramidflow import Detector
 from pyramidflow.detector.artifact import read_header
-from pyramidflow.detector.interest import Interest, inside
+from pyramidflow.detector.counted_area import CountedArea, inside
 from pyramidflow.detector.overlay import Marks, overlay
 from pyramidflow.errors import InputError
 from pyramidflow.spec import Spec, VerdictRule
@@ -24,7 +24,7 @@ SIZES = st.tuples(st.integers(1, 40), st.integers(1, 40))
 
 
 def mask_of(size=(4, 8), image_size=(40, 80), masks=(), **rule):
-    return Interest(VerdictRule(**rule), masks, size).of(image_size).mask
+    return CountedArea(VerdictRule(**rule), masks, size).of(image_size).mask
 
 
 @given(st.tuples(FRACTIONS, FRACTIONS, FRACTIONS, FRACTIONS), SIZES)
@@ -73,12 +73,12 @@ def test_a_triangle_has_its_area(corners):
 def test_pixels_are_those_of_the_image():
     fractions = mask_of(region_of_interest="polygon:0.25,0;1,0;1,0.5;0.25,0.5")
     pixels = VerdictRule(region_of_interest="rect:20,0,80,20px")
-    assert np.array_equal(Interest(pixels, (), (4, 8)).of((40, 80)).mask, fractions)
+    assert np.array_equal(CountedArea(pixels, (), (4, 8)).of((40, 80)).mask, fractions)
     assert fractions.astype(int).tolist() == [[0, 0, 1, 1, 1, 1, 1, 1]] * 2 + [[0] * 8] * 2
-    twice = Interest(pixels, (), (4, 8)).of((80, 160)).mask
+    twice = CountedArea(pixels, (), (4, 8)).of((80, 160)).mask
     assert twice.astype(int).tolist() == [[0, 1, 1, 1, 0, 0, 0, 0]] + [[0] * 8] * 3
     with pytest.raises(InputError, match="holds no pixel of the anomaly map of an image of 9×9"):
-        Interest(pixels, (), (4, 8)).of((9, 9))
+        CountedArea(pixels, (), (4, 8)).of((9, 9))
 
 
 def test_interests_come_together_and_exclusions_win():

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -80,8 +80,7 @@ def place_of(text: str) -> tuple[str, list[Path]]:
     from pyramidflow.line.configuration import read_configuration
 
     settings = read_configuration(Path(text).expanduser())
-    folders = [sink.folder for sink in settings.sinks if _kind(sink) == "pictures"]  # type: ignore[attr-defined]
-    return sqlite_url(settings.store), folders
+    return sqlite_url(settings.store), settings.picture_folders
 
 
 def store_of(text: str) -> Path:
@@ -95,7 +94,3 @@ def store_of(text: str) -> Path:
     from pyramidflow.line.configuration import read_configuration
 
     return read_configuration(Path(text).expanduser()).store
-
-
-def _kind(settings: Any) -> str:
-    return str(settings.kind)

@@ -14,6 +14,7 @@ from pyramidflow.line.history.periods import USUAL_SHIFTS, parsed_shifts, zone_o
 from pyramidflow.line.outbox.outbox import Limits
 from pyramidflow.line.registry import settings_of, sink_kinds, source_kinds
 from pyramidflow.line.service_settings import ServiceSettings
+from pyramidflow.line.sinks.pictures import PicturesSettings
 from pyramidflow.line.sinks.sink import SinkSettings
 from pyramidflow.line.sources.source import SourceSettings
 
@@ -135,6 +136,11 @@ class LineSettings(BaseModel):
     stations: tuple[StationSettings, ...]
     sinks: tuple[SinkSettings, ...] = ()
 
+    @property
+    def picture_folders(self) -> list[Path]:
+        """Of the sinks that keep pictures."""
+        return [sink.folder for sink in self.sinks if isinstance(sink, PicturesSettings)]
+
     @model_validator(mode="after")
     def _clock_is_one(self) -> "LineSettings":
         try:
@@ -169,7 +175,7 @@ def _refuse_twice(what: str, names: list[str]) -> None:
 
 def sink_name(settings: SinkSettings) -> str:
     """A sink's name: as it is given, or its kind."""
-    return settings.name or str(getattr(settings, "kind", ""))
+    return settings.name or settings.kind
 
 
 @cache

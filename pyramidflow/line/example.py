@@ -38,7 +38,11 @@ def example() -> str:
     lines += _keys(ServiceSettings, ())
     lines += ["", "[[stations]]", 'name = "line"', 'detector = "part.safetensors"']
     lines += _keys(StationSettings, leave_out=("name", "detector", "source"))
-    lines += ["", _WORKING_SOURCE.rstrip(), *_keys(source_kinds()["folder"].Settings, ("path",))]
+    lines += [
+        "",
+        _WORKING_SOURCE.rstrip(),
+        *_keys(source_kinds()["folder"].Settings, ("kind", "path")),
+    ]
     for kind, source in source_kinds().items():
         if kind != "folder":
             lines += ["", *_section("[stations.source]", kind, source)]
@@ -57,7 +61,7 @@ def _section(table: str, kind: str, owner: type[Source] | type[Sink]) -> Iterato
     yield f"# {first}"
     yield f"# {table}"
     yield f'# kind = "{kind}"'
-    yield from _keys(owner.Settings, ())
+    yield from _keys(owner.Settings, ("kind",))
 
 
 def _keys(model: type[BaseModel], leave_out: tuple[str, ...]) -> Iterator[str]:

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from time import monotonic
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 from pyramidflow.data import Image
 from pyramidflow.errors import InputError
@@ -32,6 +32,8 @@ from pyramidflow.line.sources.source import Source
 from pyramidflow.line.started import Started
 from pyramidflow.line.station import Station
 from pyramidflow.line.viewer import Viewer
+
+_State: TypeAlias = Literal["made", "open", "running", "stopped"]
 
 
 class Line(Started):
@@ -70,14 +72,14 @@ class Line(Started):
             name, source = station.name, station.source
             self._detectors.open(name)
             with naming(f"{self._name}: stations[{number}]", "source", station):
-                kind = source_kinds()[_kind(source)]
+                kind = source_kinds()[source.kind]
                 self._sources[name] = kind(source, name, self._recorded[name])
         self._stations: dict[str, Station] = {}
         self._preparation = Preparation(self._detectors.prepared, self._stations)
         self._outbox: Outbox | None = None
         self._viewer: Viewer | None = None
         self._held = ExitStack()
-        self._is_running = False
+        self._state: _State = "made"
 
     def check(self) -> None:
         """Make every detector ready, in place of a start, so that nothing is left to be refused.
@@ -94,8 +96,10 @@ class Line(Started):
         Raises:
             InputError: as :meth:`open`.
         """
-        if self._outbox is None or self._preparation.is_started:
+        if self._state == "made":
             self.open()
+        self._refuse_unless("open", "make another one")
+        self._state = "running"
         self._preparation.start()
 
     def open(self) -> None:
@@ -105,8 +109,7 @@ class Line(Started):
             InputError: another process runs on the store or a folder, the store cannot be used, or
                 the line was started already.
         """
-        if self._outbox is not None:
-            raise InputError("the line was started already: make another one.")
+        self._refuse_unless("made", "make another one")
         store = self.settings.store
         with ExitStack() as held:
             held.enter_context(
@@ -140,7 +143,7 @@ class Line(Started):
         for sink in self._sinks.values():
             served = [station for name, station in self._stations.items() if _serves(sink, name)]
             sink.serve(partial(_are_at_work, served))
-        self._is_running = True
+        self._state = "open"
         outbox.start()
 
     def watch(self, viewer: Viewer) -> None:
@@ -152,8 +155,7 @@ class Line(Started):
         Raises:
             InputError: the line was started already.
         """
-        if self._outbox is not None:
-            raise InputError("the line was started already: let viewers look on before.")
+        self._refuse_unless("made", "let viewers look on before")
         self._viewer = viewer
 
     def wait(self, timeout: float | None = None) -> bool:
@@ -202,18 +204,17 @@ class Line(Started):
 
         What still waits then is delivered after the next start.
         """
-        if self._outbox is None or not self._is_running:
+        outbox = self._outbox
+        if outbox is None:
             return
         for station in self._stations.values():
             station.stop()
         self._preparation.stop()
         for station in self._stations.values():
             station.join(None)
-        self._is_running = False
-        self._outbox.close(self.settings.stop_seconds)
-        for sink in self._sinks.values():
-            sink.close()
-        self._held.close()
+        self._outbox, self._state = None, "stopped"
+        with self._held:
+            outbox.close(self.settings.stop_seconds)
 
     def put(
         self,
@@ -311,7 +312,7 @@ class Line(Started):
 
     def status(self) -> dict[str, Any]:
         """Every station and, while the line runs, what waits for the sinks; JSON values."""
-        outbox = self._outbox if self._is_running else None
+        outbox = self._outbox
         return {
             "stations": {name: station.status() for name, station in self._stations.items()},
             "outbox": {} if outbox is None else outbox.status(),
@@ -326,6 +327,10 @@ class Line(Started):
     def has_errors(self) -> bool:
         """Whether a part had no verdict, or a station ended before its time."""
         return any(x.counts.errors or x.failure for x in self._stations.values())
+
+    def _refuse_unless(self, state: _State, advice: str) -> None:
+        if self._state != state:
+            raise InputError(f"the line was started already: {advice}.")
 
     def _can_come_again(self, station: str, identity: str) -> bool:
         source = self._sources.get(station)  # another configuration may have it again
@@ -350,7 +355,7 @@ def _sinks_of(settings: LineSettings, configuration: str) -> dict[str, Sink]:
     made = {}
     for number, sink in enumerate(settings.sinks):
         with naming(f"{configuration}: sinks[{number}]", "", sink):
-            made[sink_name(sink)] = sink_kinds()[_kind(sink)](sink)
+            made[sink_name(sink)] = sink_kinds()[sink.kind](sink)
     return made
 
 
@@ -360,7 +365,3 @@ def _serves(sink: Sink, station: str) -> bool:
 
 def _are_at_work(stations: Sequence[Station]) -> bool:
     return not any(station.join(0) for station in stations)
-
-
-def _kind(settings: Any) -> str:
-    return str(settings.kind)

@@ -35,11 +35,6 @@ class Preparation:
         """Begin."""
         self._thread.start()
 
-    @property
-    def is_started(self) -> bool:
-        """Whether it has begun, be it over or not."""
-        return self._thread.ident is not None
-
     def stop(self) -> None:
         """End between two steps of the work, and wait for that."""
         self._is_unwanted.set()
@@ -47,9 +42,10 @@ class Preparation:
 
     def join(self, timeout: float | None = None) -> bool:
         """Wait until it is over; whether it is."""
-        if self.is_started:
+        is_started = self._thread.ident is not None
+        if is_started:
             self._thread.join(timeout)
-        return self.is_started and not self._thread.is_alive()
+        return is_started and not self._thread.is_alive()
 
     def raise_failure(self) -> None:
         """Say why a detector could not be made ready, where that is so.

@@ -69,15 +69,9 @@ def made_context(
     """
     is_open = is_loopback(settings.host) and settings.origin is None
     access = Access(token, is_open, f"pyramidflow-{settings.port}", settings.origin)
-    folders = tuple(
-        sink.folder  # type: ignore[attr-defined]
-        for sink in line.settings.sinks
-        if getattr(sink, "kind", "") == "pictures"
-    )
     watch, metrics, status = seen
-    return Context(
-        line, store, watch, metrics, status, access, Rate(WRONG_TOKENS_PER_MINUTE), folders
-    )
+    failures, folders = Rate(WRONG_TOKENS_PER_MINUTE), line.settings.picture_folders
+    return Context(line, store, watch, metrics, status, access, failures, tuple(folders))
 
 
 def made_app(context: Context) -> FastAPI:

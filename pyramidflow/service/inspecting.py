@@ -137,7 +137,7 @@ async def _result(asked: "Future[Record | None]") -> Record | None:
 
 
 def _station(context: Context, wanted: str | None) -> str:
-    takes = [x.name for x in context.line.settings.stations if _kind(x.source) == "python"]
+    takes = [x.name for x in context.line.settings.stations if x.source.kind == "python"]
     if wanted is None and len(takes) == 1:
         return takes[0]
     if wanted is None or wanted not in takes:
@@ -145,10 +145,6 @@ def _station(context: Context, wanted: str | None) -> str:
             400, 'name a station that takes pictures: one whose source has the kind "python".'
         )
     return wanted
-
-
-def _kind(source: Any) -> str:
-    return str(source.kind)
 
 
 def _refused(error: InputError) -> HTTPException:

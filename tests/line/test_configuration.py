@@ -23,6 +23,18 @@ def changed(**parts):
     return {"stations": [{**STATION, **parts}]}
 
 
+def test_the_folders_of_pictures_are_those_of_their_sinks(tmp_path):
+    sinks = [
+        {"kind": "pictures", "folder": "first"},
+        {"kind": "jsonl", "folder": "records"},
+        {"kind": "pictures", "name": "second", "folder": tmp_path / "second"},
+    ]
+    settings = check_configuration({"stations": [STATION], "sinks": sinks}, tmp_path, "x")
+    assert settings.picture_folders == [tmp_path / "first", tmp_path / "second"]
+    assert [sink.kind for sink in settings.sinks] == ["pictures", "jsonl", "pictures"]
+    assert settings.stations[0].source.kind == "folder"
+
+
 def test_the_example_is_a_valid_configuration_and_names_every_kind(tmp_path):
     (tmp_path / "line.toml").write_text(example(), "utf-8")
     found = read_configuration(tmp_path / "line.toml")
@@ -40,8 +52,8 @@ def test_every_sink_of_the_example_can_be_switched_on(tmp_path, kind):
     given = tomllib.loads(table)["sinks"][0]
     needed = {key: value for key, value in given.items() if value not in ("…", "path")}
     model = sink_kinds()[kind].Settings
-    assert set(given) - {"kind"} == set(model.model_fields)
-    assert set(needed) <= {"kind", *model.model_fields}
+    assert set(given) == set(model.model_fields)
+    assert set(needed) <= set(model.model_fields)
 
 
 def test_the_schema_knows_every_key_and_kind():

@@ -14,6 +14,7 @@ from pyramidflow import Detector
 from pyramidflow.errors import InputError
 from pyramidflow.line import Line
 from pyramidflow.line.pipeline.pipeline import Pipeline
+from pyramidflow.line.sinks.jsonl import JsonlSink
 from tests.line.running import configuration, picture, records_in
 from tests.support.tiny import write_image
 
@@ -58,6 +59,15 @@ def test_of_pictures_that_left_the_history_those_that_can_come_again_stay_known(
     with sqlite3.connect(given["store"]) as store:
         assert store.execute("SELECT count(*) FROM parts").fetchall() == [(0,)]
         assert store.execute("SELECT identity FROM remembered").fetchall() == [("from a code",)]
+
+
+def test_a_stop_closes_each_sink_once(tmp_path, detector_file, monkeypatch):
+    closed = []
+    monkeypatch.setattr(JsonlSink, "close", lambda sink: closed.append(sink))
+    with Line(configuration(tmp_path, detector_file)) as line:
+        line.put(picture()).result(60)
+    line.stop()
+    assert len(closed) == 1
 
 
 def test_broken_pictures_are_records_and_the_line_goes_on(tmp_path, detector_file):

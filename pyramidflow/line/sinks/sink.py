@@ -14,12 +14,14 @@ class SinkSettings(BaseModel):
     """Settings that every sink has; each sink adds its own in a subclass.
 
     Attributes:
+        kind: which sink; the configuration always says it.
         name: unique in the configuration; ``""`` takes the kind.
         stations: whose records it gets; none named is all.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    kind: str = Field("", description="Which sink.")
     name: str = Field("", description="Unique among the sinks; its kind where it is left out.")
     stations: tuple[str, ...] = Field((), description="Whose records it gets; none is all.")
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from threading import Event
 from typing import Any, ClassVar, Protocol
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from pyramidflow.errors import InputError
 from pyramidflow.line.frame import Frame
@@ -13,9 +13,15 @@ from pyramidflow.line.record import Record
 
 
 class SourceSettings(BaseModel):
-    """Settings that every source has; each source adds its own in a subclass."""
+    """Settings that every source has; each source adds its own in a subclass.
+
+    Attributes:
+        kind: which source; the configuration always says it.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: str = Field("", description="Which source.")
 
 
 class Recorded(Protocol):

@@ -6,11 +6,15 @@ import shutil
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
+from typing import Final
 
 from pyramidflow.io.names import printable
 from pyramidflow.line.sources.file_identity import changed_and_size
 
 log = logging.getLogger(__name__)
+
+_MOST_FAILURES: Final = 100
+"""In one round: an archive that is away fails for every picture."""
 
 
 class PutAway:
@@ -48,14 +52,19 @@ class PutAway:
                     printable(path),
                     error.strerror,
                 )
+            self._left.pop(path, None)  # behind the others
             self._left[path] = seen
         else:
             self._left.pop(path, None)
 
     def try_again(self) -> None:
-        """Put away what could not go before."""
+        """Put away what could not go before; after many failures the others wait for their turn."""
+        failures = 0
         for path, seen in list(self._left.items()):
             self.put(path, seen)
+            failures += path in self._left
+            if failures == _MOST_FAILURES:
+                return
 
     def _move(self, path: Path) -> None:
         if self._archive is None:

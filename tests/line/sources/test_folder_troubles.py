@@ -1,12 +1,15 @@
 """A watched folder of which something is away or may not be read."""
 
 import os
+import shutil
 import threading
 import time
 from pathlib import Path
 
 import pytest
 
+from pyramidflow.line.sources.file_identity import changed_and_size
+from pyramidflow.line.sources.put_away import PutAway
 from tests.line.records import eventually
 from tests.line.sources.watched import encoded
 
@@ -105,6 +108,37 @@ def test_pictures_go_to_an_archive_that_was_away_for_a_while(tmp_path, watch, ca
     assert eventually(lambda: found.source.status()["not_put_away"] == 0)
     assert [path.name for path in archive.rglob("*.png")] == ["0.png"]
     assert (found.names(), found.passed_over) == (["0.png"], 0)
+
+
+def test_while_the_archive_is_away_few_pictures_are_tried_and_none_for_ever(tmp_path, monkeypatch):
+    monkeypatch.setattr("pyramidflow.line.sources.put_away._MOST_FAILURES", 2)
+    paths = [tmp_path / "in" / f"{number}.png" for number in range(5)]
+    tried, refused = [], {path.name for path in paths}
+    usual = os.rename
+
+    def rename(path, target):
+        tried.append(path.name)
+        if path.name in refused:
+            raise PermissionError(13, "Permission denied")
+        usual(path, target)
+
+    monkeypatch.setattr(os, "rename", rename)
+    monkeypatch.setattr(shutil, "copy2", rename)
+    (tmp_path / "in").mkdir()
+    away = PutAway(tmp_path / "in", tmp_path / "done")
+    for path in paths:
+        path.write_bytes(encoded())
+        away.put(path, changed_and_size(path))
+    rounds = []
+    for _ in range(3):
+        tried.clear()
+        away.try_again()
+        rounds.append(sorted(set(tried)))
+    assert rounds == [["0.png", "1.png"], ["2.png", "3.png"], ["0.png", "4.png"]]
+    refused -= {"0.png", "1.png", "3.png", "4.png"}
+    away.try_again()
+    assert away.left == 1
+    assert [path.exists() for path in paths] == [False, False, True, False, False]
 
 
 def test_a_picture_that_cannot_leave_its_folder_has_no_copy_in_the_archive(

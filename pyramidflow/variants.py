@@ -11,8 +11,8 @@ Statistics = Literal["sample", "batch"]
 Reduction = Literal["nearest", "max"]
 """How the pyramid halves a level."""
 
-Fusion = Literal["sum", "product"]
-"""How the levels of the pyramid become one map."""
+Fusion = Literal["auto", "sum", "product"]
+"""How the levels of the pyramid become one map; ``"auto"`` follows from the other settings."""
 
 TemplatesBy = Literal["pixel", "image"]
 """Where the nearest of several templates is looked for."""

@@ -56,7 +56,7 @@ LITE0_TRAINING = (
     "encoder=efficientnet-lite0 encoder_stages=2,3,5 kernel_size=3 image_size=256 brightness=auto"
 )
 LITE0 = {
-    "the default comparison": f"{LITE0_TRAINING}; as trained",
+    "`--fusion sum`": f"{LITE0_TRAINING}; as trained",
     "`--no-light --spread none`": f"{LITE0_TRAINING}; light=false spread=none",
     "`--codebook 1 --beside-template`": f"{LITE0_TRAINING}; codebook=1.0 beside_template=true",
     "`--no-light --spread none --codebook 1 --beside-template`": (
@@ -66,13 +66,13 @@ LITE0 = {
 KOLEKTOR_LITE0_TRAINING = "encoder=efficientnet-lite0 image_size=1280x512 kernel_size=7"
 KOLEKTOR_LITE0 = {
     "`--no-light --spread none`": f"{KOLEKTOR_LITE0_TRAINING}; light=false spread=none",
-    "the default comparison": f"{KOLEKTOR_LITE0_TRAINING}; as trained",
-    "`--smoothing 1`": f"{KOLEKTOR_LITE0_TRAINING}; smoothing=1",
-    "`--fusion product`": f"{KOLEKTOR_LITE0_TRAINING}; fusion=product",
-    "`--fusion product --smoothing 1`": f"{KOLEKTOR_LITE0_TRAINING}; fusion=product smoothing=1",
+    "`--fusion sum`": f"{KOLEKTOR_LITE0_TRAINING}; as trained",
+    "`--fusion sum --smoothing 1`": f"{KOLEKTOR_LITE0_TRAINING}; smoothing=1",
+    "the defaults (`--fusion product`)": f"{KOLEKTOR_LITE0_TRAINING}; fusion=product",
+    "`--smoothing 1`": f"{KOLEKTOR_LITE0_TRAINING}; fusion=product smoothing=1",
 }
 KOLEKTOR_FUSION = {
-    "the default comparison": "image_size=320x128; as trained",
+    "the defaults": "image_size=320x128; as trained",
     "`--fusion product`": "image_size=320x128; fusion=product",
 }
 RATES_TRAINING = "image_size=160x64"

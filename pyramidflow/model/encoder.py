@@ -15,6 +15,7 @@ from pyramidflow.model.layers import (
     stride_of,
 )
 from pyramidflow.model.reach import Reach
+from pyramidflow.variants import Fusion
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -41,6 +42,7 @@ class Encoder:
         std: likewise.
         default_stages: that give the feature map where no setting names any; empty where there is
             nothing to choose.
+        fusion: of the pyramid's levels, that finds most in its features on real parts.
         released_names: beginnings of its tensors' names in the authors' released code, and here;
             empty where that code does not have it.
         older_names: that files and command lines may still say.
@@ -52,6 +54,7 @@ class Encoder:
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
     default_stages: Stages = ()
+    fusion: Fusion = "sum"
     released_names: tuple[tuple[str, str], ...] = ()
     older_names: tuple[str, ...] = ()
     is_drawn: bool = False
@@ -110,6 +113,7 @@ class Encoder:
             "image_size": (self.image_size, self.image_size),
             "mean": self.mean,
             "std": self.std,
+            "fusion": self.fusion,
         }
 
     def build(self, channels: int, stages: Stages) -> "FrozenEncoder":

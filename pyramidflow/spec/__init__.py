@@ -131,6 +131,7 @@ class Spec:
             InputError: a name is unknown, or a value is refused.
         """
         given = {name: value for name, value in settings.items() if value is not None}
+        following: dict[str, Any] = {}
         for name in given:
             if name not in _OWNERS:
                 raise InputError(
@@ -139,10 +140,11 @@ class Spec:
         if not set(given) >= {"channels", "image_size", "mean", "std"}:
             # Only then is the encoder asked: it may need a package.
             encoder = given.get("encoder", Architecture.encoder)
-            given = settings_of_encoder(encoder, given.get("encoder_stages", ())) | given
+            following = settings_of_encoder(encoder, given.get("encoder_stages", ()))
         without = Recipe(**_of_group(Recipe, given)).without
         if without:
-            given = PLAIN_CONTRAST.as_dict() | given
+            following |= PLAIN_CONTRAST.as_dict()
+        given = following | given
         if "volume-norm" in without:
             given["volume_norm"] = "none"
         if "pyramid-difference" in without:

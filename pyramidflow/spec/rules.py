@@ -31,7 +31,8 @@ class ContrastRule(Validated):
         codebook_entries: of the codebook, at most.
         beside_template: the codebook stands beside the template, not in place of it.
         fusion: whether the levels of the pyramid become one map by their sum, as published, or by
-            the geometric mean of that and of their product.
+            the geometric mean of that and of their product; ``"auto"`` becomes ``"product"`` where
+            one template is compared with and its spread is known, and ``"sum"`` elsewhere.
 
     Raises:
         InputError: a setting is out of its range, or contradicts another one.
@@ -97,6 +98,8 @@ class ContrastRule(Validated):
         "sum",
         "How the levels of the pyramid become one map: by their sum, or by what all of them agree "
         "on (with an encoder, less of what surrounds a defect is marked; without one it costs).",
+        shown_default="sum; with efficientnet-lite0, one template and its spread, product",
+        implied=("auto",),
     )
 
     def __post_init__(self) -> None:
@@ -104,6 +107,9 @@ class ContrastRule(Validated):
         if self.spread == "auto":
             following = "channel" if self.position == "none" else "pixel"
             object.__setattr__(self, "spread", "none" if self.is_codebook_alone else following)
+        if self.fusion == "auto":
+            agrees = self.has_one_template and self.spread != "none"
+            object.__setattr__(self, "fusion", "product" if agrees else "sum")
         if self.beside_template and self.codebook == 0:
             raise InputError(
                 "beside_template is true and codebook 0: nothing stands beside the template; give "

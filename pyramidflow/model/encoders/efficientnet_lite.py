@@ -113,6 +113,7 @@ ENCODERS = (
         mean=(127 / 255, 127 / 255, 127 / 255),
         std=(128 / 255, 128 / 255, 128 / 255),
         default_stages=(2,),
+        fusion="auto",
         stages=tuple(_stages()),
     ),
 )

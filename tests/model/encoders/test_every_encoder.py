@@ -145,6 +145,35 @@ def test_settings_follow_from_the_encoder_unless_given():
     assert Spec.of({"encoder_stages": ()}) == Spec()
 
 
+@pytest.mark.parametrize(
+    ("settings", "fusion"),
+    [
+        ({}, "product"),
+        ({"fusion": "sum"}, "sum"),
+        ({"templates": 2}, "sum"),
+        ({"tolerance": 1}, "sum"),
+        ({"position": "none"}, "sum"),
+        ({"codebook": 0.1}, "sum"),
+        ({"codebook": 0.1, "beside_template": True}, "sum"),
+        ({"codebook": 0.1, "beside_template": True, "fusion": "product"}, "product"),
+        ({"light": False, "spread": "none"}, "sum"),
+        ({"without": ("template",)}, "sum"),
+        ({"encoder": "resnet18"}, "sum"),
+        ({"encoder": "lift"}, "sum"),
+    ],
+)
+def test_levels_agree_by_default_where_that_was_measured(settings, fusion):
+    spec = Spec.of({"encoder": "efficientnet-lite0"} | settings)
+    assert spec.contrast.fusion == fusion
+    assert Spec.from_dict(spec.as_dict()) == spec
+
+
+def test_files_from_before_have_the_sum():
+    stored = Spec.of({"encoder": "efficientnet-lite0"}).as_dict()
+    del stored["contrast"]["fusion"]
+    assert Spec.from_dict(stored).contrast.fusion == "sum"
+
+
 def test_same_padding_is_tensorflows():
     layer = Conv("w", "n", 1, 1, kernel=5, stride=2, padding="same")
     # (size, before, after) from tf.nn.convolution's rule: ⌈n/s⌉ windows, the odd zero behind.

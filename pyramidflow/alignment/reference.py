@@ -27,9 +27,9 @@ JUDGES = 4
 LEAST_COMMON = 0.4
 """Agreement below which a picture shows nothing of the other, however good parts differ.
 
-Of the median of images with one of them, and of each with their mean. Hazelnuts, transistors and
-drawn screws, at 128×128, agree with the mean of 30 or 40 by 0.77 to 1.00; noise and empty ground by
-up to 0.25, other parts and textures by up to 0.45. Nothing found is an agreement of 0.
+Of the median of images with one of them, and of each with their mean. It lies below good parts, and
+above nearly all pictures without one: see ``benchmarks/results/agreement.md``. Nothing found is an
+agreement of 0.
 """
 
 SPREADS = 6.0

@@ -103,6 +103,7 @@ def before_and_after(before: Judged, after: Judged) -> dict[str, str]:
         facts[f"threshold {name}"] = f"{judged.threshold:.6g}" if known else "none"
         if judged.judgement is not None:
             facts[f"false rejects {name}"] = str(judged.judgement.false_rejects)
+            facts[f"good for review {name}"] = str(judged.judgement.good_reviews)
             facts[f"escapes {name}"] = str(judged.judgement.escapes)
             if judged.judgement.unreadable:
                 facts[f"unreadable {name}"] = str(judged.judgement.unreadable)

@@ -245,8 +245,9 @@ def _print(name: str, found: "History", described: dict[str, Any]) -> None:
         typer.echo(f"{label:<18}{values}  {Rate(counts.ng, counts.inspected)}")
     total = found.total
     if total.marked_good or total.marked_bad:
-        typer.echo(f"false rejects by marks  {Rate(total.good_rejected, total.marked_good)}")
-        typer.echo(f"escapes by marks        {Rate(total.bad_passed, total.marked_bad)}")
+        typer.echo(f"false rejects by marks    {Rate(total.good_rejected, total.marked_good)}")
+        typer.echo(f"good for review by marks  {Rate(total.good_reviews, total.marked_good)}")
+        typer.echo(f"escapes by marks          {Rate(total.bad_passed, total.marked_bad)}")
     for station, state in described["drift"].items():
         typer.echo(f"{printable(station)}: {_drift_sentence(state)}")
 

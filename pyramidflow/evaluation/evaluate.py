@@ -18,7 +18,7 @@ from pyramidflow.errors import ImagesWarning, InputError
 from pyramidflow.evaluation.accumulate import PixelStatistics
 from pyramidflow.evaluation.metrics import Metrics, metrics_of, thin_curve
 from pyramidflow.evaluation.ranking import FloatArray, Ranking, rank
-from pyramidflow.evaluation.rates import Rate
+from pyramidflow.evaluation.rates import Mistakes, Rate, mistakes
 from pyramidflow.evaluation.truth import failure_sentence, truth_of
 from pyramidflow.evaluation.unusable import UNUSABLE
 from pyramidflow.io.names import printable
@@ -119,11 +119,6 @@ class Evaluation:
         return np.array([outcome.score for outcome in self.measured], dtype=np.float64)
 
     @cached_property
-    def accepted(self) -> npt.NDArray[np.bool_]:
-        """``True`` for a measured image with the verdict ok, ``[N]``."""
-        return np.array([outcome.verdict == "ok" for outcome in self.measured], dtype=bool)
-
-    @cached_property
     def for_review(self) -> npt.NDArray[np.bool_]:
         """``True`` for a measured image with the verdict review, ``[N]``."""
         return np.array([outcome.verdict == "review" for outcome in self.measured], dtype=bool)
@@ -133,23 +128,28 @@ class Evaluation:
         """Measured images between both thresholds, or of parts without a pose."""
         return int(self.for_review.sum())
 
+    @cached_property
+    def mistakes(self) -> Mistakes:
+        """What the verdicts on the measured images get wrong."""
+        verdicts: dict[bool, list[str]] = {False: [], True: []}
+        for outcome in self.measured:
+            verdicts[outcome.sample.is_defective].append(str(outcome.verdict))
+        return mistakes(verdicts[False], verdicts[True])
+
     @property
     def good_reviews(self) -> Rate:
-        """Good images for review: a part of those that are not ok."""
-        good = self.for_review[~self.labels]
-        return Rate(int(good.sum()), len(good))
+        """Good images for review; no false rejects."""
+        return self.mistakes.good_reviews
 
     @property
     def false_rejects(self) -> Rate:
-        """Good images that are not ok: above the threshold, or for review."""
-        rejected = ~self.accepted[~self.labels]
-        return Rate(int(rejected.sum()), len(rejected))
+        """Good images that are ng."""
+        return self.mistakes.false_rejects
 
     @property
     def escapes(self) -> Rate:
-        """Defective images that are ok: not above the threshold, nor for review."""
-        accepted = self.accepted[self.labels]
-        return Rate(int(accepted.sum()), len(accepted))
+        """Defective images that are ok: not ng, nor for review."""
+        return self.mistakes.escapes
 
     @property
     def detection_rate(self) -> float:

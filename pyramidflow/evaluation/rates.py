@@ -1,6 +1,8 @@
 """Shares of images, with what their number of images can tell about them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 CONFIDENCE = 0.95
 """Of the intervals in reports and tables."""
@@ -47,3 +49,32 @@ class Rate:
             return "no images"
         low, high = self.interval()
         return f"{self.count} of {self.total}, {self.value:.1%} ({low:.1%} to {high:.1%})"
+
+
+class Mistakes(NamedTuple):
+    """How verdicts on images that a person knows go wrong.
+
+    Attributes:
+        false_rejects: good images that are ng, of all good ones.
+        good_reviews: good images for review, of all good ones: a person sees them, and lets them
+            pass.
+        escapes: defective images that are ok, of all defective ones.
+    """
+
+    false_rejects: Rate
+    good_reviews: Rate
+    escapes: Rate
+
+
+def mistakes(good: Sequence[str], bad: Sequence[str]) -> Mistakes:
+    """Count what verdicts on known images get wrong.
+
+    Args:
+        good: verdicts on good images.
+        bad: verdicts on defective images.
+    """
+    return Mistakes(
+        Rate(good.count("ng"), len(good)),
+        Rate(good.count("review"), len(good)),
+        Rate(bad.count("ok"), len(bad)),
+    )

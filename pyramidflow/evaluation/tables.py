@@ -130,7 +130,8 @@ def remarks(evaluation: Evaluation) -> list[str]:
             why, scored = "For review, between both thresholds or without a pose", ""
         found.append(
             f"{why}: {evaluation.reviews} of {len(evaluation.measured)}, "
-            f"{evaluation.good_reviews.count} of them good. They {scored}count as not ok."
+            f"{evaluation.good_reviews.count} of them good. They {scored}count as not ok, but "
+            "not as false rejects."
         )
     if evaluation.failures:
         found.append(

@@ -76,6 +76,8 @@ def test_calibrate_takes_the_parts_marked_good_and_says_before_and_after(
     assert facts["threshold after"].strip() == f"{after.threshold:.6g}"
     verdicts = [after.inspect(history / "kept" / f"{number}.png").verdict for number in range(13)]
     assert facts["false rejects after"].strip().startswith(f"{verdicts[:10].count('ng')} of 10, ")
+    reviews = verdicts[:10].count("review")
+    assert facts["good for review after"].strip().startswith(f"{reviews} of 10, ")
     assert facts["escapes after"].strip().startswith(f"{verdicts[10:].count('ok')} of 3, ")
 
 

@@ -11,7 +11,7 @@ from pyramidflow.evaluation.marked import judge
 
 
 class ByBrightness:
-    """Stands for a session: bright pictures are ng, and black ones too large for a device."""
+    """Stands for a session: bright pictures are ng or for review, black ones beyond a device."""
 
     decoding = Decoding()
 
@@ -19,7 +19,9 @@ class ByBrightness:
         for picture in pictures:
             if picture.max() == 0:
                 raise torch.OutOfMemoryError("CUDA out of memory.")
-            yield SimpleNamespace(verdict="ng" if picture.max() > 100 else "ok")
+            brightness = picture.max()
+            verdict = "ng" if brightness > 100 else "review" if brightness > 70 else "ok"
+            yield SimpleNamespace(verdict=verdict)
 
 
 def test_a_picture_that_a_device_cannot_hold_counts_nowhere(tmp_path):
@@ -32,4 +34,14 @@ def test_a_picture_that_a_device_cannot_hold_counts_nowhere(tmp_path):
         [pictures["dark"], pictures["bright"], pictures["black"]],
         [pictures["bright"], tmp_path / "missing.png"],
     )
-    assert found == (Rate(1, 2), Rate(0, 1), 2)
+    assert found == (Rate(1, 2), Rate(0, 2), Rate(0, 1), 2)
+
+
+def test_a_good_part_for_review_is_no_false_reject_and_a_bad_one_no_escape(tmp_path):
+    pictures = []
+    for grey in (50, 80, 90, 200):
+        pictures.append(tmp_path / f"{grey}.png")
+        Image.new("L", (8, 8), grey).save(pictures[-1])
+    found = judge(ByBrightness(), pictures, pictures)
+    assert (found.false_rejects, found.good_reviews) == (Rate(1, 4), Rate(2, 4))
+    assert found.escapes == Rate(1, 4)

@@ -81,7 +81,7 @@ def _rates(evaluation: Evaluation) -> list[tuple[str, str, str]]:
     rejects, escapes = str(evaluation.false_rejects), str(evaluation.escapes)
     review = (
         "Good images for review",
-        f"A part of those that are not ok, for a person to decide; {within}",
+        f"Good images that are neither ok nor ng, for a person to decide; {within}",
         str(evaluation.good_reviews),
     )
     return [
@@ -92,7 +92,7 @@ def _rates(evaluation: Evaluation) -> list[tuple[str, str, str]]:
         ),
         (
             "False rejects",
-            f"Good images that are not ok; {within}",
+            f"Good images that are ng; {within}",
             rejects,
         ),
         *([review] if evaluation.reviews else []),

@@ -19,13 +19,15 @@ class Marked(Counts):
     """Parts by what the line and people said of them.
 
     Attributes:
-        good_rejected: parts that a person called good and the line ng.
+        good_rejected: parts that a person called good and the line ng: false rejects.
+        good_reviews: parts that a person called good and the line for review.
         marked_good: parts that a person called good, with a verdict.
         bad_passed: parts that a person called bad and the line ok.
         marked_bad: parts that a person called bad, with a verdict.
     """
 
     good_rejected: int = 0
+    good_reviews: int = 0
     marked_good: int = 0
     bad_passed: int = 0
     marked_bad: int = 0
@@ -36,6 +38,7 @@ class Marked(Counts):
         if part.verdict is not None and part.good is not None:
             self.marked_good += part.good
             self.good_rejected += part.good and part.verdict == "ng"
+            self.good_reviews += part.good and part.verdict == "review"
             self.marked_bad += not part.good
             self.bad_passed += not part.good and part.verdict == "ok"
 

@@ -94,10 +94,14 @@ def test_the_last_word_of_a_person_counts_and_every_word_is_kept(store):
     store.mark(None, "00006.png", False, "Ada")
     store.mark(None, "00004.png", True, "Ada")
     total = summarized(store.judged(), "day", UTC, []).total
-    assert (total.good_rejected, total.marked_good) == (1, 1)
+    assert (total.good_rejected, total.good_reviews, total.marked_good) == (1, 0, 1)
+    store.mark(None, "00003.png", True, "Ada")
+    total = summarized(store.judged(), "day", UTC, []).total
+    assert (total.good_rejected, total.good_reviews, total.marked_good) == (1, 1, 2)
     assert (total.bad_passed, total.marked_bad) == (1, 1)
     marked = {part.record["identity"]: part.good for part in store.parts(marked=True)}
-    assert marked == {"00002.png": True, "00004.png": True, "00006.png": False}
+    goods = dict.fromkeys(("00002.png", "00003.png", "00004.png"), True)
+    assert marked == {**goods, "00006.png": False}
 
 
 def test_a_word_about_no_part_or_by_nobody_is_refused(store):

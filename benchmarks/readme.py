@@ -280,6 +280,7 @@ TABLES: dict[str, Callable[[], list[str]]] = {
     "rates": shown.quality("quality_defaults", shown.RATES),
     "networks": shown.quality("quality_networks", shown.NETWORKS),
     "lite0": shown.quality("quality_magnetic_tile_lite0", shown.LITE0),
+    "lite0-stages": shown.quality("quality_magnetic_tile_stages", shown.LITE0_STAGES),
     "solar": shown.quality("quality_solar_cells", shown.SOLAR),
     "alignment": shown.alignment,
     "real-images": shown.real_images,

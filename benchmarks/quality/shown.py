@@ -63,6 +63,12 @@ LITE0 = {
         f"{LITE0_TRAINING}; light=false spread=none codebook=1.0 beside_template=true"
     ),
 }
+STAGES_TRAINING = "encoder=efficientnet-lite0{stages} kernel_size=3 image_size=256"
+LITE0_STAGES = {
+    f"{shown}{fusion}": f"{STAGES_TRAINING.format(stages=stages)}; {compared}"
+    for shown, stages in (("stage 2", ""), ("stages 2,3", " encoder_stages=2,3"))
+    for fusion, compared in ((", `--fusion sum`", "as trained"), ("", "fusion=product"))
+}
 KOLEKTOR_LITE0_TRAINING = "encoder=efficientnet-lite0 image_size=1280x512 kernel_size=7"
 KOLEKTOR_LITE0 = {
     "`--no-light --spread none`": f"{KOLEKTOR_LITE0_TRAINING}; light=false spread=none",

@@ -1,5 +1,7 @@
 """What the levels of the pyramid agree on, up to the detector's file."""
 
+from functools import partial
+
 import cv2
 import numpy as np
 import pytest
@@ -9,24 +11,12 @@ from pyramidflow import Detector
 from pyramidflow.errors import InputError
 from pyramidflow.model import Contrast
 from pyramidflow.model.agreeing import AgreeingLevels
-from pyramidflow.model.beside import BesideTemplate
-from pyramidflow.spec import ContrastRule
-from pyramidflow.training.statistics import normal_of
-from tests.support.backends import require_backend
-from tests.support.numbers import relative_error
 from tests.support.part_sets import fitted
-from tests.support.runtime_cases import ERROR, oracle, pictures, trained_network, whole_runtime
-from tests.support.tile_cases import small_tiling, tiled_runtime
+from tests.support.runtime_cases import comparison_of_images, trained_network
 from tests.support.tiny import TINY
 
-
-def comparison_of_images(network, size, **settings):
-    """Of three random images, with all that a rule asks for."""
-    rule = ContrastRule(fusion="product", **settings)
-    generator = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        latents = [network(torch.randn(1, 3, *size, generator=generator)) for _ in range(3)]
-    return normal_of(network, latents.__getitem__, 3, rule).comparison(rule)
+compared = partial(comparison_of_images, fusion="product")
+"""The comparison of these tests."""
 
 
 @pytest.mark.parametrize(
@@ -41,7 +31,7 @@ def comparison_of_images(network, size, **settings):
 def test_the_map_is_that_of_the_formula(settings):
     size = (40, 48)
     network = trained_network(size, levels=3, stacks=1, kernel_size=3)
-    comparison = comparison_of_images(network, size, **settings)
+    comparison = compared(network, size, **settings)
     assert isinstance(comparison, AgreeingLevels)
     wide = comparison.to(torch.device("cpu"), torch.float64)
     contrast = wide.contrast
@@ -87,33 +77,10 @@ def test_halves_are_compared_in_single_precision():
     torch.testing.assert_close(found, comparison.map_of(latents), rtol=1e-3, atol=0)
 
 
-@pytest.mark.parametrize("settings", [{}, {"light": False}, {"codebook": 0.5}])
-def test_runtimes_equal_the_network(settings):
-    require_backend("cpu")
-    size = (50, 70)
-    network = trained_network(size, levels=3, stacks=1, kernel_size=3)
-    beside = {"beside_template": True} if settings.get("codebook") else {}
-    comparison = comparison_of_images(network, size, **settings, **beside)
-    assert isinstance(comparison, BesideTemplate if beside else AgreeingLevels)
-    images = pictures(2, size)
-    expected = oracle(network, images, comparison)
-    found = whole_runtime(network, comparison, (2, *size)).inspect(images)
-    assert relative_error(found, expected) <= ERROR
-
-
-def test_tiles_equal_the_whole_image():
-    require_backend("cpu")
-    size = (150, 163)
-    network = trained_network(size, levels=4, stacks=1, kernel_size=5)
-    comparison, images = comparison_of_images(network, size), pictures(1, size)
-    runtime = tiled_runtime(network, comparison, (1, *size), small_tiling(network, size, 2, 2))
-    assert relative_error(runtime.inspect(images), oracle(network, images, comparison)) <= ERROR
-
-
 def test_latents_of_another_size_are_refused():
     size = (40, 48)
     network = trained_network(size, levels=2, stacks=1, kernel_size=3)
-    comparison = comparison_of_images(network, size)
+    comparison = compared(network, size)
     with pytest.raises(InputError, match="the template has levels"):
         comparison.check([(1, network.architecture.channels, 48, 48)] * 2)
 

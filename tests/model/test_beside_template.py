@@ -1,5 +1,7 @@
 """A codebook beside the template: the geometric mean of both maps, up to the detector's file."""
 
+from functools import partial
+
 import cv2
 import numpy as np
 import pytest
@@ -13,23 +15,12 @@ from pyramidflow.model import Codebook, Contrast
 from pyramidflow.model.beside import BesideTemplate
 from pyramidflow.model.codebook import level_of
 from pyramidflow.model.templates import NearestTemplate
-from pyramidflow.spec import ContrastRule
-from pyramidflow.training.statistics import normal_of
-from tests.support.backends import require_backend
-from tests.support.numbers import relative_error
 from tests.support.part_sets import fitted, scattered_squares, write_set
-from tests.support.runtime_cases import ERROR, oracle, pictures, trained_network, whole_runtime
-from tests.support.tile_cases import small_tiling, tiled_runtime
+from tests.support.runtime_cases import comparison_of_images, trained_network
 from tests.support.tiny import TINY
 
-
-def comparison_of_images(network, size, **settings):
-    """Of three random images, with all that a rule asks for."""
-    rule = ContrastRule(codebook=0.5, beside_template=True, **settings)
-    generator = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        latents = [network(torch.randn(1, 3, *size, generator=generator)) for _ in range(3)]
-    return normal_of(network, latents.__getitem__, 3, rule).comparison(rule)
+compared = partial(comparison_of_images, codebook=0.5, beside_template=True)
+"""The comparison of these tests."""
 
 
 @pytest.mark.parametrize(
@@ -43,7 +34,7 @@ def comparison_of_images(network, size, **settings):
 def test_the_map_is_the_geometric_mean_of_both(settings, kind):
     size = (40, 48)
     network = trained_network(size, levels=2, stacks=1, kernel_size=3)
-    comparison = comparison_of_images(network, size, **settings)
+    comparison = compared(network, size, **settings)
     assert isinstance(comparison, BesideTemplate)
     assert isinstance(comparison.template, kind)
     with torch.no_grad():
@@ -79,31 +70,10 @@ def test_positions_are_thirty_two_pixels_apart(stride, level):
     assert level_of(stride, 5, True) == level
 
 
-@pytest.mark.parametrize("settings", [{}, {"light": False}, {"templates": 2}])
-def test_runtimes_equal_the_network(settings):
-    require_backend("cpu")
-    size = (50, 70)
-    network = trained_network(size, levels=3, stacks=1, kernel_size=3)
-    comparison = comparison_of_images(network, size, **settings)
-    images = pictures(2, size)
-    expected = oracle(network, images, comparison)
-    found = whole_runtime(network, comparison, (2, *size)).inspect(images)
-    assert relative_error(found, expected) <= ERROR
-
-
-def test_tiles_equal_the_whole_image():
-    require_backend("cpu")
-    size = (150, 163)
-    network = trained_network(size, levels=4, stacks=1, kernel_size=5)
-    comparison, images = comparison_of_images(network, size), pictures(1, size)
-    runtime = tiled_runtime(network, comparison, (1, *size), small_tiling(network, size, 2, 2))
-    assert relative_error(runtime.inspect(images), oracle(network, images, comparison)) <= ERROR
-
-
 def test_latents_that_one_of_them_cannot_compare_are_refused():
     size = (40, 48)
     network = trained_network(size, levels=2, stacks=1, kernel_size=3)
-    comparison = comparison_of_images(network, size)
+    comparison = compared(network, size)
     channels = network.architecture.channels
     comparison.check([(1, channels, 40, 48), (1, channels, 20, 24)])
     with pytest.raises(InputError, match="the template has levels"):

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from pyramidflow import ops
 from pyramidflow.model import Comparison, ComposedContrast, Contrast, PyramidFlow
 from pyramidflow.runtime import InspectionSettings, TrainedNetwork, cpu
-from pyramidflow.spec import IMAGENET_MEAN, IMAGENET_STD
+from pyramidflow.spec import IMAGENET_MEAN, IMAGENET_STD, ContrastRule
+from pyramidflow.training.statistics import normal_of
 
 MEAN, STD = torch.tensor([IMAGENET_MEAN, IMAGENET_STD])
 
@@ -34,6 +35,15 @@ def trained_network(size: tuple[int, int], **settings) -> PyramidFlow:
     with torch.no_grad():
         network(torch.randn(2, 3, *size))
     return network.eval()
+
+
+def comparison_of_images(network, size, **settings):
+    """Of three random images, with all that a rule asks for."""
+    rule = ContrastRule(**settings)
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        latents = [network(torch.randn(1, 3, *size, generator=generator)) for _ in range(3)]
+    return normal_of(network, latents.__getitem__, 3, rule).comparison(rule)
 
 
 def trained(network: PyramidFlow, comparison: Comparison) -> TrainedNetwork:

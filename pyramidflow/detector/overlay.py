@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pyramidflow.detector.counted_area import Mask, stretched
-from pyramidflow.detector.findings import Box
+from pyramidflow.detector.findings import Box, Inspection
 from pyramidflow.errors import InputError
 
 _COLOUR_MAP: Final = "inferno"
@@ -43,6 +43,21 @@ class Marks:
     boxes: Sequence[Box] = ()
     counted: Mask | None = None
     outlined: Sequence[Box] | None = None
+
+    @classmethod
+    def of(cls, inspection: Inspection, step: int = 1) -> "Marks":
+        """What was found in a picture, on that picture reduced by ``step``."""
+        boxes = [
+            (x0 // step, y0 // step, -(-x1 // step), -(-y1 // step))
+            for x0, y0, x1, y1 in (region.box for region in inspection.regions)
+        ]
+        return cls(
+            # Without a region nothing is above the threshold, and looking for outlines takes time.
+            inspection.pixel_threshold if boxes else None,
+            boxes,
+            inspection.counted,
+            boxes if inspection.has_least_area else None,
+        )
 
 
 NO_MARKS: Final = Marks()

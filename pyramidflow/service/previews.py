@@ -31,24 +31,16 @@ def previews(pixels: Pixels, inspection: Inspection, scale: float) -> dict[str, 
     """
     step = max(1, -(-max(pixels.shape[:2]) // LONGEST_SIDE))
     plain = np.asarray(Image.fromarray(to_uint8(pixels)).reduce(step))
-    boxes = [
-        (x0 // step, y0 // step, -(-x1 // step), -(-y1 // step))
-        for x0, y0, x1, y1 in (region.box for region in inspection.regions)
-    ]
-    threshold = inspection.pixel_threshold if boxes else None
     small = _peaks(inspection.anomaly_map, step)
     return {
         "plain": _jpeg(plain),
-        "heat": _jpeg(overlay(plain, small, scale, Marks(threshold, boxes))),
+        "heat": _jpeg(overlay(plain, small, scale, Marks.of(inspection, step))),
     }
 
 
 def full_overlay(pixels: Pixels, inspection: Inspection, scale: float) -> bytes:
     """The heat map on the part, in the picture's own resolution, as PNG."""
-    boxes = [region.box for region in inspection.regions]
-    threshold = inspection.pixel_threshold if boxes else None
-    marks = Marks(threshold, boxes)
-    return png(overlay(to_uint8(pixels), inspection.anomaly_map, scale, marks))
+    return png(overlay(to_uint8(pixels), inspection.anomaly_map, scale, Marks.of(inspection)))
 
 
 def _peaks(values: npt.NDArray[np.float32], step: int) -> npt.NDArray[np.float32]:

@@ -1,17 +1,20 @@
 """What the page knows of a running line."""
 
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from pyramidflow.detector import Inspection, Region
+from pyramidflow.line.frame import Frame
+from pyramidflow.line.pipeline.drawing import draw
 from tests.line.records import record
 from tests.service.served import TOKEN  # looks for the extra first
 
 from pyramidflow.service import watch as watching  # isort: skip
-from pyramidflow.service.previews import LONGEST_SIDE, previews  # isort: skip
+from pyramidflow.service.previews import LONGEST_SIDE, full_overlay, previews  # isort: skip
 from pyramidflow.service.watch import LAST_PARTS, Watch  # isort: skip
 
 assert TOKEN
@@ -120,3 +123,15 @@ def test_a_small_picture_keeps_a_small_defect(size):
 def test_pictures_of_16_bits_are_drawn():
     found = previews(np.full((9, 9, 3), 40_000, np.uint16), inspection(9, 9), 4.0)
     assert Image.open(io.BytesIO(found["plain"])).size == (9, 9)
+
+
+def test_the_page_shows_what_counts_as_the_kept_picture_does():
+    pixels = np.full((2 * LONGEST_SIDE, 40, 3), 200, np.uint8)
+    counted = np.ones((2, 2), bool)
+    counted[0] = False  # the upper half
+    found = replace(inspection(2 * LONGEST_SIDE, 40, (1000, 20), "ng"), counted=counted)
+    kept = draw(["overlay"], Frame(pixels, "one"), pixels, found, 4.0).pictures["overlay"]
+    assert full_overlay(pixels, found, 4.0) == kept
+    heat = np.asarray(Image.open(io.BytesIO(previews(pixels, found, 4.0)["heat"]))).astype(int)
+    assert np.abs(heat[100, 10] - 120).max() <= 3  # 0.6 of 200
+    assert np.abs(heat[-20, 10] - 200).max() <= 3

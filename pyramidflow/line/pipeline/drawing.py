@@ -58,12 +58,7 @@ def _encoded(
         return float_tiff(inspection.anomaly_map)
     if kind == "image":
         return _image(frame, pixels)
-    boxes = [region.box for region in inspection.regions]
-    # Without a region nothing is above the threshold, and looking for outlines takes time.
-    threshold = inspection.pixel_threshold if boxes else None
-    outlined = boxes if inspection.has_least_area else None
-    marks = Marks(threshold, boxes, inspection.counted, outlined)
-    return png(overlay(to_uint8(pixels), inspection.anomaly_map, scale, marks))
+    return png(overlay(to_uint8(pixels), inspection.anomaly_map, scale, Marks.of(inspection)))
 
 
 def _image(frame: Frame, pixels: Pixels) -> bytes:

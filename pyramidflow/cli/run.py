@@ -51,6 +51,7 @@ def run(
     an end, so does the line: with code 0, or 2 where a part had no verdict.
     """
     if example or schema:
+        _refuse_beside("--example" if example else "--schema", configuration, check, schema)
         from pyramidflow.line.example import example as example_text
         from pyramidflow.line.example import schema as schema_text
 
@@ -71,6 +72,19 @@ def run(
         typer.echo(f"{printable(configuration)} is in order: {_described(line)}")
         return
     run_line(line, report_every, line.settings.service)
+
+
+def _refuse_beside(printing: str, configuration: Path | None, check: bool, schema: bool) -> None:
+    from pyramidflow.errors import InputError
+
+    if configuration is not None:
+        raise InputError(
+            f"{printing} is given with {printable(configuration)}: it prints and writes no file; "
+            f"leave the file out, or redirect with {printing} > FILE."
+        )
+    if check or (schema and printing != "--schema"):
+        other = "--check" if check else "--schema"
+        raise InputError(f"{printing} and {other} are given: each does one thing; give one.")
 
 
 def log_to_terminal() -> None:

@@ -49,6 +49,22 @@ def wait_for(condition, seconds=60):
     assert condition()
 
 
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (("--example", "line.toml"), "--example is given with line.toml: it prints"),
+        (("--schema", "line.toml"), "--schema is given with line.toml: it prints"),
+        (("--example", "--check"), "--example and --check are given"),
+        (("--example", "--schema"), "--example and --schema are given"),
+        (("--schema", "--check"), "--schema and --check are given"),
+    ],
+)
+def test_what_prints_does_nothing_else(run, given, words):
+    code, out, err = run("run", *given)
+    assert (code, out) == (2, "")
+    assert words in err
+
+
 def test_the_example_and_the_schema_are_printed_and_a_check_looks_at_everything(
     run, line, tmp_path
 ):

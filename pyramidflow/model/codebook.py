@@ -82,7 +82,7 @@ class Codebook:
     Attributes:
         entries: ``e [N, F]``, of features already standardised.
         mean: ``f̄ [F]``, of the training images.
-        inverse_spread: ``w = 1/σ [F]``, likewise.
+        inverse_spread: ``w = 1/σ [F]``, likewise; one ``σ`` for all features, but in older files.
         level: of the pyramid whose positions are compared.
         without_mean: whether each channel's mean over the image is taken off the latents before.
 

@@ -27,7 +27,7 @@ class ContrastRule(Validated):
         templates_by: whether the nearest is looked for at each pixel, or for the whole image.
         tolerance: pixels of each pyramid level that a template may lie aside of the part.
         codebook: share of the training images' positions that an image is compared with in place
-            of a template; 0 compares with the template.
+            of a template, those that lie all over the others; 0 compares with the template.
         codebook_entries: of the codebook, at most.
         beside_template: the codebook stands beside the template, not in place of it.
         fusion: whether the levels of the pyramid become one map by their sum, as published, or by
@@ -85,7 +85,7 @@ class ContrastRule(Validated):
         most=1,
     )
     codebook_entries: int = setting(
-        10_000,
+        5_000,
         "Positions that a codebook holds at most: time grows with them.",
         least=1,
         most=2**24,
@@ -117,8 +117,9 @@ class ContrastRule(Validated):
             )
         if self.is_codebook_alone and self.spread != "none":
             raise InputError(
-                f"codebook is {self.codebook} and spread {self.spread}: a codebook divides each "
-                "channel by its own spread already; leave one of them out, or set beside_template."
+                f"codebook is {self.codebook} and spread {self.spread}: a codebook compares with "
+                "entries, of which there is no spread; leave one of them out, or set "
+                "beside_template."
             )
         if self.is_codebook_alone and not (self.templates == 1 and self.is_at_pixels):
             raise InputError(

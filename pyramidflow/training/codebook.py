@@ -1,18 +1,18 @@
-"""A codebook drawn from the positions of training images."""
+"""A codebook of positions of training images."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from pyramidflow.model.codebook import Codebook, features_of
 from pyramidflow.model.comparison import without_mean
 from pyramidflow.spec import ContrastRule
+from pyramidflow.training.coreset import coreset
 
-FLOOR = 0.1
-"""Least spread of a feature, as a share of the features' typical one: one may never change."""
+POOL = 4
+"""Positions that are kept of the images for each entry that is chosen from them all."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,22 +20,27 @@ class Drawn:
     """What is kept of an image.
 
     Attributes:
-        features: of its share of the codebook, ``[n, F]``.
+        features: of the positions that were kept, ``[n, F]``.
+        entries: its share of the codebook, at most ``n``.
         count: of all its positions.
         sums: of the features over them, ``[F]`` in float64.
         squares: of the features' squares likewise.
     """
 
     features: Tensor
+    entries: int
     count: int
     sums: Tensor
     squares: Tensor
 
 
 class Draws:
-    """Random positions of images, as many of each and one at least; memory is the codebook's own.
+    """Positions of images, as many of each and one at least, and what is chosen from them.
 
-    The same images in the same order give the same positions.
+    A codebook's entries are those that lie all over what the images show, see :mod:`.coreset`: most
+    positions of most parts are alike, and entries drawn at random miss what is seldom. Of each
+    image four times its share is kept in that way, and of all that the entries; memory is four
+    times the codebook's own. The same images in the same order give the same entries.
 
     Args:
         rule: the share of the positions, the most that are drawn, and whether means are taken off.
@@ -65,18 +70,18 @@ class Draws:
         features = features_of(latents, self.level)[0]  # [h·w, F]
         if seen is not None and bool(seen.any()):
             features = features[seen.flatten().to(features.device)]
-        chosen = torch.from_numpy(self._chosen(index, len(features))).to(features.device)
+        positions = len(features)
+        entries = self._share(index, positions, 1)
+        kept = _all_over(features, self._share(index, positions, POOL))
         wide = features.double()
-        self._drawn[index] = Drawn(
-            features[chosen], len(features), wide.sum(0), wide.square().sum(0)
-        )
+        self._drawn[index] = Drawn(kept, entries, positions, wide.sum(0), wide.square().sum(0))
 
-    def _chosen(self, index: int, positions: int) -> "np.ndarray[tuple[int], np.dtype[np.int64]]":
+    def _share(self, index: int, positions: int, times: int) -> int:
+        """Of an image, when ``times`` as many are kept as there will be entries."""
         # Whatever rounding loses of one image, the next ones make up for.
         each = min(self._rule.codebook * positions, self._rule.codebook_entries / self._images)
-        count = max(1, int((index + 1) * each) - int(index * each))
-        order = np.random.default_rng((0, index)).permutation(positions)
-        return np.sort(order[:count])
+        each = min(times * each, positions)
+        return max(1, int((index + 1) * each) - int(index * each))
 
     def without(self, index: int) -> "Draws":
         """These without an image that was drawn from."""
@@ -87,6 +92,7 @@ class Draws:
         found = {}
         for index, drawn in self._drawn.items():
             found[f"{index}/features"] = drawn.features
+            found[f"{index}/entries"] = torch.tensor(drawn.entries)
             found[f"{index}/count"] = torch.tensor(drawn.count)
             found[f"{index}/sums"] = drawn.sums
             found[f"{index}/squares"] = drawn.squares
@@ -100,7 +106,9 @@ class Draws:
             images.setdefault(int(index), {})[part] = x
         return self._of(
             {
-                index: Drawn(x["features"], int(x["count"]), x["sums"], x["squares"])
+                index: Drawn(
+                    x["features"], int(x["entries"]), int(x["count"]), x["sums"], x["squares"]
+                )
                 for index, x in images.items()
             }
         )
@@ -111,20 +119,28 @@ class Draws:
         return others
 
     def codebook(self) -> Codebook:
-        """The codebook of the images that are there."""
+        """The codebook of the images that are there.
+
+        All features are divided by one spread, the root of their mean variance: what moves much on
+        good images says more than what hardly moves, and distances are near 1 everywhere.
+        """
         drawn = [self._drawn[index] for index in sorted(self._drawn)]
         count = sum(d.count for d in drawn)
         mean = torch.stack([d.sums for d in drawn]).sum(0) / count
         squares = torch.stack([d.squares for d in drawn]).sum(0) / count
-        variance = (squares - mean.square()).clamp_min(0)
-        variance = variance.clamp_min(FLOOR**2 * float(variance.mean()))
-        inverse_spread = torch.where(variance > 0, variance, torch.ones_like(variance)).rsqrt()
+        variance = float((squares - mean.square()).clamp_min(0).mean())
+        inverse_spread = torch.full_like(mean, variance**-0.5 if variance > 0 else 1.0)
         features = torch.cat([d.features for d in drawn]).double()
-        entries = (features - mean) * inverse_spread
+        entries = ((features - mean) * inverse_spread).float()
         return Codebook(
-            entries.float(),
+            _all_over(entries, sum(d.entries for d in drawn)),
             mean.float(),
             inverse_spread.float(),
             self.level,
             self._rule.light,
         )
+
+
+def _all_over(x: Tensor, count: int) -> Tensor:
+    """So many of the rows ``[N, F]``, those that lie all over the others, in their order."""
+    return x if count >= len(x) else x[coreset(x, count).sort().values.to(x.device)]

@@ -112,7 +112,7 @@ def test_given_settings_and_contradictions_are_left_alone(lit_set):
     given = detector(spread="pixel")
     found = tune(given, lit_set, choices=(LIGHT, SPREAD, book), keep=("light", "spread"))
     assert found.spec == given.spec
-    assert len(found.tuning) == 1  # a codebook has a spread of its own
+    assert len(found.tuning) == 1  # a codebook has no spread
 
 
 class Stopping:

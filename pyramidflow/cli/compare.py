@@ -26,7 +26,9 @@ DataArgument = Annotated[
     ),
 ]
 MethodsOption = Annotated[str, typer.Option(help="To compare with; padim needs the extra compare.")]
-EncoderOption = Annotated[str, typer.Option(help="Whose features SPADE and PaDiM compare.")]
+EncoderOption = Annotated[
+    str, typer.Option(help="Whose features SPADE, PaDiM and PatchCore compare.")
+]
 EncoderStagesOption = Annotated[
     str | None,
     typer.Option(
@@ -62,7 +64,7 @@ def compare(
     settings: dict[str, Any],
     how: TrainingOptions,
     given: DataOptions,
-    methods: MethodsOption = "ae-ssim,spade,padim",
+    methods: MethodsOption = "ae-ssim,spade,padim,patchcore",
     encoder: EncoderOption = "efficientnet-lite0",
     encoder_stages: EncoderStagesOption = None,
     pretrained: PretrainedOption = False,

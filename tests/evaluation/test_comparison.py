@@ -187,7 +187,9 @@ def test_pretrained_gives_our_detector_the_encoder_too(run, tiny_set, tmp_path):
 def test_without_anomalib_padim_is_left_out_only_when_asked(run, tiny_set, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "anomalib.models.image.padim.torch_model", None)
     code, _, err = run("compare", tiny_set, "--output", tmp_path / "out", *SMALL)
-    assert_one_sentence(code, err, "anomalib", "pyramidflow[compare]", "--methods ae-ssim,spade")
+    assert_one_sentence(
+        code, err, "anomalib", "pyramidflow[compare]", "--methods ae-ssim,spade,patchcore"
+    )
     assert not (tmp_path / "out").exists()
     code, printed, _ = run(
         "compare", tiny_set, "--output", tmp_path / "out", *SMALL, "--methods", "ae-ssim"
@@ -202,13 +204,13 @@ def test_all_methods_with_anomalib(run, tiny_set, tmp_path):
     assert code == 0
     assert "Warning" not in err
     names = [line.split()[0] for line in printed.splitlines()]
-    assert names[1:5] == ["AE-SSIM", "SPADE", "PaDiM", "PyramidFlow"]
+    assert names[1:6] == ["AE-SSIM", "SPADE", "PaDiM", "PatchCore", "PyramidFlow"]
 
 
 def test_input_is_refused_before_any_training(run, tiny_set, tmp_path):
     arguments = ("compare", tiny_set, "--output", tmp_path / "out", *SMALL)
     code, _, err = run(*arguments, "--methods", "spade,cutpaste")
-    assert_one_sentence(code, err, "spade,cutpaste", "ae-ssim, spade, padim")
+    assert_one_sentence(code, err, "spade,cutpaste", "ae-ssim, spade, padim, patchcore")
     code, _, err = run(*arguments, "--methods", "spade", "--encoder", "lift")
     assert_one_sentence(code, err, "encoder is lift")
     code, _, err = run(*arguments, "--methods", "ae-ssim", "--peer-size", 40)

@@ -5,14 +5,14 @@ import importlib.util
 import numpy as np
 import pytest
 import torch
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import gaussian_filter, uniform_filter
 from skimage.metrics import structural_similarity
 from sklearn.neighbors import NearestNeighbors
 from torch.nn import functional
 
 from pyramidflow.data import Decoding, Reading, read_image, resize_image
 from pyramidflow.errors import InputError
-from pyramidflow.evaluation.comparison import AeSsim, Features, Padim, Spade
+from pyramidflow.evaluation.comparison import AeSsim, Features, Padim, PatchCore, Spade
 from pyramidflow.evaluation.comparison.ae_ssim import Autoencoder
 from pyramidflow.evaluation.comparison.features import SEVERAL_SCALES
 from pyramidflow.evaluation.comparison.ssim import ssim_map
@@ -144,6 +144,32 @@ def test_spade_is_the_nearest_pixel_of_the_nearest_images(features, good, defect
     assert (next(every.maps([defective])) <= found + 1e-3 * found.max()).all()
 
 
+def test_patchcore_is_the_nearest_of_the_features_that_it_keeps(features, good, defective):
+    method = PatchCore(features, READING, share=1.0)
+    method.fit(good)
+    [found] = method.maps([defective])
+    places = np.concatenate([places_of(features, read_image(path)) for path in good])
+    search = NearestNeighbors(n_neighbors=1, algorithm="brute").fit(places)
+    distances = search.kneighbors(places_of(features, defective))[0].reshape(1, 1, 8, 8)
+    coarse = torch.tensor(distances) / features.channels**0.5
+    fine = functional.interpolate(coarse, READING.size, mode="bilinear")[0, 0]
+    assert relative_error(found, gaussian_filter(fine.numpy(), 4.0)) < 1e-4
+    # With a part of them nothing is nearer than before.
+    part = PatchCore(features, READING)
+    part.fit(good)
+    assert part.settings == "64×64, efficientnet-lite0 stages 2,3,5, memory of 10%"
+    assert (next(part.maps([defective])) >= found - 1e-3 * found.max()).all()
+
+
+def places_of(features, image):
+    """Means over 3×3 of the means over 2×2, ``[64, C]`` in float64."""
+    x = features_of(features, image)
+    x = x.reshape(len(x), 8, 2, 8, 2).mean((2, 4))
+    ones = uniform_filter(np.ones((8, 8)), 3, mode="constant")
+    x = uniform_filter(x, (0, 3, 3), mode="constant") / ones
+    return x.reshape(len(x), -1).T
+
+
 @has_anomalib
 def test_padim_is_the_mahalanobis_distance_at_each_place(features, good, defective):
     method = Padim(features, READING, seed=3)
@@ -172,5 +198,5 @@ def test_features_are_of_several_scales_and_of_a_trained_network(features):
     assert SEVERAL_SCALES["efficientnet-lite0"] == (2, 3, 5)
     one = Features("efficientnet-lite0", (3,), None, READING.size, CPU)
     assert one.channels == 40
-    with pytest.raises(InputError, match="encoder is lift: SPADE and PaDiM compare features"):
+    with pytest.raises(InputError, match="encoder is lift: SPADE, PaDiM and PatchCore compare"):
         Features("lift", (), None, READING.size, CPU)

@@ -14,6 +14,7 @@ from pyramidflow.evaluation.comparison.method import Method
 from pyramidflow.evaluation.comparison.methods import METHODS, Peers, method_names
 from pyramidflow.evaluation.comparison.ours import Ours
 from pyramidflow.evaluation.comparison.padim import Padim
+from pyramidflow.evaluation.comparison.patchcore import PatchCore
 from pyramidflow.evaluation.comparison.spade import Spade
 from pyramidflow.evaluation.comparison.tables import table_lines, write_json, write_markdown
 
@@ -28,6 +29,7 @@ __all__ = [
     "MethodResult",
     "Ours",
     "Padim",
+    "PatchCore",
     "Peers",
     "Spade",
     "compare",

@@ -46,7 +46,8 @@ class Features:
         described = encoder_of(encoder)
         if "channels" not in settings:
             raise InputError(
-                f"encoder is {encoder}: SPADE and PaDiM compare features of a trained network; "
+                f"encoder is {encoder}: SPADE, PaDiM and PatchCore compare features of a trained "
+                "network; "
                 "name another encoder, or leave them out of --methods."
             )
         chosen = stages or SEVERAL_SCALES.get(encoder, described.default_stages)
@@ -67,3 +68,8 @@ class Features:
     def input_of(self, images: Sequence[npt.NDArray[np.generic]]) -> Tensor:
         """Images as the encoder takes them, ``[B, 3, H, W]``."""
         return network_input(images, self._preprocessing, self.device)
+
+
+def rows_of(features: Tensor) -> Tensor:
+    """Of one image ``[1, C, h, w]``, a row for each place: ``[h·w, C]``."""
+    return features[0].flatten(1).T.contiguous()

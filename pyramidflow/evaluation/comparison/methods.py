@@ -13,6 +13,7 @@ from pyramidflow.evaluation.comparison.ae_ssim import AeSsim
 from pyramidflow.evaluation.comparison.features import Features
 from pyramidflow.evaluation.comparison.method import Method
 from pyramidflow.evaluation.comparison.padim import Padim, padim_model
+from pyramidflow.evaluation.comparison.patchcore import PatchCore
 from pyramidflow.evaluation.comparison.spade import Spade
 from pyramidflow.model.encoder import Stages
 
@@ -23,7 +24,7 @@ class Peers:
 
     Attributes:
         reading: of their images.
-        encoder: that SPADE and PaDiM take features from.
+        encoder: that SPADE, PaDiM and PatchCore take features from.
         stages: of it; empty takes the usual ones.
         weights: file with its weights; ``None`` takes its own source.
         device: to compute on.
@@ -63,6 +64,7 @@ METHODS: dict[str, Callable[[Peers], Method]] = {
     ),
     "spade": lambda peers: Spade(peers.features, peers.reading),
     "padim": lambda peers: Padim(peers.features, peers.reading, peers.seed),
+    "patchcore": lambda peers: PatchCore(peers.features, peers.reading),
 }
 """In the order of the figure's columns."""
 

@@ -104,6 +104,6 @@ def padim_model() -> Any:
         raise InputError(
             f"PaDiM comes with the package anomalib, which is not installed ({error.name} is "
             "missing): run pip install 'pyramidflow[compare]', or leave it out with --methods "
-            "ae-ssim,spade."
+            "ae-ssim,spade,patchcore."
         ) from error
     return PadimModel

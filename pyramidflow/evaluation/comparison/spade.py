@@ -14,7 +14,7 @@ from torch import Tensor
 
 from pyramidflow.data import Pixels, Reading, resize_image
 from pyramidflow.detector.findings import Map, resize_map
-from pyramidflow.evaluation.comparison.features import Features
+from pyramidflow.evaluation.comparison.features import Features, rows_of
 
 NEIGHBOURS = 50
 SIGMA = 4.0
@@ -45,7 +45,8 @@ class Spade:
         known = self._reading.images(images)
         # Each [P, C], a row for each pixel.
         self._gallery = [
-            _rows(self._features(batch)) for batch in known.in_turn([i] for i in range(len(known)))
+            rows_of(self._features(batch))
+            for batch in known.in_turn([i] for i in range(len(known)))
         ]
         self._means = torch.stack([rows.mean(0) for rows in self._gallery])  # [N, C]
 
@@ -54,7 +55,7 @@ class Spade:
         """See :meth:`Method.maps`."""
         for image in images:
             features = self._features([resize_image(image, self._reading.size)])
-            distances = self._distances(_rows(features)).reshape(features.shape[-2:])
+            distances = self._distances(rows_of(features)).reshape(features.shape[-2:])
             found = resize_map(distances.cpu().numpy(), self._reading.size)
             smooth: Map = gaussian_filter(found, SIGMA)
             yield smooth
@@ -71,7 +72,3 @@ class Spade:
             partial = torch.addmm((other**2).sum(1)[None], rows, other.T, alpha=-2)  # [P, P]
             best = torch.minimum(best, partial.amin(1))
         return (best + (rows**2).sum(1)).clamp_min(0)
-
-
-def _rows(features: Tensor) -> Tensor:
-    return features[0].flatten(1).T.contiguous()

@@ -126,6 +126,16 @@ def test_images(data: Category) -> str:
     return f"{len(data.test)} ({sum(sample.is_defective for sample in data.test)} defective)"
 
 
+def add_images(parser: ArgumentParser) -> None:
+    """Which part of a data set is learned from and measured on, and on what device."""
+    parser.add_argument("data", type=Path, help="data set with test images")
+    parser.add_argument("--category", help="where the data set has several")
+    parser.add_argument("--images", type=int, default=60, help="to train on")
+    parser.add_argument("--good", type=int, default=60, help="good test images, at most")
+    parser.add_argument("--defects", type=int, default=100, help="defective ones, at most")
+    parser.add_argument("--device", default="cpu")
+
+
 def add_options(parser: ArgumentParser, epochs: int) -> None:
     """What is trained on which part of a data set, and compared how.
 
@@ -133,13 +143,8 @@ def add_options(parser: ArgumentParser, epochs: int) -> None:
         parser: takes the options.
         epochs: default.
     """
-    parser.add_argument("data", type=Path, help="data set with test images")
-    parser.add_argument("--category", help="where the data set has several")
-    parser.add_argument("--images", type=int, default=60, help="to train on")
-    parser.add_argument("--good", type=int, default=60, help="good test images, at most")
-    parser.add_argument("--defects", type=int, default=100, help="defective ones, at most")
+    add_images(parser)
     parser.add_argument("--epochs", type=int, default=epochs, help="unless --train says epochs=N")
-    parser.add_argument("--device", default="cpu")
     settings: dict[str, Any] = {"nargs": "+", "action": "append", "metavar": "NAME=VALUE"}
     parser.add_argument("--train", **settings, help="settings of a training; may be repeated")
     parser.add_argument(

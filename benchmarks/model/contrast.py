@@ -40,10 +40,11 @@ WAYS: dict[str, dict[str, Any]] = {
     "tolerance 2": {"tolerance": 2},
     "tolerance 3": {"tolerance": 3},
     "codebook of 2000": {"codebook": 1.0, "codebook_entries": 2000},
+    "codebook of 5000": {"codebook": 1.0, "codebook_entries": 5000},
     "codebook of 10000": {"codebook": 1.0, "codebook_entries": 10_000},
-    "codebook of 10000 beside the template": {
+    "codebook of 5000 beside the template": {
         "codebook": 1.0,
-        "codebook_entries": 10_000,
+        "codebook_entries": 5000,
         "beside_template": True,
     },
 }

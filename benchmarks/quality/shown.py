@@ -28,9 +28,18 @@ def _median(rows: Sequence[dict[str, Any]], key: str) -> str:
     return f"{100 * statistics.median(values):.1f}" if values else "–"
 
 
-def quality(result: str, named: dict[str, str]) -> Callable[[], list[str]]:
-    """A table of :func:`found_on`."""
-    return lambda: table(["settings", *METRICS], found_on(result, named))
+def quality(
+    result: str, named: dict[str, str], peers: str | None = None
+) -> Callable[[], list[str]]:
+    """A table of :func:`found_on`, with what other methods found there below, if it is known."""
+
+    def lines() -> list[str]:
+        rows = found_on(result, named)
+        for name, found in cases_of(peers).items() if peers else ():
+            rows.append([name, *(f"{100 * found[key]:.1f}" for key in METRICS.values())])
+        return table(["settings", *METRICS], rows)
+
+    return lines
 
 
 KOLEKTOR = {
@@ -39,7 +48,7 @@ KOLEKTOR = {
         "image_size=101 reduction=max; template alone"
     ),
     "160x64, `--no-light --spread none`": "image_size=160x64 reduction=max; template alone",
-    "160x64 (the defaults)": "image_size=160x64 reduction=max; light=true spread=pixel",
+    "160x64": "image_size=160x64 reduction=max; light=true spread=pixel",
 }
 MAGNETIC = {
     "the released code's: `--statistics batch --no-light --spread none`": (
@@ -83,14 +92,31 @@ KOLEKTOR_FUSION = {
 }
 RATES_TRAINING = "image_size=160x64"
 RATES = {
-    "the defaults: `--learning-rate 2e-4 --batch-size 2`": f"{RATES_TRAINING}; as trained",
+    "`--learning-rate 2e-4 --batch-size 2`, as the paper": f"{RATES_TRAINING}; as trained",
     "`--learning-rate 5e-5`": f"{RATES_TRAINING} learning_rate=5e-5; as trained",
     "`--learning-rate 1e-3`": f"{RATES_TRAINING} learning_rate=1e-3; as trained",
-    "`--batch-size 4`": f"{RATES_TRAINING} batch_size=4; as trained",
+    "the defaults: `--learning-rate 2e-4 --batch-size 4`": (
+        f"{RATES_TRAINING} batch_size=4; as trained"
+    ),
     "`--learning-rate 1e-3 --batch-size 4`": (
         f"{RATES_TRAINING} learning_rate=1e-3 batch_size=4; as trained"
     ),
 }
+BATCHES = (
+    (
+        "quality_leather",
+        {
+            "leather, two": "image_size=256; as trained",
+            "leather, four": "image_size=256 batch_size=4; as trained",
+            "leather, two, `--no-light --spread none`": "image_size=256; spread=none light=false",
+            "leather, four, `--no-light --spread none`": (
+                "image_size=256 batch_size=4; spread=none light=false"
+            ),
+        },
+    ),
+    ("quality_magnetic_tile", {"tiles, two": "image_size=128; light=true spread=pixel"}),
+    ("quality_magnetic_tile_batch", {"tiles, four": "image_size=128 batch_size=4; as trained"}),
+)
 NETWORKS = {
     f"`--{setting.replace('_', '-').replace('=', ' ')}`": f"{RATES_TRAINING} {setting}; as trained"
     for setting in (
@@ -114,6 +140,14 @@ SOLAR = {
     "`--spread channel`": "image_size=128; light=true spread=channel",
     "the defaults": "image_size=128; light=true spread=pixel",
 }
+
+
+def batches() -> list[str]:
+    """Two images in a step beside four."""
+    rows = [row for result, named in BATCHES for row in found_on(result, named)]
+    return table(["images in a step", *METRICS], rows)
+
+
 ALIGNED = {
     ("drawn screws, at any angle", "the defaults"): "screws, align none",
     ("the same", "`--align turn`"): "screws, align turn",

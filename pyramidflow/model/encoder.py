@@ -43,6 +43,7 @@ class Encoder:
         default_stages: that give the feature map where no setting names any; empty where there is
             nothing to choose.
         fusion: of the pyramid's levels, that finds most in its features on real parts.
+        batch_size: images in a training's step; few, as its images are large.
         released_names: beginnings of its tensors' names in the authors' released code, and here;
             empty where that code does not have it.
         older_names: that files and command lines may still say.
@@ -55,6 +56,7 @@ class Encoder:
     std: tuple[float, float, float] = IMAGENET_STD
     default_stages: Stages = ()
     fusion: Fusion = "sum"
+    batch_size: int = 2
     released_names: tuple[tuple[str, str], ...] = ()
     older_names: tuple[str, ...] = ()
     is_drawn: bool = False
@@ -114,6 +116,7 @@ class Encoder:
             "mean": self.mean,
             "std": self.std,
             "fusion": self.fusion,
+            "batch_size": self.batch_size,
         }
 
     def build(self, channels: int, stages: Stages) -> "FrozenEncoder":

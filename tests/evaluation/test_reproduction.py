@@ -243,7 +243,7 @@ def test_a_setting_that_an_older_version_did_not_know_had_its_default(reproduced
     del record["conditions"]["batch_size"]
     file.write_text(json.dumps(record))
     _, _, err, _ = reproduced("--category", "plate", "--batch-size", 3)
-    assert "stale: batch_size was 2 and is 3" in err
+    assert "stale: batch_size was 4 and is 3" in err
 
 
 def test_input_is_refused_before_any_training(reproduced, run, root, tmp_path):

@@ -216,7 +216,7 @@ def test_resumed_training_is_bit_equal(tiny_set, tmp_path, units):
 
 def test_an_epoch_under_way_is_not_passed_off_as_none(tiny_set, tmp_path):
     checkpoint = tmp_path / "c.safetensors"
-    _, stopped = trainer(tiny_set, 3, StopAfter(5), checkpoint)  # 1 epoch and 1 step
+    _, stopped = trainer(tiny_set, 3, StopAfter(3), checkpoint)  # 1 epoch and 1 step
     with pytest.raises(Interrupted):
         stopped.run()
     _, shorter = trainer(tiny_set, 1, SilentProgress(), checkpoint)
@@ -247,7 +247,7 @@ def test_checkpoint_of_another_training_is_refused(tiny_set, tmp_path):
     with pytest.raises(InputError, match="no checkpoint"):
         fit(tiny_set, checkpoint=checkpoint, resume=True)
     fit(tiny_set, epochs=2, checkpoint=checkpoint)
-    with pytest.raises(InputError, match="batch_size = 2, but now it is 3"):
+    with pytest.raises(InputError, match="batch_size = 4, but now it is 3"):
         fit(tiny_set, epochs=2, checkpoint=checkpoint, resume=True, batch_size=3)
     with pytest.raises(InputError, match="is in epoch 2, but only 1 are wanted"):
         fit(tiny_set, epochs=1, checkpoint=checkpoint, resume=True)
@@ -347,7 +347,7 @@ def test_single_images_suffice_where_nothing_is_paired():
 
 
 def test_published_settings_are_had_by_name_only():
-    alone = {"spread": "none", "light": False}
+    alone = {"batch_size": 2, "spread": "none", "light": False}
     assert preset_settings("mvtec", "grid") == {
         "volume_norm": "svn",
         "levels": 4,

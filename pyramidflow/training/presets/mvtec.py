@@ -21,6 +21,7 @@ def settings(category: str) -> dict[str, Any]:
         "volume_norm": "svn" if category in SVN_CATEGORIES else "cvn",
         "levels": LEVELS_BY_CATEGORY.get(category, LEVELS),
         "augment": "texture" if category in TEXTURES else "none",
+        "batch_size": 2,
         "spread": "none",
         "light": False,
     }

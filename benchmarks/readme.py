@@ -273,6 +273,7 @@ TABLES: dict[str, Callable[[], list[str]]] = {
     "memory": memory,
     "comparison-cost": comparison_cost,
     "precision": precisions,
+    "parts": shown.parts,
     "kolektor": shown.quality("quality_kolektorsdd", shown.KOLEKTOR),
     "kolektor-lite0": shown.quality("quality_kolektorsdd_lite0", shown.KOLEKTOR_LITE0),
     "kolektor-fusion": shown.quality("quality_kolektorsdd_fusion", shown.KOLEKTOR_FUSION),
@@ -280,7 +281,10 @@ TABLES: dict[str, Callable[[], list[str]]] = {
     "batches": shown.batches,
     "rates": shown.quality("quality_defaults", shown.RATES),
     "networks": shown.quality("quality_networks", shown.NETWORKS),
-    "lite0": shown.quality("quality_magnetic_tile_lite0", shown.LITE0),
+    "lite0": shown.quality(
+        "quality_magnetic_tile_lite0", shown.LITE0, "quality_peers_magnetic_tile"
+    ),
+    "screws": shown.quality("quality_screws", shown.SCREWS, "quality_peers_screws"),
     "lite0-stages": shown.quality("quality_magnetic_tile_stages", shown.LITE0_STAGES),
     "solar": shown.quality("quality_solar_cells", shown.SOLAR),
     "alignment": shown.alignment,

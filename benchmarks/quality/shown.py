@@ -34,12 +34,17 @@ def quality(
     """A table of :func:`found_on`, with what other methods found there below, if it is known."""
 
     def lines() -> list[str]:
-        rows = found_on(result, named)
-        for name, found in cases_of(peers).items() if peers else ():
-            rows.append([name, *(f"{100 * found[key]:.1f}" for key in METRICS.values())])
-        return table(["settings", *METRICS], rows)
+        return table(["settings", *METRICS], [*found_on(result, named), *_peers(peers)])
 
     return lines
+
+
+def _peers(result: str | None) -> list[list[str]]:
+    found = cases_of(result) if result else {}
+    return [
+        [name, *(f"{100 * one[key]:.1f}" for key in METRICS.values())]
+        for name, one in found.items()
+    ]
 
 
 KOLEKTOR = {
@@ -62,15 +67,22 @@ MAGNETIC = {
     ),
 }
 LITE0_TRAINING = (
-    "encoder=efficientnet-lite0 encoder_stages=2,3,5 kernel_size=3 image_size=256 brightness=auto"
+    "encoder=efficientnet-lite0 encoder_stages=2,3,5 kernel_size=3 image_size=256 brightness=auto "
+    "light=false spread=none codebook=1.0 beside_template=true"
 )
+LITE0_DEFAULTS = "light=true spread=pixel codebook=0.0 beside_template=false fusion=product"
 LITE0 = {
-    "`--fusion sum`": f"{LITE0_TRAINING}; as trained",
-    "`--no-light --spread none`": f"{LITE0_TRAINING}; light=false spread=none",
-    "`--codebook 1 --beside-template`": f"{LITE0_TRAINING}; codebook=1.0 beside_template=true",
-    "`--no-light --spread none --codebook 1 --beside-template`": (
-        f"{LITE0_TRAINING}; light=false spread=none codebook=1.0 beside_template=true"
-    ),
+    "the defaults": f"{LITE0_TRAINING}; {LITE0_DEFAULTS}",
+    "`--no-light --spread none`": f"{LITE0_TRAINING}; codebook=0.0 beside_template=false",
+    "`--codebook 1 --beside-template`": f"{LITE0_TRAINING}; light=true spread=pixel",
+    "`--no-light --spread none --codebook 1 --beside-template`": f"{LITE0_TRAINING}; as trained",
+}
+SCREWS_TRAINING = (
+    "encoder=efficientnet-lite0 encoder_stages=2,3,5 kernel_size=3 image_size=512 codebook=0.1"
+)
+SCREWS = {
+    "the defaults": f"{SCREWS_TRAINING}; codebook=0.0 spread=pixel fusion=product",
+    "`--codebook 0.1`": f"{SCREWS_TRAINING}; as trained",
 }
 STAGES_TRAINING = "encoder=efficientnet-lite0{stages} kernel_size=3 image_size=256"
 LITE0_STAGES = {
@@ -146,6 +158,44 @@ def batches() -> list[str]:
     """Two images in a step beside four."""
     rows = [row for result, named in BATCHES for row in found_on(result, named)]
     return table(["images in a step", *METRICS], rows)
+
+
+PARTS = (
+    (
+        "leather of MVTec AD",
+        "quality_leather",
+        {"the defaults": "image_size=256 batch_size=4; as trained"},
+        None,
+    ),
+    (
+        "electrical commutators",
+        "quality_kolektorsdd_lite0",
+        {"the defaults at 1280×512": KOLEKTOR_LITE0["the defaults (`--fusion product`)"]},
+        None,
+    ),
+    (
+        "magnetic tiles",
+        "quality_magnetic_tile_lite0",
+        {"a codebook beside the template": f"{LITE0_TRAINING}; as trained"},
+        "quality_peers_magnetic_tile",
+    ),
+    (
+        "screws of MVTec AD",
+        "quality_screws",
+        {"a codebook": SCREWS["`--codebook 0.1`"]},
+        "quality_peers_screws",
+    ),
+)
+"""Parts, what is found on them and where that is, and what other methods find there."""
+
+
+def parts() -> list[str]:
+    """What is found on real parts, beside other methods."""
+    rows = []
+    for name, result, named, peers in PARTS:
+        found = [*found_on(result, named), *_peers(peers)]
+        rows += [[name if n == 0 else "", *row] for n, row in enumerate(found)]
+    return table(["parts", "settings", *METRICS], rows, texts=2)
 
 
 ALIGNED = {

@@ -35,7 +35,7 @@ class Drawn:
 
 
 class Draws:
-    """Positions of images, as many of each and one at least, and what is chosen from them.
+    """Positions of images, as many of each, and what is chosen from them.
 
     A codebook's entries are those that lie all over what the images show, see :mod:`.coreset`: most
     positions of most parts are alike, and entries drawn at random miss what is seldom. Of each
@@ -132,8 +132,9 @@ class Draws:
         inverse_spread = torch.full_like(mean, variance**-0.5 if variance > 0 else 1.0)
         features = torch.cat([d.features for d in drawn]).double()
         entries = ((features - mean) * inverse_spread).float()
+        wanted = min(sum(d.entries for d in drawn), self._rule.codebook_entries)
         return Codebook(
-            _all_over(entries, sum(d.entries for d in drawn)),
+            _all_over(entries, wanted),
             mean.float(),
             inverse_spread.float(),
             self.level,

@@ -20,8 +20,9 @@ SEED = 0
 def coreset(points: Tensor, count: int) -> Tensor:
     """Choose points one after the other, each the farthest from those that were chosen before.
 
-    The first is the farthest from the mean. Every point then lies within twice the least radius
-    with which ``count`` balls could cover all of them, but for what the projection errs.
+    The mean counts as if it were chosen before the first. Every point then lies within twice the
+    least radius with which ``count`` balls could cover all of them, but for what the projection
+    errs.
 
     Distances only fall as points are chosen. So those of the farthest few are kept up to date, and
     all others are caught up with, by one product of matrices, when one of them might be next: the

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from pyramidflow.training import coreset as rooms
+from pyramidflow.training import coreset as module
 from pyramidflow.training.coreset import DIMENSIONS, coreset
 
 
@@ -31,8 +31,8 @@ def points(count, features, seed=0):
 @pytest.mark.parametrize("candidates", [8, 100, 2048])
 @pytest.mark.parametrize(("count", "behind"), [(1, 256), (150, 256), (400, 16)])
 def test_it_is_the_choice_of_the_plain_loop(count, behind, candidates, monkeypatch):
-    monkeypatch.setattr(rooms, "AT_ONCE", candidates)
-    monkeypatch.setattr(rooms, "MOST_BEHIND", behind)
+    monkeypatch.setattr(module, "AT_ONCE", candidates)
+    monkeypatch.setattr(module, "MOST_BEHIND", behind)
     x = points(600, 12)
     assert torch.equal(coreset(x, count), plain(x, count))
 

@@ -25,7 +25,8 @@ SHARE = 0.1
 
 NEIGHBOURHOOD = 3
 REDUCTION = 2
-"""Places are those of the features' second resolution, an eighth of the image."""
+"""Pixels of the finest features for each place: places are an eighth of the image, as in the paper,
+where these are a quarter of it."""
 
 SIGMA = 4.0
 

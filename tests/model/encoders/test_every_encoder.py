@@ -146,6 +146,20 @@ def test_settings_follow_from_the_encoder_unless_given():
 
 
 @pytest.mark.parametrize(
+    ("settings", "images"),
+    [
+        ({}, 4),
+        ({"encoder": "lift"}, 4),
+        ({"encoder": "efficientnet-lite0"}, 2),
+        ({"encoder": "resnet18"}, 2),
+        ({"encoder": "resnet18", "batch_size": 3}, 3),
+    ],
+)
+def test_a_step_takes_fewer_of_an_encoder_s_larger_images(settings, images):
+    assert Spec.of(settings).recipe.batch_size == images
+
+
+@pytest.mark.parametrize(
     ("settings", "fusion"),
     [
         ({}, "product"),

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pyramidflow.detector import Calibration, Detector
     from pyramidflow.detector.header import Header
     from pyramidflow.detector.record import TrainingRecord
+    from pyramidflow.spec import Spec
 
 
 def print_facts(facts: dict[str, str]) -> None:
@@ -164,7 +165,7 @@ def print_training(detector: "Detector", output: Path, checkpoint: Path) -> None
         pairs = zip(training.suspects, training.suspect_scores, strict=True)
         listed = ", ".join(f"{name} ({score:.4g})" for name, score in pairs)
         facts["left out"] = f"of what is normal, with their scores: {listed}; look at them"
-    facts["poses"] = _poses(training, header.spec.alignment.align)
+    facts["poses"] = _poses(training, header.spec)
     memory = peak_memory()
     if memory is not None:
         facts["peak memory"] = f"{memory / 2**20:.0f} MiB"
@@ -175,7 +176,7 @@ def print_training(detector: "Detector", output: Path, checkpoint: Path) -> None
         print_trials(header.trials)
 
 
-def _poses(training: "TrainingRecord", align: str) -> str:
+def _poses(training: "TrainingRecord", spec: "Spec") -> str:
     """One line about how the good parts lie, and whether to align them."""
     if training.shift is None:
         return "no pose that the good images have in common, or too few of them"
@@ -187,7 +188,9 @@ def _poses(training: "TrainingRecord", align: str) -> str:
         f"the good parts lie {training.shift:.1%} of the width and {training.angle:.1f}° off "
         f"(medians); against each other they score {lying} as they lie, {aligned} aligned"
     )
-    if align == "none" and training.advice != "none":
+    # The scores are a template's: of a codebook they say nothing.
+    is_asked = spec.alignment.align == "none" and not spec.contrast.is_codebook_alone
+    if is_asked and training.advice != "none":
         line += f": train with --align {training.advice}"
     return line
 

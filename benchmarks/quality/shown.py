@@ -171,7 +171,7 @@ PARTS = (
         "electrical commutators",
         "quality_kolektorsdd_lite0",
         {"the defaults at 1280×512": KOLEKTOR_LITE0["the defaults (`--fusion product`)"]},
-        None,
+        "quality_peers_kolektorsdd",
     ),
     (
         "magnetic tiles",

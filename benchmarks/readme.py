@@ -285,6 +285,7 @@ TABLES: dict[str, Callable[[], list[str]]] = {
         "quality_magnetic_tile_lite0", shown.LITE0, "quality_peers_magnetic_tile"
     ),
     "screws": shown.quality("quality_screws", shown.SCREWS, "quality_peers_screws"),
+    "preset": shown.preset,
     "lite0-stages": shown.quality("quality_magnetic_tile_stages", shown.LITE0_STAGES),
     "solar": shown.quality("quality_solar_cells", shown.SOLAR),
     "alignment": shown.alignment,

@@ -12,8 +12,8 @@ LEVELS = 4
 def settings(category: str) -> dict[str, Any]:
     """Settings of a category.
 
-    CVN, four levels and no augmentation for all that MVTec AD does not name; a part is compared
-    with the template alone.
+    CVN, four levels and no augmentation for all that MVTec AD does not name; volume normalisation
+    takes its means over a step's two images, and a part is compared with the template alone.
 
     Source: the authors' released code. The augmentation of textures is our own choice.
     """
@@ -21,6 +21,7 @@ def settings(category: str) -> dict[str, Any]:
         "volume_norm": "svn" if category in SVN_CATEGORIES else "cvn",
         "levels": LEVELS_BY_CATEGORY.get(category, LEVELS),
         "augment": "texture" if category in TEXTURES else "none",
+        "statistics": "batch",
         "batch_size": 2,
         "spread": "none",
         "light": False,

@@ -278,13 +278,13 @@ TABLES: dict[str, Callable[[], list[str]]] = {
     "kolektor-lite0": shown.quality("quality_kolektorsdd_lite0", shown.KOLEKTOR_LITE0),
     "kolektor-fusion": shown.quality("quality_kolektorsdd_fusion", shown.KOLEKTOR_FUSION),
     "magnetic": shown.quality("quality_magnetic_tile", shown.MAGNETIC),
-    "batches": shown.batches,
+    "batches": shown.joined(shown.BATCHES, head="images in a step"),
     "rates": shown.quality("quality_defaults", shown.RATES),
     "networks": shown.quality("quality_networks", shown.NETWORKS),
     "lite0": shown.quality(
         "quality_magnetic_tile_lite0", shown.LITE0, "quality_peers_magnetic_tile"
     ),
-    "screws": shown.quality("quality_screws", shown.SCREWS, "quality_peers_screws"),
+    "screws": shown.joined(shown.SCREWS, "quality_peers_screws"),
     "preset": shown.preset,
     "lite0-stages": shown.quality("quality_magnetic_tile_stages", shown.LITE0_STAGES),
     "solar": shown.quality("quality_solar_cells", shown.SOLAR),

@@ -33,9 +33,17 @@ def quality(
     result: str, named: dict[str, str], peers: str | None = None
 ) -> Callable[[], list[str]]:
     """A table of :func:`found_on`, with what other methods found there below, if it is known."""
+    return joined(((result, named),), peers)
+
+
+def joined(
+    results: Sequence[tuple[str, dict[str, str]]], peers: str | None = None, head: str = "settings"
+) -> Callable[[], list[str]]:
+    """Several results in one table of :func:`quality`."""
 
     def lines() -> list[str]:
-        return table(["settings", *METRICS], [*found_on(result, named), *_peers(peers)])
+        rows = [row for result, named in results for row in found_on(result, named)]
+        return table([head, *METRICS], [*rows, *_peers(peers)])
 
     return lines
 
@@ -79,12 +87,20 @@ LITE0 = {
     "`--no-light --spread none --codebook 1 --beside-template`": f"{LITE0_TRAINING}; as trained",
 }
 SCREWS_TRAINING = (
-    "encoder=efficientnet-lite0 encoder_stages=2,3,5 kernel_size=3 image_size=512 codebook=0.1"
+    "encoder=efficientnet-lite0 encoder_stages=2,3,5 kernel_size=3{levels} image_size=512 "
+    "codebook=0.1"
 )
-SCREWS = {
-    "the defaults": f"{SCREWS_TRAINING}; codebook=0.0 spread=pixel fusion=product",
-    "`--codebook 0.1`": f"{SCREWS_TRAINING}; as trained",
-}
+FOUR_LEVELS, TWO_LEVELS = (SCREWS_TRAINING.format(levels=levels) for levels in ("", " levels=2"))
+SCREWS = (
+    (
+        "quality_screws",
+        {
+            "the defaults": f"{FOUR_LEVELS}; codebook=0.0 spread=pixel fusion=product",
+            "`--codebook 0.1`": f"{FOUR_LEVELS}; as trained",
+        },
+    ),
+    ("quality_screws_levels", {"`--codebook 0.1 --levels 2`": f"{TWO_LEVELS}; as trained"}),
+)
 STAGES_TRAINING = "encoder=efficientnet-lite0{stages} kernel_size=3 image_size=256"
 LITE0_STAGES = {
     f"{shown}{fusion}": f"{STAGES_TRAINING.format(stages=stages)}; {compared}"
@@ -155,12 +171,6 @@ SOLAR = {
 }
 
 
-def batches() -> list[str]:
-    """Two images in a step beside four."""
-    rows = [row for result, named in BATCHES for row in found_on(result, named)]
-    return table(["images in a step", *METRICS], rows)
-
-
 PRESET_TRAINING = "volume_norm=cvn levels=2 statistics=batch batch_size=2 spread=none light=false"
 PRESET = {
     "`--preset mvtec`": f"{PRESET_TRAINING}; as trained",
@@ -205,8 +215,8 @@ PARTS = (
     ),
     (
         "screws of MVTec AD",
-        "quality_screws",
-        {"a codebook": SCREWS["`--codebook 0.1`"]},
+        "quality_screws_levels",
+        {"a codebook of two levels": f"{TWO_LEVELS}; as trained"},
         "quality_peers_screws",
     ),
 )

@@ -254,6 +254,11 @@ def _gradient(row: str) -> str:
     return exact(max(found[row]["worst"] for found in cases_of("gradients").values()))
 
 
+def _criterion(compared: str) -> str:
+    row = cases_of("tuning_screws")[f"{shown.FOUR_LEVELS}; {compared}"]
+    return f"{100 * row['criterion']:.1f} ± {100 * row['error']:.1f}"
+
+
 def _photograph(maps: bool) -> str:
     rows = cases_of("photographs").items()
     return spread([r["bytes_per_pixel"] for name, r in rows if ("--maps" in name) == maps], 0)
@@ -316,6 +321,8 @@ VALUES: dict[str, Callable[[], str]] = {
     "gradients-plain": lambda: _gradient("float32, backend reference"),
     "gradients-rounding": lambda: _gradient("float64, images changed by a rounding"),
     "tuning-rank": _rank_correlation,
+    "tuning-screws-codebook": lambda: _criterion("as trained"),
+    "tuning-screws-template": lambda: _criterion("codebook=0.0 spread=pixel fusion=product"),
     "photograph-bytes": lambda: _photograph(maps=False),
     "photograph-bytes-maps": lambda: _photograph(maps=True),
     "tiles-gb": lambda: f"{cases_of('tiles')['within the budget']['peak'] / 1000:.1f}",

@@ -43,6 +43,9 @@ KolektorSDD and magnetic tiles in view: on these sets the correlation is no inde
 """
 
 DRAWN = ("criterion", "aupro", "pixel_ap", "image_auroc", "spread")
+LEAST = 3
+"""Rows that a rank correlation says anything of."""
+
 REAL = ("aupro@0.3", "pixel_ap", "image_auroc", "pixel_auroc")
 
 
@@ -98,6 +101,8 @@ def tables(found: dict[str, dict[str, Any]]) -> list[str]:
     reals = [f"real {name}" for name in ("AUPRO@0.3", "pixel AP", "image AUROC", "pixel AUROC")]
     heads = ["", "criterion", "AUPRO", "AP", "image AUROC", "spread", "", *reals]
     lines = results.table(heads, [[name, *_cells(row)] for name, row in found.items()])
+    if len(found) < LEAST:
+        return lines
     lines += ["", "Rank correlation over all rows:", ""]
     correlated = correlations(list(found.values()))
     rows = [[part, *(f"{row[key]:+.2f}" for key in REAL)] for part, row in correlated.items()]

@@ -43,10 +43,10 @@ KolektorSDD and magnetic tiles in view: on these sets the correlation is no inde
 """
 
 DRAWN = ("criterion", "aupro", "pixel_ap", "image_auroc", "spread")
-LEAST = 3
-"""Rows that a rank correlation says anything of."""
-
 REAL = ("aupro@0.3", "pixel_ap", "image_auroc", "pixel_auroc")
+
+LEAST_ROWS = 3
+"""That a rank correlation is taken of: that of two is 1 or -1, whatever they are."""
 
 
 def split(data: Category, held_out: int) -> tuple[Category, list[Path]]:
@@ -101,7 +101,7 @@ def tables(found: dict[str, dict[str, Any]]) -> list[str]:
     reals = [f"real {name}" for name in ("AUPRO@0.3", "pixel AP", "image AUROC", "pixel AUROC")]
     heads = ["", "criterion", "AUPRO", "AP", "image AUROC", "spread", "", *reals]
     lines = results.table(heads, [[name, *_cells(row)] for name, row in found.items()])
-    if len(found) < LEAST:
+    if len(found) < LEAST_ROWS:
         return lines
     lines += ["", "Rank correlation over all rows:", ""]
     correlated = correlations(list(found.values()))

@@ -26,6 +26,8 @@ def test_criterion_and_real_metrics_stand_side_by_side(tiny_set, tmp_path):
         assert row["criterion"] == pytest.approx(parts)
     first, second = found.values()
     assert first["criterion"] != second["criterion"]
+    assert "Rank correlation" not in text
+    assert "Rank correlation" in "\n".join(tuning.tables({"third": first} | found))
 
 
 def test_correlation_is_of_ranks():

@@ -327,11 +327,11 @@ def test_a_training_says_how_parts_lie_and_what_to_do(run, lying_anyhow, tmp_pat
     assert 0.01 < training.shift < 0.12  # drawn with up to 0.08 either way
     assert 30 < training.angle < 150
     assert training.aligned_scores[0] < 0.8 * training.lying_scores[0]
-    for other in (("--align", "turn"), ("--codebook", 0.1)):
-        _, out, _ = run(*given, tmp_path / f"{other[0]}.safetensors", *other)
+    for name, *other in (("aligned", "--align", "turn"), ("codebook", "--codebook", 0.1)):
+        _, out, _ = run(*given, tmp_path / f"{name}.safetensors", *other)
         assert "train with" not in out
         assert "as they lie" in out
-    aligned = read_header(tmp_path / "--align.safetensors").training
+    aligned = read_header(tmp_path / "aligned.safetensors").training
     assert aligned.shift == pytest.approx(training.shift, abs=0.04)
     assert aligned.aligned_scores[0] < 0.8 * aligned.lying_scores[0]
 
